@@ -1,0 +1,42 @@
+# Two commands are enough: `make demo` and `make test`. Both need Python 3.11 or newer and nothing else.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+$(READY): requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; about a minute) ..." >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.PHONY: help setup demo smoke test lint format lock schema clean
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## only the packages, without running anything
+
+demo: $(READY) ## everything on this machine: Kafka, PostgreSQL, fleet, consumers, API on port 3000; Ctrl-C stops it
+	@exec $(RUN) -m deploy.demo
+
+smoke: $(READY) ## the demo without a person: starts, checks the numbers and the ledger, prints them, stops
+	@exec $(RUN) -m deploy.demo --smoke
+
+test: $(READY) ## all tests, against a real Kafka and a real PostgreSQL (ARGS="-k name" for some of them)
+	@exec $(RUN) -m pytest $(ARGS)
+
+lint: $(READY) ## ruff and mypy --strict
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+format: $(READY) ## put the code into the house's form
+	@$(RUN) -m ruff check --fix-only .
+	@$(RUN) -m ruff format .
+
+clean: ## stop nothing, remove the local servers' data, the environment and the caches
+	rm -rf .stack $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
