@@ -1,0 +1,108 @@
+"""`python -m consumer`: one replica of the consumer group. Run as many as there are partitions."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+import structlog
+import typer
+import uvloop
+from aiokafka import AIOKafkaConsumer
+from pydantic import ValidationError
+
+from consumer import health as probes
+from consumer import topics
+from consumer.decode import Decoder
+from consumer.health import Health
+from consumer.lag import LagReporter
+from consumer.metrics import Metrics
+from consumer.pipeline import Pipeline
+from consumer.settings import ConsumerSettings
+from consumer.store import Store
+from consumer.telemetry import METER, VEHICLE
+from schemas.log import configure_logging
+from sql.connection import WRITER_SETTINGS, pool
+
+app = typer.Typer(help="One replica of the consumer group: Kafka to PostgreSQL, exactly once.", add_completion=False)
+log = structlog.get_logger("consumer")
+T = TypeVar("T")
+
+COMMAND_TIMEOUT_SECONDS: Final = 65.0  # a little above the server's own statement_timeout: it should speak first
+
+
+@app.callback(invoke_without_command=True)
+def run() -> None:
+    """Read both telemetry topics and write them, until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
+    try:
+        settings = ConsumerSettings()
+    except ValidationError as error:
+        typer.echo(f"the settings are not valid:\n{error}", err=True)
+        raise typer.Exit(2) from None
+    configure_logging(settings)
+    uvloop.run(_consume(settings))
+
+
+async def _consume(settings: ConsumerSettings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics, health = Metrics(), Health()
+    server, port = probes.serve(health, metrics, settings.metrics_port)
+    log.info("consumer_started", group=settings.kafka_group_id, metrics_port=port)
+    try:
+        async with pool(
+            settings.database_url,
+            size=3,
+            server_settings=WRITER_SETTINGS,
+            command_timeout=COMMAND_TIMEOUT_SECONDS,
+        ) as database:
+            consumer = await _unless(stop, topics.connect(settings, health))
+            if consumer is None:
+                return
+            try:
+                await _flow(settings, consumer, Store(database, settings.kafka_group_id), metrics, health, stop)
+            finally:
+                await consumer.stop()
+    finally:
+        log.info("consumer_stopped")
+        server.shutdown()
+
+
+async def _flow(
+    settings: ConsumerSettings,
+    consumer: AIOKafkaConsumer,
+    store: Store,
+    metrics: Metrics,
+    health: Health,
+    stop: asyncio.Event,
+) -> None:
+    decoders = {settings.kafka_meter_topic: Decoder(METER), settings.kafka_vehicle_topic: Decoder(VEHICLE)}
+    pipeline = Pipeline(settings, consumer, store, decoders, metrics, health)
+    reporter = LagReporter(consumer, pipeline, metrics)
+    async with asyncio.TaskGroup() as group:
+        beside = [
+            group.create_task(topics.subscribe(consumer, decoders, pipeline.assignment, health)),
+            group.create_task(reporter.run()),
+        ]
+        await pipeline.run(stop)
+        for task in beside:
+            task.cancel()
+    await reporter.tell_kafka()
+    await pipeline.assignment.release()
+
+
+async def _unless(stop: asyncio.Event, waiting: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `waiting`, or None when `stop` is set before it has one."""
+    task, stopped = asyncio.create_task(waiting), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait({task})
+    return None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,166 @@
+"""Which partitions are ours, and where each continues: from the database's offsets, never from Kafka's.
+
+assigned -> pause -> read the stored offsets (for as long as it takes) -> check against the log -> seek -> resume
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import asyncpg
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from consumer.backoff import Backoff
+from consumer.health import Health
+from consumer.metrics import Metrics
+from consumer.store import Store
+
+log = structlog.get_logger(__name__)
+
+PASSING: Final = (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Listens to rebalances. `positions` holds the next offset of every partition that may be read; it is replaced, never
+    reused, when partitions are taken away, so that whoever still holds the old one can do no harm with it.
+    """
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        store: Store,
+        metrics: Metrics,
+        health: Health,
+        let_go: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._consumer = consumer
+        self._store = store
+        self._metrics = metrics
+        self._health = health
+        self._let_go = let_go
+        self._restoring: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+        self.positions: dict[TopicPartition, int] = {}
+        self.halted: dict[TopicPartition, str] = {}
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """The group is about to share out its partitions anew; no member gets any before all have come back from here."""
+        try:
+            await self.release()
+        except Exception as error:  # noqa: BLE001 - aiokafka would log it and carry on
+            self._failure = error
+        log.info("partitions_revoked", partitions=_names(revoked))
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Take over partitions. Returns at once: heartbeats only begin after it, and the database may be away."""
+        partitions = set(assigned)
+        try:
+            self._consumer.pause(*partitions)  # before the first await: getmany must not hand out their records yet
+        except Exception as error:  # noqa: BLE001 - aiokafka would log it and carry on
+            self._failure = error
+            return
+        self._metrics.rebalances.inc()
+        self._health.goes_on("starting")
+        log.info("partitions_assigned", partitions=_names(partitions))
+        self.restore(partitions)
+
+    def raise_failure(self) -> None:
+        """Raise what went wrong where nobody was listening: in a listener or in the background."""
+        if self._failure:
+            raise self._failure
+
+    async def release(self) -> None:
+        """Give up all partitions: nothing more is read of them, and no write of them is under way afterwards."""
+        self.positions = {}
+        self.halted = {}
+        if self._restoring:
+            self._restoring.cancel()
+        self._metrics.forget_lag()
+        self._waits_for_offsets(waiting=False)
+        await self._let_go()
+
+    async def start_over(self) -> None:
+        """Forget what we believed of our partitions and ask the database again."""
+        await self.release()
+        partitions = set(self._consumer.assignment())
+        if partitions:
+            self._consumer.pause(*partitions)
+            self.restore(partitions)
+
+    def recheck_halted(self) -> None:
+        """See whether an operator has settled the gap of a halted partition."""
+        if self.halted and (self._restoring is None or self._restoring.done()):
+            self.restore(set(self.halted))
+
+    def restore(self, partitions: set[TopicPartition]) -> None:
+        """Begin to bring partitions to their stored offsets; they stay paused until then."""
+        self._restoring = asyncio.create_task(self._restore(partitions, self.positions), name="restore")
+        self._restoring.add_done_callback(self._note_failure)
+
+    def _note_failure(self, restoring: "asyncio.Task[None]") -> None:
+        if not restoring.cancelled() and restoring.exception():
+            self._failure = restoring.exception()
+
+    async def _restore(self, partitions: set[TopicPartition], positions: dict[TopicPartition, int]) -> None:
+        backoff = Backoff()
+        while partitions:
+            try:
+                beginnings = await self._consumer.beginning_offsets(partitions)
+                ends = await self._consumer.end_offsets(partitions)
+                await self._store.register(beginnings)
+                stored = await self._store.positions(partitions)
+                break
+            except PASSING as error:
+                self._waits_for_offsets(waiting=True)
+                self._health.waits("stored_offsets", f"the stored offsets cannot be read: {error}")
+                log.warning("stored_offsets_unavailable", error=repr(error), retry_in=backoff.next_seconds)
+                await backoff.sleep()
+        else:
+            return
+        self._waits_for_offsets(waiting=False)
+        for partition in partitions:
+            self._place(partition, stored[partition], beginnings[partition], ends[partition], positions)
+        self._report_halted()
+
+    def _place(
+        self,
+        partition: TopicPartition,
+        stored: int,
+        beginning: int,
+        end: int,
+        positions: dict[TopicPartition, int],
+    ) -> None:
+        if beginning <= stored <= end:
+            self._consumer.seek(partition, stored)
+            positions[partition] = stored
+            self._consumer.resume(partition)
+            if self.halted.pop(partition, None):
+                log.info("partition_resumed", topic=partition.topic, partition=partition.partition, offset=stored)
+            return
+        gap = (
+            f"records {stored} to {beginning - 1} are gone from Kafka unread"
+            if stored < beginning
+            else f"offset {stored} is stored but the log ends at {end}: the topic was made anew or lost records"
+        )
+        if self.halted.get(partition) != gap:
+            log.error("partition_halted", topic=partition.topic, partition=partition.partition, gap=gap)
+        self.halted[partition] = gap
+
+    def _report_halted(self) -> None:
+        self._metrics.paused.labels("offset_gap").set(1 if self.halted else 0)
+        if self.halted:
+            gaps = "; ".join(f"{each.topic}-{each.partition}: {gap}" for each, gap in self.halted.items())
+            self._health.waits("offset_gap", f"nothing is guessed, an operator must decide: {gaps}")
+        else:
+            self._health.goes_on("offset_gap")
+
+    def _waits_for_offsets(self, *, waiting: bool) -> None:
+        self._metrics.paused.labels("stored_offsets").set(1 if waiting else 0)
+        if not waiting:
+            self._health.goes_on("stored_offsets")
+
+
+def _names(partitions: Iterable[TopicPartition]) -> list[str]:
+    return sorted(f"{each.topic}-{each.partition}" for each in partitions)

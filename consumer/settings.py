@@ -1,0 +1,28 @@
+"""Settings of one replica of the consumer group."""
+
+from pydantic import Field
+
+from schemas.settings import DatabaseSettings, KafkaSettings, LogSettings, RetentionDays
+
+
+class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
+    """What `python -m consumer` reads from the environment."""
+
+    kafka_group_id: str = "energy-ingestion"
+    kafka_session_timeout_ms: int = Field(
+        10_000, ge=1000, description="a replica silent for so long loses its partitions to the others"
+    )
+    batch_max_records: int = Field(50_000, ge=1, le=1_000_000, description="size of a batch when behind")
+    batch_max_wait_ms: int = Field(200, ge=1, le=60_000, description="longest wait for a batch to fill when caught up")
+    retention_days: RetentionDays = 400
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="for /metrics, /healthz and /readyz; 0 takes any free port; unset: 9464, or any free port when that is taken",
+    )
+    shutdown_timeout_seconds: float = Field(
+        20,
+        gt=0,
+        description="on SIGTERM, how long the last batch may take before it is left to the next owner",
+    )

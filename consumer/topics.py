@@ -1,0 +1,77 @@
+"""Kafka and the topics: waits for what is not there yet, says so, and goes on when it comes."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
+
+from consumer.assignment import Assignment
+from consumer.backoff import Backoff
+from consumer.health import Health
+from consumer.settings import ConsumerSettings
+
+log = structlog.get_logger(__name__)
+
+LOOK_AGAIN_SECONDS: Final = 2.0
+
+
+async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsumer:
+    """A started consumer that has subscribed to nothing yet; waits for Kafka as long as it takes."""
+    backoff = Backoff()
+    while True:
+        health.beat()
+        consumer = AIOKafkaConsumer(
+            **settings.client_options(),
+            group_id=settings.kafka_group_id,
+            client_id="energy-consumer",
+            auto_offset_reset="none",  # the database says where to go on; a gap is reported, never jumped
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            session_timeout_ms=settings.kafka_session_timeout_ms,
+            heartbeat_interval_ms=max(300, settings.kafka_session_timeout_ms // 4),
+            metadata_max_age_ms=30_000,
+            # the partitions of both topics are dealt out one by one: as many replicas as partitions find work
+            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+        )
+        try:
+            await consumer.start()
+        except (KafkaError, OSError) as error:
+            await consumer.stop()
+            health.waits("kafka", f"Kafka at {settings.kafka_bootstrap_servers} does not answer: {error}")
+            log.warning("waiting_for_kafka", servers=settings.kafka_bootstrap_servers, error=str(error))
+            await backoff.sleep()
+        else:
+            health.goes_on("kafka")
+            return consumer
+
+
+async def subscribe(consumer: AIOKafkaConsumer, topics: Iterable[str], assignment: Assignment, health: Health) -> None:
+    """Subscribe to the topics that exist, and to the others as they appear. Never makes one: asking for metadata of a topic by
+    name would, where brokers create topics on demand, with a number of partitions that nobody chose. Ends when all are there.
+    """
+    wanted, subscribed, told = frozenset(topics), frozenset[str](), frozenset[str]()
+    while subscribed != wanted:
+        present = wanted & await _existing(consumer)
+        if present - subscribed:
+            subscribed = subscribed | present
+            consumer.subscribe(sorted(subscribed), listener=assignment)
+        missing = wanted - subscribed
+        if missing and missing != told:
+            health.waits("topics", f"topics that do not exist yet: {', '.join(sorted(missing))}")
+            log.warning("waiting_for_topics", missing=sorted(missing), reading=sorted(subscribed))
+            told = missing
+        if missing:
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+    health.goes_on("topics")
+
+
+async def _existing(consumer: AIOKafkaConsumer) -> frozenset[str]:
+    try:
+        return frozenset(await consumer.topics())
+    except KafkaError as error:
+        log.warning("topics_unknown", error=repr(error))
+        return frozenset()

@@ -1,0 +1,80 @@
+"""What every process reads from its environment in the same way. Each room adds its own settings to these."""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PostgresDsn, SecretStr, UrlConstraints
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+RetentionDays = Annotated[
+    int, Field(ge=1, le=36500, description="how long history is kept; older readings are refused")
+]
+
+
+class Environment(BaseSettings):
+    """Settings come from environment variables, and from a `.env` file in the working directory when there is one."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+
+class LogSettings(Environment):
+    """How a process logs."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
+
+
+class KafkaSettings(Environment):
+    """How to reach Kafka and what the topics are called."""
+
+    kafka_bootstrap_servers: str = Field("localhost:9092", description="host:port, several with commas between")
+    kafka_meter_topic: str = "meter-readings"
+    kafka_vehicle_topic: str = "vehicle-readings"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = Field(
+        None, description="PEM of the authority that signed the brokers' certificates"
+    )
+    kafka_ssl_certfile: Path | None = Field(None, description="PEM of our certificate, when brokers ask for one")
+    kafka_ssl_keyfile: Path | None = Field(None, description="PEM of its key")
+
+    def client_options(self) -> dict[str, Any]:
+        """Keyword arguments that every aiokafka client takes."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.kafka_bootstrap_servers,
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.startswith("SASL"):
+            options |= {
+                "sasl_mechanism": self.kafka_sasl_mechanism,
+                "sasl_plain_username": self.kafka_sasl_username,
+                "sasl_plain_password": self.kafka_sasl_password.get_secret_value()
+                if self.kafka_sasl_password
+                else None,
+            }
+        if self.kafka_security_protocol.endswith("SSL"):
+            options["ssl_context"] = self._ssl_context()
+        return options
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+        if self.kafka_ssl_certfile:
+            context.load_cert_chain(self.kafka_ssl_certfile, self.kafka_ssl_keyfile)
+        return context
+
+
+DatabaseUrl = Annotated[PostgresDsn, UrlConstraints(allowed_schemes=["postgres", "postgresql"], host_required=False)]
+
+
+class DatabaseSettings(Environment):
+    """How to reach PostgreSQL."""
+
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://localhost:5432/energy"),
+        description="postgresql://user:password@host:port/database",
+    )

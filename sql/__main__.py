@@ -1,0 +1,104 @@
+"""`python -m sql migrate | maintain | assign FILE`: the database's own commands."""
+
+import asyncio
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import asyncpg
+import structlog
+import typer
+
+from schemas.log import configure_logging
+from sql import migrate as migration
+from sql.assign import Assignment, AssignmentError, read_assignments, write_assignments
+from sql.partitions import ensure_partitions
+from sql.settings import SqlSettings
+
+app = typer.Typer(
+    help="Schema, housekeeping and assignments of the telemetry database (DATABASE_URL).",
+    no_args_is_help=True,
+)
+log = structlog.get_logger("sql")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the schema to the newest version; waits for the database, safe when two run at once."""
+    try:
+        asyncio.run(migration.migrate(_settings()))
+    except (migration.MigrationError, asyncpg.PostgresError, ValueError) as error:
+        _fail("migration failed", error)
+    typer.echo("the schema is up to date", err=True)
+
+
+@app.command()
+def maintain(once: Annotated[bool, typer.Option("--once", help="one round, then stop")] = False) -> None:
+    """Housekeeping: keeps the partitions of the coming months ready. Runs until stopped; many may run at once."""
+    asyncio.run(_maintain(_settings(), once=once))
+
+
+@app.command()
+def assign(
+    file: Annotated[
+        Path, typer.Argument(help="CSV with the header vehicle_id,meter_id,valid_from,valid_to; - for stdin")
+    ],
+) -> None:
+    """Import which meter measured which vehicle, and when: all lines of the file or none."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+        assignments = read_assignments(text.splitlines())
+        asyncio.run(_assign(_settings(), assignments, f"csv:{file.name}"))
+    except (AssignmentError, OSError, UnicodeDecodeError, asyncpg.PostgresError) as error:
+        _fail("nothing was imported", error)
+    typer.echo(f"{len(assignments)} assignments are stored", err=True)
+
+
+async def _assign(settings: SqlSettings, assignments: list[Assignment], origin: str) -> None:
+    connection = await migration.connect(settings)
+    try:
+        await write_assignments(connection, assignments, origin)
+    finally:
+        await connection.close()
+
+
+async def _maintain(settings: SqlSettings, *, once: bool) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        await _round(settings)
+        if once:
+            return
+        try:
+            await asyncio.wait_for(stop.wait(), settings.maintain_interval_seconds)
+        except TimeoutError:
+            continue
+
+
+async def _round(settings: SqlSettings) -> None:
+    try:
+        connection = await migration.connect(settings)
+        try:
+            await ensure_partitions(connection, datetime.now(UTC), settings.retention_days)
+        finally:
+            await connection.close()
+    except (asyncpg.PostgresError, OSError) as error:
+        log.exception("maintenance_failed", error=str(error))
+
+
+def _settings() -> SqlSettings:
+    settings = SqlSettings()
+    configure_logging(settings)
+    return settings
+
+
+def _fail(what: str, error: Exception) -> None:
+    typer.echo(f"{what}: {error}", err=True)
+    raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    app()

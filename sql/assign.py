@@ -1,0 +1,106 @@
+"""CSV -> assignments: which meter measured which vehicle, and when."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Final
+
+import asyncpg
+
+from schemas.readings import ID_RULE, valid_id
+from sql.queries import queries
+
+HEADER: Final = ["vehicle_id", "meter_id", "valid_from", "valid_to"]
+
+
+class AssignmentError(Exception):
+    """The file cannot be imported; nothing of it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One vehicle drew from one meter during [valid_from, valid_to); an open end is None. `line` is its line in the file."""
+
+    line: int
+    vehicle_id: str
+    meter_id: str
+    valid_from: datetime
+    valid_to: datetime | None
+
+
+def read_assignments(lines: Iterable[str]) -> list[Assignment]:
+    """The assignments of a CSV file with the header `vehicle_id,meter_id,valid_from,valid_to`.
+
+    Raises:
+        AssignmentError: names the line and what is wrong with it; also when two lines put one vehicle or one meter to use twice.
+    """
+    reader = csv.reader(lines)
+    header = next(reader, None)
+    if header is None or [name.strip().lower() for name in header] != HEADER:
+        raise AssignmentError(f"line 1 must be the header {','.join(HEADER)}")
+    assignments = [_read_line(reader.line_num, row) for row in reader if row]
+    for device in ("vehicle_id", "meter_id"):
+        _refuse_overlaps(assignments, device)
+    return assignments
+
+
+def _read_line(line: int, row: list[str]) -> Assignment:
+    if len(row) != len(HEADER):
+        raise AssignmentError(f"line {line}: {len(HEADER)} columns are expected, {len(row)} found")
+    vehicle_id, meter_id, start, end = (cell.strip() for cell in row)
+    for name, value in (("vehicle_id", vehicle_id), ("meter_id", meter_id)):
+        if not valid_id(value):
+            raise AssignmentError(f"line {line}: {name} must be {ID_RULE}")
+    valid_from = _instant(line, "valid_from", start)
+    valid_to = _instant(line, "valid_to", end) if end else None
+    if valid_to is not None and valid_to <= valid_from:
+        raise AssignmentError(f"line {line}: valid_to must be later than valid_from")
+    return Assignment(line, vehicle_id, meter_id, valid_from, valid_to)
+
+
+def _instant(line: int, name: str, text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise AssignmentError(
+            f"line {line}: {name} must be RFC 3339 with an offset, as 2026-02-09T15:30:00Z; found {text!r}"
+        )
+    return instant
+
+
+def _refuse_overlaps(assignments: list[Assignment], device: str) -> None:
+    ordered = sorted(assignments, key=lambda each: (getattr(each, device), each.valid_from))
+    for earlier, later in pairwise(ordered):
+        same = getattr(earlier, device) == getattr(later, device)
+        if same and (earlier.valid_to is None or later.valid_from < earlier.valid_to):
+            raise AssignmentError(
+                f"lines {earlier.line} and {later.line} overlap for {device} {getattr(earlier, device)}"
+            )
+
+
+async def write_assignments(
+    connection: "asyncpg.Connection[asyncpg.Record]", assignments: list[Assignment], origin: str
+) -> None:
+    """Store all assignments or none; those already stored with the same beginning get the new end.
+
+    Raises:
+        AssignmentError: when one overlaps with what is stored already.
+    """
+    try:
+        async with connection.transaction():
+            await queries.upsert_assignments(
+                connection,
+                vehicle_ids=[each.vehicle_id for each in assignments],
+                meter_ids=[each.meter_id for each in assignments],
+                starts=[each.valid_from for each in assignments],
+                ends=[each.valid_to for each in assignments],
+                origin=origin,
+            )
+    except asyncpg.ExclusionViolationError as error:
+        raise AssignmentError(
+            f"an assignment of the file overlaps with one that is stored already: {error.detail}"
+        ) from error

@@ -1,0 +1,45 @@
+"""How our processes connect: one place for the time-outs that keep a sick connection from holding others up."""
+
+from typing import Any, Final
+
+import asyncpg
+from pydantic import SecretStr
+
+# A consumer that is stopped in the middle of a transaction (SIGSTOP, a frozen machine) holds the claim on its partitions; the
+# server ends such a session, so that whoever took the partitions over can go on.
+WRITER_SETTINGS: Final = {
+    "application_name": "energy-consumer",
+    "idle_in_transaction_session_timeout": "10s",
+    "lock_timeout": "10s",
+    "statement_timeout": "60s",
+    "jit": "off",
+}
+READER_SETTINGS: Final = {
+    "application_name": "energy-api",
+    "default_transaction_read_only": "on",
+    "statement_timeout": "5s",
+    "jit": "off",
+}
+
+
+def pool(
+    url: SecretStr, *, size: int, server_settings: dict[str, str], command_timeout: float, **options: Any
+) -> "asyncpg.Pool[asyncpg.Record]":
+    """A pool that connects only when it is first asked, so that a process can start before its database does.
+
+    Args:
+        url: of the database; secret, for it may carry a password.
+        size: the most connections it opens.
+        server_settings: for each session.
+        command_timeout: seconds after which a silent server counts as gone.
+        options: further arguments of asyncpg.create_pool.
+    """
+    return asyncpg.create_pool(
+        url.get_secret_value(),
+        min_size=0,
+        max_size=size,
+        server_settings=server_settings,
+        command_timeout=command_timeout,
+        timeout=5,
+        **options,
+    )

