@@ -1,0 +1,99 @@
+"""What a vehicle and its meter read at a minute: a pure function of (seed, vehicle, minute), sessions like the real ones.
+
+Time is cut into slots of four hours, shifted for each vehicle. One real session lies somewhere in each slot; between
+sessions the vehicle drives, and its state of charge falls from where the last one ended to where the next one begins.
+"""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from math import exp, pi, sin
+from typing import Final, NamedTuple
+
+from deploy.simulator.dice import draw
+from deploy.simulator.fleet import Vehicle
+from deploy.simulator.sessions import RealSession, charged_share, real_sessions
+
+SLOT_MINUTES: Final = 240
+_CROSSING_SOC: Final = 60.0
+_SIMILAR: Final = 64
+_STATION_KW: Final = 175.0
+_CLASS, _SESSION, _START = range(4, 7)
+
+
+class State(NamedTuple):
+    """kWh of the last minute on each side, volts at the meter, % and degrees Celsius of the battery; rounded as they are sent."""
+
+    ac_kwh: float
+    dc_kwh: float
+    voltage: float
+    soc: float
+    battery_temp: float
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A real session, given to a vehicle: its readings carry the energy of the vehicle's own minutes [start, end)."""
+
+    session: RealSession
+    start: int
+    end: int
+
+
+def state_at(vehicle: Vehicle, minute: int) -> State:
+    """What `vehicle` and its meter read at `minute` (minutes since the epoch, UTC)."""
+    own_minute = minute + vehicle.shift_minutes
+    slot = own_minute // SLOT_MINUTES
+    charge = charge_in(vehicle.seed, vehicle.number, slot)
+    if charge.start <= own_minute < charge.end:
+        return _charging(vehicle, minute, charge.session, own_minute - charge.start)
+    if own_minute < charge.start:
+        soc = _soc_on_the_road(own_minute, charge_in(vehicle.seed, vehicle.number, slot - 1), charge)
+    else:
+        soc = _soc_on_the_road(own_minute, charge, charge_in(vehicle.seed, vehicle.number, slot + 1))
+    voltage, ambient = _grid_voltage(vehicle, minute), _ambient(vehicle, minute)
+    return State(0.0, 0.0, round(voltage, 1), round(soc, 1), round(ambient, 1))
+
+
+@lru_cache(maxsize=65_536)
+def charge_in(seed: int, number: int, slot: int) -> Charge:
+    """The session of vehicle `number` in `slot`: one of the real ones with about that vehicle's battery capacity."""
+    pool = _interchangeable_sessions()
+    smallest = int(draw(seed, number, _CLASS) * (len(pool) - _SIMILAR + 1))
+    session = pool[smallest + int(draw(seed, number, _SESSION, slot) * _SIMILAR)]
+    room = SLOT_MINUTES - session.minutes
+    start = slot * SLOT_MINUTES + int(draw(seed, number, _START, slot) * room)
+    return Charge(session, start, start + session.minutes)
+
+
+@cache
+def _interchangeable_sessions() -> tuple[RealSession, ...]:
+    """The sessions from at most 60 % to at least 60 %, by capacity: any can follow any, and the charge only falls between."""
+    crossing = [s for s in real_sessions() if s.soc_arrival <= _CROSSING_SOC <= s.soc_departure]
+    return tuple(sorted(crossing, key=lambda session: (session.capacity_kwh, session.number)))
+
+
+def _charging(vehicle: Vehicle, minute: int, session: RealSession, passed: int) -> State:
+    before, after = charged_share(session, passed), charged_share(session, passed + 1)
+    ac_kwh = round(session.energy_kwh * (after - before), 6)
+    load = ac_kwh * 60 / _STATION_KW
+    return State(
+        ac_kwh=ac_kwh,
+        dc_kwh=round(ac_kwh * vehicle.efficiency, 6),
+        voltage=round(_grid_voltage(vehicle, minute) - 6 * load, 1),
+        soc=round(session.soc_arrival + (session.soc_departure - session.soc_arrival) * after, 1),
+        battery_temp=round(_ambient(vehicle, minute) + 20 * load * (1 - exp(-(passed + 1) / 6)), 1),
+    )
+
+
+def _soc_on_the_road(own_minute: int, last: Charge, following: Charge) -> float:
+    driven = (own_minute + 1 - last.end) / (following.start - last.end + 1)
+    full, empty = last.session.soc_departure, following.session.soc_arrival
+    return full - (full - empty) * driven
+
+
+def _grid_voltage(vehicle: Vehicle, minute: int) -> float:
+    return 241 + 2.5 * sin(minute / 37 + vehicle.number)
+
+
+def _ambient(vehicle: Vehicle, minute: int) -> float:
+    return 17 + 6 * vehicle.climate - 2 * sin(2 * pi * (minute / 1440 + vehicle.climate / 10))

@@ -1,0 +1,126 @@
+"""The 992 real sessions, minute by minute, moved in time as one block: real input with totals known from the file.
+
+Each session is a vehicle of its own (`EV-<session>`), each plug a meter (`CCS1`, `CCS2`). A session of n minutes gives n readings
+a side, at arrival + 1 to departure: the minute that ends at arrival still belongs to the session before.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import fsum
+from typing import Final
+
+from deploy.simulator.fleet import Assignment
+from deploy.simulator.readings import Record, Side, encode, milliseconds
+from deploy.simulator.sessions import RealSession, real_sessions
+from schemas.readings import MeterReading, VehicleReading
+
+EFFICIENCY: Final = 0.95
+_MINUTE: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A session moved in time: its readings, and no others of its plug, lie in [valid_from, valid_to)."""
+
+    session: RealSession
+    vehicle_id: str
+    plug: str
+    valid_from: datetime
+    valid_to: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VisitTotals:
+    """What a vehicle's readings add up to: kWh on both sides, readings a side, mean battery temperature."""
+
+    ac_kwh: float
+    dc_kwh: float
+    points: int
+    average_battery_temp: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlugTotals:
+    """What a plug's readings add up to: kWh (AC) and the number of readings."""
+
+    ac_kwh: float
+    points: int
+
+
+def visits(end: datetime, sessions: Iterable[RealSession] | None = None) -> tuple[Visit, ...]:
+    """The sessions, moved so that the last departure is at `end` (aware; cut to the minute), in the order of arrival."""
+    chosen = sorted(sessions or real_sessions(), key=lambda session: (session.arrival, session.number))
+    last_departure = max(session.departure for session in chosen)
+    return tuple(_visit(session, _whole_minute(end) - last_departure.replace(tzinfo=UTC)) for session in chosen)
+
+
+def readings(visited: Iterable[Visit]) -> list[Record]:
+    """All readings in the order of the devices' clocks, each (device, timestamp) once."""
+    return sorted(
+        (record for visit in visited for record in _readings_of(visit)), key=lambda record: (record.at_ms, record.key)
+    )
+
+
+def assignments(visited: Iterable[Visit]) -> list[Assignment]:
+    """Which vehicle was at which plug; neither a vehicle nor a plug is ever assigned twice at a time."""
+    return [Assignment(visit.vehicle_id, visit.plug, visit.valid_from, visit.valid_to) for visit in visited]
+
+
+def expected_vehicles(visited: Iterable[Visit]) -> dict[str, VisitTotals]:
+    """Totals by vehicle id, from the file's energies and not from the readings."""
+    return {
+        visit.vehicle_id: VisitTotals(
+            ac_kwh=visit.session.energy_kwh,
+            dc_kwh=EFFICIENCY * visit.session.energy_kwh,
+            points=visit.session.minutes,
+            average_battery_temp=fsum(_temperatures(visit)) / visit.session.minutes,
+        )
+        for visit in visited
+    }
+
+
+def expected_plugs(visited: Iterable[Visit]) -> dict[str, PlugTotals]:
+    """Totals by plug (meter id), from the file's energies and not from the readings."""
+    by_plug: dict[str, list[RealSession]] = {}
+    for visit in visited:
+        by_plug.setdefault(visit.plug, []).append(visit.session)
+    return {
+        plug: PlugTotals(fsum(one.energy_kwh for one in used_by), sum(one.minutes for one in used_by))
+        for plug, used_by in by_plug.items()
+    }
+
+
+def _visit(session: RealSession, shift: timedelta) -> Visit:
+    arrival = session.arrival.replace(tzinfo=UTC) + shift
+    return Visit(
+        session=session,
+        vehicle_id=f"EV-{session.number}",
+        plug=session.plug,
+        valid_from=arrival + _MINUTE,
+        valid_to=arrival + (session.minutes + 1) * _MINUTE,
+    )
+
+
+def _whole_minute(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def _readings_of(visit: Visit) -> Iterator[Record]:
+    session, key, plug = visit.session, visit.vehicle_id.encode(), visit.plug.encode()
+    ac_kwh = session.energy_kwh / session.minutes
+    gained = session.soc_departure - session.soc_arrival
+    for passed, temperature in enumerate(_temperatures(visit), start=1):
+        timestamp = visit.valid_from + (passed - 1) * _MINUTE
+        soc = round(session.soc_arrival + gained * passed / session.minutes, 1)
+        meter = MeterReading(visit.plug, ac_kwh, round(240 - session.max_power_kw / 30, 1), timestamp)
+        battery = VehicleReading(visit.vehicle_id, soc, EFFICIENCY * ac_kwh, temperature, timestamp)
+        yield Record(Side.METER, plug, encode(meter), milliseconds(timestamp))
+        yield Record(Side.VEHICLE, key, encode(battery), milliseconds(timestamp))
+
+
+def _temperatures(visit: Visit) -> list[float]:
+    """Degrees Celsius, minute by minute: from 22 up by at most 16, in proportion to the session's peak power."""
+    session = visit.session
+    warming = 16 * session.max_power_kw / 175
+    return [round(22 + warming * passed / session.minutes, 1) for passed in range(1, session.minutes + 1)]

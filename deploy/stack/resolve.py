@@ -1,0 +1,123 @@
+"""Which servers does this run on? External ones when settings name them, containers when asked for, else from packages.
+
+with servers(ROOT / "demo", kafka_port=19092, postgres_port=15432, say=print) as stack:
+    stack.kafka_bootstrap_servers, stack.writer_url
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from deploy.stack.jars import kafka_jars
+from deploy.stack.kafka import Kafka
+from deploy.stack.postgres import Postgres
+from deploy.stack.processes import Processes
+
+ROOT: Final = Path(__file__).parents[2] / ".stack"
+
+
+class StackError(Exception):
+    """The stack cannot be started as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Servers that answer. Addresses carry passwords. `kafka` and `postgres` are there when we run them ourselves.
+
+    `database_url` is for whoever owns the schema, `writer_url` for consumers, `reader_url` for the read service, `origin` says
+    in words where the servers come from.
+    """
+
+    kafka_bootstrap_servers: str
+    database_url: str
+    writer_url: str
+    reader_url: str
+    origin: str
+    directory: Path
+    kafka: Kafka | None = None
+    postgres: Postgres | None = None
+
+
+@contextmanager
+def servers(
+    directory: Path,
+    *,
+    say: Callable[[str], None],
+    kafka_port: int | None = None,
+    postgres_port: int | None = None,
+    fresh: bool = False,
+) -> Iterator[Servers]:
+    """A Kafka and a PostgreSQL for as long as the block runs; called outside of an event loop.
+
+    Args:
+        directory: for the data of servers that we run; logs lie there too.
+        say: is told what takes time.
+        kafka_port: of a broker that we run; any free one by default.
+        postgres_port: likewise.
+        fresh: remove what an earlier run has left in `directory`, before and after.
+
+    Raises:
+        StackError: when another run uses the directory.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_only_one(directory))
+        if fresh:
+            _clear(directory)
+            stack.callback(_clear, directory)
+        if os.environ.get("LOCAL_STACK") == "containers":
+            from deploy.stack.containers import containers  # noqa: PLC0415 - needs an engine, and is seldom asked for
+
+            yield stack.enter_context(containers(directory, say))
+            return
+        processes = stack.enter_context(Processes())
+        yield _resolve(processes, directory, say, kafka_port, postgres_port)
+
+
+def _resolve(
+    processes: Processes, directory: Path, say: Callable[[str], None], kafka_port: int | None, postgres_port: int | None
+) -> Servers:
+    bootstrap, database = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
+    kafka = None if bootstrap else Kafka(processes, directory / "kafka", kafka_jars(say), kafka_port)
+    postgres = None if database else Postgres(processes, directory / "postgres", postgres_port)
+    if postgres:
+        say("starting PostgreSQL 18")
+        postgres.start()
+    if kafka:
+        say("starting Kafka 4.3")
+        kafka.start()
+    named = database or ""
+    resolved = Servers(
+        kafka_bootstrap_servers=kafka.bootstrap_servers if kafka else str(bootstrap),
+        database_url=postgres.url("migrator") if postgres else named,
+        writer_url=postgres.url("writer") if postgres else os.environ.get("DATABASE_WRITE_URL", named),
+        reader_url=postgres.url("reader") if postgres else os.environ.get("DATABASE_READ_URL", named),
+        origin=f"Kafka {'from packages' if kafka else 'of KAFKA_BOOTSTRAP_SERVERS'}, "
+        f"PostgreSQL {'from packages' if postgres else 'of DATABASE_URL'}",
+        directory=directory,
+        kafka=kafka,
+        postgres=postgres,
+    )
+    say(f"running on {resolved.origin}")
+    return resolved
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_name(f"{directory.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(f"another run uses {directory}; stop it first") from None
+        yield
+
+
+def _clear(directory: Path) -> None:
+    for link in directory.glob("*-outside"):
+        shutil.rmtree(link.resolve(), ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
