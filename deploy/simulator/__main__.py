@@ -23,7 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Share = Annotated[float, typer.Option(min=0, max=1)]
 Devices = Annotated[int, typer.Option(min=1, help="Vehicles, and as many meters.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same readings at the same time.")]
 
@@ -47,11 +46,15 @@ def run(
     ] = 0,
     backfill_devices: Annotated[int, typer.Option(min=1, help="Vehicles (and their meters) to backfill.")] = 300,
     rate: Annotated[float | None, typer.Option(min=1, help="At most so many records a second.")] = None,
-    duplicate_share: Annotated[Share, typer.Option(help="Readings sent twice.")] = 0,
-    late_share: Annotated[Share, typer.Option(help="Readings sent 5 to 60 minutes late.")] = 0,
-    out_of_order_share: Annotated[Share, typer.Option(help="Readings overtaken by the next one of the device.")] = 0,
-    malformed_share: Annotated[Share, typer.Option(help="Malformed records sent on top, per reading.")] = 0,
-    faulty_share: Annotated[Share, typer.Option(help="Vehicles whose charger loses 16 to 30 %.")] = 0.02,
+    duplicate_share: Annotated[float, typer.Option(min=0, max=1, help="Readings sent twice.")] = 0,
+    late_share: Annotated[float, typer.Option(min=0, max=1, help="Readings sent 5 to 60 minutes late.")] = 0,
+    out_of_order_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Readings overtaken by the next one of the device.")
+    ] = 0,
+    malformed_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Malformed records sent on top, per reading.")
+    ] = 0,
+    faulty_share: Annotated[float, typer.Option(min=0, max=1, help="Vehicles whose charger loses 16 to 30 %.")] = 0.02,
     seed: Seed = 1,
 ) -> None:
     """Send the fleet's readings; progress on stderr, one JSON line with the counts on stdout at the end.
