@@ -1,0 +1,61 @@
+"""Builders: readings as bytes, Kafka records, batches."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from aiokafka import ConsumerRecord, TopicPartition
+
+from consumer.batch import Batch, BatchBuilder
+from consumer.decode import Decoder
+from consumer.telemetry import METER, VEHICLE
+from schemas.readings import TimeLimits
+
+NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
+
+
+def minute(number: float) -> datetime:
+    """A moment two days ago, `number` minutes after noon."""
+    return NOON + timedelta(minutes=number)
+
+
+def meter(meter_id: str = "METER-001", at: datetime = NOON, kwh: float = 0.5, **changes: Any) -> bytes:
+    """The value of a meter's record."""
+    fields = {"meterId": meter_id, "kwhConsumedAc": kwh, "voltage": 240.5, "timestamp": at.isoformat()}
+    return msgspec.json.encode(fields | changes)
+
+
+def vehicle(vehicle_id: str = "VEH-001", at: datetime = NOON, kwh: float = 0.4, **changes: Any) -> bytes:
+    """The value of a vehicle's record."""
+    fields = {
+        "vehicleId": vehicle_id,
+        "soc": 80,
+        "kwhDeliveredDc": kwh,
+        "batteryTemp": 25.0,
+        "timestamp": at.isoformat(),
+    }
+    return msgspec.json.encode(fields | changes)
+
+
+def records(
+    values: Iterable[bytes | None], *, topic: str = "meter-readings", partition: int = 0, offset: int = 0
+) -> list[Any]:
+    """Kafka records with consecutive offsets."""
+    sent = int(datetime.now(UTC).timestamp() * 1000)
+    return [
+        ConsumerRecord(topic, partition, number, sent, 0, b"key", value, None, 3, len(value or b""), ())
+        for number, value in enumerate(values, offset)
+    ]
+
+
+def batch(*partitions: list[Any]) -> Batch:
+    """The batch of some partitions' records; each list is of one partition and continues at its first offset."""
+    builder = BatchBuilder()
+    limits = TimeLimits.at(datetime.now(UTC), 400)
+    for taken in partitions:
+        decoder = Decoder(VEHICLE if "vehicle" in taken[0].topic else METER)
+        partition = TopicPartition(taken[0].topic, taken[0].partition)
+        decoded = decoder.decode(taken, len(builder), limits)
+        builder.add(partition, taken[0].offset, taken, decoder.telemetry, decoded)
+    return builder.build()

@@ -1,0 +1,86 @@
+"""What a test is given to work on: a database of its own, topics of its own, and the ledger to check at the end."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from deploy.stack.resolve import Servers
+from sql.queries import queries
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A migrated database that belongs to one test."""
+
+    name: str
+    stack: Servers
+
+    @property
+    def migrator_url(self) -> str:
+        return self._here(self.stack.database_url)
+
+    @property
+    def writer_url(self) -> str:
+        return self._here(self.stack.writer_url)
+
+    @property
+    def reader_url(self) -> str:
+        return self._here(self.stack.reader_url)
+
+    def _here(self, url: str) -> str:
+        return urlunsplit(urlsplit(url)._replace(path=f"/{self.name}"))
+
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Rows, as the owner of the schema sees them."""
+        connection = await asyncpg.connect(self.migrator_url)
+        try:
+            return await connection.fetch(query, *arguments)
+        finally:
+            await connection.close()
+
+    async def value(self, query: str, *arguments: Any) -> Any:
+        """The first column of the first row."""
+        return (await self.fetch(query, *arguments))[0][0]
+
+    async def execute(self, statement: str) -> None:
+        """Do something as the owner of the schema."""
+        connection = await asyncpg.connect(self.migrator_url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The two telemetry topics of one test, with `partitions` partitions each."""
+
+    meter: str
+    vehicle: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One topic of the ledger."""
+
+    consumed: int
+    written: int
+    duplicates: int
+    dead_lettered: int
+
+
+async def ledger(database: Database, topics: Topics) -> dict[str, Entry]:
+    """The ledger by topic, after the one query has shown that it adds up with what is really stored."""
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        rows = [row async for row in queries.ledger(connection, meter_topic=topics.meter, vehicle_topic=topics.vehicle)]
+    finally:
+        await connection.close()
+    for row in rows:
+        assert row["adds_up"], f"the ledger does not add up: {dict(row)}"
+    return {
+        row["topic"]: Entry(row["consumed"], row["written"], row["duplicates"], row["dead_lettered"]) for row in rows
+    }
