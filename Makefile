@@ -37,6 +37,15 @@ format: $(READY) ## put the code into the house's form
 	@$(RUN) -m ruff check --fix-only .
 	@$(RUN) -m ruff format .
 
+schema: $(READY) ## write sql/schema.sql from the migrations
+	@$(RUN) -m deploy.schema
+
+lock: $(READY) ## resolve all dependencies anew and write the lock files
+	@$(RUN) -W ignore -m deploy.stack.lock
+	@command -v uv >/dev/null || { echo 'uv is needed to resolve the Python packages: pip install uv' >&2; exit 1; }
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+
 clean: ## stop nothing, remove the local servers' data, the environment and the caches
 	rm -rf .stack $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,45 @@
+"""`python -m deploy.schema`: writes sql/schema.sql, what the migrations make, for people to review.
+
+Partitions are left out: they come with the calendar, not with a migration.
+"""
+
+import asyncio
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from deploy.stack.postgres import POSTGRES_BIN_PATH
+from deploy.stack.resolve import ROOT, servers
+from sql.migrate import migrate
+from sql.settings import SqlSettings
+
+SCHEMA: Final = Path(__file__).parents[1] / "sql" / "schema.sql"
+HEAD: Final = "-- Written by `make schema` from the migrations; a test compares. Partitions are left out.\n\n"
+PER_SERVER: Final = re.compile(r"^(--.*|\\(un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)\n", re.MULTILINE)
+
+
+def dump(url: str) -> str:
+    """The schema of a migrated database, without what depends on the server's version, the calendar or chance."""
+    command = [
+        Path(POSTGRES_BIN_PATH) / "pg_dump",
+        "--schema-only",
+        "--no-owner",
+        "--exclude-table=*_history_y*",
+        url,
+    ]
+    dumped = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return HEAD + re.sub(r"\n{3,}", "\n\n", PER_SERVER.sub("", dumped)).strip() + "\n"
+
+
+def main() -> None:
+    """Migrate an empty database and write down what came of it."""
+    with servers(ROOT / "schema", say=lambda _: None, fresh=True) as stack:
+        asyncio.run(migrate(SqlSettings(database_url=SecretStr(stack.database_url))))
+        SCHEMA.write_text(dump(stack.database_url))
+
+
+if __name__ == "__main__":
+    main()
