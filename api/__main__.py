@@ -1,0 +1,40 @@
+"""`python -m api`: the read service, with the HTTP gateway when enabled."""
+
+import typer
+import uvicorn
+import uvloop
+from pydantic import ValidationError
+
+from api.app import create_app
+from api.settings import ApiSettings
+from schemas.log import configure_logging
+
+app = typer.Typer(
+    help="The read service: answers from PostgreSQL, readings over HTTP into Kafka.", add_completion=False
+)
+
+
+@app.callback(invoke_without_command=True)
+def run() -> None:
+    """Serve until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
+    try:
+        settings = ApiSettings()
+    except ValidationError as error:
+        typer.echo(f"the settings are not valid:\n{error}", err=True)
+        raise typer.Exit(2) from None
+    configure_logging(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            host=settings.api_host,
+            port=settings.api_port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=10,
+        )
+    )
+    uvloop.run(server.serve())
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,88 @@
+"""Sums of 24 hours -> ratio, coverage and a judgement with its reason. Pure."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.answers import Judgement
+
+SECONDS_PER_READING: Final = 60.0
+DIGITS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When a ratio is a fault, when it deserves a look (both in %), and what it takes to say so."""
+
+    fault_below: float
+    degraded_below: float
+    energy_kwh: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What a window holds of a vehicle: kWh and readings of each side, and how many seconds of it the vehicle was assigned.
+
+    `dc_kwh_assigned` and `dc_points_assigned` are of the assigned time only: the ratio compares like with like.
+    """
+
+    window_seconds: float
+    assigned_seconds: float | None
+    ac_kwh: float
+    ac_points: int
+    dc_points: int
+    dc_kwh_assigned: float
+    dc_points_assigned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Efficiency:
+    """A ratio in %, the share of expected readings on each side (0 to 1), and what to make of it."""
+
+    ratio: float | None
+    ac_coverage: float | None
+    dc_coverage: float
+    status: Judgement
+    reason: str
+
+
+def judge(sums: Sums, thresholds: Thresholds) -> Efficiency:
+    """What the sums say of the charger."""
+    if not sums.assigned_seconds:
+        reason = "no meter was assigned to the vehicle in this window, so the energy drawn is not known"
+        return Efficiency(None, None, _coverage(sums.dc_points, sums.window_seconds), "unassigned", reason)
+    ratio = round(sums.dc_kwh_assigned / sums.ac_kwh * 100, DIGITS) if sums.ac_kwh else None
+    ac = _coverage(sums.ac_points, sums.assigned_seconds)
+    dc = _coverage(sums.dc_points_assigned, sums.assigned_seconds)
+    status, reason = _verdict(ratio, sums, min(ac, dc), thresholds)
+    return Efficiency(ratio, ac, dc, status, reason)
+
+
+def _coverage(points: int, seconds: float) -> float:
+    return round(min(1.0, points * SECONDS_PER_READING / seconds), 4) if seconds else 0.0
+
+
+def _verdict(ratio: float | None, sums: Sums, coverage: float, thresholds: Thresholds) -> tuple[Judgement, str]:
+    if ratio is None:
+        return "insufficient_data", "the assigned meters measured no energy in this window"
+    if too_little := _too_little(sums, coverage, thresholds):
+        return "insufficient_data", too_little
+    if ratio > 100:  # noqa: PLR2004 - per cent
+        return (
+            "implausible",
+            f"more energy came out than went in ({ratio:g} %): the data is at fault, or the assignment",
+        )
+    if ratio < thresholds.fault_below:
+        return "faulty", f"{ratio:g} % is below {thresholds.fault_below:g} %: a hardware fault"
+    if ratio < thresholds.degraded_below:
+        return "degraded", f"{ratio:g} % is below {thresholds.degraded_below:g} %: worth a look"
+    return "healthy", f"{ratio:g} % is at or above {thresholds.degraded_below:g} %"
+
+
+def _too_little(sums: Sums, coverage: float, thresholds: Thresholds) -> str | None:
+    if sums.ac_kwh < thresholds.energy_kwh:
+        return f"{sums.ac_kwh:.3f} kWh were drawn; it takes {thresholds.energy_kwh:g} kWh to judge"
+    if coverage < thresholds.coverage:
+        share = f"{coverage:.1%} of the expected readings of one side are there"
+        return f"{share}; it takes {thresholds.coverage:.0%} on both sides to judge"
+    return None

@@ -1,0 +1,95 @@
+"""Errors as RFC 9457 problem details: what is wrong, and what to do about it."""
+
+import asyncio
+from typing import Any, Final
+
+import asyncpg
+import structlog
+from fastapi import FastAPI, Request, status
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from schemas.answers import FieldProblem, Problem
+from schemas.readings import InvalidReading, Reason
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = "2"
+# The body itself cannot be read; with any other reason it is an object whose fields are wrong.
+UNREADABLE: Final = {Reason.EMPTY_VALUE, Reason.INVALID_JSON, Reason.NOT_AN_OBJECT}
+TITLES: Final = {
+    400: "The body cannot be read",
+    404: "Not found",
+    405: "Method not allowed",
+    413: "The body is too large",
+    422: "The request is not valid",
+    500: "Something went wrong here",
+    503: "Temporarily unavailable",
+}
+
+
+class Unavailable(Exception):  # noqa: N818 - a state, and not for ever
+    """Something we depend on is away; the detail says what. The client may try again."""
+
+
+def problem(code: int, detail: str, errors: list[FieldProblem] | None = None) -> JSONResponse:
+    """The response that says so."""
+    body = Problem(title=TITLES.get(code, "The request failed"), status=code, detail=detail, errors=errors)
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if code == status.HTTP_503_SERVICE_UNAVAILABLE else None
+    content = body.model_dump(by_alias=True, exclude_none=True)
+    return JSONResponse(content, status_code=code, headers=headers, media_type=MEDIA_TYPE)
+
+
+def documented(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The problems of a route, for OpenAPI."""
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {code: {"description": TITLES[code], "content": {MEDIA_TYPE: schema}} for code in codes}
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Turn every error of `app` into a problem."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(InvalidReading, _invalid_reading)
+    app.add_exception_handler(Unavailable, _unavailable)
+    for gone in (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
+                 asyncpg.InsufficientResourcesError):  # fmt: skip
+        app.add_exception_handler(gone, _database_away)
+    app.add_exception_handler(asyncio.TimeoutError, _database_away)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _http(request: Request, error: Any) -> JSONResponse:
+    detail = error.detail if error.detail != "Not Found" else f"there is nothing at {request.url.path}; see /docs"
+    answer = problem(error.status_code, detail)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _invalid_request(_: Request, error: Any) -> JSONResponse:
+    errors = [
+        FieldProblem(field=".".join(map(str, each["loc"][1:])), reason=each["type"], detail=each["msg"])
+        for each in error.errors()
+    ]
+    return problem(422, "; ".join(f"{each.field}: {each.detail}" for each in errors), errors)
+
+
+async def _invalid_reading(_: Request, error: Any) -> JSONResponse:
+    errors = [FieldProblem(field=each.field, reason=each.reason.value, detail=each.detail) for each in error.errors]
+    return problem(400 if error.reason in UNREADABLE else 422, str(error), errors)
+
+
+async def _unavailable(_: Request, error: Any) -> JSONResponse:
+    return problem(503, str(error))
+
+
+async def _database_away(_: Request, error: Any) -> JSONResponse:
+    log.warning("database_unavailable", error=repr(error))
+    return problem(503, "the database does not answer in time; try again")
+
+
+async def _unexpected(request: Request, error: Any) -> JSONResponse:
+    log.error("request_failed", method=request.method, exc_info=error)
+    return problem(500, "the error was logged; try again, and tell the operators if it stays")

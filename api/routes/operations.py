@@ -1,0 +1,61 @@
+"""What operators and machines ask: alive, ready, metrics."""
+
+import asyncio
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from schemas.answers import Health
+
+DATABASE_ANSWERS_WITHIN_SECONDS: Final = 2.0
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/", include_in_schema=False)
+async def start_page() -> RedirectResponse:
+    """Where a person who opens the address in a browser finds something to read."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/healthz", operation_id="live", summary="The process is alive")
+async def healthz() -> Health:
+    """Always ok: a process that cannot say so does not answer."""
+    return Health(status="ok")
+
+
+@router.get(
+    "/readyz",
+    operation_id="ready",
+    summary="Queries can be answered",
+    responses={503: {"model": Health, "description": "what it waits for"}},
+)
+async def readyz(request: Request, response: Response) -> Health:
+    """Ready when the database answers. A gateway that waits for Kafka is told, but does not take the reads down with it."""
+    waiting = {}
+    gateway = request.app.state.gateway
+    if gateway and (detail := gateway.waiting_for()):
+        waiting["gateway"] = detail
+    problem = await _database_problem(request.app.state.database)
+    if problem:
+        response.status_code = 503
+        return Health(status="unavailable", waiting_for=waiting | {"database": problem})
+    return Health(status="ok", waiting_for=waiting)
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """For Prometheus."""
+    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _database_problem(database: Any) -> str | None:
+    try:
+        async with asyncio.timeout(DATABASE_ANSWERS_WITHIN_SECONDS), database.acquire() as connection:
+            await connection.execute("SELECT FROM vehicle_live_status LIMIT 1")
+    except TimeoutError:
+        return f"the database does not answer within {DATABASE_ANSWERS_WITHIN_SECONDS:g} s"
+    except Exception as error:  # noqa: BLE001 - whatever it is, we are not ready, and say why
+        return f"the database cannot be used: {error}"
+    return None
