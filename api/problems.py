@@ -70,7 +70,11 @@ async def _http(request: Request, error: Any) -> JSONResponse:
 
 async def _invalid_request(_: Request, error: Any) -> JSONResponse:
     errors = [
-        FieldProblem(field=".".join(map(str, each["loc"][1:])), reason=each["type"], detail=each["msg"])
+        FieldProblem(
+            field=".".join(map(str, each["loc"][1:])),
+            reason=each["type"],
+            detail=each["msg"].removeprefix("Value error, "),
+        )
         for each in error.errors()
     ]
     return problem(422, "; ".join(f"{each.field}: {each.detail}" for each in errors), errors)

@@ -1,0 +1,97 @@
+"""The smoke test: is what the API says what the fleet has sent, and does the ledger add up?"""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from math import isclose
+from typing import Any, Final
+
+import asyncpg
+import httpx
+
+from deploy.demo.fleet import FLEET, HISTORY_HOURS, VISITOR_VEHICLE, one_faulty_vehicle
+from deploy.demo.hints import commands
+from deploy.simulator.fleet import vehicle_id
+from deploy.simulator.totals import expected_totals
+from schemas.settings import KafkaSettings
+from sql.queries import queries
+
+POSTED_RATIO: Final = 71.08  # 32.15 of 45.23 kWh
+
+
+class CheckFailedError(Exception):
+    """The system gave another answer than it should."""
+
+
+def history_is_right(api: httpx.Client, end: datetime, say: Callable[[str], None]) -> None:
+    """Compare the answers for some vehicles, one of them faulty, with what the simulator knows it has sent."""
+    for number in (1, 42, 300, one_faulty_vehicle()):
+        answer = api.get(f"/v1/analytics/performance/{vehicle_id(number)}", params={"end": end.isoformat()}).json()
+        expected = expected_totals(number, end - timedelta(hours=HISTORY_HOURS), end, FLEET)
+        _equal(answer, "totalEnergyConsumedAc", expected.ac_kwh)
+        _equal(answer, "totalEnergyDeliveredDc", expected.dc_kwh)
+        _equal(answer, "averageBatteryTemp", expected.average_battery_temp)
+        _equal(answer, "dataPoints", expected.points)
+        say(
+            f"{vehicle_id(number)}: {answer['totalEnergyConsumedAc']:.3f} kWh in, "
+            f"{answer['totalEnergyDeliveredDc']:.3f} kWh out, {answer['efficiencyRatio']} %, {answer['averageBatteryTemp']:.1f} C, {answer['dataPoints']} readings, "
+            f"{answer['status']}: exactly what the fleet has sent"
+        )
+    if answer["status"] != "faulty":
+        raise CheckFailedError(f"a faulty charger is not called faulty: {answer}")
+
+
+def posting_works(api: str, say: Callable[[str], None]) -> None:
+    """Run the commands that the demo prints, as printed."""
+    if shutil.which("curl") is None:
+        raise CheckFailedError("the printed commands need curl, which is not installed")
+    meter, vehicle, performance = commands(api, datetime.now(UTC))
+    for command in (meter, vehicle):
+        if not _run(command).get("success"):
+            raise CheckFailedError(f"this did not work: {command}")
+    deadline = time.monotonic() + 10
+    while (answer := _run(performance)).get("efficiencyRatio") != POSTED_RATIO:
+        if time.monotonic() > deadline:
+            raise CheckFailedError(f"posted readings of {VISITOR_VEHICLE} do not give {POSTED_RATIO} %: {answer}")
+        time.sleep(0.1)
+    say(f"{VISITOR_VEHICLE}, posted over HTTP: {answer['efficiencyRatio']} %, {answer['status']}")
+
+
+def ledger_adds_up(database_url: str, say: Callable[[str], None]) -> None:
+    """Nothing was dropped: consumed = written + duplicates + dead letters, and that many rows are there."""
+    rows = asyncio.run(_ledger(database_url))
+    for row in rows:
+        say(
+            f"{row['topic']}: {row['consumed']:,} consumed = {row['written']:,} written + {row['duplicates']:,} duplicates "
+            f"+ {row['dead_lettered']:,} dead letters; {row['readings_stored']:,} readings stored"
+        )
+    if not rows or not all(row["adds_up"] for row in rows):
+        raise CheckFailedError("the ledger does not add up")
+
+
+async def _ledger(database_url: str) -> list[Any]:
+    topics = KafkaSettings()
+    connection = await asyncpg.connect(database_url)
+    try:
+        found = queries.ledger(
+            connection, meter_topic=topics.kafka_meter_topic, vehicle_topic=topics.kafka_vehicle_topic
+        )
+        return [row async for row in found]
+    finally:
+        await connection.close()
+
+
+def _equal(answer: dict[str, Any], name: str, expected: float | None) -> None:
+    found = answer.get(name)
+    if found is None or expected is None or not isclose(found, expected, rel_tol=1e-9):
+        raise CheckFailedError(f"{name} of {answer.get('vehicleId')} should be {expected}, the answer is {answer}")
+
+
+def _run(command: str) -> dict[str, Any]:
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)  # noqa: S602 - as a person would
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer

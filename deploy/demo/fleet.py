@@ -1,0 +1,27 @@
+"""What the demo knows of its fleet: how much history it gets, who is assigned to whom, what an answer must be."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from deploy.simulator.fleet import Fleet, assignments, is_faulty
+from sql.assign import Assignment
+
+FLEET: Final = Fleet()
+VEHICLES_WITH_HISTORY: Final = 300
+HISTORY_HOURS: Final = 24
+# Nobody's devices, for a person to post readings of without spoiling those of the fleet.
+VISITOR_VEHICLE: Final = "VEH-DEMO"
+VISITOR_METER: Final = "METER-DEMO"
+
+
+def all_assignments() -> Iterator[Assignment]:
+    """The fleet's, and the visitor's."""
+    for line, each in enumerate(assignments(FLEET), 2):
+        yield Assignment(line, each.vehicle_id, each.meter_id, each.valid_from, each.valid_to)
+    yield Assignment(0, VISITOR_VEHICLE, VISITOR_METER, datetime(2020, 1, 1, tzinfo=UTC), None)
+
+
+def one_faulty_vehicle() -> int:
+    """The number of the first vehicle with history whose charger is faulty."""
+    return next(number for number in range(1, VEHICLES_WITH_HISTORY + 1) if is_faulty(FLEET, number))

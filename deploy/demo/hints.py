@@ -1,0 +1,43 @@
+"""What the demo prints for a person to try."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from deploy.demo.fleet import VISITOR_METER, VISITOR_VEHICLE, one_faulty_vehicle
+from deploy.simulator.fleet import vehicle_id
+from schemas.readings import MeterReading, VehicleReading, example
+
+
+def commands(api: str, now: datetime) -> list[str]:
+    """Post a meter reading, post a vehicle reading, get that vehicle's 24 hours."""
+    meter = example(MeterReading, now) | {"meterId": VISITOR_METER}
+    vehicle = example(VehicleReading, now) | {"vehicleId": VISITOR_VEHICLE}
+    return [
+        _post(f"{api}/v1/ingestion/meter", meter),
+        _post(f"{api}/v1/ingestion/vehicle", vehicle),
+        f"curl -s {api}/v1/analytics/performance/{VISITOR_VEHICLE}",
+    ]
+
+
+def guide(api: str, metrics: list[str], now: datetime) -> str:
+    """Where to look, and what to paste."""
+    tries = "\n".join(f"  {command}" for command in commands(api, now))
+    return f"""
+The fleet is live: 20,000 devices, a reading a minute each.
+
+  {api}/docs        the API, to read and to try
+  {api}/v1/analytics/performance/{vehicle_id(1)}        24 hours of a vehicle
+  {api}/v1/analytics/performance/{vehicle_id(one_faulty_vehicle())}        one whose charger is faulty
+  {"  ".join(metrics)}        metrics of the consumers
+
+Try it (a second between the second and the third is enough):
+
+{tries}
+
+Ctrl-C stops everything.
+"""
+
+
+def _post(url: str, body: dict[str, Any]) -> str:
+    return f"curl -s -X POST {url} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"

@@ -1,0 +1,124 @@
+"""The demo from the first server to live readings; everything is stopped when the block ends."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import httpx
+from pydantic import SecretStr
+
+from deploy.demo.fleet import HISTORY_HOURS, VEHICLES_WITH_HISTORY, all_assignments
+from deploy.demo.services import Services
+from deploy.simulator.fleet import vehicle_id
+from deploy.stack.processes import Processes
+from deploy.stack.resolve import Servers, servers
+from deploy.stack.topics import create_topics
+from schemas.settings import KafkaSettings
+from sql.assign import write_assignments
+from sql.migrate import migrate
+from sql.settings import SqlSettings
+
+Say = Callable[[str], None]
+PARTITIONS: Final = 8
+PATIENCE_SECONDS: Final = 180.0
+MARGIN_HOURS: Final = 0.1  # the day that is asked for ended when the minute began
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the demo listens; None is any free port (for the two servers)."""
+
+    kafka: int | None
+    postgres: int | None
+    api: int
+    metrics: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A running demo: the API answers, and a day of history up to `history_end` is in it."""
+
+    stack: Servers
+    services: Services
+    api: str
+    history_end: datetime
+
+
+@contextmanager
+def demo(directory: Path, ports: Ports, say: Say, *, fresh: bool) -> Iterator[Demo]:
+    """Set up everything and wait until the API answers for a day.
+
+    Raises:
+        ServiceEndedError: when one of the processes ends.
+        TimeoutError: when the answer does not come.
+    """
+    with (
+        servers(directory, say=say, kafka_port=ports.kafka, postgres_port=ports.postgres, fresh=fresh) as stack,
+        Processes() as processes,
+    ):
+        say(f"{PARTITIONS} partitions a topic, schema, assignments")
+        asyncio.run(_prepare(stack))
+        services = Services(stack, processes, directory / "logs")
+        history_end = datetime.now(UTC).replace(second=0, microsecond=0)
+        api = _start(services, ports)
+        say(
+            f"{HISTORY_HOURS} hours of history for {VEHICLES_WITH_HISTORY} vehicles and their meters, then live readings"
+        )
+        with httpx.Client(base_url=api, timeout=10) as client:
+            _wait_for_history(client, services, history_end, say)
+        yield Demo(stack, services, api, history_end)
+        say("stopping")
+
+
+async def _prepare(stack: Servers) -> None:
+    topics = KafkaSettings()
+    names = (topics.kafka_meter_topic, topics.kafka_vehicle_topic)
+    await create_topics(stack.kafka_bootstrap_servers, names, partitions=PARTITIONS)
+    await migrate(SqlSettings(database_url=SecretStr(stack.database_url)))
+    connection = await asyncpg.connect(stack.database_url)
+    try:
+        await write_assignments(connection, list(all_assignments()), "demo")
+    finally:
+        await connection.close()
+
+
+def _start(services: Services, ports: Ports) -> str:
+    for number, port in enumerate(ports.metrics, 1):
+        services.start(f"consumer-{number}", "consumer", METRICS_PORT=str(port))
+    services.start("api", "api", API_PORT=str(ports.api), DATABASE_READ_URL=services.stack.reader_url)
+    services.start(
+        "simulator", "deploy.simulator",
+        "--backfill-hours", str(HISTORY_HOURS + MARGIN_HOURS), "--backfill-devices", str(VEHICLES_WITH_HISTORY),
+    )  # fmt: skip
+    return f"http://localhost:{ports.api}"
+
+
+def _wait_for_history(client: httpx.Client, services: Services, end: datetime, say: Say) -> None:
+    """The last vehicle of the backfill reports the whole day: one reading a minute."""
+    wanted, started, told = HISTORY_HOURS * 60, time.monotonic(), 0
+    address = f"/v1/analytics/performance/{vehicle_id(VEHICLES_WITH_HISTORY)}"
+    while (points := _points(client, address, end)) < wanted:
+        services.check()
+        if time.monotonic() - started > PATIENCE_SECONDS:
+            raise TimeoutError(
+                f"{points} of {wanted} minutes are there after {PATIENCE_SECONDS:.0f} s; logs: {services.logs}"
+            )
+        if points != told:
+            say(f"{points * 100 // wanted} % of the day is in")
+            told = points
+        time.sleep(0.5)
+    say(f"the day is in, {time.monotonic() - started:.0f} s after the first process was started")
+
+
+def _points(client: httpx.Client, address: str, end: datetime) -> int:
+    try:
+        answer = client.get(address, params={"end": end.isoformat()})
+    except httpx.TransportError:
+        return 0
+    return int(answer.json().get("dataPoints", 0)) if answer.is_success else 0
