@@ -1,5 +1,8 @@
 """`python -m api`: the read service, with the HTTP gateway when enabled."""
 
+import signal
+import sys
+
 import typer
 import uvicorn
 import uvloop
@@ -33,6 +36,8 @@ def run() -> None:
             timeout_graceful_shutdown=10,
         )
     )
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again once it has stopped in order
+        signal.signal(number, lambda *_: sys.exit(0))
     uvloop.run(server.serve())
 
 

@@ -19,6 +19,7 @@ from deploy.stack.topics import create_topics
 from sql.migrate import migrate
 from sql.settings import SqlSettings
 from tests.servers import Database, Topics
+from tests.services import Group
 
 PARTITIONS = 4
 TEMPLATE = f"energy_template_{os.getpid()}"
@@ -103,6 +104,12 @@ def environment(stack: Servers, database: Database, new_topics: Topics, tmp_path
         "LOG_LEVEL": "DEBUG",
         "PYTHONFAULTHANDLER": "1",
     }
+
+
+@pytest.fixture
+def group(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Group:
+    """Replicas of the consumer, as many as a test starts."""
+    return Group(processes, environment, tmp_path)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

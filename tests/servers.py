@@ -1,10 +1,13 @@
 """What a test is given to work on: a database of its own, topics of its own, and the ledger to check at the end."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.stack.resolve import Servers
 from sql.queries import queries
@@ -84,3 +87,37 @@ async def ledger(database: Database, topics: Topics) -> dict[str, Entry]:
     return {
         row["topic"]: Entry(row["consumed"], row["written"], row["duplicates"], row["dead_lettered"]) for row in rows
     }
+
+
+@asynccontextmanager
+async def locked(database: Database, table: str = "vehicle_live_status") -> AsyncIterator[None]:
+    """Hold a table, so that a transaction that writes it stands still after its claim and before its COMMIT."""
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def waits_for_a_lock(database: Database) -> bool:
+    """Whether a consumer's transaction in this database has written something and stands still."""
+    return bool(
+        await database.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock' "
+            "AND application_name = 'energy-consumer' AND backend_xid IS NOT NULL",
+            database.name,
+        )
+    )
+
+
+async def committed_in_kafka(stack: Servers, consumer_group: str) -> dict[tuple[str, int], int]:
+    """The offsets that Kafka itself has of a group, by topic and partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(consumer_group)
+    finally:
+        await admin.close()
+    return {(partition.topic, partition.partition): found.offset for partition, found in offsets.items()}

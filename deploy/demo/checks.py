@@ -38,7 +38,8 @@ def history_is_right(api: httpx.Client, end: datetime, say: Callable[[str], None
         _equal(answer, "dataPoints", expected.points)
         say(
             f"{vehicle_id(number)}: {answer['totalEnergyConsumedAc']:.3f} kWh in, "
-            f"{answer['totalEnergyDeliveredDc']:.3f} kWh out, {answer['efficiencyRatio']} %, {answer['averageBatteryTemp']:.1f} C, {answer['dataPoints']} readings, "
+            f"{answer['totalEnergyDeliveredDc']:.3f} kWh out, {answer['efficiencyRatio']} %, "
+            f"{answer['averageBatteryTemp']:.1f} C, {answer['dataPoints']} readings, "
             f"{answer['status']}: exactly what the fleet has sent"
         )
     if answer["status"] != "faulty":

@@ -1,0 +1,109 @@
+"""The real sessions, replayed: what goes in, and what must come out."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import fsum
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.simulator import replay
+from deploy.simulator.fleet import write_assignments
+from deploy.simulator.producer import ReadingProducer
+from deploy.simulator.readings import Record
+from deploy.simulator.replay import Visit
+from deploy.stack.processes import Processes
+from deploy.stack.resolve import Servers
+from schemas.settings import KafkaSettings
+from tests.servers import Database, Topics, ledger
+from tests.services import ROOT, read_service
+from tests.waiting import until
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """One database and two topics, with the assignments of the 992 sessions in place, and the read service running."""
+
+    stack: Servers
+    database: Database
+    topics: Topics
+    api: httpx.Client
+    visits: tuple[Visit, ...]
+    readings: list[Record]
+
+    async def produce(self, records: list[Record]) -> None:
+        """Send records through Kafka; all of them are acknowledged."""
+        settings = KafkaSettings(
+            kafka_bootstrap_servers=self.stack.kafka_bootstrap_servers,
+            kafka_meter_topic=self.topics.meter,
+            kafka_vehicle_topic=self.topics.vehicle,
+        )
+        producer = ReadingProducer(settings, print)
+        await producer.start()
+        await producer.send(records)
+        await producer.stop(60)
+        assert producer.tally.acknowledged == len(records)
+
+    async def consumed(self) -> int:
+        """How many records have been settled."""
+        return int(await self.database.value("SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets"))
+
+    async def until_consumed(self, number: int, *, timeout: float = 120) -> None:
+        async def all_of_them() -> bool:
+            return await self.consumed() >= number
+
+        await until(all_of_them, f"{number} records are consumed", timeout=timeout)
+        await ledger(self.database, self.topics)
+
+    def check_answers(self) -> None:
+        """Every vehicle's and both plugs' totals are those of the file."""
+        measured: dict[str, list[float]] = {}
+        expected = replay.expected_vehicles(self.visits)
+        for visit in self.visits:
+            answer = self.api.get(
+                f"/v1/analytics/performance/{visit.vehicle_id}",
+                params={"end": (visit.valid_to + timedelta(hours=1)).isoformat()},
+            ).json()
+            totals = expected[visit.vehicle_id]
+            assert answer["totalEnergyConsumedAc"] == pytest.approx(totals.ac_kwh, rel=1e-6), visit
+            assert answer["totalEnergyDeliveredDc"] == pytest.approx(totals.dc_kwh, rel=1e-6), visit
+            assert answer["averageBatteryTemp"] == pytest.approx(totals.average_battery_temp, rel=1e-6), visit
+            assert answer["dataPoints"] == totals.points, visit
+            assert answer["efficiencyRatio"] == 95.00, visit
+            assert answer["coverage"] == {"ac": 1.0, "dc": 1.0}, visit
+            assert answer["status"] in {"healthy", "insufficient_data"}, "sessions below 1 kWh are not judged"
+            measured.setdefault(visit.plug, []).append(answer["totalEnergyConsumedAc"])
+        plugs = replay.expected_plugs(self.visits)
+        assert {plug: fsum(energies) for plug, energies in measured.items()} == {
+            plug: pytest.approx(total.ac_kwh, rel=1e-6) for plug, total in plugs.items()
+        }
+
+
+@pytest.fixture
+def station(
+    stack: Servers,
+    database: Database,
+    topics: Topics,
+    processes: Processes,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> Iterator[Station]:
+    visits = replay.visits(datetime.now(UTC) - timedelta(hours=2))
+    assert len(visits) == 992
+    file = tmp_path / "assignments.csv"
+    with file.open("w") as csv:
+        write_assignments(replay.assignments(visits), csv)
+    asyncio.run(_assign(environment | {"DATABASE_URL": database.migrator_url}, file))
+    with read_service(processes, environment, tmp_path) as api:
+        yield Station(stack, database, topics, api, visits, replay.readings(visits))
+
+
+async def _assign(environment: dict[str, str], file: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sql", "assign", str(file), env=environment, cwd=ROOT
+    )
+    assert await process.wait() == 0

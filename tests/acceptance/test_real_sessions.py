@@ -1,0 +1,103 @@
+"""992 real charging sessions, minute by minute through Kafka; the answers are known from the file alone."""
+
+from collections import Counter
+
+import pytest
+
+from deploy.simulator import disturb
+from tests.acceptance.conftest import Station
+from tests.servers import Entry, committed_in_kafka, ledger, locked, waits_for_a_lock
+from tests.services import Group, Replica
+from tests.waiting import until
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_every_session_comes_out_as_it_went_in(station: Station, group: Group) -> None:
+    group.start()
+    await station.produce(station.readings)
+    await station.until_consumed(len(station.readings))
+
+    station.check_answers()
+    per_side = len(station.readings) // 2
+    assert await ledger(station.database, station.topics) == {
+        station.topics.meter: Entry(per_side, per_side, 0, 0),
+        station.topics.vehicle: Entry(per_side, per_side, 0, 0),
+    }
+
+
+async def test_twice_shuffled_and_with_rubbish_among_them_the_answers_are_the_same(
+    station: Station, group: Group
+) -> None:
+    mixed = disturb.with_malformed(disturb.shuffled(disturb.doubled(station.readings), seed=4), share=0.01, seed=5)
+    group.start(BATCH_MAX_RECORDS="5000")
+    await station.produce(mixed.records)
+    await station.until_consumed(len(mixed.records))
+
+    station.check_answers()
+    by_topic = await ledger(station.database, station.topics)
+    assert sum(entry.written for entry in by_topic.values()) == len(station.readings)
+    assert sum(entry.duplicates for entry in by_topic.values()) == len(station.readings)
+    letters = await station.database.fetch("SELECT key, value, reason, detail FROM dead_letters")
+    assert len(mixed.malformed) > 1000
+    assert Counter((row["key"], row["value"], row["reason"]) for row in letters) == Counter(
+        (spoilt.record.key, spoilt.record.value, spoilt.reason) for spoilt in mixed.malformed
+    )
+    assert all(row["detail"] for row in letters)
+
+
+async def test_killed_before_and_after_commit_and_rebalanced_nothing_is_lost_or_counted_twice(
+    station: Station, group: Group
+) -> None:
+    third = len(station.readings) // 3
+    small = {"BATCH_MAX_RECORDS": "1000"}
+
+    async with locked(station.database):
+        await station.produce(station.readings[:third])
+        doomed = group.start(**small)
+        await until(
+            lambda: waits_for_a_lock(station.database), "the transaction has claimed and copied, and is not committed"
+        )
+        group.kill(doomed)
+    assert await station.consumed() == 0
+
+    await _kill_just_after_a_commit(station, group, small)
+
+    first, second = group.start(**small), group.start(**small)
+    await _share_the_partitions(first, second)
+    before = await station.consumed()
+    await station.produce(station.readings[third : 2 * third])
+    await station.until_consumed(before + 2000)
+    group.kill(first)
+    await station.produce(station.readings[2 * third :])
+    third_replica = group.start(**small)
+    await station.until_consumed(len(station.readings))
+    assert group.stop(second) == 0
+    assert group.stop(third_replica) == 0
+
+    station.check_answers()
+    assert await ledger(station.database, station.topics) == {
+        topic: Entry(len(station.readings) // 2, len(station.readings) // 2, 0, 0)
+        for topic in (station.topics.meter, station.topics.vehicle)
+    }
+
+
+async def _kill_just_after_a_commit(station: Station, group: Group, settings: dict[str, str]) -> None:
+    """Until Kafka's own offsets are behind the database's: who believed them would write readings a second time."""
+    while True:
+        before = await station.consumed()
+        replica = group.start(**settings)
+        await station.until_consumed(before + 1)
+        group.kill(replica)
+        stored = await station.database.fetch("SELECT topic, partition, next_offset FROM kafka_offsets")
+        in_kafka = await committed_in_kafka(station.stack, group.environment["KAFKA_GROUP_ID"])
+        if any(in_kafka.get((row["topic"], row["partition"]), 0) < row["next_offset"] for row in stored):
+            return
+
+
+async def _share_the_partitions(*replicas: Replica) -> None:
+    async def each_has_some() -> bool:
+        assigned = [replica.events("partitions_assigned") for replica in replicas]
+        return all(events and len(events[-1]["partitions"]) == 4 for events in assigned)
+
+    await until(each_has_some, "two replicas have four of the eight partitions each")

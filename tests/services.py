@@ -1,0 +1,119 @@
+"""Our processes, as an operator starts them: replicas of the consumer, the read service."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.stack.ports import free_port
+from deploy.stack.processes import Processes, end_of
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One `python -m consumer`."""
+
+    process: psutil.Popen
+    log: Path
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The lines it has logged with that event."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        logged = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [line for line in logged if line.get("event") == name]
+
+    async def says(self, name: str, *, timeout: float = 60) -> dict[str, Any]:
+        """The first line with that event, once it comes."""
+
+        async def found() -> list[dict[str, Any]]:
+            assert self.process.poll() is None or name == "consumer_stopped", (
+                f"the replica ended:\n{end_of(self.log, 40)}"
+            )
+            return self.events(name)
+
+        return (await until(found, f"the replica logs {name}; its log ends:\n{end_of(self.log)}", timeout=timeout))[0]
+
+    async def address(self) -> str:
+        """Where its metrics and probes are."""
+        return f"http://127.0.0.1:{(await self.says('consumer_started'))['metrics_port']}"
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples with these labels."""
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"{await self.address()}/metrics")).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    async def ready(self) -> dict[str, str]:
+        """What it waits for; empty when ready."""
+        async with httpx.AsyncClient() as client:
+            waiting: dict[str, str] = (await client.get(f"{await self.address()}/readyz")).json()["waiting_for"]
+        return waiting
+
+    async def until_ready(self) -> None:
+        async def nothing_left() -> bool:
+            return not await self.ready()
+
+        await until(nothing_left, "the replica is ready")
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+@dataclass(slots=True)
+class Group:
+    """Replicas of one consumer group."""
+
+    processes: Processes
+    environment: dict[str, str]
+    directory: Path
+    started: int = 0
+
+    def start(self, **settings: str) -> Replica:
+        """One more replica."""
+        self.started += 1
+        log = self.directory / f"consumer-{self.started}.log"
+        environment = self.environment | settings
+        return Replica(
+            self.processes.start([sys.executable, "-m", "consumer"], log=log, env=environment, cwd=ROOT), log
+        )
+
+    def kill(self, replica: Replica) -> None:
+        """kill -9."""
+        self.processes.kill(replica.process)
+
+    def stop(self, replica: Replica) -> int:
+        """SIGTERM; its exit code."""
+        return self.processes.stop(replica.process)
+
+
+@contextmanager
+def read_service(processes: Processes, environment: dict[str, str], directory: Path) -> Iterator[httpx.Client]:
+    """A running `python -m api` and a client for it."""
+    port, log = free_port(), directory / "api.log"
+    process = processes.start(
+        [sys.executable, "-m", "api"], log=log, env=environment | {"API_PORT": str(port)}, cwd=ROOT
+    )
+    transport = httpx.HTTPTransport(retries=0)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, transport=transport) as client:
+        yield client
+    code = processes.stop(process)
+    assert code == 0, f"the read service ended with {code}:\n{end_of(log)}"
