@@ -90,12 +90,12 @@ async def ledger(database: Database, topics: Topics) -> dict[str, Entry]:
 
 
 @asynccontextmanager
-async def locked(database: Database, table: str = "vehicle_live_status") -> AsyncIterator[None]:
-    """Hold a table, so that a transaction that writes it stands still after its claim and before its COMMIT."""
+async def locked(database: Database, tables: str = "meter_live_status, vehicle_live_status") -> AsyncIterator[None]:
+    """Hold tables, so that a transaction that writes one stands still after its claim and before its COMMIT."""
     connection = await asyncpg.connect(database.migrator_url)
     try:
         async with connection.transaction():
-            await connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+            await connection.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE")
             yield
     finally:
         await connection.close()
