@@ -47,5 +47,6 @@ lock: $(READY) ## resolve all dependencies anew and write the lock files
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## stop nothing, remove the local servers' data, the environment and the caches
+	for link in .stack/*/*-outside; do [ ! -L "$$link" ] || rm -rf "$$(readlink "$$link")"; done
 	rm -rf .stack $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

