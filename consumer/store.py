@@ -3,6 +3,7 @@
 BEGIN -> claim (the fence) -> history (COPY; staged where a reading may be there already) -> live status -> dead letters -> COMMIT
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 import asyncpg
+import structlog
 from aiokafka import TopicPartition
 
 from consumer.batch import Batch, DeadLetter, Outcome
@@ -23,6 +25,9 @@ from sql.queries import queries
 
 Connection = Any  # asyncpg.Connection, or the pool's proxy of one
 COPY_TIMEOUT: Final = 120.0
+EVICTION_PATIENCE: Final = 5.0  # seconds; below the writer's lock_timeout
+
+log = structlog.get_logger(__name__)
 
 
 class Fenced(Exception):  # noqa: N818 - the word of the trade for a writer that has been shut out
@@ -51,13 +56,38 @@ class Store:
         self._newest = NewestReadings()
 
     async def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The next offset of each partition that this group has read before."""
+        """The next offset of each partition that this group has read before.
+
+        Waits for transactions that still claim one of them. The group has given these partitions to us, so whoever does not let
+        go in time is frozen or cut off: its session is ended.
+        """
         asked = list(partitions)
         async with self._pool.acquire() as connection:
-            return {
-                TopicPartition(row["topic"], row["partition"]): row["next_offset"]
-                async for row in queries.stored_offsets(connection, consumer_group=self._group, **_keys(asked))
-            }
+            evicting = asyncio.create_task(self._evict_holders(connection.get_server_pid()), name="evict")
+            try:
+                return {
+                    TopicPartition(row["topic"], row["partition"]): row["next_offset"]
+                    async for row in queries.stored_offsets(connection, consumer_group=self._group, **_keys(asked))
+                }
+            finally:
+                evicting.cancel()
+
+    async def _evict_holders(self, waiting: int) -> None:
+        """End, again and again, the sessions that the given one still waits for."""
+        while True:
+            await asyncio.sleep(EVICTION_PATIENCE)
+            try:
+                async with self._pool.acquire() as connection:
+                    async for holder in queries.evict_holders(connection, waiting=waiting):
+                        log.warning(
+                            "session_evicted",
+                            pid=holder["pid"],
+                            address=str(holder["client_addr"]),
+                            began=str(holder["xact_start"]),
+                            reason="it holds the claim on partitions that were given to this replica",
+                        )
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                log.warning("eviction_failed", error=repr(error))
 
     async def register(self, beginnings: Mapping[TopicPartition, int]) -> None:
         """Note where the reading of new partitions starts; those already known stay as they are."""

@@ -5,8 +5,8 @@ from typing import Any, Final
 import asyncpg
 from pydantic import SecretStr
 
-# A consumer that is stopped in the middle of a transaction (SIGSTOP, a frozen machine) holds the claim on its partitions; the
-# server ends such a session, so that whoever took the partitions over can go on.
+# A consumer that is stopped in the middle of a transaction (SIGSTOP, a frozen machine) holds the claim on its partitions. The
+# server ends such a session where it can (idle_in_transaction_session_timeout); whoever takes the partitions over ends the rest.
 WRITER_SETTINGS: Final = {
     "application_name": "energy-consumer",
     "idle_in_transaction_session_timeout": "10s",

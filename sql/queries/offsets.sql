@@ -3,14 +3,31 @@
 INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset)
 SELECT :consumer_group, seen.topic, seen.partition, seen.first_offset, seen.first_offset
 FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[]) AS seen (topic, partition, first_offset)
+WHERE NOT EXISTS ( -- ON CONFLICT alone would wait for whoever is writing the row
+    SELECT FROM kafka_offsets AS stored
+    WHERE stored.consumer_group = :consumer_group AND (stored.topic, stored.partition) = (seen.topic, seen.partition)
+)
 ON CONFLICT DO NOTHING;
 
 -- name: stored_offsets(consumer_group, topics, partitions)
--- How far the given partitions have been written.
+-- How far the given partitions have been written, once every transaction that claims one of them has ended.
 SELECT stored.topic, stored.partition, stored.next_offset
 FROM kafka_offsets AS stored
 JOIN unnest(:topics::text[], :partitions::integer[]) AS asked (topic, partition) USING (topic, partition)
-WHERE stored.consumer_group = :consumer_group;
+WHERE stored.consumer_group = :consumer_group
+ORDER BY stored.topic, stored.partition
+FOR UPDATE OF stored;
+
+-- name: evict_holders(waiting)
+-- Ends the sessions of other consumers that the given session waits for, and names them. A consumer that was stopped in the
+-- middle of a transaction (SIGSTOP, a frozen machine) would keep its claim for ever: the server's own time-outs do not look at a
+-- session that has prepared a statement or is in the middle of a COPY.
+SELECT holder.pid, holder.client_addr, holder.xact_start, pg_terminate_backend(holder.pid) AS ended
+FROM unnest(pg_blocking_pids(:waiting)) AS blocking (pid)
+JOIN pg_stat_activity AS holder USING (pid)
+WHERE holder.usename = current_user
+    AND holder.application_name = current_setting('application_name')
+    AND holder.wait_event_type IS DISTINCT FROM 'Lock'; -- one that waits itself is on its way
 
 -- name: claim(consumer_group, topics, partitions, expected_offsets, next_offsets, consumed, dead_lettered)
 -- The fence. Moves every partition of a batch on, but only from where this consumer believes it to be. Fewer rows than
