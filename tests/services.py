@@ -1,10 +1,12 @@
 """Our processes, as an operator starts them: replicas of the consumer, the read service."""
 
+import contextlib
 import json
 import signal
+import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,15 +107,25 @@ class Group:
         return self.processes.stop(replica.process)
 
 
-@contextmanager
+@contextlib.contextmanager
 def read_service(processes: Processes, environment: dict[str, str], directory: Path) -> Iterator[httpx.Client]:
     """A running `python -m api` and a client for it."""
     port, log = free_port(), directory / "api.log"
     process = processes.start(
         [sys.executable, "-m", "api"], log=log, env=environment | {"API_PORT": str(port)}, cwd=ROOT
     )
-    transport = httpx.HTTPTransport(retries=0)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, transport=transport) as client:
+    _until_it_listens(process, port, log)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         yield client
     code = processes.stop(process)
     assert code == 0, f"the read service ended with {code}:\n{end_of(log)}"
+
+
+def _until_it_listens(process: psutil.Popen, port: int, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        with contextlib.suppress(psutil.TimeoutExpired):
+            raise AssertionError(f"the read service ended with {process.wait(0.05)}:\n{end_of(log)}")
+    raise AssertionError(f"the read service does not listen:\n{end_of(log)}")

@@ -67,8 +67,8 @@ def servers(
     with ExitStack() as stack:
         stack.enter_context(_only_one(directory))
         if fresh:
-            _clear(directory)
-            stack.callback(_clear, directory)
+            clear(directory)
+            stack.callback(clear, directory)
         if os.environ.get("LOCAL_STACK") == "containers":
             from deploy.stack.containers import containers  # noqa: PLC0415 - needs an engine, and is seldom asked for
 
@@ -117,7 +117,8 @@ def _only_one(directory: Path) -> Iterator[None]:
         yield
 
 
-def _clear(directory: Path) -> None:
+def clear(directory: Path) -> None:
+    """Remove the data of servers that no longer run, and what had to lie outside of the project."""
     for link in directory.glob("*-outside"):
         shutil.rmtree(link.resolve(), ignore_errors=True)
     shutil.rmtree(directory, ignore_errors=True)
