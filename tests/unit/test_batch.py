@@ -1,0 +1,55 @@
+"""What a batch claims of each partition, and what it holds."""
+
+from collections import Counter
+
+from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.batch import BatchBuilder
+from consumer.decode import Decoder
+from consumer.telemetry import METER, POSITION, VEHICLE
+from schemas.readings import TimeLimits
+from tests.records import NOON, meter, minute, records, vehicle
+
+LIMITS = TimeLimits.at(NOON, 400)
+DECODERS = {"meter-readings": Decoder(METER), "vehicle-readings": Decoder(VEHICLE)}
+GOOD, BAD = True, False
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(sorted(DECODERS)),
+            st.integers(0, 2),
+            st.lists(st.sampled_from([GOOD, GOOD, BAD]), min_size=1, max_size=6),
+            st.integers(0, 3),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_spans_touch_and_every_record_is_a_row_or_a_letter(taken: list[tuple[str, int, list[bool], int]]) -> None:
+    builder, reached, consumed = BatchBuilder(), Counter[TopicPartition](), Counter[TopicPartition]()
+    for topic, number, kinds, hole in taken:
+        partition, position = TopicPartition(topic, number), reached[TopicPartition(topic, number)]
+        good = meter(at=minute(-position)) if topic.startswith("meter") else vehicle(at=minute(-position))
+        fetched = records(
+            [good if kind else b"?" for kind in kinds], topic=topic, partition=number, offset=position + hole
+        )
+        decoder = DECODERS[topic]
+        builder.add(partition, position, fetched, decoder.telemetry, decoder.decode(fetched, len(builder), LIMITS))
+        reached[partition] = fetched[-1].offset + 1
+        consumed[partition] += len(fetched)
+    batch = builder.build()
+
+    assert {partition: span.next_offset for partition, span in batch.spans.items()} == reached
+    assert {partition: span.consumed for partition, span in batch.spans.items()} == consumed
+    assert {span.expected_offset for span in batch.spans.values()} == {0}, "where each partition stood before"
+    rows = [row for found in batch.rows.values() for row in found]
+    assert len(rows) + len(batch.dead_letters) == len(batch.records) == consumed.total()
+    for telemetry, found in batch.rows.items():
+        assert found == sorted(found)
+        for row in found:
+            record = batch.records[row[POSITION]]
+            assert telemetry.row(telemetry.decode(record.value), row[POSITION]) == row
