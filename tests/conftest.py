@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -18,11 +16,10 @@ from deploy.stack.resolve import ROOT, Servers, StackError, servers
 from deploy.stack.topics import create_topics
 from sql.migrate import migrate
 from sql.settings import SqlSettings
-from tests.servers import Database, Topics
-from tests.services import Group
+from tests.servers import Database, Topics, new_database
+from tests.services import Group, service_environment
 
 PARTITIONS = 4
-TEMPLATE = f"energy_template_{os.getpid()}"
 _numbers = itertools.count(1)
 
 
@@ -50,21 +47,17 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def template(stack: Servers) -> Iterator[str]:
-    """The name of a migrated database to copy."""
-    asyncio.run(_administer(stack, f"CREATE DATABASE {TEMPLATE}"))
-    url = urlunsplit(urlsplit(stack.database_url)._replace(path=f"/{TEMPLATE}"))
-    asyncio.run(migrate(SqlSettings(database_url=SecretStr(url))))
-    yield TEMPLATE
-    asyncio.run(_administer(stack, f"DROP DATABASE {TEMPLATE} WITH (FORCE)"))
+def template(stack: Servers) -> Iterator[Database]:
+    """A migrated database to copy."""
+    with new_database(stack, f"energy_template_{os.getpid()}") as made:
+        asyncio.run(migrate(SqlSettings(database_url=SecretStr(made.migrator_url))))
+        yield made
 
 
 @pytest.fixture
-def database(stack: Servers, template: str) -> Iterator[Database]:
-    name = f"energy_test_{os.getpid()}_{next(_numbers)}"
-    asyncio.run(_administer(stack, f"CREATE DATABASE {name} TEMPLATE {template}"))
-    yield Database(name, stack)
-    asyncio.run(_administer(stack, f"DROP DATABASE {name} WITH (FORCE)"))
+def database(stack: Servers, template: Database) -> Iterator[Database]:
+    with new_database(stack, f"energy_test_{os.getpid()}_{next(_numbers)}", template) as made:
+        yield made
 
 
 @pytest.fixture
@@ -88,19 +81,10 @@ def processes() -> Iterator[Processes]:
 
 
 @pytest.fixture
-def environment(stack: Servers, database: Database, new_topics: Topics, tmp_path: Path) -> dict[str, str]:
+def environment(stack: Servers, database: Database, new_topics: Topics) -> dict[str, str]:
     """What our processes are started with."""
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "DATABASE_"))},
-        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
-        "KAFKA_METER_TOPIC": new_topics.meter,
-        "KAFKA_VEHICLE_TOPIC": new_topics.vehicle,
-        "KAFKA_GROUP_ID": f"group-{new_topics.meter}",
+    return service_environment(stack, database, new_topics) | {
         "KAFKA_SESSION_TIMEOUT_MS": "6000",
-        "DATABASE_URL": database.writer_url,
-        "DATABASE_READ_URL": database.reader_url,
-        "METRICS_PORT": "0",
-        "LOG_FORMAT": "json",
         "LOG_LEVEL": "DEBUG",
         "PYTHONFAULTHANDLER": "1",
     }
@@ -117,11 +101,3 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter and reporter.stats.get("skipped") and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-async def _administer(stack: Servers, statement: str) -> None:
-    connection = await asyncpg.connect(stack.database_url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -1,7 +1,8 @@
 """What a test is given to work on: a database of its own, topics of its own, and the ledger to check at the end."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -54,6 +55,26 @@ class Database:
             await connection.execute(statement)
         finally:
             await connection.close()
+
+
+@contextmanager
+def new_database(stack: Servers, name: str, template: Database | None = None) -> Iterator[Database]:
+    """A database for as long as the block runs: empty, or a copy. Called outside of an event loop."""
+    made = Database(name, stack)
+    copied = f" TEMPLATE {template.name}" if template else ""
+    asyncio.run(_administer(stack, f"CREATE DATABASE {name}{copied}"))
+    try:
+        yield made
+    finally:
+        asyncio.run(_administer(stack, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _administer(stack: Servers, statement: str) -> None:
+    connection = await asyncpg.connect(stack.database_url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -17,9 +18,26 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes, end_of
+from deploy.stack.resolve import Servers
+from tests.servers import Database, Topics
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
+
+
+def service_environment(stack: Servers, database: Database, topics: Topics) -> dict[str, str]:
+    """What our processes are started with: these servers and topics, and nothing that the shell happens to say of others."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "DATABASE_"))},
+        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
+        "KAFKA_METER_TOPIC": topics.meter,
+        "KAFKA_VEHICLE_TOPIC": topics.vehicle,
+        "KAFKA_GROUP_ID": f"group-{topics.meter}",
+        "DATABASE_URL": database.writer_url,
+        "DATABASE_READ_URL": database.reader_url,
+        "METRICS_PORT": "0",
+        "LOG_FORMAT": "json",
+    }
 
 
 @dataclass(frozen=True, slots=True)

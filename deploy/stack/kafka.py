@@ -53,7 +53,7 @@ class Kafka:
             os.pathsep.join(map(str, class_path)),
         ]
         self._port = port or free_port()
-        self._process: psutil.Popen | None = None
+        self.process: psutil.Popen | None = None
         self.bootstrap_servers = f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
@@ -64,28 +64,28 @@ class Kafka:
         if not (self._directory / "data" / "meta.properties").exists():
             self._format(settings)
         log = self._directory / "console.log"
-        self._process = self._processes.start([*self._java, "kafka.Kafka", settings], log=log, cwd=self._directory)
-        until_it_answers("Kafka", self._process, self._directory / "kafka.log", self._answers)
+        self.process = self._processes.start([*self._java, "kafka.Kafka", settings], log=log, cwd=self._directory)
+        until_it_answers("Kafka", self.process, self._directory / "kafka.log", self._answers)
 
     def stop(self) -> None:
         """End it in an orderly way."""
-        if self._process:
-            self._processes.stop(self._process)
+        if self.process:
+            self._processes.stop(self.process)
 
     def kill(self) -> None:
         """End it as a crash would."""
-        if self._process:
-            self._processes.kill(self._process)
+        if self.process:
+            self._processes.kill(self.process)
 
     def pause(self) -> None:
         """Freeze it: connections stay open and nothing answers."""
-        if self._process:
-            self._process.send_signal(signal.SIGSTOP)
+        if self.process:
+            self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a frozen broker go on."""
-        if self._process:
-            self._process.send_signal(signal.SIGCONT)
+        if self.process:
+            self.process.send_signal(signal.SIGCONT)
 
     def _write_settings(self) -> Path:
         remembered = self._directory / CONTROLLER_PORT

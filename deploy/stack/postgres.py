@@ -62,7 +62,7 @@ class Postgres:
         self._processes = processes
         self._account = ACCOUNT if os.name == "posix" and os.geteuid() == 0 else None
         self._port = port or free_port()
-        self._process: psutil.Popen | None = None
+        self.process: psutil.Popen | None = None
         self._asked_for = directory
         self._directory, self._binaries = directory, BINARIES
         self._passwords: dict[str, str] = {}
@@ -87,25 +87,25 @@ class Postgres:
 
     def stop(self) -> None:
         """End it in an orderly way; clients are sent away."""
-        if self._process:
-            self._processes.stop(self._process)
+        if self.process:
+            self._processes.stop(self.process)
 
     def kill(self) -> None:
         """End it and all its sessions as a crash would; it recovers at the next start."""
-        if self._process:
-            self._processes.kill(self._process)
+        if self.process:
+            self._processes.kill(self.process)
 
     def _run(self) -> None:
         options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         log = self._directory / "postgres.log"
-        self._process = self._processes.start(
+        self.process = self._processes.start(
             [self._binaries / "postgres", "-D", self._directory / "data", "-p", str(self._port), *options],
             log=log,
             user=self._account,
             stop_with=signal.SIGINT,
             cwd=self._directory,
         )
-        until_it_answers("PostgreSQL", self._process, log, self._answers)
+        until_it_answers("PostgreSQL", self.process, log, self._answers)
 
     def _prepare_account(self) -> None:
         if self._account:

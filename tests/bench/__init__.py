@@ -1,0 +1,1 @@
+"""Benchmarks: figures, not verdicts. `make bench`; how to read them: docs/benchmarks.md."""
