@@ -17,7 +17,8 @@ from schemas.settings import KafkaSettings
 
 COMMANDS: Final = ("run", "assignments")
 app = typer.Typer(
-    help="A fleet of meters and vehicles that publish one reading a minute to Kafka. Without a command: run.",
+    help="A fleet of meters and vehicles that publish one reading a minute to Kafka. Without a command: run; its options are "
+    "shown by: run --help.",
     add_completion=False,
     no_args_is_help=False,
     pretty_exceptions_enable=False,
