@@ -16,7 +16,7 @@ class Metrics:
     """The service's registry and what is in it."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second series for each one, which nobody asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each one, which nobody asks for
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
