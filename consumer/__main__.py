@@ -5,6 +5,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
+import asyncpg
 import structlog
 import typer
 import uvloop
@@ -13,10 +14,14 @@ from pydantic import ValidationError
 
 from consumer import health as probes
 from consumer import topics
+from consumer.breaker import Breaker
+from consumer.commands import breaker, dead_letters, offsets
 from consumer.decode import Decoder
 from consumer.health import Health
 from consumer.lag import LagReporter
 from consumer.metrics import Metrics
+from consumer.offsets import StoredOffsets
+from consumer.operators import follow_operators
 from consumer.pipeline import Pipeline
 from consumer.settings import ConsumerSettings
 from consumer.store import Store
@@ -24,7 +29,14 @@ from consumer.telemetry import METER, VEHICLE
 from schemas.log import configure_logging
 from sql.connection import WRITER_SETTINGS, pool
 
-app = typer.Typer(help="One replica of the consumer group: Kafka to PostgreSQL, exactly once.", add_completion=False)
+app = typer.Typer(
+    help="One replica of the consumer group: Kafka to PostgreSQL, exactly once.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(offsets.app, name="offsets")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(breaker.app, name="breaker")
 log = structlog.get_logger("consumer")
 T = TypeVar("T")
 
@@ -32,8 +44,10 @@ COMMAND_TIMEOUT_SECONDS: Final = 65.0  # a little above the server's own stateme
 
 
 @app.callback(invoke_without_command=True)
-def run() -> None:
+def run(context: typer.Context) -> None:
     """Read both telemetry topics and write them, until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
+    if context.invoked_subcommand:
+        return
     try:
         settings = ConsumerSettings()
     except ValidationError as error:
@@ -61,7 +75,7 @@ async def _consume(settings: ConsumerSettings) -> None:
             if consumer is None:
                 return
             try:
-                await _flow(settings, consumer, Store(database, settings.kafka_group_id), metrics, health, stop)
+                await _flow(settings, consumer, database, metrics, health, stop)
             finally:
                 await consumer.stop()
     finally:
@@ -72,18 +86,21 @@ async def _consume(settings: ConsumerSettings) -> None:
 async def _flow(
     settings: ConsumerSettings,
     consumer: AIOKafkaConsumer,
-    store: Store,
+    database: "asyncpg.Pool[asyncpg.Record]",
     metrics: Metrics,
     health: Health,
     stop: asyncio.Event,
 ) -> None:
     decoders = {settings.kafka_meter_topic: Decoder(METER), settings.kafka_vehicle_topic: Decoder(VEHICLE)}
-    pipeline = Pipeline(settings, consumer, store, decoders, metrics, health)
+    store, stored = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
+    guard = Breaker(database, settings, metrics, health)
+    pipeline = Pipeline(settings, consumer, store, stored, guard, decoders, metrics, health)
     reporter = LagReporter(consumer, pipeline, metrics)
     async with asyncio.TaskGroup() as group:
         beside = [
             group.create_task(topics.subscribe(consumer, decoders, pipeline.assignment, health)),
             group.create_task(reporter.run()),
+            group.create_task(follow_operators(pipeline, guard)),
         ]
         await pipeline.run(stop)
         for task in beside:

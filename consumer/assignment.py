@@ -4,7 +4,7 @@ assigned -> pause -> read the stored offsets (for as long as it takes) -> check 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Set
 from typing import Final
 
 import asyncpg
@@ -13,9 +13,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumer.backoff import Backoff
+from consumer.breaker import Breaker
+from consumer.gaps import gap_between
 from consumer.health import Health
 from consumer.metrics import Metrics
-from consumer.store import Store
+from consumer.offsets import StoredOffsets
 
 log = structlog.get_logger(__name__)
 
@@ -30,18 +32,21 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(
         self,
         consumer: AIOKafkaConsumer,
-        store: Store,
+        stored: StoredOffsets,
+        breaker: Breaker,
         metrics: Metrics,
         health: Health,
         let_go: Callable[[], Awaitable[None]],
     ) -> None:
         self._consumer = consumer
-        self._store = store
+        self._stored = stored
+        self._breaker = breaker
         self._metrics = metrics
         self._health = health
         self._let_go = let_go
         self._restoring: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._resting: set[TopicPartition] = set()  # of topics that the breaker has stopped
         self.positions: dict[TopicPartition, int] = {}
         self.halted: dict[TopicPartition, str] = {}
 
@@ -75,6 +80,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         """Give up all partitions: nothing more is read of them, and no write of them is under way afterwards."""
         self.positions = {}
         self.halted = {}
+        self._resting = set()
         if self._restoring:
             self._restoring.cancel()
         self._metrics.forget_lag()
@@ -91,8 +97,25 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def recheck_halted(self) -> None:
         """See whether an operator has settled the gap of a halted partition."""
-        if self.halted and (self._restoring is None or self._restoring.done()):
+        if self.halted and not self._is_restoring():
             self.restore(set(self.halted))
+
+    def follow_breaker(self, in_hand: Set[TopicPartition]) -> None:
+        """Stop the topics that must not be read, and go on with those that may be again.
+
+        A partition with records in hand goes on once they are written: its stored offset is not the last word before.
+        """
+        for partition in [each for each in self.positions if each.topic in self._breaker.stopped]:
+            self._consumer.pause(partition)
+            del self.positions[partition]
+            self._resting.add(partition)
+        wakes = {each for each in self._resting - in_hand if each.topic not in self._breaker.stopped}
+        if wakes and not self._is_restoring():
+            self._resting -= wakes
+            self.restore(wakes)
+
+    def _is_restoring(self) -> bool:
+        return self._restoring is not None and not self._restoring.done()
 
     def restore(self, partitions: set[TopicPartition]) -> None:
         """Begin to bring partitions to their stored offsets; they stay paused until then."""
@@ -109,8 +132,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 beginnings = await self._consumer.beginning_offsets(partitions)
                 ends = await self._consumer.end_offsets(partitions)
-                await self._store.register(beginnings)
-                stored = await self._store.positions(partitions)
+                await self._stored.register(beginnings)
+                stored = await self._stored.read(partitions)
                 break
             except PASSING as error:
                 self._waits_for_offsets(waiting=True)
@@ -132,18 +155,17 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         end: int,
         positions: dict[TopicPartition, int],
     ) -> None:
-        if beginning <= stored <= end:
+        if partition.topic in self._breaker.stopped:
+            self._resting.add(partition)
+            return
+        gap = gap_between(stored, beginning, end)
+        if gap is None:
             self._consumer.seek(partition, stored)
             positions[partition] = stored
             self._consumer.resume(partition)
             if self.halted.pop(partition, None):
                 log.info("partition_resumed", topic=partition.topic, partition=partition.partition, offset=stored)
             return
-        gap = (
-            f"records {stored} to {beginning - 1} are gone from Kafka unread"
-            if stored < beginning
-            else f"offset {stored} is stored but the log ends at {end}: the topic was made anew or lost records"
-        )
         if self.halted.get(partition) != gap:
             log.error("partition_halted", topic=partition.topic, partition=partition.partition, gap=gap)
         self.halted[partition] = gap

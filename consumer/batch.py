@@ -80,6 +80,8 @@ class BatchBuilder:
             self.opened = time.monotonic()
         rows, dead_letters = decoded
         before = self.spans.get(partition)
+        if before and before.next_offset != position:
+            raise RuntimeError(f"{partition}: records of {position} do not follow those up to {before.next_offset}")
         self.spans[partition] = Span(
             expected_offset=before.expected_offset if before else position,
             next_offset=records[-1].offset + 1,

@@ -1,4 +1,4 @@
-"""Every second: how far behind each partition is, offsets told to Kafka for its own tools, halted partitions looked at anew."""
+"""Every second: how far behind each partition is, and offsets told to Kafka for its own tools."""
 
 import asyncio
 import time
@@ -14,7 +14,6 @@ from consumer.pipeline import Pipeline
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS: Final = 1.0
-RECHECK_SECONDS: Final = 10.0
 COMMIT_TIMEOUT_SECONDS: Final = 5.0
 
 
@@ -29,14 +28,10 @@ class LagReporter:
 
     async def run(self) -> None:
         """Report until cancelled."""
-        checked = time.monotonic()
         while True:
             await asyncio.sleep(EVERY_SECONDS)
             self._measure()
             await self.tell_kafka()
-            if time.monotonic() - checked >= RECHECK_SECONDS:
-                checked = time.monotonic()
-                self._pipeline.assignment.recheck_halted()
 
     def _measure(self) -> None:
         oldest = self._pipeline.oldest_unwritten()

@@ -40,6 +40,7 @@ class Metrics:
     fenced: Counter = field(init=False)
     rebalances: Counter = field(init=False)
     paused: Gauge = field(init=False)
+    breaker_open: Gauge = field(init=False)
     freshness: Histogram = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +80,12 @@ class Metrics:
         )
         self.paused = Gauge(
             "energy_ingest_paused", "1 while reading waits for the reason named", ("reason",), registry=registry
+        )
+        self.breaker_open = Gauge(
+            "energy_breaker_open",
+            "1 while a topic is not read because most of it is refused",
+            ("topic",),
+            registry=registry,
         )
         self.freshness = Histogram(
             "energy_freshness_seconds",

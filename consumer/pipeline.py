@@ -19,9 +19,11 @@ from consumer import faults
 from consumer.assignment import Assignment
 from consumer.backoff import Backoff
 from consumer.batch import Batch, BatchBuilder, Outcome
+from consumer.breaker import Breaker
 from consumer.decode import Decoder
 from consumer.health import Health
 from consumer.metrics import Metrics
+from consumer.offsets import StoredOffsets
 from consumer.settings import ConsumerSettings
 from consumer.store import CommitUnknown, Fenced, Store
 from schemas.readings import TimeLimits
@@ -42,6 +44,8 @@ class Pipeline:
         settings: ConsumerSettings,
         consumer: AIOKafkaConsumer,
         store: Store,
+        stored: StoredOffsets,
+        breaker: Breaker,
         decoders: Mapping[str, Decoder],
         metrics: Metrics,
         health: Health,
@@ -49,13 +53,15 @@ class Pipeline:
         self._settings = settings
         self._consumer = consumer
         self._store = store
+        self._stored = stored
+        self._breaker = breaker
         self._decoders = decoders
         self._metrics = metrics
         self._health = health
         self._builder = BatchBuilder()
         self._writing: asyncio.Task[Outcome] | None = None
         self._in_flight: Batch | None = None
-        self.assignment = Assignment(consumer, store, metrics, health, self._let_go)
+        self.assignment = Assignment(consumer, stored, breaker, metrics, health, self._let_go)
         self.written: dict[TopicPartition, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -82,6 +88,10 @@ class Pipeline:
         if self._in_flight:
             spans |= self._in_flight.spans
         return {partition: span.oldest for partition, span in spans.items()}
+
+    def in_hand(self) -> set[TopicPartition]:
+        """The partitions that have records taken and not yet written."""
+        return set(self._builder.spans) | (set(self._in_flight.spans) if self._in_flight else set())
 
     async def _fetch(self) -> None:
         if not self._consumer.subscription():
@@ -122,6 +132,9 @@ class Pipeline:
                 return  # handed out before its position was restored; it comes again after the seek
             part = records[start : start + SLICE]
             decoded = decoder.decode(part, len(builder), limits)
+            if self._breaker.trips(partition.topic, len(part), len(decoded[1])):
+                self.assignment.follow_breaker(self.in_hand())
+                return
             builder.add(partition, position, part, decoder.telemetry, decoded)
             positions[partition] = part[-1].offset + 1
             await asyncio.sleep(0)
@@ -207,7 +220,7 @@ class Pipeline:
         backoff = Backoff()
         while True:
             try:
-                stored = await self._store.positions(batch.spans)
+                stored = await self._stored.read(batch.spans)
                 break
             except Exception as error:  # noqa: BLE001 - as above
                 self._report_retry(error, batch, backoff)

@@ -14,6 +14,13 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
     )
     batch_max_records: int = Field(50_000, ge=1, le=1_000_000, description="size of a batch when behind")
     batch_max_wait_ms: int = Field(200, ge=1, le=60_000, description="longest wait for a batch to fill when caught up")
+    breaker_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="a topic is stopped when more than this share of its last records is refused; 1 never",
+    )
+    breaker_window_records: int = Field(1000, ge=1, description="the last records that are looked at for it")
     retention_days: RetentionDays = 400
     metrics_port: int | None = Field(
         None,

@@ -5,19 +5,19 @@ BEGIN -> claim (the fence) -> history (COPY; staged where a reading may be there
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Final
 
 import asyncpg
-import structlog
 from aiokafka import TopicPartition
 
 from consumer.batch import Batch, DeadLetter, Outcome
 from consumer.faults import is_connection_lost, is_row_fault
 from consumer.known import NewestReadings
+from consumer.offsets import keys
 from consumer.quarantine import find_refused
 from consumer.telemetry import DEVICE, POSITION, RECORDED_AT, Row, Telemetry
 from schemas.readings import Reason
@@ -25,9 +25,7 @@ from sql.queries import queries
 
 Connection = Any  # asyncpg.Connection, or the pool's proxy of one
 COPY_TIMEOUT: Final = 120.0
-EVICTION_PATIENCE: Final = 5.0  # seconds; below the writer's lock_timeout
-
-log = structlog.get_logger(__name__)
+ROLLBACK_SECONDS: Final = 2.0
 
 
 class Fenced(Exception):  # noqa: N818 - the word of the trade for a writer that has been shut out
@@ -55,53 +53,12 @@ class Store:
         self._group = consumer_group
         self._newest = NewestReadings()
 
-    async def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The next offset of each partition that this group has read before.
-
-        Waits for transactions that still claim one of them. The group has given these partitions to us, so whoever does not let
-        go in time is frozen or cut off: its session is ended.
-        """
-        asked = list(partitions)
-        async with self._pool.acquire() as connection:
-            evicting = asyncio.create_task(self._evict_holders(connection.get_server_pid()), name="evict")
-            try:
-                return {
-                    TopicPartition(row["topic"], row["partition"]): row["next_offset"]
-                    async for row in queries.stored_offsets(connection, consumer_group=self._group, **_keys(asked))
-                }
-            finally:
-                evicting.cancel()
-
-    async def _evict_holders(self, waiting: int) -> None:
-        """End, again and again, the sessions that the given one still waits for."""
-        while True:
-            await asyncio.sleep(EVICTION_PATIENCE)
-            try:
-                async with self._pool.acquire() as connection:
-                    async for holder in queries.evict_holders(connection, waiting=waiting):
-                        log.warning(
-                            "session_evicted",
-                            pid=holder["pid"],
-                            address=str(holder["client_addr"]),
-                            began=str(holder["xact_start"]),
-                            reason="it holds the claim on partitions that were given to this replica",
-                        )
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                log.warning("eviction_failed", error=repr(error))
-
-    async def register(self, beginnings: Mapping[TopicPartition, int]) -> None:
-        """Note where the reading of new partitions starts; those already known stay as they are."""
-        async with self._pool.acquire() as connection:
-            await queries.first_seen(
-                connection, consumer_group=self._group, **_keys(beginnings), offsets=list(beginnings.values())
-            )
-
     async def write(self, batch: Batch) -> Outcome:
         """Write a batch in one transaction.
 
         Raises:
             Fenced: somebody else has written one of the partitions; nothing of the batch was written.
-            CommitUnknown: ask `positions` whether it was.
+            CommitUnknown: ask the stored offsets whether it was.
             Exception: any other, and nothing was written; worth another try.
         """
         cautious = False
@@ -117,6 +74,52 @@ class Store:
                     raise
                 batch = await self._set_aside_refused(batch, error)
 
+    async def replay(self, batch: Batch) -> Outcome:
+        """Write the rows of a batch of dead letters and resolve these letters, in one transaction; the ledger moves with them.
+
+        Letters of the batch without a row, and those that contradict a stored reading, stay unresolved with today's reason.
+
+        Raises:
+            Fenced: somebody else has resolved one of the letters; nothing was written.
+            Exception: any other, and nothing was written.
+        """
+        while True:
+            try:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    return await self._replay_all(connection, batch)
+            except asyncpg.PostgresError as error:
+                if not is_row_fault(error):
+                    raise
+                batch = await self._set_aside_refused(batch, error)
+
+    async def _replay_all(self, connection: Connection, batch: Batch) -> Outcome:
+        taken = [batch.records[row[POSITION]] for rows in batch.rows.values() for row in rows]
+        resolved = [
+            row async for row in queries.resolve_letters(connection, **self._letter_keys(taken), how="replayed")
+        ]
+        if len(resolved) != len(taken):
+            raise Fenced({_partition(record) for record in taken})
+        _, duplicates, conflicts = await self._write_rows(connection, batch, cautious=True)
+        refused = [*batch.dead_letters, *conflicts]
+        await queries.refuse_letters(
+            connection,
+            **self._letter_keys([letter.record for letter in refused]),
+            reasons=[letter.reason.value for letter in refused],
+            details=[letter.detail for letter in refused],
+        )
+        repeated = Counter(_partition(batch.records[row[POSITION]]) for row in duplicates)
+        settled = Counter(map(_partition, taken)) - Counter(_partition(letter.record) for letter in conflicts)
+        if settled:
+            await self._move_in_ledger(connection, repeated, Counter({each: -settled[each] for each in settled}))
+        return _outcome(batch, Counter(record.topic for record in batch.records), duplicates, refused)
+
+    def _letter_keys(self, records: list[Any]) -> dict[str, Any]:
+        return {
+            "consumer_group": self._group,
+            **keys(map(_partition, records)),
+            "offsets": [record.offset for record in records],
+        }
+
     async def _attempt(self, batch: Batch, *, cautious: bool) -> Outcome:
         async with self._pool.acquire() as connection:
             transaction = connection.transaction()
@@ -124,8 +127,7 @@ class Store:
             try:
                 stored, outcome = await self._write_all(connection, batch, cautious=cautious)
             except BaseException:
-                if not connection.is_closed():
-                    await transaction.rollback()
+                await _roll_back(connection, transaction)
                 raise
             try:
                 await transaction.commit()
@@ -141,6 +143,16 @@ class Store:
         self, connection: Connection, batch: Batch, *, cautious: bool
     ) -> tuple[dict[Telemetry, list[Row]], Outcome]:
         await self._claim(connection, batch)
+        newest, duplicates, conflicts = await self._write_rows(connection, batch, cautious=cautious)
+        await self._recount(connection, batch, duplicates, conflicts)
+        letters = [*batch.dead_letters, *conflicts]
+        await self._insert_dead_letters(connection, letters)
+        return newest, _outcome(batch, _consumed(batch), duplicates, letters)
+
+    async def _write_rows(
+        self, connection: Connection, batch: Batch, *, cautious: bool
+    ) -> tuple[dict[Telemetry, list[Row]], list[Row], list[DeadLetter]]:
+        """History and live status: the newest row of each device, the duplicates, and what contradicts the stored readings."""
         newest_written: dict[Telemetry, list[Row]] = {}
         duplicates: list[Row] = []
         conflicts: list[DeadLetter] = []
@@ -153,9 +165,7 @@ class Store:
             newest_written[telemetry] = _newest_of_each_device(fresh, inserted)
             if newest_written[telemetry]:
                 await telemetry.upsert_status(connection, **telemetry.columnar(newest_written[telemetry]))
-        await self._recount(connection, batch, duplicates, conflicts)
-        await self._insert_dead_letters(connection, [*batch.dead_letters, *conflicts])
-        return newest_written, _outcome(batch, duplicates, conflicts)
+        return newest_written, duplicates, conflicts
 
     async def _claim(self, connection: Connection, batch: Batch) -> None:
         spans = batch.spans
@@ -165,7 +175,7 @@ class Store:
             async for row in queries.claim(
                 connection,
                 consumer_group=self._group,
-                **_keys(spans),
+                **keys(spans),
                 expected_offsets=[span.expected_offset for span in spans.values()],
                 next_offsets=[span.next_offset for span in spans.values()],
                 consumed=[span.consumed for span in spans.values()],
@@ -181,12 +191,16 @@ class Store:
         if not duplicates and not conflicts:
             return
         repeated = Counter(_partition(batch.records[row[POSITION]]) for row in duplicates)
-        refused = Counter(_partition(letter.record) for letter in conflicts)
+        await self._move_in_ledger(connection, repeated, Counter(_partition(letter.record) for letter in conflicts))
+
+    async def _move_in_ledger(
+        self, connection: Connection, repeated: Counter[TopicPartition], refused: Counter[TopicPartition]
+    ) -> None:
         partitions = list(repeated.keys() | refused.keys())
         await queries.recount(
             connection,
             consumer_group=self._group,
-            **_keys(partitions),
+            **keys(partitions),
             duplicates=[repeated[partition] for partition in partitions],
             dead_lettered=[refused[partition] for partition in partitions],
         )
@@ -224,13 +238,17 @@ class Store:
         return replace(batch, rows=rows, dead_letters=letters)
 
 
+async def _roll_back(connection: Connection, transaction: Any) -> None:
+    """In bounded time: whoever waits for us to let go of our partitions must not wait for a server that does not answer."""
+    try:
+        async with asyncio.timeout(ROLLBACK_SECONDS):
+            await transaction.rollback()
+    except Exception:  # noqa: BLE001 - without its connection the server rolls back by itself
+        connection.terminate()
+
+
 def _partition(record: Any) -> TopicPartition:
     return TopicPartition(record.topic, record.partition)
-
-
-def _keys(partitions: Iterable[TopicPartition]) -> dict[str, list[Any]]:
-    listed = list(partitions)
-    return {"topics": [each.topic for each in listed], "partitions": [each.partition for each in listed]}
 
 
 def _conflict(batch: Batch, row: Row) -> DeadLetter:
@@ -286,13 +304,17 @@ def _newest_of_each_device(*sorted_rows: list[Row]) -> list[Row]:
     return sorted(newest.values())  # one order for every writer, so that two never wait for each other in a circle
 
 
-def _outcome(batch: Batch, duplicates: list[Row], conflicts: list[DeadLetter]) -> Outcome:
+def _outcome(batch: Batch, consumed: Counter[str], duplicates: list[Row], letters: Iterable[DeadLetter]) -> Outcome:
+    repeated = Counter(batch.records[row[POSITION]].topic for row in duplicates)
+    refused = Counter((letter.record.topic, letter.reason) for letter in letters)
+    written = consumed - repeated
+    for (topic, _), count in refused.items():
+        written[topic] -= count
+    return Outcome(consumed, written, repeated, refused)
+
+
+def _consumed(batch: Batch) -> Counter[str]:
     consumed: Counter[str] = Counter()
     for partition, span in batch.spans.items():
         consumed[partition.topic] += span.consumed
-    repeated = Counter(batch.records[row[POSITION]].topic for row in duplicates)
-    letters = Counter((letter.record.topic, letter.reason) for letter in (*batch.dead_letters, *conflicts))
-    written = consumed - repeated
-    for (topic, _), count in letters.items():
-        written[topic] -= count
-    return Outcome(consumed, written, repeated, letters)
+    return consumed

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from schemas.log import configure_logging
 from sql import migrate as migration
 from sql.assign import Assignment, AssignmentError, read_assignments, write_assignments
 from sql.partitions import ensure_partitions
+from sql.queries import queries
 from sql.settings import SqlSettings
 
 app = typer.Typer(
@@ -36,7 +37,7 @@ def migrate() -> None:
 
 @app.command()
 def maintain(once: Annotated[bool, typer.Option("--once", help="one round, then stop")] = False) -> None:
-    """Housekeeping: keeps the partitions of the coming months ready. Runs until stopped; many may run at once."""
+    """Housekeeping: the partitions of the coming months, settled dead letters. Runs until stopped; many may run at once."""
     asyncio.run(_maintain(_settings(), once=once))
 
 
@@ -82,7 +83,11 @@ async def _round(settings: SqlSettings) -> None:
     try:
         connection = await migration.connect(settings)
         try:
-            await ensure_partitions(connection, datetime.now(UTC), settings.retention_days)
+            now = datetime.now(UTC)
+            await ensure_partitions(connection, now, settings.retention_days)
+            await queries.retire_letters(
+                connection, resolved_before=now - timedelta(days=settings.dead_letter_retention_days)
+            )
         finally:
             await connection.close()
     except (asyncpg.PostgresError, OSError) as error:

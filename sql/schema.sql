@@ -38,7 +38,10 @@ CREATE TABLE public.dead_letters (
     reason text NOT NULL,
     detail text NOT NULL,
     rejected_at timestamp with time zone DEFAULT now() NOT NULL,
-    resolved_at timestamp with time zone
+    resolved_at timestamp with time zone,
+    resolution text,
+    CONSTRAINT dead_letters_resolution_check CHECK ((resolution = ANY (ARRAY['replayed'::text, 'discarded'::text]))),
+    CONSTRAINT resolved_somehow CHECK (((resolved_at IS NULL) = (resolution IS NULL)))
 );
 
 CREATE TABLE public.kafka_offsets (
@@ -88,8 +91,33 @@ PARTITION BY RANGE (recorded_at);
 
 COMMENT ON COLUMN public.meter_telemetry_history.recorded_at IS 'the device''s clock; ingested_at is the server''s';
 
+CREATE TABLE public.offset_decisions (
+    consumer_group text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    decided_at timestamp with time zone DEFAULT now() NOT NULL,
+    decided_by text DEFAULT SESSION_USER NOT NULL,
+    from_offset bigint NOT NULL,
+    to_offset bigint NOT NULL,
+    reason text NOT NULL
+);
+
+CREATE TABLE public.retired_records (
+    topic text NOT NULL,
+    dead_letters bigint DEFAULT 0 NOT NULL
+);
+
 CREATE TABLE public.schema_migrations (
     version character varying NOT NULL
+);
+
+CREATE TABLE public.topic_breakers (
+    consumer_group text NOT NULL,
+    topic text NOT NULL,
+    state text NOT NULL,
+    detail text NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT topic_breakers_state_check CHECK ((state = ANY (ARRAY['open'::text, 'letting_through'::text])))
 );
 
 CREATE TABLE public.vehicle_live_status (
@@ -146,8 +174,14 @@ ALTER TABLE ONLY public.vehicle_meter_assignments
 ALTER TABLE ONLY public.vehicle_meter_assignments
     ADD CONSTRAINT one_vehicle_at_a_time EXCLUDE USING gist (meter_id WITH =, valid_during WITH &&);
 
+ALTER TABLE ONLY public.retired_records
+    ADD CONSTRAINT retired_records_pkey PRIMARY KEY (topic);
+
 ALTER TABLE ONLY public.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY public.topic_breakers
+    ADD CONSTRAINT topic_breakers_pkey PRIMARY KEY (consumer_group, topic);
 
 ALTER TABLE ONLY public.vehicle_live_status
     ADD CONSTRAINT vehicle_live_status_pkey PRIMARY KEY (vehicle_id);
@@ -155,9 +189,27 @@ ALTER TABLE ONLY public.vehicle_live_status
 ALTER TABLE ONLY public.vehicle_telemetry_history
     ADD CONSTRAINT vehicle_telemetry_history_pkey PRIMARY KEY (vehicle_id, recorded_at);
 
+CREATE INDEX dead_letters_unresolved ON public.dead_letters USING btree (topic, reason) WHERE (resolved_at IS NULL);
+
 REVOKE ALL ON FUNCTION public.ensure_history_partitions(oldest timestamp with time zone, newest timestamp with time zone) FROM PUBLIC;
 
 GRANT INSERT ON TABLE public.dead_letters TO energy_writer;
+
+GRANT SELECT(consumer_group) ON TABLE public.dead_letters TO energy_reader;
+
+GRANT SELECT(topic) ON TABLE public.dead_letters TO energy_reader;
+
+GRANT SELECT(partition) ON TABLE public.dead_letters TO energy_reader;
+
+GRANT SELECT("offset") ON TABLE public.dead_letters TO energy_reader;
+
+GRANT SELECT(reason) ON TABLE public.dead_letters TO energy_reader;
+
+GRANT SELECT(rejected_at) ON TABLE public.dead_letters TO energy_reader;
+
+GRANT SELECT(resolved_at) ON TABLE public.dead_letters TO energy_reader;
+
+GRANT SELECT(resolution) ON TABLE public.dead_letters TO energy_reader;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.kafka_offsets TO energy_writer;
 GRANT SELECT ON TABLE public.kafka_offsets TO energy_reader;
@@ -167,6 +219,13 @@ GRANT SELECT ON TABLE public.meter_live_status TO energy_reader;
 
 GRANT SELECT,INSERT ON TABLE public.meter_telemetry_history TO energy_writer;
 GRANT SELECT ON TABLE public.meter_telemetry_history TO energy_reader;
+
+GRANT SELECT ON TABLE public.offset_decisions TO energy_reader;
+
+GRANT SELECT ON TABLE public.retired_records TO energy_reader;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.topic_breakers TO energy_writer;
+GRANT SELECT ON TABLE public.topic_breakers TO energy_reader;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.vehicle_live_status TO energy_writer;
 GRANT SELECT ON TABLE public.vehicle_live_status TO energy_reader;

@@ -122,13 +122,14 @@ async def locked(database: Database, tables: str = "meter_live_status, vehicle_l
         await connection.close()
 
 
-async def waits_for_a_lock(database: Database) -> bool:
-    """Whether a consumer's transaction in this database has written something and stands still."""
+async def waits_for_a_lock(database: Database, *, wrote: bool = True) -> bool:
+    """Whether a consumer's transaction in this database stands still, after it has written something (or not)."""
     return bool(
         await database.value(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock' "
-            "AND application_name = 'energy-consumer' AND backend_xid IS NOT NULL",
+            "AND application_name = 'energy-consumer' AND (backend_xid IS NOT NULL OR NOT $2)",
             database.name,
+            wrote,
         )
     )
 

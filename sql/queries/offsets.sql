@@ -61,17 +61,10 @@ WHERE stored.consumer_group = :consumer_group
     AND stored.topic = found.topic
     AND stored.partition = found.partition;
 
--- name: insert_dead_letters(consumer_group, topics, partitions, offsets, keys, values, timestamps, reasons, details)!
-INSERT INTO dead_letters (consumer_group, topic, partition, "offset", key, value, kafka_timestamp, reason, detail)
-SELECT :consumer_group, letter.*
-FROM unnest(
-    :topics::text[], :partitions::integer[], :offsets::bigint[], :keys::bytea[], :values::bytea[],
-    :timestamps::timestamptz[], :reasons::text[], :details::text[]
-) AS letter;
-
 -- name: ledger(meter_topic, vehicle_topic)
 -- The proof that nothing was dropped: for every topic, over all partitions, what was consumed is what was written, counted as
--- a duplicate or dead-lettered, and that many rows are really there. (Rows that retention has dropped are no longer there.)
+-- a duplicate or dead-lettered, and that many rows are really there. A letter that was replayed counts as what it became.
+-- (Readings that retention has dropped are no longer there.)
 WITH counted AS (
     SELECT topic, sum(records_consumed)::bigint AS consumed, sum(records_written)::bigint AS written,
         sum(records_duplicate)::bigint AS duplicates, sum(records_dead_lettered)::bigint AS dead_lettered
@@ -82,7 +75,11 @@ WITH counted AS (
             WHEN :meter_topic THEN (SELECT count(*) FROM meter_telemetry_history)
             WHEN :vehicle_topic THEN (SELECT count(*) FROM vehicle_telemetry_history)
         END AS readings,
-        (SELECT count(*) FROM dead_letters AS letter WHERE letter.topic = counted.topic) AS letters
+        (
+            SELECT count(*) FROM dead_letters AS letter
+            WHERE letter.topic = counted.topic AND resolution IS DISTINCT FROM 'replayed'
+        ) + coalesce((SELECT retired.dead_letters FROM retired_records AS retired WHERE retired.topic = counted.topic), 0)
+            AS letters
     FROM counted
 )
 SELECT counted.*, stored.readings AS readings_stored, stored.letters AS dead_letters_stored,

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
+from consumer.offsets import StoredOffsets
 from consumer.store import Store
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
@@ -47,12 +48,12 @@ async def write(database: Database) -> AsyncIterator[Any]:
     """Stores readings of both kinds, as the consumer does."""
     positions = {"meter": 0, "vehicle": 0}
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
-        store = Store(to, "test")
+        store, stored = Store(to, "test"), StoredOffsets(to, "test")
 
         async def store_readings(**readings: list[bytes]) -> None:
             taken = []
             for kind, values in readings.items():
-                await store.register({TopicPartition(f"{kind}-readings", 0): 0})
+                await stored.register({TopicPartition(f"{kind}-readings", 0): 0})
                 taken.append(records(values, topic=f"{kind}-readings", offset=positions[kind]))
                 positions[kind] += len(values)
             await store.write(batch(*taken))

@@ -1,5 +1,6 @@
 """One batch, one transaction: what is stored, counted and refused."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,11 +10,13 @@ import pytest
 from aiokafka import TopicPartition
 from pydantic import SecretStr
 
+from consumer.offsets import StoredOffsets
 from consumer.store import Fenced, Store
 from schemas.readings import Reason
 from sql.connection import WRITER_SETTINGS, pool
 from tests.records import batch, meter, minute, records, vehicle
-from tests.servers import Database, Entry, Topics, ledger
+from tests.servers import Database, Entry, Topics, ledger, waits_for_a_lock
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 TOPICS = Topics("meter-readings", "vehicle-readings", 1)
@@ -29,13 +32,20 @@ async def connections(database: Database) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def store(connections: Any) -> Store:
-    opened = Store(connections, "test")
-    await opened.register({METERS: 0, VEHICLES: 0})
-    return opened
+async def stored(connections: Any) -> StoredOffsets:
+    offsets = StoredOffsets(connections, "test")
+    await offsets.register({METERS: 0, VEHICLES: 0})
+    return offsets
 
 
-async def test_readings_of_both_kinds_are_stored_with_live_status_and_ledger(store: Store, database: Database) -> None:
+@pytest.fixture
+def store(connections: Any, stored: StoredOffsets) -> Store:
+    return Store(connections, "test")
+
+
+async def test_readings_of_both_kinds_are_stored_with_live_status_and_ledger(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
     outcome = await store.write(
         batch(
             records([meter(at=minute(0)), meter(at=minute(1), kwh=0.75)]),
@@ -44,10 +54,10 @@ async def test_readings_of_both_kinds_are_stored_with_live_status_and_ledger(sto
     )
 
     assert outcome.written == Counter({"meter-readings": 2, "vehicle-readings": 1})
-    stored = await database.fetch(
+    history = await database.fetch(
         "SELECT recorded_at, kwh_consumed_ac, voltage FROM meter_telemetry_history ORDER BY 1"
     )
-    assert [tuple(row) for row in stored] == [(minute(0), 0.5, 240.5), (minute(1), 0.75, 240.5)]
+    assert [tuple(row) for row in history] == [(minute(0), 0.5, 240.5), (minute(1), 0.75, 240.5)]
     live = await database.fetch(
         "SELECT vehicle_id, soc, last_kwh_delivered_dc, last_battery_temp, recorded_at FROM vehicle_live_status"
     )
@@ -56,7 +66,7 @@ async def test_readings_of_both_kinds_are_stored_with_live_status_and_ledger(sto
         "meter-readings": Entry(2, 2, 0, 0),
         "vehicle-readings": Entry(1, 1, 0, 0),
     }
-    assert await store.positions([METERS, VEHICLES]) == {METERS: 2, VEHICLES: 1}
+    assert await stored.read([METERS, VEHICLES]) == {METERS: 2, VEHICLES: 1}
 
 
 async def test_a_reading_sent_again_is_a_duplicate_within_a_batch_and_across_batches(
@@ -111,7 +121,7 @@ async def test_a_reading_believed_new_that_is_stored_already_is_found_by_the_pri
     connections: Any, store: Store, database: Database
 ) -> None:
     other = Store(connections, "another group that has read the same device")
-    await other.register({METERS: 0})
+    await StoredOffsets(connections, "another group that has read the same device").register({METERS: 0})
     await store.write(batch(records([meter(at=minute(0))])))
     await other.write(batch(records([meter(at=minute(1)), meter(at=minute(2))])))
     outcome = await store.write(batch(records([meter(at=minute(1)), meter(at=minute(3))], offset=1)))
@@ -120,7 +130,9 @@ async def test_a_reading_believed_new_that_is_stored_already_is_found_by_the_pri
     assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 4
 
 
-async def test_a_consumer_that_has_lost_its_partition_writes_nothing(store: Store, database: Database) -> None:
+async def test_a_consumer_that_has_lost_its_partition_writes_nothing(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
     zombie = batch(records([meter(at=minute(0)), meter(at=minute(1))]), records([vehicle()], topic="vehicle-readings"))
     await store.write(batch(records([meter(at=minute(0))])))
 
@@ -130,12 +142,47 @@ async def test_a_consumer_that_has_lost_its_partition_writes_nothing(store: Stor
     assert fenced.value.partitions == {METERS}
     assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 1
     assert await database.value("SELECT count(*) FROM vehicle_telemetry_history") == 0
-    assert await store.positions([METERS, VEHICLES]) == {METERS: 1, VEHICLES: 0}
+    assert await stored.read([METERS, VEHICLES]) == {METERS: 1, VEHICLES: 0}
 
 
 async def test_a_batch_of_a_partition_nobody_has_registered_is_fenced(store: Store) -> None:
     with pytest.raises(Fenced):
         await store.write(batch(records([meter()], partition=7)))
+
+
+async def test_a_session_that_keeps_a_claim_in_the_middle_of_copy_is_ended_by_whoever_takes_over(
+    stored: StoredOffsets, database: Database
+) -> None:
+    copying, silent = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        copying.set()
+        await silent.wait()
+        yield b""
+
+    frozen = await asyncpg.connect(database.writer_url, server_settings=WRITER_SETTINGS)
+    await frozen.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7")
+    copy = asyncio.create_task(frozen.copy_to_table("meter_telemetry_history", source=endless()))
+    await copying.wait()
+
+    assert await stored.read([METERS, VEHICLES]) == {METERS: 0, VEHICLES: 0}
+
+    silent.set()
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionError)):
+        await copy
+    assert frozen.is_closed()
+
+
+async def test_offsets_are_read_after_the_transaction_that_claims_them(
+    stored: StoredOffsets, database: Database
+) -> None:
+    claiming = await asyncpg.connect(database.writer_url)
+    await claiming.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7 WHERE topic = 'meter-readings'")
+    reading = asyncio.create_task(stored.read([METERS, VEHICLES]))
+    await until(lambda: waits_for_a_lock(database, wrote=False), "the question waits for the transaction")
+    await claiming.execute("COMMIT")
+    assert await reading == {METERS: 7, VEHICLES: 0}
+    await claiming.close()
 
 
 async def test_malformed_records_become_dead_letters_with_their_raw_bytes(store: Store, database: Database) -> None:
@@ -177,13 +224,13 @@ async def test_rows_the_database_refuses_stand_alone_and_their_neighbours_are_st
     ids=["a missing partition", "a missing privilege", "a missing table"],
 )
 async def test_a_fault_of_the_system_is_raised_and_fills_no_dead_letters(
-    store: Store, database: Database, fault: str, error: type[Exception]
+    store: Store, stored: StoredOffsets, database: Database, fault: str, error: type[Exception]
 ) -> None:
     await database.execute(fault.format(minute(0)))
 
     with pytest.raises(error):
         await store.write(batch(records([meter(), b"malformed"])))
 
-    assert await store.positions([METERS]) == {METERS: 0}
+    assert await stored.read([METERS]) == {METERS: 0}
     assert await database.value("SELECT count(*) FROM pg_class WHERE relname = 'dead_letters'") in {0, 1}
     assert (await database.fetch("SELECT records_dead_lettered FROM kafka_offsets"))[0][0] == 0

@@ -8,7 +8,7 @@ from math import fsum
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.simulator import replay
@@ -67,6 +67,7 @@ def test_each_device_sends_one_reading_a_minute_spread_over_the_minute() -> None
     assert max(later - earlier for earlier, later in itertools.pairwise(phases)) < 2 * 60_000 / 20 + 1000
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 300_000), min_size=2, max_size=8).map(sorted))
 def test_windows_that_touch_neither_miss_nor_repeat_a_reading(cuts: list[int]) -> None:
     table, start = timetable(FLEET), milliseconds(NOW)
@@ -101,6 +102,7 @@ def test_a_slot_holds_one_whole_real_session(number: int, slot: int) -> None:
     assert charge.session in real_sessions()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(0, 59_999), st.integers(0, 59_999))
 def test_expected_totals_are_those_of_the_readings_sent(number: int, opens_ms: int, closes_ms: int) -> None:
     start, end = NOW - timedelta(hours=6, milliseconds=opens_ms), NOW + timedelta(milliseconds=closes_ms)

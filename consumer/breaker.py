@@ -1,0 +1,117 @@
+"""The breaker: when most of a topic's recent records are refused, the topic is not read any further.
+
+closed ── too many of the last records are refused ──> open ── operator closes it ──> closed
+                                                        └── operator lets them through ──> ... ── share low again ──> closed
+
+The state lies in the database, for all replicas and for operators; each replica looks every two seconds.
+"""
+
+from collections import deque
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from consumer.health import Health
+from consumer.metrics import Metrics
+from consumer.settings import ConsumerSettings
+from sql.queries import queries
+
+log = structlog.get_logger(__name__)
+
+OPEN: Final = "open"
+REASON: Final = "breaker_open"
+
+
+class Window:
+    """How many of the last records were refused: at least `size` of them, in the portions they came in."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._portions: deque[tuple[int, int]] = deque()
+        self.seen = 0
+        self.refused = 0
+
+    def add(self, seen: int, refused: int) -> None:
+        """A portion of records, the newest."""
+        self._portions.append((seen, refused))
+        self.seen += seen
+        self.refused += refused
+        while self.seen - self._portions[0][0] >= self._size:
+            oldest = self._portions.popleft()
+            self.seen -= oldest[0]
+            self.refused -= oldest[1]
+
+    def exceeds(self, share: float) -> bool:
+        """Whether more than `share` (0 to 1) of a full window was refused."""
+        return self.seen >= self._size and self.refused > share * self.seen
+
+
+class Breaker:
+    """One replica's view of all its topics. `stopped` are those that must not be read, each with the reason in words."""
+
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", settings: ConsumerSettings, metrics: Metrics, health: Health
+    ) -> None:
+        self._pool = pool
+        self._group = settings.kafka_group_id
+        self._metrics = metrics
+        self._health = health
+        self._share = settings.breaker_share
+        self._size = settings.breaker_window_records
+        self._windows: dict[str, Window] = {}
+        self._let_through: set[str] = set()
+        self._unrecorded: dict[str, str] = {}
+        self.stopped: dict[str, str] = {}
+
+    def trips(self, topic: str, seen: int, refused: int) -> bool:
+        """Note a portion of decoded records; whether the topic must be stopped before they are taken."""
+        window = self._windows.setdefault(topic, Window(self._size))
+        window.add(seen, refused)
+        if topic in self._let_through or not window.exceeds(self._share):
+            return False
+        detail = f"{window.refused} of the last {window.seen} records were refused"
+        self.stopped[topic] = self._unrecorded[topic] = detail
+        del self._windows[topic]
+        log.error("breaker_opened", topic=topic, detail=detail)
+        self._report()
+        return True
+
+    async def look(self) -> None:
+        """Tell the database what has happened here, and learn what others have done."""
+        try:
+            async with self._pool.acquire() as connection:
+                await self._tell(connection)
+                states = {
+                    row["topic"]: (row["state"], row["detail"])
+                    async for row in queries.breakers(connection, consumer_group=self._group)
+                }
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            log.debug("breakers_unknown", error=repr(error))
+            return
+        self._let_through = {topic for topic, (state, _) in states.items() if state != OPEN}
+        self.stopped = {topic: detail for topic, (state, detail) in states.items() if state == OPEN} | self._unrecorded
+        self._report()
+
+    async def _tell(self, connection: Any) -> None:
+        for topic, detail in list(self._unrecorded.items()):
+            await queries.open_breaker(connection, consumer_group=self._group, topic=topic, detail=detail)
+            self._unrecorded.pop(topic, None)
+        for topic in filter(self._is_good_again, self._let_through):
+            await queries.close_breaker(connection, consumer_group=self._group, topic=topic)
+            log.info("breaker_closed", topic=topic, reason="the share of refused records is low again")
+
+    def _is_good_again(self, topic: str) -> bool:
+        window = self._windows.get(topic)
+        return window is not None and window.seen >= self._size and not window.exceeds(self._share)
+
+    def _report(self) -> None:
+        self._metrics.paused.labels(REASON).set(1 if self.stopped else 0)
+        self._metrics.breaker_open.clear()
+        for topic in self.stopped:
+            self._metrics.breaker_open.labels(topic).set(1)
+        if self.stopped:
+            topics = "; ".join(f"{topic}: {detail}" for topic, detail in self.stopped.items())
+            self._health.waits(REASON, f"not read until somebody runs `python -m consumer breaker close`: {topics}")
+        else:
+            self._health.goes_on(REASON)

@@ -1,0 +1,67 @@
+-- name: insert_dead_letters(consumer_group, topics, partitions, offsets, keys, values, timestamps, reasons, details)!
+INSERT INTO dead_letters (consumer_group, topic, partition, "offset", key, value, kafka_timestamp, reason, detail)
+SELECT :consumer_group, letter.*
+FROM unnest(
+    :topics::text[], :partitions::integer[], :offsets::bigint[], :keys::bytea[], :values::bytea[],
+    :timestamps::timestamptz[], :reasons::text[], :details::text[]
+) AS letter;
+
+-- name: resolve_letters(consumer_group, topics, partitions, offsets, how)
+-- Marks unresolved letters as replayed or discarded and names them; fewer rows than asked: somebody else was faster.
+UPDATE dead_letters AS letter
+SET resolved_at = now(), resolution = :how
+FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[]) AS chosen (topic, partition, "offset")
+WHERE letter.consumer_group = :consumer_group
+    AND (letter.topic, letter.partition, letter."offset") = (chosen.topic, chosen.partition, chosen."offset")
+    AND letter.resolved_at IS NULL
+RETURNING letter.topic, letter.partition, letter."offset";
+
+-- name: refuse_letters(consumer_group, topics, partitions, offsets, reasons, details)!
+-- Letters that cannot become readings today either, with today's reason.
+UPDATE dead_letters AS letter
+SET resolved_at = NULL, resolution = NULL, reason = chosen.reason, detail = chosen.detail
+FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[], :reasons::text[], :details::text[])
+    AS chosen (topic, partition, "offset", reason, detail)
+WHERE letter.consumer_group = :consumer_group
+    AND (letter.topic, letter.partition, letter."offset") = (chosen.topic, chosen.partition, chosen."offset");
+
+-- name: list_letters(consumer_group, topic, reason, since, before, resolved, row_limit)
+-- Letters in the order in which they were rejected; NULL for topic, reason, since or before means any.
+SELECT topic, partition, "offset", key, value, kafka_timestamp, reason, detail, rejected_at, resolved_at, resolution
+FROM dead_letters
+WHERE consumer_group = :consumer_group
+    AND (:topic::text IS NULL OR topic = :topic)
+    AND (:reason::text IS NULL OR reason = :reason)
+    AND (:since::timestamptz IS NULL OR rejected_at >= :since)
+    AND (:before::timestamptz IS NULL OR rejected_at < :before)
+    AND (:resolved OR resolved_at IS NULL)
+ORDER BY rejected_at, topic, partition, "offset"
+LIMIT :row_limit;
+
+-- name: letter(consumer_group, topic, partition, offset)^
+SELECT * FROM dead_letters
+WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND "offset" = :offset;
+
+-- name: count_letters(consumer_group, topic, reason, since, before)
+-- Unresolved letters by topic and reason; NULL means any.
+SELECT topic, reason, count(*) AS letters, min(rejected_at) AS first_rejected, max(rejected_at) AS last_rejected
+FROM dead_letters
+WHERE resolved_at IS NULL
+    AND (:consumer_group::text IS NULL OR consumer_group = :consumer_group)
+    AND (:topic::text IS NULL OR topic = :topic)
+    AND (:reason::text IS NULL OR reason = :reason)
+    AND (:since::timestamptz IS NULL OR rejected_at >= :since)
+    AND (:before::timestamptz IS NULL OR rejected_at < :before)
+GROUP BY topic, reason
+ORDER BY topic, reason;
+
+-- name: retire_letters(resolved_before)^
+-- Removes letters resolved before an instant; the ledger remembers how many of them were never readings.
+WITH removed AS (
+    DELETE FROM dead_letters WHERE resolved_at < :resolved_before RETURNING topic, resolution
+), remembered AS (
+    INSERT INTO retired_records (topic, dead_letters)
+    SELECT topic, count(*) FROM removed WHERE resolution = 'discarded' GROUP BY topic
+    ON CONFLICT (topic) DO UPDATE SET dead_letters = retired_records.dead_letters + excluded.dead_letters
+)
+SELECT count(*) AS letters FROM removed;

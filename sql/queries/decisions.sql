@@ -1,0 +1,16 @@
+-- name: all_offsets(consumer_group)
+SELECT topic, partition, start_offset, next_offset, records_consumed, records_written, records_duplicate,
+    records_dead_lettered, updated_at
+FROM kafka_offsets WHERE consumer_group = :consumer_group ORDER BY topic, partition;
+
+-- name: move_offset(consumer_group, topic, partition, expected_offset, to_offset, reason)^
+-- Moves a partition by hand, but only from where it was seen, and notes who decided it.
+WITH moved AS (
+    UPDATE kafka_offsets
+    SET next_offset = :to_offset, start_offset = least(start_offset, :to_offset), updated_at = now()
+    WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND next_offset = :expected_offset
+    RETURNING consumer_group, topic, partition
+)
+INSERT INTO offset_decisions (consumer_group, topic, partition, from_offset, to_offset, reason)
+SELECT consumer_group, topic, partition, :expected_offset, :to_offset, :reason FROM moved
+RETURNING topic;
