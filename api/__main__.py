@@ -6,11 +6,11 @@ import sys
 import typer
 import uvicorn
 import uvloop
-from pydantic import ValidationError
 
 from api.app import create_app
 from api.settings import ApiSettings
 from schemas.log import configure_logging
+from schemas.settings import from_environment
 
 app = typer.Typer(
     help="The read service: answers from PostgreSQL, readings over HTTP into Kafka.", add_completion=False
@@ -20,11 +20,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def run() -> None:
     """Serve until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
-    try:
-        settings = ApiSettings()
-    except ValidationError as error:
-        typer.echo(f"the settings are not valid:\n{error}", err=True)
-        raise typer.Exit(2) from None
+    settings = from_environment(ApiSettings)
     configure_logging(settings)
     server = uvicorn.Server(
         uvicorn.Config(

@@ -10,7 +10,6 @@ import structlog
 import typer
 import uvloop
 from aiokafka import AIOKafkaConsumer
-from pydantic import ValidationError
 
 from consumer import health as probes
 from consumer import topics
@@ -27,6 +26,7 @@ from consumer.settings import ConsumerSettings
 from consumer.store import Store
 from consumer.telemetry import METER, VEHICLE
 from schemas.log import configure_logging
+from schemas.settings import from_environment
 from sql.connection import WRITER_SETTINGS, pool
 
 app = typer.Typer(
@@ -48,11 +48,7 @@ def run(context: typer.Context) -> None:
     """Read both telemetry topics and write them, until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
     if context.invoked_subcommand:
         return
-    try:
-        settings = ConsumerSettings()
-    except ValidationError as error:
-        typer.echo(f"the settings are not valid:\n{error}", err=True)
-        raise typer.Exit(2) from None
+    settings = from_environment(ConsumerSettings)
     configure_logging(settings)
     uvloop.run(_consume(settings))
 

@@ -1,10 +1,11 @@
 """What every process reads from its environment in the same way. Each room adds its own settings to these."""
 
 import ssl
+import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PostgresDsn, SecretStr, UrlConstraints
+from pydantic import Field, PostgresDsn, SecretStr, UrlConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 RetentionDays = Annotated[
@@ -18,6 +19,18 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
     )
+
+
+Settings = TypeVar("Settings", bound=Environment)
+
+
+def from_environment(kind: type[Settings]) -> Settings:
+    """The settings of a command. When they are not valid it says what is wrong on stderr and exits with code 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        sys.stderr.write(f"the settings are not valid:\n{error}\n")
+        sys.exit(2)
 
 
 class LogSettings(Environment):

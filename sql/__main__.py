@@ -12,6 +12,7 @@ import structlog
 import typer
 
 from schemas.log import configure_logging
+from schemas.settings import from_environment
 from sql import migrate as migration
 from sql.assign import Assignment, AssignmentError, read_assignments, write_assignments
 from sql.partitions import ensure_partitions
@@ -95,7 +96,7 @@ async def _round(settings: SqlSettings) -> None:
 
 
 def _settings() -> SqlSettings:
-    settings = SqlSettings()
+    settings = from_environment(SqlSettings)
     configure_logging(settings)
     return settings
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 import asyncpg
 import typer
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from consumer.settings import ConsumerSettings
 from schemas.log import configure_logging
+from schemas.settings import from_environment
 
 T = TypeVar("T")
 SETTINGS: Final = {"application_name": "energy-operator", "statement_timeout": "60s"}
@@ -27,11 +27,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not a failure
 
 def run(command: Callable[[ConsumerSettings], Awaitable[T]]) -> T:
     """Run a command; what goes wrong is one line on stderr and exit code 1."""
-    try:
-        settings = ConsumerSettings()
-    except ValidationError as error:
-        typer.echo(f"the settings are not valid:\n{error}", err=True)
-        raise typer.Exit(2) from None
+    settings = from_environment(ConsumerSettings)
     configure_logging(settings)
     try:
         return asyncio.run(_await(command(settings)))

@@ -13,7 +13,7 @@ from deploy.simulator.fleet import Fleet, assignments, write_assignments
 from deploy.simulator.misbehave import Shares
 from deploy.simulator.producer import ReadingProducer
 from deploy.simulator.run import FleetRun, Plan
-from schemas.settings import KafkaSettings
+from schemas.settings import KafkaSettings, from_environment
 
 COMMANDS: Final = ("run", "assignments")
 app = typer.Typer(
@@ -73,7 +73,7 @@ def run(
         backfill_devices=backfill_devices,
         rate=rate,
     )
-    summary = uvloop.run(_run(plan, KafkaSettings()))
+    summary = uvloop.run(_run(plan, from_environment(KafkaSettings)))
     typer.echo(msgspec.json.encode(summary))
     raise typer.Exit(summary["acknowledged"] != summary["sent"])
 
