@@ -13,7 +13,7 @@ $(READY): requirements-dev.lock
 	@$(VENV)/bin/pip install --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help setup demo smoke test bench lint format lock schema clean
+.PHONY: help setup demo smoke test faults bench lint format lock schema clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -27,6 +27,9 @@ smoke: $(READY) ## the demo without a person: starts, checks the numbers and the
 
 test: $(READY) ## all tests, against a real Kafka and a real PostgreSQL (ARGS="-k name" for some of them)
 	@exec $(RUN) -m pytest $(ARGS)
+
+faults: $(READY) ## the fault matrix (ONLY=scenario, ROUNDS=n): kills, freezes, cuts; exit 1 when a promise was broken
+	@exec $(RUN) -m tests.faults
 
 bench: $(READY) ## the benchmarks (ONLY=measure, RUNS=n): progress on stderr, a JSON object a result on stdout
 	@exec $(RUN) -m tests.bench

@@ -46,6 +46,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._let_go = let_go
         self._restoring: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._holes: dict[TopicPartition, int] = {}
         self._resting: set[TopicPartition] = set()  # of topics that the breaker has stopped
         self.positions: dict[TopicPartition, int] = {}
         self.halted: dict[TopicPartition, str] = {}
@@ -66,6 +67,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and carry on
             self._failure = error
             return
+        self._forget()
         self._metrics.rebalances.inc()
         self._health.goes_on("starting")
         log.info("partitions_assigned", partitions=_names(partitions))
@@ -78,13 +80,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def release(self) -> None:
         """Give up all partitions: nothing more is read of them, and no write of them is under way afterwards."""
-        self.positions = {}
-        self.halted = {}
-        self._resting = set()
-        if self._restoring:
-            self._restoring.cancel()
-        self._metrics.forget_lag()
-        self._waits_for_offsets(waiting=False)
+        self._forget()
         await self._let_go()
 
     async def start_over(self) -> None:
@@ -94,6 +90,27 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         if partitions:
             self._consumer.pause(*partitions)
             self.restore(partitions)
+
+    def rewind(self, partitions: Iterable[TopicPartition]) -> None:
+        """Records were handed out that nobody has taken: they were asked for before their partitions were given out anew, or
+        while reading was held up. The client believes them read; go back to where we are.
+        """
+        for partition in partitions:
+            if partition in self.positions:
+                self._consumer.seek(partition, self.positions[partition])
+
+    def believes_hole(self, partition: TopicPartition, position: int) -> bool:
+        """Whether the offsets from `position` on are really missing: markers of transactions, compacted records.
+
+        A hole is believed when it is still there after a seek to where it begins. Without that, one mistake in who reads what
+        when would lose records, and the offsets stored would say that they were written.
+        """
+        if self._holes.get(partition) == position:
+            return True
+        log.info("hole_in_the_log", topic=partition.topic, partition=partition.partition, offset=position)
+        self._holes[partition] = position
+        self._consumer.seek(partition, position)
+        return False
 
     def recheck_halted(self) -> None:
         """See whether an operator has settled the gap of a halted partition."""
@@ -116,6 +133,15 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _is_restoring(self) -> bool:
         return self._restoring is not None and not self._restoring.done()
+
+    def _forget(self) -> None:
+        self.positions = {}
+        self.halted = {}
+        self._resting = set()
+        if self._restoring:
+            self._restoring.cancel()
+        self._metrics.forget_lag()
+        self._waits_for_offsets(waiting=False)
 
     def restore(self, partitions: set[TopicPartition]) -> None:
         """Begin to bring partitions to their stored offsets; they stay paused until then."""

@@ -70,6 +70,8 @@ class Pipeline:
             self._health.beat()
             self.assignment.raise_failure()
             await self._fetch()
+            if self._writing and self._writing.done():
+                await self._settle_write()
             if self._due():
                 await self._settle_write()
                 self._begin_write()
@@ -113,6 +115,9 @@ class Pipeline:
             await asyncio.sleep(1)
             return
         self._health.goes_on("kafka")
+        if positions is not self.assignment.positions:
+            self.assignment.rewind(fetched)
+            return
         limits = TimeLimits.at(datetime.now(UTC), self._settings.retention_days)
         for partition, records in fetched.items():
             await self._take(partition, records, builder, positions, limits)
@@ -130,6 +135,8 @@ class Pipeline:
             position = positions.get(partition)
             if position is None or records[start].offset < position:
                 return  # handed out before its position was restored; it comes again after the seek
+            if records[start].offset > position and not self.assignment.believes_hole(partition, position):
+                return
             part = records[start : start + SLICE]
             decoded = decoder.decode(part, len(builder), limits)
             if self._breaker.trips(partition.topic, len(part), len(decoded[1])):
@@ -175,37 +182,43 @@ class Pipeline:
             partitions = set(self.assignment.positions) & set(self._consumer.assignment())
             self._consumer.pause(*partitions)
             try:
-                await self._consumer.getmany(timeout_ms=0)
+                self.assignment.rewind(await self._consumer.getmany(timeout_ms=0))
             except KafkaError as error:
                 log.warning("fetch_failed", error=repr(error))
             await asyncio.wait({writing}, timeout=KEEP_POLLING_SECONDS)
         self._consumer.resume(*(set(self.assignment.positions) & set(self._consumer.assignment())))
-        if self._writing is writing:
-            self._writing = self._in_flight = None
-        if writing.cancelled():
-            return
+        if self._writing is not writing:
+            return  # the partitions were taken away meanwhile, and the write with them
+        self._writing = self._in_flight = None
+        if self._was_fenced(writing):
+            await self.assignment.start_over()
+
+    def _was_fenced(self, writing: "asyncio.Task[Outcome]") -> bool:
         try:
             writing.result()
         except Fenced as fenced:
             self._metrics.fenced.inc()
             log.warning("write_fenced", partitions=[f"{each.topic}-{each.partition}" for each in fenced.partitions])
-            await self.assignment.start_over()
+            return True
+        return False
 
     async def _write(self, batch: Batch) -> Outcome:
         """Write a batch, however long the database takes to come back."""
         started = time.monotonic()
         backoff = Backoff()
-        while True:
-            try:
-                outcome = await self._write_once(batch)
-                break
-            except Fenced:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the batch is kept, and it is said
-                self._report_retry(error, batch, backoff)
-                await backoff.sleep()
-        self._health.goes_on("database")
-        self._metrics.paused.labels("database").set(0)
+        try:
+            while True:
+                try:
+                    outcome = await self._write_once(batch)
+                    break
+                except Fenced:
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, the batch is kept, and it is said
+                    self._report_retry(error, batch, backoff)
+                    await backoff.sleep()
+        finally:
+            self._health.goes_on("database")
+            self._metrics.paused.labels("database").set(0)
         self._report_written(batch, outcome, time.monotonic() - started)
         return outcome
 
@@ -259,10 +272,13 @@ class Pipeline:
         self._builder = BatchBuilder()
         self.written = {}
         writing = self._writing
-        if writing is None or writing.done():
+        self._writing = self._in_flight = None
+        if writing is None:
             return
         await asyncio.wait({writing}, timeout=self._settings.kafka_session_timeout_ms / 3000)
         if not writing.done():
             log.warning("write_abandoned", reason="the partitions are taken away and the database does not answer")
             writing.cancel()
             await asyncio.wait({writing})
+        if not writing.cancelled():
+            self._was_fenced(writing)

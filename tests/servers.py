@@ -122,6 +122,28 @@ async def locked(database: Database, tables: str = "meter_live_status, vehicle_l
         await connection.close()
 
 
+HOLD_AT_COMMIT = 4_004
+
+
+@asynccontextmanager
+async def held_at_commit(database: Database) -> AsyncIterator[None]:
+    """Hold transactions that claim a partition inside their COMMIT, before it is final."""
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        await connection.execute(
+            "CREATE OR REPLACE FUNCTION hold_at_commit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS "
+            f"$$ BEGIN PERFORM pg_advisory_xact_lock_shared({HOLD_AT_COMMIT}); RETURN NULL; END $$; "
+            "CREATE CONSTRAINT TRIGGER hold_at_commit AFTER UPDATE ON kafka_offsets DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION hold_at_commit()"
+        )
+        await connection.execute(f"SELECT pg_advisory_lock({HOLD_AT_COMMIT})")
+        yield
+        await connection.execute(f"SELECT pg_advisory_unlock({HOLD_AT_COMMIT})")
+        await connection.execute("DROP TRIGGER hold_at_commit ON kafka_offsets")
+    finally:
+        await connection.close()
+
+
 async def waits_for_a_lock(database: Database, *, wrote: bool = True) -> bool:
     """Whether a consumer's transaction in this database stands still, after it has written something (or not)."""
     return bool(

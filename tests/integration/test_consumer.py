@@ -138,6 +138,29 @@ async def test_a_frozen_replica_that_wakes_up_writes_nothing_twice(
     assert zombie.process.poll() is None
 
 
+async def test_holes_that_transactions_leave_in_the_log_are_passed_and_aborted_records_are_not_read(
+    stack: Servers, database: Database, topics: Topics, group: Group
+) -> None:
+    replica = group.start()
+    producer = AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, transactional_id=topics.meter)
+    async with producer:
+        for number in range(10):
+            await producer.begin_transaction()
+            await producer.send(topics.meter, meter(at=minute(number)), partition=0)
+            if number % 5 == 4:
+                await producer.abort_transaction()
+            else:
+                await producer.commit_transaction()
+    await produce(stack, topics, 100, 101)
+
+    async def all_there() -> bool:
+        return bool(await database.value("SELECT coalesce(sum(records_consumed), 0) = 108 FROM kafka_offsets"))
+
+    await until(all_there, "the committed records are consumed")
+    assert (await ledger(database, topics))[topics.meter] == Entry(58, 58, 0, 0)
+    assert replica.events("hole_in_the_log")
+
+
 async def test_offsets_rewound_in_kafka_change_nothing(
     stack: Servers, database: Database, topics: Topics, group: Group
 ) -> None:

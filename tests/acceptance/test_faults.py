@@ -1,0 +1,19 @@
+"""Every scenario of the fault matrix, small: what `make faults` runs at length."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.stack.resolve import Servers
+from tests.faults.scenario import Scenario, run
+from tests.faults.scenarios import SCENARIOS
+from tests.servers import Database
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_nothing_is_lost_and_nothing_is_counted_twice(
+    scenario: Scenario, stack: Servers, template: Database, tmp_path: Path
+) -> None:
+    report = run(scenario, 1, stack, template, tmp_path, print)
+    assert report.acknowledged > 0
+    assert report.as_promised, report.findings

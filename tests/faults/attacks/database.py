@@ -1,0 +1,80 @@
+"""PostgreSQL dies, ends sessions, loses connections, is away."""
+
+import asyncio
+import random
+from typing import Any
+
+from tests.faults.arena import Arena
+from tests.faults.proxy import Cut, Proxy
+from tests.waiting import until
+
+
+def _postgres(arena: Arena) -> Any:
+    assert arena.stack.postgres is not None, "this scenario kills the server, so it must be one of our own"
+    return arena.stack.postgres
+
+
+async def two_under_load(arena: Arena) -> None:
+    """Two replicas, and records all the time."""
+    for replica in arena.start(2):
+        await replica.until_ready()
+    arena.load.keep_sending()
+
+
+async def kill_server(arena: Arena, _: int) -> None:
+    """SIGKILL of the whole server; it recovers and comes back after a moment."""
+    postgres = _postgres(arena)
+    await asyncio.sleep(random.uniform(0.1, 1))
+    await asyncio.to_thread(postgres.kill)
+    await asyncio.sleep(random.uniform(0, 2))
+    await asyncio.to_thread(postgres.start)
+    await arena.caught_up()
+
+
+async def terminate_sessions(arena: Arena, _: int) -> None:
+    """pg_terminate_backend of every consumer's session, at any moment."""
+    for _ in range(5):
+        await asyncio.sleep(random.uniform(0, 0.2))
+        await arena.database.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'energy-consumer' AND datname = $1",
+            arena.database.name,
+        )
+    await arena.caught_up()
+
+
+async def cut_in_commit(arena: Arena, number: int) -> None:
+    """The connection breaks when COMMIT was sent: before it reaches the server, or before its answer comes back."""
+    where = Cut.AFTER_COMMIT if number % 2 else Cut.BEFORE_COMMIT
+    async with Proxy(arena.database.writer_url) as proxy:
+        (replica,) = arena.start(DATABASE_URL=proxy.url)
+        await replica.until_ready()
+        for _ in range(3):
+            cuts = proxy.cuts
+            proxy.cut_next(where)
+            await arena.load.send(1)
+
+            async def cut(cuts: int = cuts) -> bool:
+                return proxy.cuts > cuts
+
+            await until(cut, "a connection was cut in COMMIT")
+            await arena.caught_up()
+        await arena.stop(replica)
+
+
+async def away_at_start(arena: Arena, number: int) -> None:
+    """The server is down when replicas start, and (every other time) goes down while partitions are being assigned."""
+    postgres = _postgres(arena)
+    for replica in list(arena.live):
+        await arena.stop(replica)
+    await arena.load.send(2)
+    if number % 2:
+        await asyncio.to_thread(postgres.stop)
+        replicas = arena.start(2)
+    else:
+        replicas = arena.start(2)
+        await replicas[0].says("partitions_revoked")
+        await asyncio.to_thread(postgres.kill)
+    await asyncio.sleep(1)
+    assert all(replica.process.poll() is None for replica in replicas)
+    await asyncio.to_thread(postgres.start)
+    await arena.caught_up()

@@ -1,0 +1,106 @@
+"""A fleet under which faults happen: it produces all the time and keeps a journal of what Kafka has acknowledged."""
+
+import asyncio
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from tests.records import meter, vehicle
+from tests.servers import Topics
+
+DEVICES: Final = 50
+BEGINNING: Final = timedelta(days=300)
+TICK_SECONDS: Final = 0.1
+
+
+class Acknowledged(NamedTuple):
+    """A record that Kafka has promised to keep."""
+
+    partition: TopicPartition
+    offset: int
+    value: bytes
+
+
+class Load:
+    """`journal` holds what was acknowledged, `ends` the offset after the last of it in each partition."""
+
+    def __init__(self, bootstrap_servers: str, topics: Topics) -> None:
+        self._servers = bootstrap_servers
+        self._topics = topics
+        self._start = datetime.now(UTC).replace(second=0, microsecond=0) - BEGINNING
+        self._minute = 0
+        self._producer: Any = None
+        self._running: asyncio.Task[None] | None = None
+        self.journal: list[Acknowledged] = []
+        self.ends: defaultdict[TopicPartition, int] = defaultdict(int)
+
+    async def start(self) -> None:
+        """Connect; nothing is sent yet."""
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._servers,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            request_timeout_ms=10_000,
+            metadata_max_age_ms=5_000,
+        )
+        await self._producer.start()
+
+    def keep_sending(self) -> None:
+        """A minute of all devices every tick, until `settle`."""
+        self._running = asyncio.create_task(self._keep_sending(), name="load")
+
+    async def send(self, minutes: int) -> None:
+        """The next minutes of all devices, at once."""
+        for _ in range(minutes):
+            at = self._start + timedelta(minutes=self._minute)
+            kwh = (self._minute % 97) / 97
+            self._minute += 1
+            for device in range(DEVICES):
+                await self.send_value(self._topics.meter, meter(f"METER-{device}", at, kwh), f"METER-{device}")
+                await self.send_value(self._topics.vehicle, vehicle(f"VEH-{device}", at, kwh), f"VEH-{device}")
+
+    async def send_value(self, topic: str, value: bytes, key: str) -> None:
+        """One record; it is in the journal once Kafka has acknowledged it."""
+        future = await self._producer.send(topic, value, key.encode())
+        future.add_done_callback(partial(self._acknowledge, value))
+
+    async def send_again(self, records: list[Acknowledged]) -> None:
+        """What a device does that missed the acknowledgement: the same values once more."""
+        for record in records:
+            future = await self._producer.send(
+                record.partition.topic, record.value, b"again", partition=record.partition.partition
+            )
+            future.add_done_callback(partial(self._acknowledge, record.value))
+
+    async def settle(self) -> None:
+        """Stop sending and wait until everything sent is acknowledged."""
+        if self._running:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+            self._running = None
+        await self._producer.flush()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._running:
+            self._running.cancel()
+        if self._producer:
+            await self._producer.stop()
+
+    async def _keep_sending(self) -> None:
+        while True:
+            await self.send(1)
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _acknowledge(self, value: bytes, future: "asyncio.Future[Any]") -> None:
+        if future.cancelled() or isinstance(future.exception(), KafkaError):
+            return  # not promised; if it is in the log all the same, the oracle finds it there
+        sent = future.result()
+        partition = TopicPartition(sent.topic, sent.partition)
+        self.journal.append(Acknowledged(partition, sent.offset, value))
+        self.ends[partition] = max(self.ends[partition], sent.offset + 1)

@@ -1,0 +1,147 @@
+"""What must be in the database, worked out from Kafka's log and the producer's journal alone, and what is there."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import fsum
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from consumer.decode import Decoder
+from consumer.telemetry import DEVICE, METER, POSITION, RECORDED_AT, VEHICLE, Row, Telemetry
+from schemas.readings import TimeLimits
+from tests.faults.load import Acknowledged
+from tests.servers import Database, Topics, ledger
+
+Place = tuple[str, int, int]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How many records have no effect, how many have more than one, and the first few of them in words."""
+
+    acknowledged: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    findings: list[str] = field(default_factory=list)
+
+    def finds(self, *, lost: int = 0, duplicated: int = 0, what: str) -> None:
+        """Note something that should not be."""
+        if lost or duplicated:
+            self.lost += lost
+            self.duplicated += duplicated
+            self.findings.append(f"{what}: {lost} lost, {duplicated} duplicated")
+
+
+@dataclass(slots=True)
+class _Expected:
+    readings: dict[Telemetry, dict[tuple[str, datetime], Row]]
+    duplicates: Counter[str]
+    letters: dict[Place, bytes | None]
+
+
+async def judge(servers: str, database: Database, topics: Topics, journal: list[Acknowledged]) -> Verdict:
+    """Compare, row by row, by sums and by the ledger."""
+    verdict = Verdict(acknowledged=len(journal))
+    log = await read_log(servers, topics)
+    kept = {(each.topic, each.partition, each.offset): each.value for each in log}
+    forgotten = [each for each in journal if kept.get((*each.partition, each.offset)) != each.value]
+    verdict.finds(lost=len(forgotten), what="acknowledged, and not in Kafka's log")
+    expected = _expect(log, topics)
+    for telemetry in (METER, VEHICLE):
+        await _compare_history(verdict, database, telemetry, expected.readings[telemetry])
+        await _compare_live(verdict, database, telemetry, expected.readings[telemetry])
+    await _compare_letters(verdict, database, expected.letters)
+    await _compare_counters(verdict, database, log)
+    for topic, entry in (await ledger(database, topics)).items():
+        more = entry.duplicates - expected.duplicates[topic]
+        verdict.finds(lost=max(0, -more), duplicated=max(0, more), what=f"counted as duplicates of {topic}")
+    return verdict
+
+
+async def read_log(servers: str, topics: Topics) -> list[Any]:
+    """All records of both topics, each partition in order."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in (topics.meter, topics.vehicle)
+            for number in range(topics.partitions)
+        ]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        log: list[Any] = []
+        while any([await consumer.position(each) < ends[each] for each in partitions]):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                log += records
+    finally:
+        await consumer.stop()
+    return sorted(log, key=lambda each: (each.topic, each.partition, each.offset))
+
+
+def _expect(log: list[Any], topics: Topics) -> _Expected:
+    expected = _Expected({METER: {}, VEHICLE: {}}, Counter(), {})
+    decoders = {topics.meter: Decoder(METER), topics.vehicle: Decoder(VEHICLE)}
+    limits = TimeLimits.at(datetime.now(UTC), 400)
+    for record in log:
+        decoder = decoders[record.topic]
+        rows, refused = decoder.decode([record], 0, limits)
+        if refused:
+            expected.letters[(record.topic, record.partition, record.offset)] = record.value
+            continue
+        row = rows[0]
+        stored = expected.readings[decoder.telemetry].setdefault((row[DEVICE], row[RECORDED_AT]), row)
+        if stored is row:
+            continue
+        if stored == row:
+            expected.duplicates[record.topic] += 1
+        else:
+            expected.letters[(record.topic, record.partition, record.offset)] = record.value
+    return expected
+
+
+async def _compare_history(
+    verdict: Verdict, database: Database, telemetry: Telemetry, expected: dict[tuple[str, datetime], Row]
+) -> None:
+    columns = ", ".join(telemetry.columns)
+    rows = await database.fetch(f"SELECT {columns} FROM {telemetry.history}")
+    stored = Counter(tuple(row) for row in rows)
+    wanted = Counter((*row[:POSITION], *row[POSITION + 1 :]) for row in expected.values())
+    verdict.finds(
+        lost=(wanted - stored).total(), duplicated=(stored - wanted).total(), what=f"rows of {telemetry.history}"
+    )
+    energy = POSITION  # of a stored row: the position is not stored, and energy follows it
+    if abs(fsum(row[energy] for row in stored.elements()) - fsum(row[energy] for row in wanted.elements())) > 1e-9:
+        verdict.finds(lost=1, what=f"the sum of energy in {telemetry.history}")
+
+
+async def _compare_live(
+    verdict: Verdict, database: Database, telemetry: Telemetry, expected: dict[tuple[str, datetime], Row]
+) -> None:
+    newest: defaultdict[str, datetime] = defaultdict(lambda: datetime.min.replace(tzinfo=UTC))
+    for device, at in expected:
+        newest[device] = max(newest[device], at)
+    rows = await database.fetch(f"SELECT {telemetry.columns[0]}, recorded_at FROM {telemetry.name}_live_status")
+    wrong = set(newest.items()) ^ {tuple(row) for row in rows}
+    verdict.finds(lost=len(wrong), what=f"live status of {telemetry.name}s that is not the newest")
+
+
+async def _compare_letters(verdict: Verdict, database: Database, expected: dict[Place, bytes | None]) -> None:
+    rows = await database.fetch('SELECT topic, partition, "offset", value FROM dead_letters')
+    stored = {(row["topic"], row["partition"], row["offset"]): row["value"] for row in rows}
+    verdict.finds(
+        lost=len(expected.items() - stored.items()),
+        duplicated=len(stored.items() - expected.items()),
+        what="dead letters",
+    )
+
+
+async def _compare_counters(verdict: Verdict, database: Database, log: list[Any]) -> None:
+    produced = Counter((each.topic, each.partition) for each in log)
+    rows = await database.fetch("SELECT topic, partition, records_consumed FROM kafka_offsets")
+    consumed = Counter({(row["topic"], row["partition"]): row["records_consumed"] for row in rows})
+    verdict.finds(
+        lost=(produced - consumed).total(), duplicated=(consumed - produced).total(), what="records that were counted"
+    )

@@ -1,0 +1,84 @@
+"""A scenario: how often it attacks, how one attack goes, and what came of it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from deploy.stack.resolve import Servers
+from tests.faults.arena import Arena, arena
+from tests.servers import Database
+
+Attack = Callable[[Arena, int], Awaitable[None]]
+
+
+async def nothing(_: Arena) -> None:
+    """No preparation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`attack` is one round; `prepare` comes before the first. `promise` is the number of the contract's promise it attacks.
+
+    A negative control takes a safeguard away and must end with duplicates.
+    """
+
+    name: str
+    rounds: int
+    attack: Attack
+    promise: str
+    prepare: Callable[[Arena], Awaitable[None]] = nothing
+    negative_control: bool = False
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a scenario."""
+
+    scenario: str
+    rounds: int
+    acknowledged: int
+    lost: int
+    duplicated: int
+    fenced: int
+    longest_stall_seconds: float
+    seconds: float
+    negative_control: bool
+    findings: list[str]
+
+    @property
+    def as_promised(self) -> bool:
+        """Nothing lost and nothing duplicated, or for a negative control: duplicates."""
+        return self.duplicated > 0 if self.negative_control else self.lost == self.duplicated == 0
+
+
+def run(
+    scenario: Scenario, rounds: int, stack: Servers, template: Database, directory: Path, say: Callable[[str], None]
+) -> Report:
+    """Run a scenario on these servers; called outside of an event loop."""
+    with arena(stack, template, directory, say) as ground:
+        return asyncio.run(_run(scenario, rounds, ground))
+
+
+async def _run(scenario: Scenario, rounds: int, ground: Arena) -> Report:
+    began = time.monotonic()
+    async with ground.fighting():
+        await scenario.prepare(ground)
+        for number in range(1, rounds + 1):
+            await scenario.attack(ground, number)
+            ground.say(f"{scenario.name}: round {number} of {rounds}, {len(ground.load.journal)} records acknowledged")
+        verdict = await ground.judge()
+        return Report(
+            scenario=scenario.name,
+            rounds=rounds,
+            acknowledged=verdict.acknowledged,
+            lost=verdict.lost,
+            duplicated=verdict.duplicated,
+            fenced=ground.fenced(),
+            longest_stall_seconds=round(ground.watch.longest, 1),
+            seconds=round(time.monotonic() - began, 1),
+            negative_control=scenario.negative_control,
+            findings=verdict.findings,
+        )

@@ -1,0 +1,24 @@
+"""The matrix."""
+
+from typing import Final
+
+from tests.faults.attacks import data, database, kafka, replicas
+from tests.faults.scenario import Scenario
+
+SCENARIOS: Final = (
+    Scenario("kill-after-claim", 25, replicas.kill_while(replicas.after_claim), "1"),
+    Scenario("kill-after-copy", 25, replicas.kill_while(replicas.after_copy), "1"),
+    Scenario("kill-in-commit", 25, replicas.kill_while(replicas.in_commit), "1"),
+    Scenario("kill-after-commit", 25, replicas.kill_after_commit, "1"),
+    Scenario("kill-at-random", 50, replicas.kill_one_of_three, "1", replicas.three_under_load),
+    Scenario("freeze", 20, replicas.freeze_past_session, "1"),
+    Scenario("scale", 10, replicas.scale, "1", replicas.one_under_load),
+    Scenario("postgres-killed", 20, database.kill_server, "1, 4", database.two_under_load),
+    Scenario("postgres-terminates", 20, database.terminate_sessions, "1, 4", database.two_under_load),
+    Scenario("postgres-cut-in-commit", 20, database.cut_in_commit, "1, 4"),
+    Scenario("postgres-away", 10, database.away_at_start, "1"),
+    Scenario("kafka-killed", 10, kafka.kill_broker, "1", database.two_under_load),
+    Scenario("kafka-offsets", 4, kafka.tamper_with_offsets, "1"),
+    Scenario("disk-full", 3, data.disk_full, "4"),
+    Scenario("duplicate-storm", 3, data.resend_an_hour, "2, 3"),
+)
