@@ -4,6 +4,8 @@ import asyncio
 import random
 from typing import Any
 
+import asyncpg
+
 from tests.faults.arena import Arena
 from tests.faults.proxy import Cut, Proxy
 from tests.waiting import until
@@ -33,12 +35,16 @@ async def kill_server(arena: Arena, _: int) -> None:
 
 async def terminate_sessions(arena: Arena, _: int) -> None:
     """pg_terminate_backend of every consumer's session, at any moment."""
-    for _ in range(5):
-        await asyncio.sleep(random.uniform(0, 0.2))
-        await arena.database.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'energy-consumer' AND datname = $1",
-            arena.database.name,
-        )
+    connection = await asyncpg.connect(arena.database.writer_url)  # a login may end its own sessions
+    try:
+        for _ in range(5):
+            await asyncio.sleep(random.uniform(0, 0.2))
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'energy-consumer' AND datname = current_database()"
+            )
+    finally:
+        await connection.close()
     await arena.caught_up()
 
 
