@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil
 
-PATIENCE_SECONDS: Final = 15.0
+PATIENCE_SECONDS: Final = 5.0
 
 
 def main() -> None:
