@@ -12,6 +12,9 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
     kafka_session_timeout_ms: int = Field(
         10_000, ge=1000, description="a replica silent for so long loses its partitions to the others"
     )
+    kafka_max_poll_interval_ms: int = Field(
+        300_000, ge=1000, description="a replica whose loop stands still for so long leaves the group"
+    )
     batch_max_records: int = Field(50_000, ge=1, le=1_000_000, description="size of a batch when behind")
     batch_max_wait_ms: int = Field(200, ge=1, le=60_000, description="longest wait for a batch to fill when caught up")
     breaker_share: float = Field(

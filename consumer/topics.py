@@ -32,6 +32,7 @@ async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsume
             enable_auto_commit=False,
             isolation_level="read_committed",
             session_timeout_ms=settings.kafka_session_timeout_ms,
+            max_poll_interval_ms=settings.kafka_max_poll_interval_ms,
             heartbeat_interval_ms=max(300, settings.kafka_session_timeout_ms // 4),
             metadata_max_age_ms=30_000,
             # the partitions of both topics are dealt out one by one: as many replicas as partitions find work

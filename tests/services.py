@@ -1,10 +1,12 @@
 """Our processes, as an operator starts them: replicas of the consumer, the read service."""
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -100,11 +102,12 @@ class Replica:
 
 @dataclass(slots=True)
 class Group:
-    """Replicas of one consumer group."""
+    """Replicas of one consumer group, run from the project's code or from a copy of it."""
 
     processes: Processes
     environment: dict[str, str]
     directory: Path
+    code: Path = ROOT
     started: int = 0
 
     def start(self, **settings: str) -> Replica:
@@ -113,7 +116,7 @@ class Group:
         log = self.directory / f"consumer-{self.started}.log"
         environment = self.environment | settings
         return Replica(
-            self.processes.start([sys.executable, "-m", "consumer"], log=log, env=environment, cwd=ROOT), log
+            self.processes.start([sys.executable, "-m", "consumer"], log=log, env=environment, cwd=self.code), log
         )
 
     def kill(self, replica: Replica) -> None:
@@ -123,6 +126,39 @@ class Group:
     def stop(self, replica: Replica) -> int:
         """SIGTERM; its exit code."""
         return self.processes.stop(replica.process)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Runs `python -m consumer ...`; its DATABASE_URL should be that of the schema's owner."""
+
+    environment: dict[str, str]
+
+    async def tries(self, *arguments: str, answer: str = "") -> tuple[int, str, str]:
+        """Exit code, stdout, stderr."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "consumer", *arguments,
+            env=self.environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        printed, said = await process.communicate(answer.encode())
+        assert b"Traceback" not in said, said.decode()
+        return process.returncode or 0, printed.decode(), said.decode()
+
+    async def does(self, *arguments: str) -> tuple[str, str]:
+        """stdout and stderr of a command that succeeds."""
+        code, printed, said = await self.tries(*arguments)
+        assert code == 0, printed + said
+        return printed, said
+
+    async def refused(self, *arguments: str, answer: str = "") -> str:
+        """What a command says that changes nothing."""
+        code, _, said = await self.tries(*arguments, answer=answer)
+        assert code == 1, said
+        return said
+
+    async def standings(self) -> list[dict[str, Any]]:
+        printed, _ = await self.does("offsets", "show", "--json")
+        return [json.loads(line) for line in printed.splitlines()]
 
 
 @contextlib.contextmanager

@@ -88,6 +88,17 @@ class Kafka:
         if self.process:
             self.process.send_signal(signal.SIGCONT)
 
+    def run_tool(self, tool: str, *arguments: str) -> str:
+        """What a command of Kafka's distribution prints, named by its class.
+
+        Raises:
+            ProcessEndedError: when it fails.
+        """
+        done = subprocess.run([*self._java, tool, *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ProcessEndedError(f"{tool} has failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
     def _write_settings(self) -> Path:
         remembered = self._directory / CONTROLLER_PORT
         if not remembered.exists():
@@ -105,12 +116,7 @@ class Kafka:
 
     def _format(self, settings: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A", 1)
-        tool = [*self._java, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(settings)]
-        done = subprocess.run(tool, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ProcessEndedError(
-                f"Kafka's directory {self._directory} cannot be formatted:\n{done.stdout}{done.stderr}"
-            )
+        self.run_tool("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(settings))
 
     async def _answers(self) -> None:
         # A plain connection first: a client that finds nobody would log about it.

@@ -16,9 +16,9 @@ from deploy.stack.processes import Processes, end_of
 from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics
 from tests.faults.load import Load
-from tests.faults.oracle import Verdict, judge
+from tests.faults.oracle import Known, Verdict, judge
 from tests.servers import Database, Topics, new_database
-from tests.services import Group, Replica, service_environment
+from tests.services import Group, Operator, Replica, service_environment
 from tests.waiting import until
 
 PARTITIONS: Final = 4
@@ -50,7 +50,7 @@ class Watch:
 
 @dataclass(slots=True)
 class Arena:
-    """`live` are the replicas that should be running."""
+    """`live` are the replicas that should be running, `known` is what the oracle must be told, `measured` goes to the report."""
 
     stack: Servers
     database: Database
@@ -61,6 +61,18 @@ class Arena:
     live: list[Replica] = field(default_factory=list)
     everyone: list[Replica] = field(default_factory=list)
     watch: Watch = field(default_factory=Watch)
+    known: Known = field(default_factory=Known)
+    measured: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def operator(self) -> Operator:
+        """Somebody with the rights of the schema's owner."""
+        return Operator(self.group.environment | {"DATABASE_URL": self.database.migrator_url})
+
+    async def stop_all(self) -> None:
+        """SIGTERM to every replica."""
+        for replica in list(self.live):
+            await self.stop(replica)
 
     def start(self, number: int = 1, **settings: str) -> list[Replica]:
         """More replicas."""
@@ -82,6 +94,7 @@ class Arena:
 
     async def caught_up(self, *, timeout: float = 120) -> None:
         """Everything that Kafka has acknowledged so far is settled."""
+        await self.load.acknowledged()
         ends = dict(self.load.ends)
 
         async def settled() -> bool:
@@ -122,7 +135,9 @@ class Arena:
         await self.caught_up()
         for replica in self.live:
             assert replica.process.poll() is None, f"a replica has ended:\n{end_of(replica.log, 30)}"
-        return await judge(self.stack.kafka_bootstrap_servers, self.database, self.topics, self.load.journal)
+        return await judge(
+            self.stack.kafka_bootstrap_servers, self.database, self.topics, self.load.journal, self.known
+        )
 
     @asynccontextmanager
     async def fighting(self) -> AsyncIterator[None]:

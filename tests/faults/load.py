@@ -83,7 +83,12 @@ class Load:
             self._running.cancel()
             await asyncio.wait({self._running})
             self._running = None
-        await self._producer.flush()
+        await self.acknowledged()
+
+    async def acknowledged(self) -> None:
+        """Wait until everything that was sent is acknowledged; not while more is being sent all the time."""
+        if self._running is None:
+            await self._producer.flush()
 
     async def stop(self) -> None:
         """Disconnect."""

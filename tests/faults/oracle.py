@@ -1,6 +1,7 @@
 """What must be in the database, worked out from Kafka's log and the producer's journal alone, and what is there."""
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import fsum
@@ -41,14 +42,30 @@ class _Expected:
     letters: dict[Place, bytes | None]
 
 
-async def judge(servers: str, database: Database, topics: Topics, journal: list[Acknowledged]) -> Verdict:
+@dataclass(slots=True)
+class Known:
+    """What the scenario itself has done to the data: records that Kafka no longer has though they were read (`archived`),
+    records that it has dropped unread (`gone`), and which rows the database has been told to refuse.
+    """
+
+    archived: list[Any] = field(default_factory=list)
+    gone: set[Place] = field(default_factory=set)
+    refuses: Callable[[Row], bool] = lambda _: False
+
+
+async def judge(servers: str, database: Database, topics: Topics, journal: list[Acknowledged], known: Known) -> Verdict:
     """Compare, row by row, by sums and by the ledger."""
     verdict = Verdict(acknowledged=len(journal))
-    log = await read_log(servers, topics)
-    kept = {(each.topic, each.partition, each.offset): each.value for each in log}
-    forgotten = [each for each in journal if kept.get((*each.partition, each.offset)) != each.value]
+    log = known.archived + await read_log(servers, topics)
+    kept = {(each.topic, each.partition, each.offset, each.value) for each in log}
+    places = ((*each.partition, each.offset) for each in journal)
+    forgotten = [
+        each
+        for each, place in zip(journal, places, strict=True)
+        if place not in known.gone and (*place, each.value) not in kept
+    ]
     verdict.finds(lost=len(forgotten), what="acknowledged, and not in Kafka's log")
-    expected = _expect(log, topics)
+    expected = _expect(log, topics, known.refuses)
     for telemetry in (METER, VEHICLE):
         await _compare_history(verdict, database, telemetry, expected.readings[telemetry])
         await _compare_live(verdict, database, telemetry, expected.readings[telemetry])
@@ -81,14 +98,14 @@ async def read_log(servers: str, topics: Topics) -> list[Any]:
     return sorted(log, key=lambda each: (each.topic, each.partition, each.offset))
 
 
-def _expect(log: list[Any], topics: Topics) -> _Expected:
+def _expect(log: list[Any], topics: Topics, refuses: Callable[[Row], bool]) -> _Expected:
     expected = _Expected({METER: {}, VEHICLE: {}}, Counter(), {})
     decoders = {topics.meter: Decoder(METER), topics.vehicle: Decoder(VEHICLE)}
     limits = TimeLimits.at(datetime.now(UTC), 400)
     for record in log:
         decoder = decoders[record.topic]
         rows, refused = decoder.decode([record], 0, limits)
-        if refused:
+        if refused or refuses(rows[0]):
             expected.letters[(record.topic, record.partition, record.offset)] = record.value
             continue
         row = rows[0]

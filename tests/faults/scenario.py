@@ -46,6 +46,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     longest_stall_seconds: float
     seconds: float
     negative_control: bool
+    measured: dict[str, float]
     findings: list[str]
 
     @property
@@ -80,5 +81,6 @@ async def _run(scenario: Scenario, rounds: int, ground: Arena) -> Report:
             longest_stall_seconds=round(ground.watch.longest, 1),
             seconds=round(time.monotonic() - began, 1),
             negative_control=scenario.negative_control,
+            measured=ground.measured,
             findings=verdict.findings,
         )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.faults.attacks import data, database, kafka, replicas
+from tests.faults.attacks import controls, data, database, kafka, replicas
 from tests.faults.scenario import Scenario
 
 SCENARIOS: Final = (
@@ -18,7 +18,14 @@ SCENARIOS: Final = (
     Scenario("postgres-cut-in-commit", 20, database.cut_in_commit, "1, 4"),
     Scenario("postgres-away", 10, database.away_at_start, "1"),
     Scenario("kafka-killed", 10, kafka.kill_broker, "1", database.two_under_load),
-    Scenario("kafka-offsets", 4, kafka.tamper_with_offsets, "1"),
-    Scenario("disk-full", 3, data.disk_full, "4"),
+    Scenario("postgres-outage", 1, database.long_outage, "1, 5"),
+    Scenario("kafka-offsets", 6, kafka.tamper_with_offsets, "1"),
+    Scenario("kafka-retention", 4, kafka.retention_passes, "1, 4"),
+    Scenario("kafka-topic-anew", 2, kafka.made_anew, "1, 4"),
+    Scenario("disk-full", 3, data.disk_full, "4", data.fail_on_order),
+    Scenario("poison", 3, data.poison_in_the_middle, "4", data.forbid_poison),
+    Scenario("broken-release", 2, data.broken_release, "4"),
     Scenario("duplicate-storm", 3, data.resend_an_hour, "2, 3"),
+    Scenario("control-claim", 1, controls.freeze, "1", controls.without_the_claims_condition, negative_control=True),
+    Scenario("control-offsets", 1, controls.rewind, "1", controls.with_kafkas_offsets, negative_control=True),
 )

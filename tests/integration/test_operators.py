@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,49 +16,16 @@ from deploy.stack.topics import create_topics
 from schemas.readings import Reason
 from tests.records import meter, minute, vehicle
 from tests.servers import Database, Entry, Topics, ledger
-from tests.services import ROOT, Group
+from tests.services import ROOT, Group, Operator
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 BROKEN = b'{"meterId": "METER-1", "kwh": 1}'
 
 
-class Operator:
-    """Runs `python -m consumer ...` as the owner of the schema."""
-
-    def __init__(self, environment: dict[str, str], database: Database) -> None:
-        self._environment = environment | {"DATABASE_URL": database.migrator_url}
-
-    async def tries(self, *arguments: str, answer: str = "") -> tuple[int, str, str]:
-        """Exit code, stdout, stderr."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "consumer", *arguments,
-            env=self._environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        printed, said = await process.communicate(answer.encode())
-        assert b"Traceback" not in said, said.decode()
-        return process.returncode or 0, printed.decode(), said.decode()
-
-    async def does(self, *arguments: str) -> tuple[str, str]:
-        """stdout and stderr of a command that succeeds."""
-        code, printed, said = await self.tries(*arguments)
-        assert code == 0, printed + said
-        return printed, said
-
-    async def refused(self, *arguments: str, answer: str = "") -> str:
-        """What a command says that changes nothing."""
-        code, _, said = await self.tries(*arguments, answer=answer)
-        assert code == 1, said
-        return said
-
-    async def standings(self) -> list[dict[str, Any]]:
-        printed, _ = await self.does("offsets", "show", "--json")
-        return [json.loads(line) for line in printed.splitlines()]
-
-
 @pytest.fixture
 def operator(environment: dict[str, str], database: Database) -> Operator:
-    return Operator(environment, database)
+    return Operator(environment | {"DATABASE_URL": database.migrator_url})
 
 
 async def produce(stack: Servers, topic: str, values: list[bytes], *, partition: int | None = None) -> None:
@@ -270,7 +236,7 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
 
 async def maintain(operator: Operator, database: Database) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sql", "maintain", "--once", env=operator._environment, cwd=ROOT
+        sys.executable, "-m", "sql", "maintain", "--once", env=operator.environment, cwd=ROOT
     )
     assert await process.wait() == 0
 
@@ -278,9 +244,9 @@ async def maintain(operator: Operator, database: Database) -> None:
 async def test_commands_say_what_is_away_and_who_may_run_them(
     environment: dict[str, str], database: Database, operator: Operator
 ) -> None:
-    operator._environment |= {"DATABASE_URL": database.writer_url}
+    operator.environment.update({"DATABASE_URL": database.writer_url})
     assert "owner of the schema" in await operator.refused("dead-letters", "list")
-    operator._environment |= {"DATABASE_URL": "postgresql://nobody:secret-word@127.0.0.1:1/energy"}
+    operator.environment.update({"DATABASE_URL": "postgresql://nobody:secret-word@127.0.0.1:1/energy"})
     away = await operator.refused("breaker", "show")
     assert "does not answer" in away
     assert "secret-word" not in away

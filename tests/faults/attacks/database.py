@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from typing import Any
 
 import asyncpg
@@ -70,8 +71,7 @@ async def cut_in_commit(arena: Arena, number: int) -> None:
 async def away_at_start(arena: Arena, number: int) -> None:
     """The server is down when replicas start, and (every other time) goes down while partitions are being assigned."""
     postgres = _postgres(arena)
-    for replica in list(arena.live):
-        await arena.stop(replica)
+    await arena.stop_all()
     await arena.load.send(2)
     if number % 2:
         await asyncio.to_thread(postgres.stop)
@@ -84,3 +84,29 @@ async def away_at_start(arena: Arena, number: int) -> None:
     assert all(replica.process.poll() is None for replica in replicas)
     await asyncio.to_thread(postgres.start)
     await arena.caught_up()
+
+
+async def long_outage(arena: Arena, _: int) -> None:
+    """The server is away for three times the longest pause between two polls: nobody leaves the group, memory stays flat."""
+    postgres = _postgres(arena)
+    if not arena.live:
+        for replica in arena.start(2, KAFKA_MAX_POLL_INTERVAL_MS="6000"):
+            await replica.until_ready()
+        arena.load.keep_sending()
+    await arena.caught_up()
+    rebalances = sum(len(each.events("partitions_assigned")) for each in arena.live)
+    memory = _memory_mib(arena)
+    await asyncio.to_thread(postgres.stop)
+    away = time.monotonic() + 18
+    while time.monotonic() < away:
+        await asyncio.sleep(1)
+        for replica in arena.live:
+            assert "stuck" not in await replica.ready(), "live while it waits for the database"
+    await asyncio.to_thread(postgres.start)
+    await arena.caught_up()
+    assert sum(len(each.events("partitions_assigned")) for each in arena.live) == rebalances, "a rebalance was caused"
+    arena.measured["memory_growth_mib"] = round(_memory_mib(arena) - memory, 1)
+
+
+def _memory_mib(arena: Arena) -> float:
+    return float(sum(each.process.memory_info().rss for each in arena.live) / 2**20)

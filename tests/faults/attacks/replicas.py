@@ -94,20 +94,24 @@ async def freeze_past_session(arena: Arena, _: int) -> None:
     """SIGSTOP in the middle of a transaction; another takes over and writes; SIGCONT: the claim must refuse the first."""
     fenced = arena.fenced()
     while arena.fenced() == fenced:
-        for replica in list(arena.live):
-            await arena.stop(replica)
-        zombie = arena.start()[0]
-        await zombie.until_ready()
-        async with after_copy(arena):
-            await arena.load.send(4)
-            await until(lambda: waits_for_a_lock(arena.database), "a transaction stands still")
-            zombie.freeze()
-        arena.start()
-        await arena.caught_up()
-        zombie.thaw()
-        await zombie.until_ready()
-        await arena.load.send(2)
-        await arena.caught_up()
+        await freeze_once(arena)
+
+
+async def freeze_once(arena: Arena) -> None:
+    """The attack, whether or not the claim has to refuse anything."""
+    await arena.stop_all()
+    zombie = arena.start()[0]
+    await zombie.until_ready()
+    async with after_copy(arena):
+        await arena.load.send(4)
+        await until(lambda: waits_for_a_lock(arena.database), "a transaction stands still")
+        zombie.freeze()
+    arena.start()
+    await arena.caught_up()
+    zombie.thaw()
+    await zombie.until_ready()
+    await arena.load.send(2)
+    await arena.caught_up()
 
 
 async def one_under_load(arena: Arena) -> None:
