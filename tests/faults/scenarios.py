@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.faults.attacks import controls, data, database, kafka, replicas
+from tests.faults.attacks import controls, data, database, kafka, replicas, soak
 from tests.faults.scenario import Scenario
 
 SCENARIOS: Final = (
@@ -18,6 +18,7 @@ SCENARIOS: Final = (
     Scenario("postgres-cut-in-commit", 20, database.cut_in_commit, "1, 4"),
     Scenario("postgres-away", 10, database.away_at_start, "1"),
     Scenario("kafka-killed", 10, kafka.kill_broker, "1", database.two_under_load),
+    Scenario("kafka-leader-killed", 10, kafka.kill_leader, "1", database.two_under_load, three_brokers=True),
     Scenario("postgres-outage", 1, database.long_outage, "1, 5"),
     Scenario("kafka-offsets", 6, kafka.tamper_with_offsets, "1"),
     Scenario("kafka-retention", 4, kafka.retention_passes, "1, 4"),
@@ -26,6 +27,7 @@ SCENARIOS: Final = (
     Scenario("poison", 3, data.poison_in_the_middle, "4", data.forbid_poison),
     Scenario("broken-release", 2, data.broken_release, "4"),
     Scenario("duplicate-storm", 3, data.resend_an_hour, "2, 3"),
+    Scenario("soak", 120, soak.fault_every_ten_seconds, "1, 2, 3, 4, 5", soak.five_times_the_fleet),
     Scenario("control-claim", 1, controls.freeze, "1", controls.without_the_claims_condition, negative_control=True),
     Scenario("control-offsets", 1, controls.rewind, "1", controls.with_kafkas_offsets, negative_control=True),
 )

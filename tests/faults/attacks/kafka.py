@@ -28,6 +28,35 @@ async def kill_broker(arena: Arena, _: int) -> None:
     await arena.caught_up()
 
 
+async def kill_leader(arena: Arena, number: int) -> None:
+    """Of three brokers, the one that leads a partition is killed; it comes back, and catches up, before the next."""
+    partition = number % arena.topics.partitions
+    described = await _describe(arena, arena.topics.meter)
+    leader = arena.brokers[described[partition]["leader"]]
+    await asyncio.sleep(random.uniform(0.2, 1))
+    await asyncio.to_thread(leader.kill)
+    await asyncio.sleep(random.uniform(3, 5))
+    await arena.caught_up()
+    await asyncio.to_thread(leader.start)
+
+    async def all_in_sync() -> bool:
+        topics = [await _describe(arena, topic) for topic in (arena.topics.meter, arena.topics.vehicle)]
+        return all(len(each["isr"]) == len(arena.brokers) for topic in topics for each in topic.values())
+
+    await until(all_in_sync, "all brokers have everything again", every=0.5)
+    await arena.caught_up()
+
+
+async def _describe(arena: Arena, topic: str) -> dict[int, dict[str, Any]]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=arena.stack.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        (described,) = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    return {each["partition"]: each for each in described["partitions"]}
+
+
 async def tamper_with_offsets(arena: Arena, number: int) -> None:
     """The group's offsets in Kafka are set back to 0, set ahead to the end of the log, or deleted, between two replicas."""
     await arena.stop_all()
