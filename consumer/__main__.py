@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -25,6 +26,7 @@ from consumer.pipeline import Pipeline
 from consumer.settings import ConsumerSettings
 from consumer.store import Store
 from consumer.telemetry import METER, VEHICLE
+from consumer.watchdog import Watchdog
 from schemas.log import configure_logging
 from schemas.settings import from_environment
 from sql.connection import WRITER_SETTINGS, pool
@@ -59,6 +61,7 @@ async def _consume(settings: ConsumerSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics, health = Metrics(), Health()
     server, port = probes.serve(health, metrics, settings.metrics_port)
+    Watchdog(health).start()
     log.info("consumer_started", group=settings.kafka_group_id, metrics_port=port)
     try:
         async with pool(
@@ -67,7 +70,8 @@ async def _consume(settings: ConsumerSettings) -> None:
             server_settings=WRITER_SETTINGS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
         ) as database:
-            consumer = await _unless(stop, topics.connect(settings, health))
+            async with _beating(health):
+                consumer = await _unless(stop, topics.connect(settings, health))
             if consumer is None:
                 return
             try:
@@ -103,6 +107,22 @@ async def _flow(
             task.cancel()
     await reporter.tell_kafka()
     await pipeline.assignment.release()
+
+
+@asynccontextmanager
+async def _beating(health: Health) -> AsyncIterator[None]:
+    """Live for as long as the event loop turns; the pipeline speaks for itself later."""
+
+    async def beat() -> None:
+        while True:
+            health.beat()
+            await asyncio.sleep(1)
+
+    beating = asyncio.create_task(beat(), name="beat")
+    try:
+        yield
+    finally:
+        beating.cancel()
 
 
 async def _unless(stop: asyncio.Event, waiting: Coroutine[Any, Any, T]) -> T | None:

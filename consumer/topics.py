@@ -23,7 +23,6 @@ async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsume
     """A started consumer that has subscribed to nothing yet; waits for Kafka as long as it takes."""
     backoff = Backoff()
     while True:
-        health.beat()
         consumer = AIOKafkaConsumer(
             **settings.client_options(),
             group_id=settings.kafka_group_id,

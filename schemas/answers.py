@@ -98,6 +98,23 @@ class Health(Answer):
     waiting_for: dict[str, str] = Field(default_factory=dict)
 
 
+class DeadLetterCount(Answer):
+    """Unresolved dead letters of one topic with one reason."""
+
+    topic: str
+    reason: str
+    letters: int
+    first_rejected: datetime
+    last_rejected: datetime
+
+
+class DeadLetterCounts(Answer):
+    """Records that could not become readings and that nobody has replayed or discarded."""
+
+    items: list[DeadLetterCount]
+    total: int
+
+
 class FieldProblem(Answer):
     """One thing wrong with one field of a request."""
 

@@ -3,11 +3,19 @@
 import asyncio
 from typing import Any, Final
 
+import asyncpg
+import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from schemas.answers import Health
+from api.metrics import Metrics
+from api.problems import documented
+from api.routes.parameters import Database
+from schemas.answers import DeadLetterCount, DeadLetterCounts, Health
+from sql.queries import queries
+
+log = structlog.get_logger(__name__)
 
 DATABASE_ANSWERS_WITHIN_SECONDS: Final = 2.0
 router = APIRouter(tags=["operations"])
@@ -44,10 +52,31 @@ async def readyz(request: Request, response: Response) -> Health:
     return Health(status="ok", waiting_for=waiting)
 
 
+@router.get("/v1/dead-letters", operation_id="deadLetters", responses=documented(503))
+async def dead_letters(database: Database) -> DeadLetterCounts:
+    """How many records could not become readings, by topic and reason; `python -m consumer dead-letters` settles them."""
+    items = [DeadLetterCount(**row) for row in await _count_letters(database)]
+    return DeadLetterCounts(items=items, total=sum(each.letters for each in items))
+
+
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
-    """For Prometheus."""
-    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    """For Prometheus. Without the database the dead letters are missing, and the rest is there."""
+    ours: Metrics = request.app.state.metrics
+    ours.dead_letters.clear()
+    try:
+        async with asyncio.timeout(DATABASE_ANSWERS_WITHIN_SECONDS):
+            for row in await _count_letters(request.app.state.database):
+                ours.dead_letters.labels(row["topic"], row["reason"]).set(row["letters"])
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        log.warning("dead_letters_not_counted", error=repr(error))
+    return Response(generate_latest(ours.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _count_letters(database: Any) -> list[Any]:
+    anything = {"consumer_group": None, "topic": None, "reason": None, "since": None, "before": None}
+    async with database.acquire() as connection:
+        return [row async for row in queries.count_letters(connection, **anything)]
 
 
 async def _database_problem(database: Any) -> str | None:

@@ -284,6 +284,7 @@ async def test_without_the_database_the_service_lives_and_says_what_it_waits_for
     assert ready.status_code == 503
     assert "database" in ready.json()["waitingFor"]
     assert client.get("/healthz").json()["status"] == "ok"
+    assert "energy_http_request_duration_seconds" in client.get("/metrics").text
     assert "secret-word" not in answer.text + ready.text
 
 
@@ -309,6 +310,19 @@ async def test_many_requests_share_a_small_pool(ask: Ask, write: Any, database: 
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'energy-api' AND datname = $1", database.name
     )
     assert 1 <= used <= 2
+
+
+async def test_dead_letters_are_counted_for_people_and_for_prometheus(ask: Ask, write: Any) -> None:
+    await write(meter=[b"?", b"?", meter(kwh=-1), meter()])
+    client = ask()
+    counted = client.get("/v1/dead-letters").json()
+    assert counted["total"] == 3
+    assert {(each["topic"], each["reason"]): each["letters"] for each in counted["items"]} == {
+        ("meter-readings", "invalid_json"): 2,
+        ("meter-readings", "out_of_range"): 1,
+    }
+    line = 'energy_dead_letters_unresolved{reason="invalid_json",topic="meter-readings"} 2.0'
+    assert line in client.get("/metrics").text
 
 
 async def test_requests_are_measured_by_route_and_never_by_device(ask: Ask, write: Any) -> None:
@@ -337,7 +351,7 @@ async def test_openapi_describes_every_route_with_examples_and_problems(ask: Ask
     described = ask().get("/openapi.json").json()
     assert set(described["paths"]) == {
         "/v1/analytics/performance/{vehicleId}", "/v1/vehicles", "/v1/vehicles/{vehicleId}", "/v1/meters",
-        "/v1/meters/{meterId}", "/v1/ingestion/meter", "/v1/ingestion/vehicle", "/healthz", "/readyz",
+        "/v1/meters/{meterId}", "/v1/ingestion/meter", "/v1/ingestion/vehicle", "/v1/dead-letters", "/healthz", "/readyz",
     }  # fmt: skip
     for path, operations in described["paths"].items():
         for operation in operations.values():
