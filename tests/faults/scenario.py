@@ -42,6 +42,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a scenario."""
 
     scenario: str
+    promise: str
     rounds: int
     acknowledged: int
     lost: int
@@ -80,6 +81,7 @@ async def _run(scenario: Scenario, rounds: int, ground: Arena) -> Report:
         verdict = await ground.judge()
         return Report(
             scenario=scenario.name,
+            promise=scenario.promise,
             rounds=rounds,
             acknowledged=verdict.acknowledged,
             lost=verdict.lost,

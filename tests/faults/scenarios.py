@@ -8,6 +8,7 @@ from tests.faults.scenario import Scenario
 SCENARIOS: Final = (
     Scenario("kill-after-claim", 25, replicas.kill_while(replicas.after_claim), "1"),
     Scenario("kill-after-copy", 25, replicas.kill_while(replicas.after_copy), "1"),
+    Scenario("kill-before-commit", 25, replicas.kill_while(replicas.before_commit), "1"),
     Scenario("kill-in-commit", 25, replicas.kill_while(replicas.in_commit), "1"),
     Scenario("kill-after-commit", 25, replicas.kill_after_commit, "1"),
     Scenario("kill-at-random", 50, replicas.kill_one_of_three, "1", replicas.three_under_load),

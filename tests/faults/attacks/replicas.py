@@ -24,6 +24,11 @@ def after_copy(arena: Arena) -> AbstractAsyncContextManager[None]:
     return locked(arena.database, LIVE)
 
 
+def before_commit(arena: Arena) -> AbstractAsyncContextManager[None]:
+    """Transactions stand still in their last statement, the dead letters."""
+    return locked(arena.database, "dead_letters")
+
+
 def in_commit(arena: Arena) -> AbstractAsyncContextManager[None]:
     """Transactions stand still inside COMMIT, before it is final."""
     return held_at_commit(arena.database)
@@ -39,6 +44,7 @@ def kill_while(held: Held) -> Callable[[Arena, int], Awaitable[None]]:
         await doomed.until_ready()
         async with held(arena):
             await arena.load.send(2)
+            await arena.load.send_value(arena.topics.meter, b"{}", "METER-0")
             await until(lambda: waits_for_a_lock(arena.database), "a transaction stands still")
             await arena.kill(doomed)
         arena.start()
