@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from operator import itemgetter
 from typing import Any, Final
 
 import asyncpg
@@ -16,15 +15,14 @@ from aiokafka import TopicPartition
 
 from consumer.batch import Batch, DeadLetter, Outcome
 from consumer.faults import is_connection_lost, is_row_fault
+from consumer.history import Connection, write_rows
 from consumer.known import NewestReadings
 from consumer.offsets import keys
 from consumer.quarantine import find_refused
-from consumer.telemetry import DEVICE, POSITION, RECORDED_AT, Row, Telemetry
+from consumer.telemetry import POSITION, Row, Telemetry
 from schemas.readings import Reason
 from sql.queries import queries
 
-Connection = Any  # asyncpg.Connection, or the pool's proxy of one
-COPY_TIMEOUT: Final = 120.0
 ROLLBACK_SECONDS: Final = 2.0
 
 
@@ -93,25 +91,26 @@ class Store:
                 batch = await self._set_aside_refused(batch, error)
 
     async def _replay_all(self, connection: Connection, batch: Batch) -> Outcome:
-        taken = [batch.records[row[POSITION]] for rows in batch.rows.values() for row in rows]
+        taken = [record for rows in batch.rows.values() for record in _records(batch, rows)]
         resolved = [
             row async for row in queries.resolve_letters(connection, **self._letter_keys(taken), how="replayed")
         ]
         if len(resolved) != len(taken):
             raise Fenced({_partition(record) for record in taken})
-        _, duplicates, conflicts = await self._write_rows(connection, batch, cautious=True)
-        refused = [*batch.dead_letters, *conflicts]
+        written = await write_rows(connection, batch, self._newest, cautious=True)
+        refused = [*batch.dead_letters, *written.conflicts]
         await queries.refuse_letters(
             connection,
-            **self._letter_keys([letter.record for letter in refused]),
+            **self._letter_keys(_of(refused)),
             reasons=[letter.reason.value for letter in refused],
             details=[letter.detail for letter in refused],
         )
-        repeated = Counter(_partition(batch.records[row[POSITION]]) for row in duplicates)
-        settled = Counter(map(_partition, taken)) - Counter(_partition(letter.record) for letter in conflicts)
+        settled = _by_partition(taken) - _by_partition(_of(written.conflicts))
         if settled:
-            await self._move_in_ledger(connection, repeated, Counter({each: -settled[each] for each in settled}))
-        return _outcome(batch, Counter(record.topic for record in batch.records), duplicates, refused)
+            leaving = Counter({partition: -number for partition, number in settled.items()})
+            await self._move_in_ledger(connection, _by_partition(_records(batch, written.duplicates)), leaving)
+        read_again = Counter(record.topic for record in batch.records)
+        return _outcome(batch, read_again, written.duplicates, refused)
 
     def _letter_keys(self, records: list[Any]) -> dict[str, Any]:
         return {
@@ -143,33 +142,18 @@ class Store:
         self, connection: Connection, batch: Batch, *, cautious: bool
     ) -> tuple[dict[Telemetry, list[Row]], Outcome]:
         await self._claim(connection, batch)
-        newest, duplicates, conflicts = await self._write_rows(connection, batch, cautious=cautious)
-        await self._recount(connection, batch, duplicates, conflicts)
-        letters = [*batch.dead_letters, *conflicts]
+        written = await write_rows(connection, batch, self._newest, cautious=cautious)
+        if written.duplicates or written.conflicts:
+            await self._move_in_ledger(
+                connection, _by_partition(_records(batch, written.duplicates)), _by_partition(_of(written.conflicts))
+            )
+        letters = [*batch.dead_letters, *written.conflicts]
         await self._insert_dead_letters(connection, letters)
-        return newest, _outcome(batch, _consumed(batch), duplicates, letters)
-
-    async def _write_rows(
-        self, connection: Connection, batch: Batch, *, cautious: bool
-    ) -> tuple[dict[Telemetry, list[Row]], list[Row], list[DeadLetter]]:
-        """History and live status: the newest row of each device, the duplicates, and what contradicts the stored readings."""
-        newest_written: dict[Telemetry, list[Row]] = {}
-        duplicates: list[Row] = []
-        conflicts: list[DeadLetter] = []
-        for telemetry, rows in batch.rows.items():
-            fresh, doubtful = ([], rows) if cautious else await self._newest.split(connection, telemetry, rows)
-            await _copy(connection, telemetry, fresh)
-            inserted, same, different = await _insert_doubtful(connection, telemetry, doubtful)
-            duplicates += same
-            conflicts += [_conflict(batch, row) for row in different]
-            newest_written[telemetry] = _newest_of_each_device(fresh, inserted)
-            if newest_written[telemetry]:
-                await telemetry.upsert_status(connection, **telemetry.columnar(newest_written[telemetry]))
-        return newest_written, duplicates, conflicts
+        return written.newest, _outcome(batch, _consumed(batch), written.duplicates, letters)
 
     async def _claim(self, connection: Connection, batch: Batch) -> None:
         spans = batch.spans
-        dead = Counter(_partition(letter.record) for letter in batch.dead_letters)
+        dead = _by_partition(_of(batch.dead_letters))
         claimed = {
             TopicPartition(row["topic"], row["partition"])
             async for row in queries.claim(
@@ -184,14 +168,6 @@ class Store:
         }
         if len(claimed) != len(spans):
             raise Fenced(spans.keys() - claimed)
-
-    async def _recount(
-        self, connection: Connection, batch: Batch, duplicates: list[Row], conflicts: list[DeadLetter]
-    ) -> None:
-        if not duplicates and not conflicts:
-            return
-        repeated = Counter(_partition(batch.records[row[POSITION]]) for row in duplicates)
-        await self._move_in_ledger(connection, repeated, Counter(_partition(letter.record) for letter in conflicts))
 
     async def _move_in_ledger(
         self, connection: Connection, repeated: Counter[TopicPartition], refused: Counter[TopicPartition]
@@ -251,61 +227,20 @@ def _partition(record: Any) -> TopicPartition:
     return TopicPartition(record.topic, record.partition)
 
 
-def _conflict(batch: Batch, row: Row) -> DeadLetter:
-    return DeadLetter(
-        batch.records[row[POSITION]],
-        Reason.CONFLICTING_READING,
-        f"{row[DEVICE]} has another reading stored for {row[RECORDED_AT].isoformat()}; the first is kept",
-    )
+def _by_partition(records: Iterable[Any]) -> Counter[TopicPartition]:
+    return Counter(map(_partition, records))
 
 
-async def _copy(connection: Connection, telemetry: Telemetry, rows: list[Row]) -> None:
-    if not rows:
-        return
-    columns = itemgetter(*(index for index in range(len(rows[0])) if index != POSITION))
-    await connection.copy_records_to_table(
-        telemetry.history, records=map(columns, rows), columns=telemetry.columns, timeout=COPY_TIMEOUT
-    )
+def _records(batch: Batch, rows: Iterable[Row]) -> list[Any]:
+    return [batch.records[row[POSITION]] for row in rows]
 
 
-async def _insert_doubtful(
-    connection: Connection, telemetry: Telemetry, rows: list[Row]
-) -> tuple[list[Row], list[Row], list[Row]]:
-    """Rows that may be stored already: those inserted, those that say the same as what is stored, those that contradict it."""
-    if not rows:
-        return [], [], []
-    unclaimed = {(row[0], row[1]) async for row in telemetry.insert_new(connection, **telemetry.columnar(rows))}
-    inserted: list[Row] = []
-    present: list[Row] = []
-    for row in rows:  # of several copies the first is the one that was inserted
-        identity = row[DEVICE], row[RECORDED_AT]
-        if identity in unclaimed:
-            unclaimed.remove(identity)
-            inserted.append(row)
-        else:
-            present.append(row)
-    if not present:
-        return inserted, [], []
-    matches = [row["same"] async for row in telemetry.match(connection, **telemetry.columnar(present))]
-    if None in matches:
-        raise RuntimeError("a stored reading has disappeared while its copy was compared with it")
-    same = [row for row, match in zip(present, matches, strict=True) if match]
-    different = [row for row, match in zip(present, matches, strict=True) if not match]
-    return inserted, same, different
-
-
-def _newest_of_each_device(*sorted_rows: list[Row]) -> list[Row]:
-    newest: dict[str, Row] = {}
-    for rows in sorted_rows:
-        for row in rows:
-            known = newest.get(row[DEVICE])
-            if known is None or row[RECORDED_AT] > known[RECORDED_AT]:
-                newest[row[DEVICE]] = row
-    return sorted(newest.values())  # one order for every writer, so that two never wait for each other in a circle
+def _of(letters: Iterable[DeadLetter]) -> list[Any]:
+    return [letter.record for letter in letters]
 
 
 def _outcome(batch: Batch, consumed: Counter[str], duplicates: list[Row], letters: Iterable[DeadLetter]) -> Outcome:
-    repeated = Counter(batch.records[row[POSITION]].topic for row in duplicates)
+    repeated = Counter(record.topic for record in _records(batch, duplicates))
     refused = Counter((letter.record.topic, letter.reason) for letter in letters)
     written = consumed - repeated
     for (topic, _), count in refused.items():
