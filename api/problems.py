@@ -1,6 +1,5 @@
 """Errors as RFC 9457 problem details: what is wrong, and what to do about it."""
 
-import asyncio
 from typing import Any, Final
 
 import asyncpg
@@ -12,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from schemas.answers import FieldProblem, Problem
 from schemas.readings import InvalidReading, Reason
+from sql.connection import CONNECTION_FAULTS
 
 log = structlog.get_logger(__name__)
 
@@ -54,10 +54,9 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(InvalidReading, _invalid_reading)
     app.add_exception_handler(Unavailable, _unavailable)
-    for gone in (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
+    for gone in (*CONNECTION_FAULTS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
                  asyncpg.InsufficientResourcesError):  # fmt: skip
         app.add_exception_handler(gone, _database_away)
-    app.add_exception_handler(asyncio.TimeoutError, _database_away)
     app.add_exception_handler(Exception, _unexpected)
 
 

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Set
 from typing import Final
 
-import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
@@ -18,10 +17,11 @@ from consumer.gaps import gap_between
 from consumer.health import Health
 from consumer.metrics import Metrics
 from consumer.offsets import StoredOffsets
+from sql.connection import DATABASE_FAULTS
 
 log = structlog.get_logger(__name__)
 
-PASSING: Final = (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+PASSING: Final = (KafkaError, *DATABASE_FAULTS)
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]

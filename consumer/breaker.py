@@ -15,6 +15,7 @@ import structlog
 from consumer.health import Health
 from consumer.metrics import Metrics
 from consumer.settings import ConsumerSettings
+from sql.connection import DATABASE_FAULTS
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -86,7 +87,7 @@ class Breaker:
                     row["topic"]: (row["state"], row["detail"])
                     async for row in queries.breakers(connection, consumer_group=self._group)
                 }
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except DATABASE_FAULTS as error:
             log.debug("breakers_unknown", error=repr(error))
             return
         self._let_through = {topic for topic, (state, _) in states.items() if state != OPEN}

@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 from aiokafka import TopicPartition
 
+from sql.connection import DATABASE_FAULTS
 from sql.queries import queries
 
 EVICTION_PATIENCE: Final = 5.0  # seconds; below the writer's lock_timeout
@@ -60,7 +61,7 @@ class StoredOffsets:
                             began=str(holder["xact_start"]),
                             reason="it holds the claim on partitions that were given to this replica",
                         )
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DATABASE_FAULTS as error:
                 log.warning("eviction_failed", error=repr(error))
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-import asyncpg
 import structlog
 import typer
 
@@ -15,6 +14,7 @@ from schemas.log import configure_logging
 from schemas.settings import from_environment
 from sql import migrate as migration
 from sql.assign import Assignment, AssignmentError, read_assignments, write_assignments
+from sql.connection import DATABASE_FAULTS
 from sql.partitions import ensure_partitions
 from sql.queries import queries
 from sql.settings import SqlSettings
@@ -31,7 +31,7 @@ def migrate() -> None:
     """Bring the schema to the newest version; waits for the database, safe when two run at once."""
     try:
         asyncio.run(migration.migrate(_settings()))
-    except (migration.MigrationError, asyncpg.PostgresError, ValueError) as error:
+    except (migration.MigrationError, *DATABASE_FAULTS, ValueError) as error:
         _fail("migration failed", error)
     typer.echo("the schema is up to date", err=True)
 
@@ -53,7 +53,7 @@ def assign(
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
         assignments = read_assignments(text.splitlines())
         asyncio.run(_assign(_settings(), assignments, f"csv:{file.name}"))
-    except (AssignmentError, OSError, UnicodeDecodeError, asyncpg.PostgresError) as error:
+    except (AssignmentError, UnicodeDecodeError, *DATABASE_FAULTS) as error:
         _fail("nothing was imported", error)
     typer.echo(f"{len(assignments)} assignments are stored", err=True)
 
@@ -91,7 +91,7 @@ async def _round(settings: SqlSettings) -> None:
             )
         finally:
             await connection.close()
-    except (asyncpg.PostgresError, OSError) as error:
+    except DATABASE_FAULTS as error:
         log.exception("maintenance_failed", error=str(error))
 
 

@@ -14,6 +14,9 @@ WRITER_SETTINGS: Final = {
     "statement_timeout": "60s",
     "jit": "off",
 }
+# What a database that is away, or refuses, can raise. InternalClientError: a session that the server has ended while it was idle.
+CONNECTION_FAULTS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+DATABASE_FAULTS: Final = (asyncpg.PostgresError, *CONNECTION_FAULTS)
 READER_SETTINGS: Final = {
     "application_name": "energy-api",
     "default_transaction_read_only": "on",

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any, Final
 
-import asyncpg
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -13,6 +12,7 @@ from api.metrics import Metrics
 from api.problems import documented
 from api.routes.parameters import Database
 from schemas.answers import DeadLetterCount, DeadLetterCounts, Health
+from sql.connection import DATABASE_FAULTS
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ async def metrics(request: Request) -> Response:
         async with asyncio.timeout(DATABASE_ANSWERS_WITHIN_SECONDS):
             for row in await _count_letters(request.app.state.database):
                 ours.dead_letters.labels(row["topic"], row["reason"]).set(row["letters"])
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DATABASE_FAULTS as error:
         log.warning("dead_letters_not_counted", error=repr(error))
     return Response(generate_latest(ours.registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from consumer.settings import ConsumerSettings
 from schemas.log import configure_logging
 from schemas.settings import from_environment
+from sql.connection import CONNECTION_FAULTS
 
 T = TypeVar("T")
 SETTINGS: Final = {"application_name": "energy-operator", "statement_timeout": "60s"}
@@ -35,11 +36,11 @@ def run(command: Callable[[ConsumerSettings], Awaitable[T]]) -> T:
         _fail(str(refused))
     except asyncpg.InsufficientPrivilegeError as error:
         _fail(f"{error}; run this command as the owner of the schema")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except asyncpg.PostgresError as error:
         _fail(f"the database has refused: {error}")
     except KafkaError as error:
         _fail(f"Kafka at {settings.kafka_bootstrap_servers} does not answer: {error}")
-    except (OSError, TimeoutError) as error:
+    except CONNECTION_FAULTS as error:
         _fail(f"the database does not answer: {error}")
 
 

@@ -43,7 +43,15 @@ def test_everything_else_is_the_systems_fault(sqlstate: str, expected: str) -> N
 
 
 @pytest.mark.parametrize(
-    "error", [ConnectionResetError(), TimeoutError(), asyncpg.InterfaceError("closed"), fault("57P01"), fault("08003")]
+    "error",
+    [
+        ConnectionResetError(),
+        TimeoutError(),
+        asyncpg.InterfaceError("closed"),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+        fault("57P01"),
+        fault("08003"),
+    ],
 )
 def test_a_lost_connection_leaves_the_outcome_unknown(error: Exception) -> None:
     assert is_connection_lost(error)
