@@ -18,7 +18,8 @@ def markdown(reports: Iterable[Report]) -> str:
 
 def _line(report: Report) -> str:
     name = f"{report.scenario} (negative control)" if report.negative_control else report.scenario
-    verdict = "yes" if report.as_promised else f"NO: {'; '.join(report.findings)}"
+    findings = "; ".join(finding.splitlines()[0] for finding in report.findings)
+    verdict = "yes" if report.as_promised else f"NO: {findings}"
     figures = (report.promise, report.rounds, f"{report.acknowledged:,}", report.lost, report.duplicated, report.fenced,
                report.longest_stall_seconds, report.seconds)  # fmt: skip
     return f"| {name} | {' | '.join(map(str, figures))} | {verdict} |"
