@@ -45,7 +45,7 @@ class Load:
             acks="all",
             enable_idempotence=True,
             linger_ms=5,
-            request_timeout_ms=10_000,
+            request_timeout_ms=120_000,  # longer than any outage here: what is not promised in time is tried again
             metadata_max_age_ms=5_000,
         )
         await self._producer.start()
@@ -80,7 +80,7 @@ class Load:
 
     async def settle(self) -> None:
         """Stop sending and wait until everything sent is acknowledged."""
-        if self._running:
+        if self._running and not self._running.done():
             self._running.cancel()
             await asyncio.wait({self._running})
             self._running = None
@@ -90,6 +90,9 @@ class Load:
         """Wait until everything that was sent is acknowledged; not while more is being sent all the time."""
         if self._running is None:
             await self._producer.flush()
+        elif self._running.done():
+            self._running.result()  # it ends only with an error
+            raise RuntimeError("the load has stopped")
 
     async def stop(self) -> None:
         """Disconnect."""

@@ -5,14 +5,12 @@ from typing import Final
 
 from tests.faults.scenario import Report
 
-HEADER: Final = (
-    "| scenario | rounds | acknowledged | lost | duplicated | fenced | longest stall (s) | took (s) | as promised |"
-)
+HEADER: Final = "| scenario | attacks promise | rounds | acknowledged | lost | duplicated | fenced | longest stall (s) | took (s) | as promised |"
 
 
 def markdown(reports: Iterable[Report]) -> str:
     """A Markdown table, one line a scenario."""
-    rule = "|---" + "|---:" * (HEADER.count("|") - 3) + "|---|"
+    rule = "|---|---" + "|---:" * (HEADER.count("|") - 4) + "|---|"
     return "\n".join([HEADER, rule, *map(_line, reports)]) + "\n"
 
 
