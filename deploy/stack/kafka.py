@@ -124,17 +124,6 @@ class Kafka:
         if self.process:
             self.process.send_signal(signal.SIGCONT)
 
-    def run_tool(self, tool: str, *arguments: str) -> str:
-        """What a command of Kafka's distribution prints, named by its class.
-
-        Raises:
-            ProcessEndedError: when it fails.
-        """
-        done = subprocess.run([*self._java, tool, *arguments], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ProcessEndedError(f"{tool} has failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
-
     def _write_settings(self) -> Path:
         if self._membership:
             own = self._membership.settings()
@@ -156,7 +145,12 @@ class Kafka:
     def _format(self, settings: Path) -> None:
         alone = [] if self._membership else ["--standalone"]
         cluster = self._membership.cluster_id if self._membership else new_cluster_id()
-        self.run_tool("kafka.tools.StorageTool", "format", *alone, "-t", cluster, "-c", str(settings))
+        tool = [*self._java, "kafka.tools.StorageTool", "format", *alone, "-t", cluster, "-c", str(settings)]
+        done = subprocess.run(tool, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ProcessEndedError(
+                f"Kafka's directory {self._directory} cannot be formatted:\n{done.stdout}{done.stderr}"
+            )
 
     def _remembered_controller_port(self) -> str:
         remembered = self._directory / CONTROLLER_PORT

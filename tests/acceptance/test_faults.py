@@ -14,6 +14,6 @@ from tests.servers import Database
 def test_nothing_is_lost_and_nothing_is_counted_twice(
     scenario: Scenario, stack: Servers, template: Database, tmp_path: Path
 ) -> None:
-    report = run(scenario, 1, stack, template, tmp_path, print)
+    report = run(scenario, scenario.least_rounds, stack, template, tmp_path, print)
     assert report.acknowledged > 0
     assert report.as_promised, report.findings

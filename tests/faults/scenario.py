@@ -37,6 +37,7 @@ class Scenario:
     prepare: Callable[[Arena], Awaitable[None]] = nothing
     negative_control: bool = False
     three_brokers: bool = False
+    least_rounds: int = 1  # that make the whole attack
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from deploy.stack.topics import create_topics
 from tests.faults.arena import Arena
@@ -76,13 +77,14 @@ async def tamper_with_offsets(arena: Arena, number: int) -> None:
 
 async def delete_offsets_in_kafka(arena: Arena) -> None:
     """The whole group is deleted, as an administrator might by mistake."""
-    broker: Any = arena.stack.kafka
-    assert broker is not None, "this scenario uses a tool of the broker's distribution"
     group = arena.group.environment["KAFKA_GROUP_ID"]
-    tool = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
-    await asyncio.to_thread(
-        broker.run_tool, tool, "--bootstrap-server", broker.bootstrap_servers, "--delete", "--group", group
-    )
+    admin = AIOKafkaAdminClient(bootstrap_servers=arena.stack.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        answer = await admin._send_request(DeleteGroupsRequest([group]), await admin.find_coordinator(group))
+    finally:
+        await admin.close()
+    assert answer.results == [(group, 0)]
     assert await committed_in_kafka(arena.stack, group) == {}
 
 
