@@ -181,12 +181,14 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         end: int,
         positions: dict[TopicPartition, int],
     ) -> None:
+        gap = gap_between(stored, beginning, end)
+        # Also one that is not read gets a position in the client: without, it would wait for one from Kafka, and fetch nothing
+        # of the other partitions on that broker meanwhile.
+        self._consumer.seek(partition, stored if gap is None else beginning)
         if partition.topic in self._breaker.stopped:
             self._resting.add(partition)
             return
-        gap = gap_between(stored, beginning, end)
         if gap is None:
-            self._consumer.seek(partition, stored)
             positions[partition] = stored
             self._consumer.resume(partition)
             if self.halted.pop(partition, None):
