@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ class Processes:
     def __init__(self) -> None:
         self._children: list[tuple[psutil.Popen, signal.Signals]] = []
         self._guard: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
 
     def __enter__(self) -> "Processes":
         return self
@@ -55,8 +57,8 @@ class Processes:
             cwd: its working directory.
             stop_with: the signal that ends it in an orderly way.
         """
-        guard = self._ensure_guard()
-        with contextlib.ExitStack() as stack:
+        with self._starting, contextlib.ExitStack() as stack:
+            guard = self._ensure_guard()
             output = stack.enter_context(log.open("ab")) if log else None
             child = psutil.Popen(
                 [str(part) for part in command],
@@ -70,9 +72,9 @@ class Processes:
                 cwd=cwd,
                 start_new_session=True,
             )
-        guard.write(f"{child.pid} {child.create_time()!r} {int(stop_with)}\n".encode())
-        guard.flush()
-        self._children.append((child, stop_with))
+            guard.write(f"{child.pid} {child.create_time()!r} {int(stop_with)}\n".encode())
+            guard.flush()
+            self._children.append((child, stop_with))
         return child
 
     def stop(self, child: psutil.Popen, patience: float = PATIENCE_SECONDS) -> int:
