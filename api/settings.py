@@ -2,10 +2,10 @@
 
 from pydantic import Field, SecretStr
 
-from schemas.settings import DatabaseSettings, KafkaSettings, LogSettings, RetentionDays
+from schemas.settings import DatabaseSettings, JudgementSettings, KafkaSettings, LogSettings, RetentionDays
 
 
-class ApiSettings(KafkaSettings, DatabaseSettings, LogSettings):
+class ApiSettings(KafkaSettings, DatabaseSettings, LogSettings, JudgementSettings):
     """What `python -m api` reads from the environment."""
 
     database_read_url: SecretStr | None = Field(None, description="a replica to read from; unset: DATABASE_URL")
@@ -14,12 +14,6 @@ class ApiSettings(KafkaSettings, DatabaseSettings, LogSettings):
     api_port: int = Field(3000, ge=0, le=65535)
     ingestion_enabled: bool = Field(True, description="whether readings may be sent over HTTP")
     retention_days: RetentionDays = 400
-    fault_below_percent: float = Field(85, ge=0, le=100, description="an efficiency below is a hardware fault")
-    degraded_below_percent: float = Field(90, ge=0, le=100, description="an efficiency below deserves a look")
-    judge_from_kwh: float = Field(1, ge=0, description="AC energy that it takes to judge a vehicle")
-    judge_from_coverage: float = Field(
-        0.8, ge=0, le=1, description="share of expected readings that it takes, on both sides"
-    )
 
     @property
     def read_url(self) -> SecretStr:

@@ -91,3 +91,14 @@ class DatabaseSettings(Environment):
         SecretStr("postgresql://localhost:5432/energy"),
         description="postgresql://user:password@host:port/database",
     )
+
+
+class JudgementSettings(Environment):
+    """When a vehicle's efficiency may be judged, and how. docs/analytics.md explains each default."""
+
+    fault_below_percent: float = Field(85, ge=0, le=100, description="an efficiency below is a hardware fault")
+    degraded_below_percent: float = Field(90, ge=0, le=100, description="an efficiency below deserves a look")
+    judge_from_kwh: float = Field(1, ge=0, description="AC energy that it takes to judge a vehicle")
+    judge_from_coverage: float = Field(
+        0.8, ge=0, le=1, description="share of expected readings that it takes, on both sides"
+    )

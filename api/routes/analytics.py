@@ -5,11 +5,10 @@ from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
 
-from api.efficiency import Sums, Thresholds, judge
 from api.problems import documented
 from api.routes.parameters import Database, End, VehicleId
-from api.settings import ApiSettings
 from schemas.answers import Coverage, Performance
+from sql.efficiency import Sums, Thresholds, judge
 from sql.queries import queries
 
 WINDOW: Final = timedelta(hours=24)
@@ -42,46 +41,25 @@ async def vehicle_performance(
     closes = end or datetime.now(UTC)
     opens = closes - WINDOW
     async with database.acquire() as connection:
-        found = await queries.vehicle_performance(
-            connection, vehicle_id=vehicle_id, window_start=opens, window_end=closes
-        )
-    if not found["known"]:
+        rows = queries.energy_of(connection, vehicle_ids=[vehicle_id], opens=[opens], closes=[closes])
+        (found,) = [row async for row in rows]
+        known = [row async for row in queries.known_vehicles(connection, vehicle_ids=[vehicle_id])]
+    if not known:
         raise HTTPException(404, f"nothing was ever heard of vehicle {vehicle_id}")
-    return performance(vehicle_id, opens, closes, found, thresholds(request.app.state.settings))
+    return performance(found, Thresholds.of(request.app.state.settings))
 
 
-def thresholds(settings: ApiSettings) -> Thresholds:
-    """The settings that a judgement depends on."""
-    return Thresholds(
-        settings.fault_below_percent,
-        settings.degraded_below_percent,
-        settings.judge_from_kwh,
-        settings.judge_from_coverage,
-    )
-
-
-def performance(vehicle_id: str, opens: datetime, closes: datetime, found: Any, limits: Thresholds) -> Performance:
-    """The answer for a row of the query `vehicle_performance`."""
-    efficiency = judge(
-        Sums(
-            window_seconds=(closes - opens).total_seconds(),
-            assigned_seconds=found["assigned_seconds"],
-            ac_kwh=found["ac_kwh"],
-            ac_points=found["ac_points"],
-            dc_points=found["dc_points"],
-            dc_kwh_assigned=found["dc_kwh_assigned"],
-            dc_points_assigned=found["dc_points_assigned"],
-        ),
-        limits,
-    )
+def performance(found: Any, limits: Thresholds) -> Performance:
+    """The answer for a row of the query `energy_of`."""
+    efficiency = judge(Sums.of(found), limits)
     return Performance(
-        vehicle_id=vehicle_id,
+        vehicle_id=found["vehicle_id"],
         total_energy_consumed_ac=found["ac_kwh"] if found["assigned_seconds"] else None,
         total_energy_delivered_dc=found["dc_kwh"],
         efficiency_ratio=efficiency.ratio,
         average_battery_temp=found["average_battery_temp"],
-        time_window_start=opens,
-        time_window_end=closes,
+        time_window_start=found["opens"],
+        time_window_end=found["closes"],
         data_points=found["dc_points"],
         coverage=Coverage(ac=efficiency.ac_coverage, dc=efficiency.dc_coverage),
         status=efficiency.status,

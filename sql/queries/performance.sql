@@ -1,42 +1,70 @@
--- name: vehicle_performance(vehicle_id, window_start, window_end)^
--- Energy in, energy out and temperature of one vehicle over [window_start, window_end).
+-- name: energy_of(vehicle_ids, opens, closes)
+-- Energy in, energy out and battery of vehicles, each over its own period [opens, closes): one row for each period asked, in the
+-- order asked. The one query behind every answer about energy: a vehicle's day, a fleet's, hours, days.
 -- Each side is summed on its own: joining the two histories would multiply rows. A meter's readings count only while the meter
--- was assigned to the vehicle; dc_assigned is the vehicle's energy of that same time, which is what a ratio may be made of.
-WITH bounds AS MATERIALIZED (
-    SELECT :window_start::timestamptz AS opens, :window_end::timestamptz AS closes
+-- was assigned to the vehicle; dc_kwh_assigned is the vehicle's energy of that same time, which is what a ratio may be made of.
+WITH state AS MATERIALIZED (
+    SELECT complete_before FROM rollup_state
+), asked AS MATERIALIZED (
+    SELECT * FROM unnest(:vehicle_ids::text[], :opens::timestamptz[], :closes::timestamptz[])
+        WITH ORDINALITY AS period (vehicle_id, opens, closes, position)
 ), assigned AS MATERIALIZED (
-    SELECT meter_id, greatest(lower(valid_during), opens) AS opens, least(upper(valid_during), closes) AS closes
-    FROM vehicle_meter_assignments, bounds
-    WHERE vehicle_id = :vehicle_id AND valid_during && tstzrange(opens, closes, '[)')
+    SELECT asked.position, asked.vehicle_id, assignment.meter_id,
+        greatest(lower(assignment.valid_during), asked.opens) AS opens,
+        least(upper(assignment.valid_during), asked.closes) AS closes
+    FROM asked
+    JOIN vehicle_meter_assignments AS assignment
+        ON assignment.vehicle_id = asked.vehicle_id
+        AND assignment.valid_during && tstzrange(asked.opens, asked.closes, '[)')
+), unassigned AS (
+    SELECT asked.position, asked.vehicle_id, lower(gap) AS opens, upper(gap) AS closes
+    FROM asked
+    LEFT JOIN (
+        SELECT position, range_agg(tstzrange(opens, closes, '[)')) AS periods FROM assigned GROUP BY position
+    ) AS covered USING (position)
+    CROSS JOIN LATERAL unnest(
+        tstzmultirange(tstzrange(asked.opens, asked.closes, '[)')) - coalesce(covered.periods, '{}')
+    ) AS gap
 ), ac AS (
-    SELECT sum(history.kwh_consumed_ac) AS kwh, count(*) AS points
+    SELECT position, sum(energy.kwh) AS kwh, sum(energy.readings)::bigint AS readings,
+        extract(epoch FROM sum(assigned.closes - assigned.opens))::double precision AS seconds
     FROM assigned
-    JOIN meter_telemetry_history AS history
-        ON history.meter_id = assigned.meter_id
-        AND history.recorded_at >= assigned.opens AND history.recorded_at < assigned.closes
-    WHERE history.recorded_at >= :window_start AND history.recorded_at < :window_end
+    CROSS JOIN state
+    CROSS JOIN LATERAL meter_energy(assigned.meter_id, assigned.opens, assigned.closes, state.complete_before) AS energy
+    GROUP BY position
 ), dc AS (
-    SELECT sum(history.kwh_delivered_dc) AS kwh, count(*) AS points, avg(history.battery_temp) AS battery_temp,
-        sum(history.kwh_delivered_dc) FILTER (WHERE while_assigned) AS kwh_assigned,
-        count(*) FILTER (WHERE while_assigned) AS points_assigned
-    FROM vehicle_telemetry_history AS history
-    CROSS JOIN LATERAL (
-        SELECT EXISTS (
-            SELECT FROM assigned WHERE history.recorded_at >= opens AND history.recorded_at < closes
-        ) AS while_assigned
-    ) AS assignment
-    WHERE history.vehicle_id = :vehicle_id
-        AND history.recorded_at >= :window_start AND history.recorded_at < :window_end
+    SELECT position, sum(energy.kwh) AS kwh, sum(energy.readings)::bigint AS readings,
+        sum(energy.kwh) FILTER (WHERE part.assigned) AS kwh_assigned,
+        (sum(energy.readings) FILTER (WHERE part.assigned))::bigint AS readings_assigned,
+        sum(energy.battery_temp_sum) / nullif(sum(energy.readings), 0) AS battery_temp,
+        max(energy.battery_temp_max) AS battery_temp_max,
+        min(energy.soc_min) AS soc_min, max(energy.soc_max) AS soc_max
+    FROM (
+        SELECT position, vehicle_id, opens, closes, true AS assigned FROM assigned
+        UNION ALL
+        SELECT position, vehicle_id, opens, closes, false FROM unassigned
+    ) AS part
+    CROSS JOIN state
+    CROSS JOIN LATERAL vehicle_energy(part.vehicle_id, part.opens, part.closes, state.complete_before) AS energy
+    GROUP BY position
 )
 SELECT
-    (SELECT extract(epoch FROM sum(closes - opens))::double precision FROM assigned) AS assigned_seconds,
+    asked.vehicle_id, asked.opens, asked.closes,
+    ac.seconds AS assigned_seconds,
     coalesce(ac.kwh, 0) AS ac_kwh,
-    ac.points AS ac_points,
+    coalesce(ac.readings, 0) AS ac_points,
     coalesce(dc.kwh, 0) AS dc_kwh,
-    dc.points AS dc_points,
+    coalesce(dc.readings, 0) AS dc_points,
     coalesce(dc.kwh_assigned, 0) AS dc_kwh_assigned,
-    dc.points_assigned AS dc_points_assigned,
-    dc.battery_temp AS average_battery_temp,
-    EXISTS (SELECT FROM vehicle_live_status WHERE vehicle_id = :vehicle_id)
-        OR EXISTS (SELECT FROM vehicle_meter_assignments WHERE vehicle_id = :vehicle_id) AS known
-FROM ac, dc;
+    coalesce(dc.readings_assigned, 0) AS dc_points_assigned,
+    dc.battery_temp::double precision AS average_battery_temp,
+    dc.battery_temp_max, dc.soc_min, dc.soc_max
+FROM asked LEFT JOIN ac USING (position) LEFT JOIN dc USING (position)
+ORDER BY position;
+
+-- name: known_vehicles(vehicle_ids)
+-- Those of the given vehicles of which anything was ever heard: a reading, or an assignment.
+SELECT asked.vehicle_id
+FROM unnest(:vehicle_ids::text[]) AS asked (vehicle_id)
+WHERE EXISTS (SELECT FROM vehicle_live_status AS live WHERE live.vehicle_id = asked.vehicle_id)
+    OR EXISTS (SELECT FROM vehicle_meter_assignments AS assignment WHERE assignment.vehicle_id = asked.vehicle_id);

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from api.efficiency import Sums, Thresholds, judge
+from sql.efficiency import Sums, Thresholds, judge
 
 LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8)
 DAY = 86400.0

@@ -1,9 +1,10 @@
 """Sums of 24 hours -> ratio, coverage and a judgement with its reason. Pure."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from schemas.answers import Judgement
+from schemas.settings import JudgementSettings
 
 SECONDS_PER_READING: Final = 60.0
 DIGITS: Final = 2
@@ -17,6 +18,16 @@ class Thresholds:
     degraded_below: float
     energy_kwh: float
     coverage: float
+
+    @classmethod
+    def of(cls, settings: JudgementSettings) -> "Thresholds":
+        """As the environment sets them."""
+        return cls(
+            settings.fault_below_percent,
+            settings.degraded_below_percent,
+            settings.judge_from_kwh,
+            settings.judge_from_coverage,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,19 @@ class Sums:
     dc_points: int
     dc_kwh_assigned: float
     dc_points_assigned: int
+
+    @classmethod
+    def of(cls, found: Any) -> "Sums":
+        """From a row of the query `energy_of`."""
+        return cls(
+            window_seconds=(found["closes"] - found["opens"]).total_seconds(),
+            assigned_seconds=found["assigned_seconds"],
+            ac_kwh=found["ac_kwh"],
+            ac_points=found["ac_points"],
+            dc_points=found["dc_points"],
+            dc_kwh_assigned=found["dc_kwh_assigned"],
+            dc_points_assigned=found["dc_points_assigned"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
