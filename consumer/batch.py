@@ -26,10 +26,12 @@ class Span:
 
     `expected_offset` is where the database must stand for the batch to be ours to write. `oldest` is the Kafka timestamp of
     the first record, in milliseconds since 1970. Offsets may have holes, so `consumed` may be less than their difference.
+    `end_offset` is where the partition's log ended when the last of them was taken.
     """
 
     expected_offset: int
     next_offset: int
+    end_offset: int
     consumed: int
     oldest: int
 
@@ -72,10 +74,11 @@ class BatchBuilder:
         partition: TopicPartition,
         position: int,
         records: list[ConsumerRecord],
+        end_offset: int,
         telemetry: Telemetry,
         decoded: tuple[list[Row], list[DeadLetter]],
     ) -> None:
-        """Take records that follow `position` in their partition, and what they decoded to."""
+        """Take records that follow `position` in their partition, whose log ends at `end_offset`, and what they decoded to."""
         if not self.records:
             self.opened = time.monotonic()
         rows, dead_letters = decoded
@@ -85,6 +88,7 @@ class BatchBuilder:
         self.spans[partition] = Span(
             expected_offset=before.expected_offset if before else position,
             next_offset=records[-1].offset + 1,
+            end_offset=max(end_offset, records[-1].offset + 1),
             consumed=(before.consumed if before else 0) + len(records),
             oldest=before.oldest if before else records[0].timestamp,
         )

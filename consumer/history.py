@@ -4,13 +4,16 @@ newer than anything stored of its device -> COPY; maybe stored already -> INSERT
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final
 
 from consumer.batch import Batch, DeadLetter
 from consumer.known import NewestReadings
+from consumer.late import late_hours
 from consumer.telemetry import DEVICE, POSITION, RECORDED_AT, Row, Telemetry
 from schemas.readings import Reason
+from sql.queries import queries
 
 Connection = Any  # asyncpg.Connection, or the pool's proxy of one
 COPY_TIMEOUT: Final = 120.0
@@ -25,8 +28,12 @@ class Written:
     conflicts: list[DeadLetter] = field(default_factory=list)
 
 
-async def write_rows(connection: Connection, batch: Batch, known: NewestReadings, *, cautious: bool) -> Written:
+async def write_rows(
+    connection: Connection, batch: Batch, known: NewestReadings, late_before: datetime, *, cautious: bool
+) -> Written:
     """Write a batch's rows; `cautious` looks at every row as one that may be stored already.
+
+    Hours that rows older than `late_before` have changed are marked for the rollups.
 
     Raises:
         asyncpg.UniqueViolationError: a row believed new is stored already; only when not cautious.
@@ -41,7 +48,14 @@ async def write_rows(connection: Connection, batch: Batch, known: NewestReadings
         newest = written.newest[telemetry] = _newest_of_each_device(fresh, inserted)
         if newest:
             await telemetry.upsert_status(connection, **telemetry.columnar(newest))
+        await _mark_late(connection, telemetry, [*fresh, *inserted], late_before)
     return written
+
+
+async def _mark_late(connection: Connection, telemetry: Telemetry, rows: list[Row], late_before: datetime) -> None:
+    if changed := late_hours(rows, late_before):
+        devices, hours = zip(*changed, strict=True)
+        await queries.mark_late(connection, side=telemetry.name, devices=devices, hours=hours)
 
 
 def _conflict(batch: Batch, row: Row) -> DeadLetter:

@@ -142,9 +142,14 @@ class Pipeline:
             if self._breaker.trips(partition.topic, len(part), len(decoded[1])):
                 self.assignment.follow_breaker(self.in_hand())
                 return
-            builder.add(partition, position, part, decoder.telemetry, decoded)
+            builder.add(partition, position, part, self._log_end(partition), decoder.telemetry, decoded)
             positions[partition] = part[-1].offset + 1
             await asyncio.sleep(0)
+
+    def _log_end(self, partition: TopicPartition) -> int:
+        """Where the broker said that the partition ends, 0 when it is no longer ours to ask."""
+        ours = partition in self._consumer.assignment()
+        return (self._consumer.highwater(partition) or 0) if ours else 0
 
     def _patience_ms(self) -> int:
         if self._writing and not self._writing.done() and self._waited_enough():

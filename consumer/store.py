@@ -97,7 +97,8 @@ class Store:
         ]
         if len(resolved) != len(taken):
             raise Fenced({_partition(record) for record in taken})
-        written = await write_rows(connection, batch, self._newest, cautious=True)
+        late_before = (await queries.hold_late_before(connection))["late_before"]
+        written = await write_rows(connection, batch, self._newest, late_before, cautious=True)
         refused = [*batch.dead_letters, *written.conflicts]
         await queries.refuse_letters(
             connection,
@@ -141,8 +142,8 @@ class Store:
     async def _write_all(
         self, connection: Connection, batch: Batch, *, cautious: bool
     ) -> tuple[dict[Telemetry, list[Row]], Outcome]:
-        await self._claim(connection, batch)
-        written = await write_rows(connection, batch, self._newest, cautious=cautious)
+        late_before = await self._claim(connection, batch)
+        written = await write_rows(connection, batch, self._newest, late_before, cautious=cautious)
         if written.duplicates or written.conflicts:
             await self._move_in_ledger(
                 connection, _by_partition(_records(batch, written.duplicates)), _by_partition(_of(written.conflicts))
@@ -151,23 +152,26 @@ class Store:
         await self._insert_dead_letters(connection, letters)
         return written.newest, _outcome(batch, _consumed(batch), written.duplicates, letters)
 
-    async def _claim(self, connection: Connection, batch: Batch) -> None:
+    async def _claim(self, connection: Connection, batch: Batch) -> datetime:
+        """Claim what the batch takes; the instant before which its readings are late."""
         spans = batch.spans
         dead = _by_partition(_of(batch.dead_letters))
         claimed = {
-            TopicPartition(row["topic"], row["partition"])
+            TopicPartition(row["topic"], row["partition"]): row["late_before"]
             async for row in queries.claim(
                 connection,
                 consumer_group=self._group,
                 **keys(spans),
                 expected_offsets=[span.expected_offset for span in spans.values()],
                 next_offsets=[span.next_offset for span in spans.values()],
+                end_offsets=[span.end_offset for span in spans.values()],
                 consumed=[span.consumed for span in spans.values()],
                 dead_lettered=[dead[partition] for partition in spans],
             )
         }
         if len(claimed) != len(spans):
-            raise Fenced(spans.keys() - claimed)
+            raise Fenced(spans.keys() - claimed.keys())
+        return max(claimed.values())
 
     async def _move_in_ledger(
         self, connection: Connection, repeated: Counter[TopicPartition], refused: Counter[TopicPartition]

@@ -57,5 +57,5 @@ def batch(*partitions: list[Any]) -> Batch:
         decoder = Decoder(VEHICLE if "vehicle" in taken[0].topic else METER)
         partition = TopicPartition(taken[0].topic, taken[0].partition)
         decoded = decoder.decode(taken, len(builder), limits)
-        builder.add(partition, taken[0].offset, taken, decoder.telemetry, decoded)
+        builder.add(partition, taken[0].offset, taken, taken[-1].offset + 1, decoder.telemetry, decoded)
     return builder.build()

@@ -47,7 +47,7 @@ CREATE INDEX late_hours_of_device ON late_hours (side, device_id, hour);
 CREATE FUNCTION hold_late_before() RETURNS timestamptz LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtext('energy.late_before'));
-    RETURN (SELECT late_before FROM rollup_state);
+    RETURN (SELECT greatest(late_before, 'epoch') FROM rollup_state); -- drivers have no number for -infinity
 END
 $$;
 

@@ -29,25 +29,27 @@ WHERE holder.usename = current_user
     AND holder.application_name = current_setting('application_name')
     AND holder.wait_event_type IS DISTINCT FROM 'Lock'; -- one that waits itself is on its way
 
--- name: claim(consumer_group, topics, partitions, expected_offsets, next_offsets, consumed, dead_lettered)
+-- name: claim(consumer_group, topics, partitions, expected_offsets, next_offsets, end_offsets, consumed, dead_lettered)
 -- The fence. Moves every partition of a batch on, but only from where this consumer believes it to be. Fewer rows than
 -- partitions: somebody else has written meanwhile, and nothing this consumer carries may be written.
 -- What is not a dead letter is counted as written; `recount` corrects that where readings turn out to be duplicates.
+-- Readings older than late_before change hours that are rolled up already; it stays where it is until this transaction ends.
 UPDATE kafka_offsets AS stored
 SET next_offset = claimed.next_offset,
+    end_offset = claimed.end_offset,
     records_consumed = records_consumed + claimed.consumed,
     records_written = records_written + claimed.consumed - claimed.dead_lettered,
     records_dead_lettered = records_dead_lettered + claimed.dead_lettered,
     updated_at = now()
 FROM unnest(
-    :topics::text[], :partitions::integer[], :expected_offsets::bigint[], :next_offsets::bigint[],
+    :topics::text[], :partitions::integer[], :expected_offsets::bigint[], :next_offsets::bigint[], :end_offsets::bigint[],
     :consumed::bigint[], :dead_lettered::bigint[]
-) AS claimed (topic, partition, expected_offset, next_offset, consumed, dead_lettered)
+) AS claimed (topic, partition, expected_offset, next_offset, end_offset, consumed, dead_lettered)
 WHERE stored.consumer_group = :consumer_group
     AND stored.topic = claimed.topic
     AND stored.partition = claimed.partition
     AND stored.next_offset = claimed.expected_offset
-RETURNING stored.topic, stored.partition;
+RETURNING stored.topic, stored.partition, hold_late_before() AS late_before;
 
 -- name: recount(consumer_group, topics, partitions, duplicates, dead_lettered)!
 -- Moves records within the ledger from written to duplicate or to dead-lettered.

@@ -115,7 +115,7 @@ async def test_partitions_made_by_two_at_once_and_again_are_made_once(database: 
         "SELECT value FROM dead_letters",
         "DROP TABLE meter_live_status",
         "CREATE TABLE mine (id int)",
-        "INSERT INTO vehicle_meter_assignments VALUES ('a', 'b', '[2026-01-01,)', 'x')",
+        "UPDATE rollup_state SET late_before = now()",
     ],
 )
 async def test_a_writer_may_do_no_more_than_it_needs(stack: Servers, database: Database, forbidden: str) -> None:

@@ -38,7 +38,7 @@ def test_spans_touch_and_every_record_is_a_row_or_a_letter(taken: list[tuple[str
             [good if kind else b"?" for kind in kinds], topic=topic, partition=number, offset=position + hole
         )
         decoder = DECODERS[topic]
-        builder.add(partition, position, fetched, decoder.telemetry, decoder.decode(fetched, len(builder), LIMITS))
+        builder.add(partition, position, fetched, 0, decoder.telemetry, decoder.decode(fetched, len(builder), LIMITS))
         reached[partition] = fetched[-1].offset + 1
         consumed[partition] += len(fetched)
     batch = builder.build()
