@@ -3,11 +3,9 @@
 import asyncio
 import signal
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
 from schemas.log import configure_logging
@@ -15,15 +13,14 @@ from schemas.settings import from_environment
 from sql import migrate as migration
 from sql.assign import Assignment, AssignmentError, read_assignments, write_assignments
 from sql.connection import DATABASE_FAULTS
-from sql.partitions import ensure_partitions
-from sql.queries import queries
-from sql.settings import SqlSettings
+from sql.maintain import maintain as rounds
+from sql.maintain import maintain_once
+from sql.settings import MaintainSettings, SqlSettings
 
 app = typer.Typer(
     help="Schema, housekeeping and assignments of the telemetry database (DATABASE_URL).",
     no_args_is_help=True,
 )
-log = structlog.get_logger("sql")
 
 
 @app.command()
@@ -37,9 +34,18 @@ def migrate() -> None:
 
 
 @app.command()
-def maintain(once: Annotated[bool, typer.Option("--once", help="one round, then stop")] = False) -> None:
-    """Housekeeping: the partitions of the coming months, settled dead letters. Runs until stopped; many may run at once."""
-    asyncio.run(_maintain(_settings(), once=once))
+def maintain(
+    once: Annotated[bool, typer.Option("--once", help="one round; exit code 1 when a task failed")] = False,
+) -> None:
+    """Housekeeping: partitions, rollups, the fleet's faults and trends, settled dead letters.
+
+    Runs until stopped. Any number may run: one works, the others stand by.
+    """
+    settings = from_environment(MaintainSettings)
+    configure_logging(settings)
+    if once:
+        raise typer.Exit(0 if asyncio.run(maintain_once(settings)) else 1)
+    asyncio.run(_maintain(settings))
 
 
 @app.command()
@@ -66,33 +72,11 @@ async def _assign(settings: SqlSettings, assignments: list[Assignment], origin: 
         await connection.close()
 
 
-async def _maintain(settings: SqlSettings, *, once: bool) -> None:
+async def _maintain(settings: MaintainSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    while not stop.is_set():
-        await _round(settings)
-        if once:
-            return
-        try:
-            await asyncio.wait_for(stop.wait(), settings.maintain_interval_seconds)
-        except TimeoutError:
-            continue
-
-
-async def _round(settings: SqlSettings) -> None:
-    try:
-        connection = await migration.connect(settings)
-        try:
-            now = datetime.now(UTC)
-            await ensure_partitions(connection, now, settings.retention_days)
-            await queries.retire_letters(
-                connection, resolved_before=now - timedelta(days=settings.dead_letter_retention_days)
-            )
-        finally:
-            await connection.close()
-    except DATABASE_FAULTS as error:
-        log.exception("maintenance_failed", error=str(error))
+    await rounds(settings, stop)
 
 
 def _settings() -> SqlSettings:

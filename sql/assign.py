@@ -92,6 +92,7 @@ async def write_assignments(
     """
     try:
         async with connection.transaction():
+            await queries.hold_assignments(connection)
             await queries.upsert_assignments(
                 connection,
                 vehicle_ids=[each.vehicle_id for each in assignments],

@@ -1,17 +1,40 @@
 """Settings of the database's own commands (migrate, maintain, assign)."""
 
-from pydantic import Field
+from typing import Self
 
-from schemas.settings import DatabaseSettings, LogSettings, RetentionDays
+from pydantic import Field, model_validator
+
+from schemas.settings import DatabaseSettings, JudgementSettings, LogSettings, RetentionDays
 
 
 class SqlSettings(DatabaseSettings, LogSettings):
     """What `python -m sql` reads from the environment."""
 
     retention_days: RetentionDays = 400
+
+
+class MaintainSettings(SqlSettings, JudgementSettings):
+    """What `python -m sql maintain` reads besides."""
+
+    maintain_interval_seconds: int = Field(
+        60, ge=1, description="from one round to the next; the fleet is judged in each"
+    )
     dead_letter_retention_days: int = Field(
         90, ge=1, description="how long dead letters are kept after they were replayed or discarded"
     )
-    maintain_interval_seconds: int = Field(
-        3600, ge=1, description="pause between two rounds of `python -m sql maintain`"
+    rollup_grace_minutes: int = Field(
+        10, ge=0, le=1440, description="an hour is rolled up so long after its end; later readings cost a second pass"
     )
+    fault_open_after: int = Field(
+        5, ge=1, description="a fault opens after so many evaluations in a row below the threshold"
+    )
+    fault_close_after: int = Field(5, ge=1, description="it closes after so many in a row at or above the higher one")
+    fault_close_from_percent: float = Field(
+        87, ge=0, le=100, description="the higher one: not less than FAULT_BELOW_PERCENT"
+    )
+
+    @model_validator(mode="after")
+    def _closes_above_where_it_opens(self) -> Self:
+        if self.fault_close_from_percent < self.fault_below_percent:
+            raise ValueError("FAULT_CLOSE_FROM_PERCENT must not be less than FAULT_BELOW_PERCENT")
+        return self

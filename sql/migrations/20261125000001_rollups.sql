@@ -39,8 +39,11 @@ CREATE TABLE late_hours (
     hour timestamptz NOT NULL,
     side text NOT NULL CHECK (side IN ('meter', 'vehicle')),
     device_id text COLLATE "C" NOT NULL
-) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
-CREATE INDEX late_hours_of_device ON late_hours (side, device_id, hour);
+) WITH (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+    autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 500
+);
+CREATE INDEX late_hours_by_hour ON late_hours (side, hour, device_id);
 
 -- The end of on-time, held for the rest of the transaction: the refresh moves it only when no writer relies on it any more. Each
 -- statement of a volatile function sees what was committed before it began, so the value is read after the lock was got.

@@ -6,3 +6,134 @@ SELECT hold_late_before() AS late_before;
 -- Hours that readings of this transaction have changed though they were rolled up.
 INSERT INTO late_hours (side, device_id, hour)
 SELECT :side, marked.* FROM unnest(:devices::text[], :hours::timestamptz[]) AS marked;
+
+-- name: rollup_state()^
+-- An instant that has never been set is NULL.
+SELECT nullif(late_before, '-infinity') AS late_before, nullif(complete_before, '-infinity') AS complete_before, refreshed_at
+FROM rollup_state;
+
+-- name: wait_for_writers()^
+-- Until no transaction under way relies on the present late_before, and none can begin to: the lock is held to the end.
+SELECT pg_advisory_xact_lock(hashtext('energy.late_before'))::text AS waited;
+
+-- name: move_late_before(instant)!
+UPDATE rollup_state SET late_before = greatest(late_before, :instant);
+
+-- name: move_complete_before(instant)!
+UPDATE rollup_state SET complete_before = :instant, refreshed_at = now();
+
+-- name: note_refresh()!
+UPDATE rollup_state SET refreshed_at = now();
+
+-- name: oldest_reading()^
+-- When history begins, over all devices; NULL when there is none.
+SELECT least(
+    (
+        SELECT min(first.recorded_at) FROM meter_live_status AS live CROSS JOIN LATERAL (
+            SELECT recorded_at FROM meter_telemetry_history AS history
+            WHERE history.meter_id = live.meter_id ORDER BY recorded_at LIMIT 1
+        ) AS first
+    ),
+    (
+        SELECT min(first.recorded_at) FROM vehicle_live_status AS live CROSS JOIN LATERAL (
+            SELECT recorded_at FROM vehicle_telemetry_history AS history
+            WHERE history.vehicle_id = live.vehicle_id ORDER BY recorded_at LIMIT 1
+        ) AS first
+    )
+) AS recorded_at;
+
+-- name: roll_up_meters(opens, closes)^
+-- The whole hours of [opens, closes) of all meters, from history.
+WITH rolled AS (
+    INSERT INTO meter_energy_hourly AS hourly (meter_id, hour, kwh_consumed_ac, readings)
+    SELECT live.meter_id, part.hour, part.kwh, part.readings
+    FROM meter_live_status AS live
+    CROSS JOIN LATERAL (
+        SELECT date_trunc('hour', history.recorded_at, 'UTC') AS hour, sum(history.kwh_consumed_ac) AS kwh, count(*) AS readings
+        FROM meter_telemetry_history AS history
+        WHERE history.meter_id = live.meter_id AND history.recorded_at >= :opens AND history.recorded_at < :closes
+        GROUP BY 1
+    ) AS part
+    ON CONFLICT (meter_id, hour) DO UPDATE
+    SET kwh_consumed_ac = excluded.kwh_consumed_ac, readings = excluded.readings
+    RETURNING 1
+)
+SELECT count(*) AS hours FROM rolled;
+
+-- name: roll_up_vehicles(opens, closes)^
+WITH rolled AS (
+    INSERT INTO vehicle_energy_hourly AS hourly
+        (vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings)
+    SELECT live.vehicle_id, part.*
+    FROM vehicle_live_status AS live
+    CROSS JOIN LATERAL (
+        SELECT date_trunc('hour', history.recorded_at, 'UTC') AS hour, sum(history.kwh_delivered_dc),
+            sum(history.battery_temp), max(history.battery_temp), min(history.soc), max(history.soc), count(*)
+        FROM vehicle_telemetry_history AS history
+        WHERE history.vehicle_id = live.vehicle_id AND history.recorded_at >= :opens AND history.recorded_at < :closes
+        GROUP BY 1
+    ) AS part
+    ON CONFLICT (vehicle_id, hour) DO UPDATE
+    SET kwh_delivered_dc = excluded.kwh_delivered_dc, battery_temp_sum = excluded.battery_temp_sum,
+        battery_temp_max = excluded.battery_temp_max, soc_min = excluded.soc_min, soc_max = excluded.soc_max,
+        readings = excluded.readings
+    RETURNING 1
+)
+SELECT count(*) AS hours FROM rolled;
+
+-- name: marked_hours(side)
+-- The hours that late readings have changed, the oldest first.
+SELECT DISTINCT hour FROM late_hours WHERE side = :side ORDER BY hour;
+
+-- name: refresh_late_meters(hour)^
+-- One statement, one snapshot: a reading that is not in the sums it computes has its mark left in the list.
+WITH taken AS (
+    DELETE FROM late_hours WHERE side = 'meter' AND hour = :hour RETURNING device_id
+), changed AS (
+    SELECT device_id AS meter_id FROM taken WHERE device_id <> ''
+    UNION
+    SELECT meter_id FROM meter_live_status WHERE EXISTS (SELECT FROM taken WHERE device_id = '')
+), rolled AS (
+    INSERT INTO meter_energy_hourly (meter_id, hour, kwh_consumed_ac, readings)
+    SELECT changed.meter_id, :hour, part.kwh, part.readings
+    FROM changed
+    CROSS JOIN LATERAL (
+        SELECT sum(history.kwh_consumed_ac) AS kwh, count(*) AS readings
+        FROM meter_telemetry_history AS history
+        WHERE history.meter_id = changed.meter_id
+            AND history.recorded_at >= :hour AND history.recorded_at < :hour + interval '1 hour'
+    ) AS part
+    WHERE part.readings > 0
+    ON CONFLICT (meter_id, hour) DO UPDATE
+    SET kwh_consumed_ac = excluded.kwh_consumed_ac, readings = excluded.readings
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM taken) AS marks, (SELECT count(*) FROM rolled) AS hours;
+
+-- name: refresh_late_vehicles(hour)^
+WITH taken AS (
+    DELETE FROM late_hours WHERE side = 'vehicle' AND hour = :hour RETURNING device_id
+), changed AS (
+    SELECT device_id AS vehicle_id FROM taken WHERE device_id <> ''
+    UNION
+    SELECT vehicle_id FROM vehicle_live_status WHERE EXISTS (SELECT FROM taken WHERE device_id = '')
+), rolled AS (
+    INSERT INTO vehicle_energy_hourly
+        (vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings)
+    SELECT changed.vehicle_id, :hour, part.*
+    FROM changed
+    CROSS JOIN LATERAL (
+        SELECT sum(history.kwh_delivered_dc), sum(history.battery_temp), max(history.battery_temp), min(history.soc),
+            max(history.soc), count(*) AS readings
+        FROM vehicle_telemetry_history AS history
+        WHERE history.vehicle_id = changed.vehicle_id
+            AND history.recorded_at >= :hour AND history.recorded_at < :hour + interval '1 hour'
+    ) AS part
+    WHERE part.readings > 0
+    ON CONFLICT (vehicle_id, hour) DO UPDATE
+    SET kwh_delivered_dc = excluded.kwh_delivered_dc, battery_temp_sum = excluded.battery_temp_sum,
+        battery_temp_max = excluded.battery_temp_max, soc_min = excluded.soc_min, soc_max = excluded.soc_max,
+        readings = excluded.readings
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM taken) AS marks, (SELECT count(*) FROM rolled) AS hours;

@@ -1,0 +1,26 @@
+"""What the alert topic carries: an efficiency fault was opened or closed."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One event of a fault; the topic may carry it more than once, always with the same `event_id`.
+
+    Efficiencies are in %, energies in kWh over the 24 hours from `window_start` to `window_end`.
+    """
+
+    event_id: str
+    event: Literal["fault_opened", "fault_closed"]
+    fault_id: int
+    vehicle_id: str
+    meter_ids: list[str]
+    at: datetime
+    efficiency_ratio: float
+    energy_consumed_ac: float
+    energy_delivered_dc: float
+    window_start: datetime
+    window_end: datetime
+    threshold_percent: float

@@ -1,0 +1,87 @@
+-- name: fleet_vehicles(after, row_limit)
+-- Every vehicle that was ever heard of, in the order of the ids.
+SELECT vehicle_id FROM (
+    SELECT vehicle_id FROM vehicle_live_status WHERE vehicle_id > :after
+    UNION
+    SELECT vehicle_id FROM vehicle_meter_assignments WHERE vehicle_id > :after
+) AS heard_of
+ORDER BY vehicle_id LIMIT :row_limit;
+
+-- name: standings(vehicle_ids)
+-- How each vehicle stood at its last evaluation, and its open fault.
+SELECT latest.vehicle_id, latest.window_end, latest.faulty_in_a_row, latest.sound_in_a_row, fault.fault_id
+FROM vehicle_efficiency AS latest
+LEFT JOIN efficiency_faults AS fault ON fault.vehicle_id = latest.vehicle_id AND fault.closed_at IS NULL
+WHERE latest.vehicle_id = ANY(:vehicle_ids::text[]);
+
+-- name: meters_of(vehicle_ids, opens, closes)
+-- The meters that vehicles were assigned to during [opens, closes).
+SELECT vehicle_id, array_agg(DISTINCT meter_id ORDER BY meter_id) AS meter_ids
+FROM vehicle_meter_assignments
+WHERE vehicle_id = ANY(:vehicle_ids::text[]) AND valid_during && tstzrange(:opens, :closes, '[)')
+GROUP BY vehicle_id;
+
+-- name: store_evaluations(window_end, vehicle_ids, assigned_seconds, ac_kwhs, dc_kwhs, dc_kwhs_assigned, ac_points, dc_points, dc_points_assigned, temperatures, ratios, ac_coverages, dc_coverages, statuses, reasons, faulty, sound)!
+INSERT INTO vehicle_efficiency (
+    window_end, vehicle_id, assigned_seconds, ac_kwh, dc_kwh, dc_kwh_assigned, ac_points, dc_points, dc_points_assigned,
+    average_battery_temp, ratio, ac_coverage, dc_coverage, status, reason, faulty_in_a_row, sound_in_a_row
+)
+SELECT :window_end::timestamptz, given.*
+FROM unnest(
+    :vehicle_ids::text[], :assigned_seconds::double precision[], :ac_kwhs::double precision[], :dc_kwhs::double precision[],
+    :dc_kwhs_assigned::double precision[], :ac_points::bigint[], :dc_points::bigint[], :dc_points_assigned::bigint[],
+    :temperatures::double precision[], :ratios::double precision[], :ac_coverages::double precision[],
+    :dc_coverages::double precision[], :statuses::text[], :reasons::text[], :faulty::integer[], :sound::integer[]
+) AS given
+ON CONFLICT (vehicle_id) DO UPDATE SET
+    window_end = excluded.window_end, assigned_seconds = excluded.assigned_seconds, ac_kwh = excluded.ac_kwh,
+    dc_kwh = excluded.dc_kwh, dc_kwh_assigned = excluded.dc_kwh_assigned, ac_points = excluded.ac_points,
+    dc_points = excluded.dc_points, dc_points_assigned = excluded.dc_points_assigned,
+    average_battery_temp = excluded.average_battery_temp, ratio = excluded.ratio, ac_coverage = excluded.ac_coverage,
+    dc_coverage = excluded.dc_coverage, status = excluded.status, reason = excluded.reason,
+    faulty_in_a_row = excluded.faulty_in_a_row, sound_in_a_row = excluded.sound_in_a_row;
+
+-- name: open_fault(vehicle_id, meter_ids, at, ratio, ac_kwh, dc_kwh)^
+INSERT INTO efficiency_faults
+    (vehicle_id, meter_ids, opened_at, opened_ratio, opened_ac_kwh, opened_dc_kwh, lowest_ratio)
+VALUES (:vehicle_id, :meter_ids, :at, :ratio, :ac_kwh, :dc_kwh, :ratio)
+RETURNING fault_id;
+
+-- name: close_fault(fault_id, at, ratio, ac_kwh, dc_kwh)^
+UPDATE efficiency_faults
+SET closed_at = :at, closed_ratio = :ratio, closed_ac_kwh = :ac_kwh, closed_dc_kwh = :dc_kwh
+WHERE fault_id = :fault_id AND closed_at IS NULL
+RETURNING fault_id, meter_ids;
+
+-- name: note_lowest(fault_ids, ratios)!
+UPDATE efficiency_faults AS fault SET lowest_ratio = seen.ratio
+FROM unnest(:fault_ids::bigint[], :ratios::double precision[]) AS seen (fault_id, ratio)
+WHERE fault.fault_id = seen.fault_id AND seen.ratio < fault.lowest_ratio;
+
+-- name: put_alert(key, value)!
+INSERT INTO alert_outbox (key, value) VALUES (:key, :value);
+
+-- name: trends_due(last_day, row_limit)
+-- Vehicles whose trend does not reach up to this day yet.
+SELECT vehicle_id FROM vehicle_live_status AS live
+WHERE NOT EXISTS (
+    SELECT FROM vehicle_trends AS known WHERE known.vehicle_id = live.vehicle_id AND known.last_day >= :last_day
+)
+ORDER BY vehicle_id LIMIT :row_limit;
+
+-- name: store_trends(last_day, vehicle_ids, days, slopes, lows, highs, levels, statuses, until_faults)!
+INSERT INTO vehicle_trends AS known
+    (last_day, computed_at, vehicle_id, days, slope, slope_low, slope_high, level, status, days_until_fault)
+SELECT :last_day::date, now(), given.*
+FROM unnest(
+    :vehicle_ids::text[], :days::integer[], :slopes::double precision[], :lows::double precision[],
+    :highs::double precision[], :levels::double precision[], :statuses::text[], :until_faults::double precision[]
+) AS given
+ON CONFLICT (vehicle_id) DO UPDATE SET
+    last_day = excluded.last_day, computed_at = excluded.computed_at, days = excluded.days, slope = excluded.slope,
+    slope_low = excluded.slope_low, slope_high = excluded.slope_high, level = excluded.level, status = excluded.status,
+    days_until_fault = excluded.days_until_fault;
+
+-- name: one_maintains()^
+-- Whether this session is the one that maintains; it stays so until it ends.
+SELECT pg_try_advisory_lock(hashtext('energy.maintain')) AS alone;

@@ -1,0 +1,49 @@
+"""When a fault opens and closes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.answers import Judgement
+from sql.faults import JUDGED, Hysteresis, Standing, advance
+
+RULES = Hysteresis(open_after=3, close_after=2, close_from=87)
+BAD: tuple[Judgement, float | None] = ("faulty", 80.0)
+BETWEEN: tuple[Judgement, float | None] = ("degraded", 86.0)
+GOOD: tuple[Judgement, float | None] = ("healthy", 93.0)
+NOTHING: tuple[Judgement, float | None] = ("insufficient_data", None)
+
+
+def opened(*seen: tuple[Judgement, float | None]) -> list[bool]:
+    standing, states = Standing(), []
+    for status, ratio in seen:
+        standing = advance(standing, status, ratio, RULES)
+        states.append(standing.is_open)
+    return states
+
+
+@pytest.mark.parametrize(
+    ("seen", "states"),
+    [
+        ([BAD, BAD, BAD], [False, False, True]),
+        ([BAD, BAD, BETWEEN, BAD, BAD, BAD], [False] * 5 + [True]),
+        ([BAD, NOTHING, BAD, NOTHING, BAD], [False] * 4 + [True]),
+        ([BAD] * 3 + [GOOD, GOOD], [False, False, True, True, False]),
+        ([BAD] * 3 + [BETWEEN] * 5, [False, False] + [True] * 6),
+        ([BAD] * 3 + [GOOD, BETWEEN, GOOD, NOTHING, GOOD], [False, False] + [True] * 5 + [False]),
+    ],
+)
+def test_it_takes_several_in_a_row_either_way(seen: list[tuple[Judgement, float | None]], states: list[bool]) -> None:
+    assert opened(*seen) == states
+
+
+@given(st.lists(st.sampled_from([BAD, BETWEEN, GOOD, NOTHING, ("implausible", 130.0)])))
+def test_a_fault_never_opens_or_closes_on_fewer_than_it_takes(seen: list[tuple[Judgement, float | None]]) -> None:
+    states = opened(*seen)
+    judged = [(status, ratio) for status, ratio in seen if status in JUDGED and ratio is not None]
+    compact = [state for state, (status, _) in zip(states, seen, strict=True) if status in JUDGED]
+    for index, (before, after) in enumerate(zip([False, *compact], compact, strict=False)):
+        if after and not before:
+            assert [status for status, _ in judged[index - 2 : index + 1]] == ["faulty"] * 3
+        if before and not after:
+            assert all(ratio is not None and ratio >= 87 for _, ratio in judged[index - 1 : index + 1])

@@ -1,0 +1,35 @@
+"""Which hours late readings have changed."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+from consumer.late import EVERY_DEVICE, late_hours
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def row(device: str, at: datetime) -> tuple[object, ...]:
+    return (device, at, 0, 1.0, 240.0)
+
+
+def test_a_reading_on_time_changes_nothing() -> None:
+    assert late_hours([row("A", NOON), row("A", NOON + timedelta(minutes=5))], NOON) == []
+
+
+def test_each_device_and_hour_is_named_once() -> None:
+    rows = [row("A", NOON - timedelta(minutes=back)) for back in (1, 2, 61, 0)] + [
+        row("B", NOON - timedelta(minutes=3))
+    ]
+    eleven, ten = NOON - timedelta(hours=1), NOON - timedelta(hours=2)
+    assert late_hours(rows, NOON) == [("A", ten), ("A", eleven), ("B", eleven)]
+
+
+def test_hours_are_those_of_utc_whatever_offset_the_device_writes() -> None:
+    india = timezone(timedelta(hours=5, minutes=30))
+    at = datetime(2026, 3, 1, 16, 15, tzinfo=india)  # 10:45 UTC
+    assert late_hours([row("A", at)], NOON) == [("A", NOON - timedelta(hours=2))]
+
+
+def test_a_backlog_of_many_devices_marks_whole_hours() -> None:
+    rows = [row(f"M-{number}", NOON - timedelta(minutes=30)) for number in range(1001)]
+    assert late_hours(rows, NOON) == [(EVERY_DEVICE, NOON - timedelta(hours=1))]
+    assert len(late_hours(rows[:1000], NOON)) == 1000
