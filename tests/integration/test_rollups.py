@@ -207,10 +207,10 @@ async def test_a_backlog_marks_hours_of_all_devices_and_counts_at_once(database:
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
         await StoredOffsets(to, "test").register(dict.fromkeys(PARTITIONS, 0))
         world = World(Store(to, "test"), connection)
-        await world.write([("METER-A", 0)])
+        await world.write([("METER-A", 70), (VEHICLE, 70)])
         await refresh_rollups(connection, at(MINUTES), grace=timedelta(0))
-        late = [(f"METER-{number}", 50) for number in range(1100)] + [("METER-A", minute) for minute in range(60)]
-        await world.write([(VEHICLE, minute) for minute in range(60)] + late)
+        late = [(f"METER-{number}", 90) for number in range(1100)] + [("METER-A", minute) for minute in range(60, 120)]
+        await world.write([(VEHICLE, minute) for minute in range(60, 120)] + late)
         marks = await connection.fetch("SELECT side, device_id FROM late_hours ORDER BY side")
         assert [tuple(mark) for mark in marks] == [("meter", ""), ("vehicle", VEHICLE)]
         await world.check(0, 120)
