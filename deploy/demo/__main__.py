@@ -70,6 +70,7 @@ def _smoke() -> None:
     with demo(ROOT / "smoke", ports, _say, fresh=True) as running:
         with httpx.Client(base_url=running.api, timeout=10) as client:
             checks.history_is_right(client, running.history_end, typer.echo)
+            checks.faults_are_found(client, typer.echo)
         checks.posting_works(running.api, typer.echo)
         checks.ledger_adds_up(running.stack.database_url, typer.echo)
     typer.echo("smoke test passed")

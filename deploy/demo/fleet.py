@@ -22,6 +22,11 @@ def all_assignments() -> Iterator[Assignment]:
     yield Assignment(0, VISITOR_VEHICLE, VISITOR_METER, datetime(2020, 1, 1, tzinfo=UTC), None)
 
 
+def faulty_vehicles() -> list[int]:
+    """The numbers of the vehicles with history whose charger is faulty."""
+    return [number for number in range(1, VEHICLES_WITH_HISTORY + 1) if is_faulty(FLEET, number)]
+
+
 def one_faulty_vehicle() -> int:
-    """The number of the first vehicle with history whose charger is faulty."""
-    return next(number for number in range(1, VEHICLES_WITH_HISTORY + 1) if is_faulty(FLEET, number))
+    """The first of them."""
+    return faulty_vehicles()[0]

@@ -26,6 +26,7 @@ def guide(api: str, metrics: list[str], now: datetime) -> str:
     return f"""
 The fleet is live: 20,000 devices, a reading a minute each.
 
+  {api}/        the fleet, its faults, and every vehicle's day
   {api}/docs        the API, to read and to try
   {api}/v1/analytics/performance/{vehicle_id(1)}        24 hours of a vehicle
   {api}/v1/analytics/performance/{vehicle_id(one_faulty_vehicle())}        one whose charger is faulty

@@ -1,10 +1,11 @@
-"""The real sessions, replayed: what goes in, and what must come out."""
+"""The real sessions, replayed: what goes in, and what must come out. And the web page, in a real browser."""
 
 import asyncio
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import fsum
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from deploy.simulator.replay import Visit
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
 from schemas.settings import KafkaSettings
+from tests.browser import CHROMIUM, MISSING, Look, Site, viewer
 from tests.servers import Database, Topics, ledger
 from tests.services import ROOT, read_service
 from tests.waiting import until
@@ -34,6 +36,7 @@ class Station:
     api: httpx.Client
     visits: tuple[Visit, ...]
     readings: list[Record]
+    environment: dict[str, str]
 
     async def produce(self, records: list[Record]) -> None:
         """Send records through Kafka; all of them are acknowledged."""
@@ -58,6 +61,32 @@ class Station:
 
         await until(all_of_them, f"{number} records are consumed", timeout=timeout)
         await ledger(self.database, self.topics)
+
+    async def maintain(self) -> None:
+        """One round: hours are rolled up, the fleet is judged."""
+        await _run(self.environment | {"DATABASE_URL": self.database.migrator_url}, "maintain", "--once")
+        assert await self.database.value("SELECT sum(readings) FROM meter_energy_hourly") == len(self.readings) // 2
+
+    def check_fleet(self) -> None:
+        """The days of the fleet, one after the other, add up to the file; and so do the days of each plug."""
+        opens, end = min(each.valid_from for each in self.visits), max(each.valid_to for each in self.visits)
+        ac: list[float] = []
+        dc: list[float] = []
+        closes = end
+        while closes > opens:
+            day = self.api.get("/v1/fleet/summary", params={"end": closes.isoformat()}).json()
+            assert day["timeWindowEnd"] == closes.isoformat().replace("+00:00", "Z")
+            ac.append(day["totalEnergyConsumedAc"])
+            dc.append(day["totalEnergyDeliveredDc"])
+            closes -= timedelta(days=1)
+        energy = fsum(each.session.energy_kwh for each in self.visits)
+        assert fsum(ac) == pytest.approx(energy, rel=1e-6)
+        assert fsum(dc) == pytest.approx(replay.EFFICIENCY * energy, rel=1e-6)
+        for plug, total in replay.expected_plugs(self.visits).items():
+            asked = {"from": opens.isoformat(), "to": end.isoformat(), "resolution": "day", "limit": "1000"}
+            days = self.api.get(f"/v1/meters/{plug}/history", params=asked).json()["items"]
+            assert fsum(day["kwhConsumedAc"] for day in days) == pytest.approx(total.ac_kwh, rel=1e-6)
+            assert sum(day["readings"] for day in days) == total.points
 
     def check_answers(self) -> None:
         """Every vehicle's and both plugs' totals are those of the file."""
@@ -97,13 +126,32 @@ def station(
     file = tmp_path / "assignments.csv"
     with file.open("w") as csv:
         write_assignments(replay.assignments(visits), csv)
-    asyncio.run(_assign(environment | {"DATABASE_URL": database.migrator_url}, file))
+    asyncio.run(_run(environment | {"DATABASE_URL": database.migrator_url}, "assign", str(file)))
     with read_service(processes, environment, tmp_path) as api:
-        yield Station(stack, database, topics, api, visits, replay.readings(visits))
+        yield Station(stack, database, topics, api, visits, replay.readings(visits), environment)
 
 
-async def _assign(environment: dict[str, str], file: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sql", "assign", str(file), env=environment, cwd=ROOT
-    )
+async def _run(environment: dict[str, str], *command: str) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sql", *command, env=environment, cwd=ROOT)
     assert await process.wait() == 0
+
+
+@pytest.fixture
+def site(
+    processes: Processes,
+    environment: dict[str, str],
+    tmp_path: Path,
+    stack: Servers,
+    database: Database,
+    topics: Topics,
+) -> Site:
+    """The read service, not started yet; it ends with the other processes of the test."""
+    return Site(processes, environment, tmp_path / "api.log", stack, database, topics)
+
+
+@pytest.fixture
+def look(site: Site) -> Look:
+    """Opens the web page in a browser."""
+    if CHROMIUM is None:
+        pytest.skip(MISSING)
+    return partial(viewer, site.address)

@@ -25,6 +25,10 @@ async def test_every_session_comes_out_as_it_went_in(station: Station, group: Gr
         station.topics.vehicle: Entry(per_side, per_side, 0, 0),
     }
 
+    await station.maintain()
+    station.check_answers()
+    station.check_fleet()
+
 
 async def test_twice_shuffled_and_with_rubbish_among_them_the_answers_are_the_same(
     station: Station, group: Group

@@ -14,10 +14,14 @@ from deploy.stack.resolve import ROOT, servers
 from deploy.stack.signals import stopped_by_signals
 from schemas.log import configure_logging
 from schemas.settings import LogSettings
-from tests.bench import drain, query
+from tests.bench import drain, fleet, query
 from tests.bench.ground import Ground, Result
 
-MEASURES: Final[dict[str, Callable[[Ground], Iterator[Result]]]] = {"drain": drain.measure, "query": query.measure}
+MEASURES: Final[dict[str, Callable[[Ground], Iterator[Result]]]] = {
+    "drain": drain.measure,
+    "query": query.measure,
+    "fleet": fleet.measure,
+}
 
 
 def main(

@@ -40,10 +40,10 @@ def test_it_takes_several_in_a_row_either_way(seen: list[tuple[Judgement, float 
 @given(st.lists(st.sampled_from([BAD, BETWEEN, GOOD, NOTHING, ("implausible", 130.0)])))
 def test_a_fault_never_opens_or_closes_on_fewer_than_it_takes(seen: list[tuple[Judgement, float | None]]) -> None:
     states = opened(*seen)
-    judged = [(status, ratio) for status, ratio in seen if status in JUDGED and ratio is not None]
-    compact = [state for state, (status, _) in zip(states, seen, strict=True) if status in JUDGED]
-    for index, (before, after) in enumerate(zip([False, *compact], compact, strict=False)):
+    judged = [(seen[index], state) for index, state in enumerate(states) if seen[index][0] in JUDGED]
+    for index, (_, after) in enumerate(judged):
+        before = judged[index - 1][1] if index else False
         if after and not before:
-            assert [status for status, _ in judged[index - 2 : index + 1]] == ["faulty"] * 3
+            assert [each for each, _ in judged[index - 2 : index + 1]] == [BAD] * 3
         if before and not after:
-            assert all(ratio is not None and ratio >= 87 for _, ratio in judged[index - 1 : index + 1])
+            assert [each for each, _ in judged[index - 1 : index + 1]] == [GOOD] * 2
