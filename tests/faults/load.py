@@ -14,6 +14,7 @@ from tests.records import meter, vehicle
 from tests.servers import Topics
 
 DEVICES: Final = 50
+CATCHES_UP_SECONDS: Final = 60.0  # of what could not be sent while Kafka was away: devices keep their readings and send them later
 BEGINNING: Final = timedelta(days=300)
 
 
@@ -105,7 +106,7 @@ class Load:
         due = time.monotonic()
         while True:
             await self.send(1)
-            due = max(due + pause, time.monotonic() - 1)  # after a stall it catches up by a second's worth at most
+            due = max(due + pause, time.monotonic() - CATCHES_UP_SECONDS)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     def _acknowledge(self, value: bytes, future: "asyncio.Future[Any]") -> None:
