@@ -14,10 +14,12 @@ from aiokafka import AIOKafkaConsumer
 
 from consumer import health as probes
 from consumer import topics
+from consumer.alerts import AlertRelay
 from consumer.breaker import Breaker
 from consumer.commands import breaker, dead_letters, offsets
 from consumer.decode import Decoder
 from consumer.health import Health
+from consumer.kinds import kinds
 from consumer.lag import LagReporter
 from consumer.metrics import Metrics
 from consumer.offsets import StoredOffsets
@@ -25,7 +27,6 @@ from consumer.operators import follow_operators
 from consumer.pipeline import Pipeline
 from consumer.settings import ConsumerSettings
 from consumer.store import Store
-from consumer.telemetry import METER, VEHICLE
 from consumer.watchdog import Watchdog
 from schemas.log import configure_logging
 from schemas.settings import from_environment
@@ -47,7 +48,7 @@ COMMAND_TIMEOUT_SECONDS: Final = 65.0  # a little above the server's own stateme
 
 @app.callback(invoke_without_command=True)
 def run(context: typer.Context) -> None:
-    """Read both telemetry topics and write them, until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
+    """Read the topics and write what they carry, until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
     if context.invoked_subcommand:
         return
     settings = from_environment(ConsumerSettings)
@@ -66,7 +67,7 @@ async def _consume(settings: ConsumerSettings) -> None:
     try:
         async with pool(
             settings.database_url,
-            size=3,
+            size=4,
             server_settings=WRITER_SETTINGS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
         ) as database:
@@ -91,16 +92,18 @@ async def _flow(
     health: Health,
     stop: asyncio.Event,
 ) -> None:
-    decoders = {settings.kafka_meter_topic: Decoder(METER), settings.kafka_vehicle_topic: Decoder(VEHICLE)}
+    read = kinds(settings)
+    decoders = {topic: Decoder(kind) for topic, kind in read.items()}
     store, stored = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
     guard = Breaker(database, settings, metrics, health)
     pipeline = Pipeline(settings, consumer, store, stored, guard, decoders, metrics, health)
     reporter = LagReporter(consumer, pipeline, metrics)
     async with asyncio.TaskGroup() as group:
         beside = [
-            group.create_task(topics.subscribe(consumer, decoders, pipeline.assignment, health)),
+            group.create_task(topics.subscribe(consumer, read, pipeline.assignment, metrics, health)),
             group.create_task(reporter.run()),
             group.create_task(follow_operators(pipeline, guard)),
+            group.create_task(AlertRelay(database, settings, metrics).run()),
         ]
         await pipeline.run(stop)
         for task in beside:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from consumer.telemetry import Row, Telemetry
+from consumer.kind import Kind, Row
 from schemas.readings import Reason
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that can never become a reading, and why."""
+    """A record that can never become what its topic carries, and why."""
 
     record: ConsumerRecord
     reason: Reason
@@ -42,7 +42,7 @@ class Batch:
 
     spans: Mapping[TopicPartition, Span]
     records: Sequence[ConsumerRecord]
-    rows: Mapping[Telemetry, list[Row]]
+    rows: Mapping[Kind, list[Row]]
     dead_letters: Sequence[DeadLetter]
 
 
@@ -63,7 +63,7 @@ class BatchBuilder:
     opened: float = 0.0
     spans: dict[TopicPartition, Span] = field(default_factory=dict)
     records: list[ConsumerRecord] = field(default_factory=list)
-    rows: dict[Telemetry, list[Row]] = field(default_factory=dict)
+    rows: dict[Kind, list[Row]] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class BatchBuilder:
         position: int,
         records: list[ConsumerRecord],
         end_offset: int,
-        telemetry: Telemetry,
+        kind: Kind,
         decoded: tuple[list[Row], list[DeadLetter]],
     ) -> None:
         """Take records that follow `position` in their partition, whose log ends at `end_offset`, and what they decoded to."""
@@ -93,7 +93,7 @@ class BatchBuilder:
             oldest=before.oldest if before else records[0].timestamp,
         )
         self.records.extend(records)
-        self.rows.setdefault(telemetry, []).extend(rows)
+        self.rows.setdefault(kind, []).extend(rows)
         self.dead_letters.extend(dead_letters)
 
     def build(self) -> Batch:

@@ -3,64 +3,61 @@
 newer than anything stored of its device -> COPY; maybe stored already -> INSERT ... ON CONFLICT DO NOTHING, and the rest compared
 """
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Final
 
-from consumer.batch import Batch, DeadLetter
-from consumer.known import NewestReadings
+from consumer.kind import DEVICE, POSITION, RECORDED_AT, RefusedRow, Row, Written
 from consumer.late import late_hours
-from consumer.telemetry import DEVICE, POSITION, RECORDED_AT, Row, Telemetry
+from consumer.telemetry import Telemetry
+from consumer.writing import Connection, Terms
 from schemas.readings import Reason
 from sql.queries import queries
 
-Connection = Any  # asyncpg.Connection, or the pool's proxy of one
 COPY_TIMEOUT: Final = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The newest row written of each device, the rows that were stored already, and those that contradict a stored reading."""
-
-    newest: dict[Telemetry, list[Row]] = field(default_factory=dict)
-    duplicates: list[Row] = field(default_factory=list)
-    conflicts: list[DeadLetter] = field(default_factory=list)
-
-
-async def write_rows(
-    connection: Connection, batch: Batch, known: NewestReadings, late_before: datetime, *, cautious: bool
+async def write_readings(
+    connection: Connection,
+    telemetry: Telemetry,
+    rows: list[Row],
+    terms: Terms,
+    *,
+    side: str,
+    upsert_status: Callable[..., Any],
 ) -> Written:
-    """Write a batch's rows; `cautious` looks at every row as one that may be stored already.
-
-    Hours that rows older than `late_before` have changed are marked for the rollups.
+    """Write sorted readings into history and live status, and mark the hours that late ones change.
 
     Raises:
         asyncpg.UniqueViolationError: a row believed new is stored already; only when not cautious.
     """
-    written = Written()
-    for telemetry, rows in batch.rows.items():
-        fresh, doubtful = ([], rows) if cautious else await known.split(connection, telemetry, rows)
-        await _copy(connection, telemetry, fresh)
-        inserted, same, different = await _insert_doubtful(connection, telemetry, doubtful)
-        written.duplicates.extend(same)
-        written.conflicts.extend(_conflict(batch, row) for row in different)
-        newest = written.newest[telemetry] = _newest_of_each_device(fresh, inserted)
-        if newest:
-            await telemetry.upsert_status(connection, **telemetry.columnar(newest))
-        await _mark_late(connection, telemetry, [*fresh, *inserted], late_before)
+    new, written = await store_readings(connection, telemetry, rows, terms)
+    if written.newest:
+        await upsert_status(connection, **telemetry.columnar(written.newest))
+    if changed := late_hours(new, terms.late_before):
+        devices, hours = zip(*changed, strict=True)
+        await queries.mark_late(connection, side=side, devices=devices, hours=hours)
     return written
 
 
-async def _mark_late(connection: Connection, telemetry: Telemetry, rows: list[Row], late_before: datetime) -> None:
-    if changed := late_hours(rows, late_before):
-        devices, hours = zip(*changed, strict=True)
-        await queries.mark_late(connection, side=telemetry.name, devices=devices, hours=hours)
+async def store_readings(
+    connection: Connection, telemetry: Telemetry, rows: list[Row], terms: Terms
+) -> tuple[list[Row], Written]:
+    """Put sorted readings into their history; the new ones, and what became of all.
+
+    Raises:
+        asyncpg.UniqueViolationError: as above.
+    """
+    fresh, doubtful = ([], rows) if terms.cautious else await terms.known.split(connection, telemetry, rows)
+    await _copy(connection, telemetry, fresh)
+    inserted, same, different = await _insert_doubtful(connection, telemetry, doubtful)
+    written = Written(_newest_of_each_device(fresh, inserted), same, [_conflict(row) for row in different])
+    return [*fresh, *inserted], written
 
 
-def _conflict(batch: Batch, row: Row) -> DeadLetter:
-    return DeadLetter(
-        batch.records[row[POSITION]],
+def _conflict(row: Row) -> RefusedRow:
+    return RefusedRow(
+        row,
         Reason.CONFLICTING_READING,
         f"{row[DEVICE]} has another reading stored for {row[RECORDED_AT].isoformat()}; the first is kept",
     )

@@ -6,16 +6,17 @@ The primary key decides what is a duplicate. A wrong hint costs a second attempt
 from datetime import datetime
 from typing import Any, Final
 
-from consumer.telemetry import DEVICE, RECORDED_AT, Row, Telemetry
+from consumer.kind import DEVICE, RECORDED_AT, Kind, Row
+from consumer.telemetry import Telemetry
 
 DEVICES_LIMIT: Final = 2_000_000
 
 
 class NewestReadings:
-    """The newest reading known of each device, of either kind."""
+    """The newest reading known of each device, kind by kind."""
 
     def __init__(self) -> None:
-        self._newest: dict[Telemetry, dict[str, datetime]] = {}
+        self._newest: dict[Kind, dict[str, datetime]] = {}
 
     async def split(self, connection: Any, telemetry: Telemetry, rows: list[Row]) -> tuple[list[Row], list[Row]]:
         """Sorted rows, parted into those newer than anything stored of their device and those that may be stored already."""
@@ -25,9 +26,9 @@ class NewestReadings:
             known.update({row[0]: row[1] async for row in telemetry.newest(connection, ids=strangers)})
         return part(rows, known)
 
-    def learn(self, telemetry: Telemetry, rows: list[Row]) -> None:
+    def learn(self, kind: Kind, rows: list[Row]) -> None:
         """Remember rows that are committed now."""
-        known = self._newest.setdefault(telemetry, {})
+        known = self._newest.setdefault(kind, {})
         if len(known) > DEVICES_LIMIT:
             known.clear()
         for row in rows:

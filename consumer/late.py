@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from consumer.telemetry import DEVICE, RECORDED_AT, Row
+from consumer.kind import DEVICE, RECORDED_AT, Row
 
 EVERY_DEVICE: Final = ""
 # Above so many devices an hour is marked for all of them: a backlog changes whole hours, and a mark for each device and batch

@@ -42,6 +42,8 @@ class Metrics:
     paused: Gauge = field(init=False)
     breaker_open: Gauge = field(init=False)
     freshness: Histogram = field(init=False)
+    alerts_published: Counter = field(init=False)
+    alerts_waiting: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         partition = ("topic", "partition")
@@ -92,6 +94,13 @@ class Metrics:
             "From the Kafka timestamp of the oldest record of each partition in a batch to its commit",
             buckets=_SECONDS,
             registry=registry,
+        )
+
+        self.alerts_published = Counter(
+            "energy_alerts_published", "Events of faults that Kafka has acknowledged", registry=registry
+        )
+        self.alerts_waiting = Gauge(
+            "energy_alerts_waiting", "Events of faults that are not published yet, by any replica", registry=registry
         )
 
     def count(self, outcome: Outcome) -> None:

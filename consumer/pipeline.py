@@ -142,7 +142,7 @@ class Pipeline:
             if self._breaker.trips(partition.topic, len(part), len(decoded[1])):
                 self.assignment.follow_breaker(self.in_hand())
                 return
-            builder.add(partition, position, part, self._log_end(partition), decoder.telemetry, decoded)
+            builder.add(partition, position, part, self._log_end(partition), decoder.kind, decoded)
             positions[partition] = part[-1].offset + 1
             await asyncio.sleep(0)
 

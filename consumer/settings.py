@@ -24,6 +24,9 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
         description="a topic is stopped when more than this share of its last records is refused; 1 never",
     )
     breaker_window_records: int = Field(1000, ge=1, description="the last records that are looked at for it")
+    register_jitter_kwh: float = Field(
+        1.0, ge=0, description="a register that falls by no more has not been reset; it counts from where it was"
+    )
     retention_days: RetentionDays = 400
     metrics_port: int | None = Field(
         None,

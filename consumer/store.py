@@ -1,6 +1,6 @@
-"""Batch -> one transaction: claim, history, live status, dead letters, ledger. All of it or nothing.
+"""Batch -> one transaction: claim, rows, dead letters, ledger. All of it or nothing.
 
-BEGIN -> claim (the fence) -> history (COPY; staged where a reading may be there already) -> live status -> dead letters -> COMMIT
+BEGIN -> claim (the fence) -> rows, by the writer of their kind (history and live status; assignments) -> dead letters -> COMMIT
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from aiokafka import TopicPartition
 
 from consumer.batch import Batch, DeadLetter, Outcome
 from consumer.faults import is_connection_lost, is_row_fault
-from consumer.history import Connection, write_rows
+from consumer.kind import POSITION, Kind, Row
 from consumer.known import NewestReadings
 from consumer.offsets import keys
 from consumer.quarantine import find_refused
-from consumer.telemetry import POSITION, Row, Telemetry
+from consumer.writing import Connection, Terms, write_rows
 from schemas.readings import Reason
 from sql.queries import queries
 
@@ -98,7 +98,7 @@ class Store:
         if len(resolved) != len(taken):
             raise Fenced({_partition(record) for record in taken})
         late_before = (await queries.hold_late_before(connection))["late_before"]
-        written = await write_rows(connection, batch, self._newest, late_before, cautious=True)
+        written = await write_rows(connection, batch, Terms(self._newest, late_before, cautious=True))
         refused = [*batch.dead_letters, *written.conflicts]
         await queries.refuse_letters(
             connection,
@@ -135,15 +135,15 @@ class Store:
                 if is_connection_lost(error):
                     raise CommitUnknown(outcome) from error
                 raise
-        for telemetry, rows in stored.items():
-            self._newest.learn(telemetry, rows)
+        for kind, rows in stored.items():
+            self._newest.learn(kind, rows)
         return outcome
 
     async def _write_all(
         self, connection: Connection, batch: Batch, *, cautious: bool
-    ) -> tuple[dict[Telemetry, list[Row]], Outcome]:
+    ) -> tuple[dict[Kind, list[Row]], Outcome]:
         late_before = await self._claim(connection, batch)
-        written = await write_rows(connection, batch, self._newest, late_before, cautious=cautious)
+        written = await write_rows(connection, batch, Terms(self._newest, late_before, cautious))
         if written.duplicates or written.conflicts:
             await self._move_in_ledger(
                 connection, _by_partition(_records(batch, written.duplicates)), _by_partition(_of(written.conflicts))
@@ -156,7 +156,7 @@ class Store:
         """Claim what the batch takes; the instant before which its readings are late."""
         spans = batch.spans
         dead = _by_partition(_of(batch.dead_letters))
-        claimed = {
+        claimed: dict[TopicPartition, datetime] = {
             TopicPartition(row["topic"], row["partition"]): row["late_before"]
             async for row in queries.claim(
                 connection,
@@ -203,16 +203,16 @@ class Store:
         )
 
     async def _set_aside_refused(self, batch: Batch, error: asyncpg.PostgresError) -> Batch:
-        rows: dict[Telemetry, list[Row]] = {}
+        rows: dict[Kind, list[Row]] = {}
         letters = list(batch.dead_letters)
-        for telemetry, candidates in batch.rows.items():
+        for kind, candidates in batch.rows.items():
             async with self._pool.acquire() as connection:
-                refused = await find_refused(connection, telemetry, candidates)
+                refused = await find_refused(connection, kind, candidates)
             letters += [
                 DeadLetter(batch.records[position], Reason.REFUSED_BY_DATABASE, why)
                 for position, why in refused.items()
             ]
-            rows[telemetry] = [row for row in candidates if row[POSITION] not in refused]
+            rows[kind] = [row for row in candidates if row[POSITION] not in refused]
         if len(letters) == len(batch.dead_letters):
             raise error  # no single row is to blame: the system's fault after all
         return replace(batch, rows=rows, dead_letters=letters)

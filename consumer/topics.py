@@ -1,7 +1,7 @@
 """Kafka and the topics: waits for what is not there yet, says so, and goes on when it comes."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -12,6 +12,8 @@ from aiokafka.errors import KafkaError
 from consumer.assignment import Assignment
 from consumer.backoff import Backoff
 from consumer.health import Health
+from consumer.kind import Kind
+from consumer.metrics import Metrics
 from consumer.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
@@ -34,7 +36,7 @@ async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsume
             max_poll_interval_ms=settings.kafka_max_poll_interval_ms,
             heartbeat_interval_ms=max(300, settings.kafka_session_timeout_ms // 4),
             metadata_max_age_ms=30_000,
-            # the partitions of both topics are dealt out one by one: as many replicas as partitions find work
+            # the partitions of all topics are dealt out one by one: as many replicas as partitions find work
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
         )
         try:
@@ -49,24 +51,36 @@ async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsume
             return consumer
 
 
-async def subscribe(consumer: AIOKafkaConsumer, topics: Iterable[str], assignment: Assignment, health: Health) -> None:
+async def subscribe(
+    consumer: AIOKafkaConsumer, kinds: Mapping[str, Kind], assignment: Assignment, metrics: Metrics, health: Health
+) -> None:
     """Subscribe to the topics that exist, and to the others as they appear. Never makes one: asking for metadata of a topic by
     name would, where brokers create topics on demand, with a number of partitions that nobody chose. Ends when all are there.
+
+    All that is missing is said; a replica is not ready only for those whose kind is needed.
     """
-    wanted, subscribed, told = frozenset(topics), frozenset[str](), frozenset[str]()
+    wanted, subscribed, told = frozenset(kinds), frozenset[str](), frozenset[str]()
     while subscribed != wanted:
         present = wanted & await _existing(consumer)
         if present - subscribed:
             subscribed = subscribed | present
             consumer.subscribe(sorted(subscribed), listener=assignment)
         missing = wanted - subscribed
-        if missing and missing != told:
-            health.waits("topics", f"topics that do not exist yet: {', '.join(sorted(missing))}")
-            log.warning("waiting_for_topics", missing=sorted(missing), reading=sorted(subscribed))
+        if missing != told:
+            _report([topic for topic in sorted(missing) if kinds[topic].needed], metrics, health)
+            if missing:
+                log.warning("waiting_for_topics", missing=sorted(missing), reading=sorted(subscribed))
             told = missing
         if missing:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
-    health.goes_on("topics")
+
+
+def _report(needed: list[str], metrics: Metrics, health: Health) -> None:
+    metrics.paused.labels("topics").set(1 if needed else 0)
+    if needed:
+        health.waits("topics", f"topics that do not exist yet: {', '.join(needed)}")
+    else:
+        health.goes_on("topics")
 
 
 async def _existing(consumer: AIOKafkaConsumer) -> frozenset[str]:

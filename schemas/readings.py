@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -13,10 +13,12 @@ from msgspec import Meta
 ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,64}$"
 ID_RULE: Final = "1 to 64 characters of A-Z a-z 0-9 . _ : -"
 CLOCK_AHEAD: Final = timedelta(minutes=5)
+INSTANTS: Final = frozenset({"timestamp", "validFrom", "validTo"})
 
 # The pattern is documented in the schema but checked by `valid_id`: inside msgspec it costs as much as half the decoding.
 DeviceId = Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"pattern": ID_PATTERN})]
 Kwh = Annotated[float, Meta(ge=0, le=1000, description="kWh over the interval since the previous reading")]
+Register = Annotated[float, Meta(ge=0, le=1e9, description="kWh since the meter, or its register, was new")]
 Volts = Annotated[float, Meta(ge=0, le=1000, description="V")]
 Percent = Annotated[float, Meta(ge=0, le=100, description="battery state of charge in %")]
 Celsius = Annotated[float, Meta(ge=-60, le=150, description="battery temperature in degrees Celsius")]
@@ -28,6 +30,15 @@ class MeterReading(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
     meter_id: DeviceId
     kwh_consumed_ac: Kwh
+    voltage: Volts
+    timestamp: Timestamp
+
+
+class RegisterReading(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """What a meter publishes that has no intervals but a register."""
+
+    meter_id: DeviceId
+    kwh_consumed_ac: Register
     voltage: Volts
     timestamp: Timestamp
 
@@ -58,7 +69,9 @@ class Reason(StrEnum):
     INVALID_TIMESTAMP = "invalid_timestamp"
     TIMESTAMP_TOO_OLD = "timestamp_too_old"
     TIMESTAMP_IN_FUTURE = "timestamp_in_future"
+    INVALID_INTERVAL = "invalid_interval"
     CONFLICTING_READING = "conflicting_reading"
+    OVERLAPPING_ASSIGNMENT = "overlapping_assignment"
     REFUSED_BY_DATABASE = "refused_by_database"
 
 
@@ -72,7 +85,7 @@ class FieldError:
 
 
 class InvalidReading(Exception):  # noqa: N818 - a verdict on the input, not a failure of ours
-    """The bytes are no reading; `errors` says why, field by field, and is never empty."""
+    """The bytes are not what the topic carries; `errors` says why, field by field, and is never empty."""
 
     def __init__(self, errors: tuple[FieldError, ...]) -> None:
         super().__init__("; ".join(error.detail for error in errors))
@@ -82,6 +95,21 @@ class InvalidReading(Exception):  # noqa: N818 - a verdict on the input, not a f
     def reason(self) -> Reason:
         """The reason code of the first error."""
         return self.errors[0].reason
+
+
+class Limits(Protocol):
+    """The instants between which those of a record must lie, both included."""
+
+    @property
+    def oldest(self) -> datetime:
+        """The first that is accepted."""
+
+    @property
+    def newest(self) -> datetime:
+        """The last that is accepted."""
+
+    def check(self, instant: datetime, field: str) -> FieldError | None:
+        """None when the instant of that field lies within the limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +125,20 @@ class TimeLimits:
         """Limits for readings that arrive at `now` and are kept for `retention_days` (RETENTION_DAYS)."""
         return cls(now - timedelta(days=retention_days), now + CLOCK_AHEAD, retention_days)
 
-    def check(self, timestamp: datetime) -> FieldError | None:
-        """None when `timestamp` lies within the limits (both ends included)."""
-        if timestamp < self.oldest:
+    def check(self, instant: datetime, field: str = "timestamp") -> FieldError | None:
+        """None when `instant` lies within the limits (both ends included)."""
+        if instant < self.oldest:
             return FieldError(
-                "timestamp",
+                field,
                 Reason.TIMESTAMP_TOO_OLD,
-                f"timestamp {timestamp.isoformat()} is older than the retention of {self.retention_days} days "
+                f"{field} {instant.isoformat()} is older than the retention of {self.retention_days} days "
                 f"(RETENTION_DAYS); the oldest accepted is {self.oldest.isoformat(timespec='seconds')}",
             )
-        if timestamp > self.newest:
+        if instant > self.newest:
             return FieldError(
-                "timestamp",
+                field,
                 Reason.TIMESTAMP_IN_FUTURE,
-                f"timestamp {timestamp.isoformat()} is more than {CLOCK_AHEAD.seconds // 60} minutes ahead of the "
+                f"{field} {instant.isoformat()} is more than {CLOCK_AHEAD.seconds // 60} minutes ahead of the "
                 f"server's clock; the newest accepted is {self.newest.isoformat(timespec='seconds')}",
             )
         return None
@@ -118,6 +146,7 @@ class TimeLimits:
 
 _matches_id: Final = re.compile(ID_PATTERN[:-1] + r"\Z").match
 decode_meter: Final[Callable[[bytes], MeterReading]] = msgspec.json.Decoder(MeterReading).decode
+decode_register: Final[Callable[[bytes], RegisterReading]] = msgspec.json.Decoder(RegisterReading).decode
 decode_vehicle: Final[Callable[[bytes], VehicleReading]] = msgspec.json.Decoder(VehicleReading).decode
 
 
@@ -156,13 +185,13 @@ def read_vehicle(value: bytes, limits: TimeLimits) -> VehicleReading:
     raise refusal(VehicleReading, value, limits)
 
 
-def refusal(kind: type[Reading], value: bytes | None, limits: TimeLimits) -> InvalidReading:
+def refusal(kind: type[msgspec.Struct], value: bytes | None, limits: Limits) -> InvalidReading:
     """The verdict on a value that the decoder or the limits have refused."""
     unexplained = FieldError("", Reason.INVALID_JSON, "the value is not a valid reading")
     return InvalidReading(explain(kind, value, limits) or (unexplained,))
 
 
-def explain(kind: type[Reading], value: bytes | None, limits: TimeLimits) -> tuple[FieldError, ...]:
+def explain(kind: type[msgspec.Struct], value: bytes | None, limits: Limits) -> tuple[FieldError, ...]:
     """All that is wrong with a value, in the order of the fields; empty when nothing is found.
 
     Called only for values that the decoder has refused, so it may take its time.
@@ -181,16 +210,16 @@ def _not_an_object(value: bytes, error: Exception) -> FieldError:
     if isinstance(error, RecursionError):
         return FieldError("", Reason.INVALID_JSON, "JSON is nested too deeply")
     if isinstance(error, msgspec.ValidationError) and not value.lstrip().startswith(b"{"):
-        return FieldError("", Reason.NOT_AN_OBJECT, f"a reading is one JSON object: {error}")
+        return FieldError("", Reason.NOT_AN_OBJECT, f"a record is one JSON object: {error}")
     return FieldError("", Reason.INVALID_JSON, str(error))
 
 
 def _explain_field(
-    field: msgspec.structs.FieldInfo, members: dict[str, msgspec.Raw], limits: TimeLimits
+    field: msgspec.structs.FieldInfo, members: dict[str, msgspec.Raw], limits: Limits
 ) -> FieldError | None:
     name = field.encode_name
     if name not in members:
-        return FieldError(name, Reason.MISSING_FIELD, f"{name} is missing")
+        return FieldError(name, Reason.MISSING_FIELD, f"{name} is missing") if field.required else None
     try:
         content = msgspec.json.decode(members[name], type=field.type)
     except RecursionError:
@@ -199,7 +228,7 @@ def _explain_field(
         return FieldError(name, _reason(name, error), f"{name}: {error}")
     if name.endswith("Id") and not valid_id(content):
         return FieldError(name, Reason.INVALID_ID, f"{name} must be {ID_RULE}")
-    return limits.check(content) if isinstance(content, datetime) else None
+    return limits.check(content, name) if isinstance(content, datetime) else None
 
 
 def _reason(name: str, error: Exception) -> Reason:
@@ -208,7 +237,7 @@ def _reason(name: str, error: Exception) -> Reason:
     message = str(error)
     if "got `" in message:
         return Reason.INVALID_TYPE
-    if name == "timestamp":
+    if name in INSTANTS:
         return Reason.INVALID_TIMESTAMP
     return Reason.INVALID_ID if name.endswith("Id") else Reason.OUT_OF_RANGE
 

@@ -46,6 +46,12 @@ class KafkaSettings(Environment):
     kafka_bootstrap_servers: str = Field("localhost:9092", description="host:port, several with commas between")
     kafka_meter_topic: str = "meter-readings"
     kafka_vehicle_topic: str = "vehicle-readings"
+    kafka_register_topic: str | None = Field(
+        None,
+        description="meters that send their register instead of the energy of each interval; unset: there are none",
+    )
+    kafka_assignment_topic: str = "vehicle-meter-assignments"
+    kafka_alert_topic: str = "efficiency-alerts"
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_sasl_username: str | None = None

@@ -4,28 +4,353 @@ CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public;
 
 COMMENT ON EXTENSION btree_gist IS 'support for indexing common datatypes in GiST';
 
+CREATE TYPE public.register_walk AS (
+	recorded_at timestamp with time zone,
+	high double precision,
+	kwh double precision
+);
+
+CREATE FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) RETURNS TABLE("position" bigint, outcome text, detail text)
+    LANGUAGE plpgsql
+    SET "TimeZone" TO 'UTC'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    said record;
+    before assignment_declarations;
+    taken tstzrange;
+    closes timestamptz;
+    corrected text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('energy.assignments'));
+    FOR said IN
+        SELECT * FROM unnest(vehicles, meters, starts, ends)
+            WITH ORDINALITY AS declared (vehicle, meter, valid_from, valid_to, item) ORDER BY item
+    LOOP
+        position := said.item;
+        detail := '';
+        SELECT * INTO before FROM assignment_declarations
+            WHERE vehicle_id = said.vehicle AND valid_from = said.valid_from
+            ORDER BY declaration_id DESC LIMIT 1;
+        IF FOUND AND before.meter_id = said.meter AND before.valid_to IS NOT DISTINCT FROM said.valid_to THEN
+            outcome := 'duplicate';
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+
+        -- Older open ones give way, newer ones end an open one: for that only its first instant must be free.
+        taken := CASE WHEN said.valid_to IS NULL THEN tstzrange(said.valid_from, said.valid_from, '[]')
+            ELSE tstzrange(said.valid_from, said.valid_to, '[)') END;
+        SELECT format('%s is at %s during %s', vehicle_id, meter_id, valid_during) INTO detail
+            FROM vehicle_meter_assignments
+            WHERE (vehicle_id = said.vehicle OR meter_id = said.meter) AND valid_during && taken
+                AND NOT (vehicle_id = said.vehicle AND lower(valid_during) = said.valid_from)
+                AND NOT (lower(valid_during) < said.valid_from AND (superseded OR upper_inf(valid_during)))
+            ORDER BY valid_during LIMIT 1;
+        IF FOUND THEN
+            outcome := 'overlap';
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+
+        DELETE FROM vehicle_meter_assignments
+            WHERE vehicle_id = said.vehicle AND lower(valid_during) = said.valid_from
+            RETURNING meter_id INTO corrected;
+        UPDATE vehicle_meter_assignments
+            SET valid_during = tstzrange(lower(valid_during), said.valid_from, '[)'), superseded = true
+            WHERE (vehicle_id = said.vehicle OR meter_id = said.meter) AND valid_during @> said.valid_from;
+        closes := coalesce(said.valid_to, next_assignment(said.vehicle, said.meter, said.valid_from));
+        INSERT INTO vehicle_meter_assignments (vehicle_id, meter_id, valid_during, source, superseded)
+            VALUES (said.vehicle, said.meter, tstzrange(said.valid_from, closes, '[)'), origin,
+                    said.valid_to IS NULL AND closes IS NOT NULL);
+        -- What had given way to the meter that was wrong goes on.
+        UPDATE vehicle_meter_assignments AS earlier
+            SET valid_during = tstzrange(lower(earlier.valid_during), following.begins, '[)'),
+                superseded = following.begins IS NOT NULL
+            FROM (
+                SELECT vehicle_id, meter_id, valid_during,
+                    next_assignment(vehicle_id, meter_id, lower(valid_during)) AS begins
+                FROM vehicle_meter_assignments
+                WHERE meter_id = corrected AND superseded AND upper(valid_during) = said.valid_from
+            ) AS following
+            WHERE earlier.vehicle_id = following.vehicle_id AND earlier.valid_during = following.valid_during
+                AND following.begins IS DISTINCT FROM said.valid_from;
+        INSERT INTO assignment_declarations (vehicle_id, meter_id, valid_from, valid_to, source)
+            VALUES (said.vehicle, said.meter, said.valid_from, said.valid_to, origin);
+        detail := '';
+        outcome := 'written';
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+DECLARE
+    late_before timestamptz := hold_late_before();
+    beyond integer := 4; -- readings that are walked after the latest new one, before it is seen whether they changed anything
+BEGIN
+    -- Readings of one meter that come over two partitions are written one after the other: each sees what the other has written.
+    INSERT INTO meter_live_status (meter_id, last_kwh_consumed_ac, last_voltage, recorded_at, updated_at)
+        SELECT meter, 0, 0, '-infinity', now() FROM unnest(meters) AS meter
+        WHERE NOT EXISTS (SELECT FROM meter_live_status WHERE meter_id = meter)
+        ORDER BY meter
+        ON CONFLICT DO NOTHING;
+    PERFORM FROM meter_live_status WHERE meter_id = ANY(meters) ORDER BY meter_id FOR UPDATE;
+
+    WHILE meters IS NOT NULL LOOP
+        WITH new AS (
+            SELECT * FROM unnest(meters, earliest, latest) AS given (meter_id, earliest, latest)
+        ), readings AS (
+            SELECT new.meter_id, found.recorded_at > new.latest AS after, found.*
+            FROM new CROSS JOIN LATERAL (
+                (
+                    -- the one before: the walk begins where it stood there
+                    SELECT seed.recorded_at, coalesce(seed.kwh_high, seed.kwh_register) AS register,
+                        NULL::double precision AS high, NULL::double precision AS voltage
+                    FROM meter_register_history AS seed
+                    WHERE seed.meter_id = new.meter_id AND seed.recorded_at < new.earliest
+                    ORDER BY seed.recorded_at DESC LIMIT 1
+                )
+                UNION ALL
+                SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.voltage
+                FROM meter_register_history AS history
+                WHERE history.meter_id = new.meter_id
+                    AND history.recorded_at >= new.earliest AND history.recorded_at <= new.latest
+                UNION ALL
+                (
+                    SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.voltage
+                    FROM meter_register_history AS history
+                    WHERE history.meter_id = new.meter_id AND history.recorded_at > new.latest
+                    ORDER BY history.recorded_at LIMIT beyond
+                )
+            ) AS found
+        ), walked AS (
+            SELECT *, walk_registers(recorded_at, register, jitter) OVER (
+                    PARTITION BY meter_id ORDER BY recorded_at ROWS UNBOUNDED PRECEDING
+                ) AS walk
+            FROM readings
+        ), intervals AS MATERIALIZED (
+            SELECT meter_id, recorded_at, after, (walk).kwh, voltage, high AS noted, nullif((walk).high, register) AS high
+            FROM walked WHERE voltage IS NOT NULL
+        ), highs AS (
+            UPDATE meter_register_history AS history SET kwh_high = intervals.high
+            FROM intervals
+            WHERE intervals.noted IS DISTINCT FROM intervals.high
+                AND history.meter_id = intervals.meter_id AND history.recorded_at = intervals.recorded_at
+        ), changed AS (
+            INSERT INTO meter_telemetry_history AS history (meter_id, recorded_at, kwh_consumed_ac, voltage, derived)
+            SELECT meter_id, recorded_at, kwh, voltage, true FROM intervals
+            ON CONFLICT (meter_id, recorded_at) DO UPDATE SET kwh_consumed_ac = excluded.kwh_consumed_ac
+            WHERE history.derived AND history.kwh_consumed_ac <> excluded.kwh_consumed_ac
+            RETURNING meter_id, recorded_at, kwh_consumed_ac, voltage
+        ), late AS (
+            SELECT meter_id, date_trunc('hour', recorded_at, 'UTC') AS hour
+            FROM changed WHERE recorded_at < late_before GROUP BY 1, 2
+        ), marked AS (
+            INSERT INTO late_hours (side, device_id, hour) -- an hour of many meters is marked for all, as the consumer does
+            SELECT DISTINCT 'meter', CASE WHEN count(*) OVER (PARTITION BY hour) > 1000 THEN '' ELSE meter_id END, hour FROM late
+        ), live AS (
+            INSERT INTO meter_live_status AS live (meter_id, last_kwh_consumed_ac, last_voltage, recorded_at, updated_at)
+            SELECT DISTINCT ON (meter_id) meter_id, kwh_consumed_ac, voltage, recorded_at, now()
+            FROM changed ORDER BY meter_id, recorded_at DESC
+            ON CONFLICT (meter_id) DO UPDATE
+            SET recorded_at = excluded.recorded_at,
+                last_kwh_consumed_ac = excluded.last_kwh_consumed_ac,
+                last_voltage = excluded.last_voltage,
+                updated_at = excluded.updated_at
+            WHERE excluded.recorded_at >= live.recorded_at
+        ), unsettled AS (
+            SELECT meter_id, max(recorded_at) AS reached
+            FROM intervals
+            GROUP BY meter_id
+            HAVING count(*) FILTER (WHERE after) = beyond AND NOT bool_or(after AND noted IS NOT DISTINCT FROM high)
+        )
+        SELECT array_agg(meter_id ORDER BY meter_id), array_agg(reached ORDER BY meter_id), array_agg(reached ORDER BY meter_id)
+        INTO meters, earliest, latest FROM unsettled;
+        beyond := beyond * 16;
+    END LOOP;
+END
+$$;
+
 CREATE FUNCTION public.ensure_history_partitions(oldest timestamp with time zone, newest timestamp with time zone) RETURNS SETOF text
     LANGUAGE plpgsql
     SET "TimeZone" TO 'UTC'
     AS $$
 DECLARE
-    history text;
+    parent text;
     part text;
     month timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('energy.history_partitions'));
-    FOREACH history IN ARRAY ARRAY['meter_telemetry_history', 'vehicle_telemetry_history'] LOOP
+    FOREACH parent IN ARRAY ARRAY[
+        'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
+        'meter_energy_hourly', 'vehicle_energy_hourly'
+    ] LOOP
         FOR month IN SELECT generate_series(date_trunc('month', oldest), newest, interval '1 month') LOOP
-            part := format('%s_y%sm%s', history, to_char(month, 'YYYY'), to_char(month, 'MM'));
+            part := format('%s_y%sm%s', parent, to_char(month, 'YYYY'), to_char(month, 'MM'));
             CONTINUE WHEN to_regclass(part) IS NOT NULL;
-            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, history);
+            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
             EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                           history, part, month, month + interval '1 month');
+                           parent, part, month, month + interval '1 month');
             RETURN NEXT part;
         END LOOP;
     END LOOP;
 END
 $$;
+
+CREATE FUNCTION public.first_whole_hour(opens timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN date_trunc('hour'::text, ((opens + '01:00:00'::interval) - '00:00:00.000001'::interval), 'UTC'::text);
+
+CREATE FUNCTION public.hold_late_before() RETURNS timestamp with time zone
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext('energy.late_before'));
+    RETURN (SELECT greatest(late_before, 'epoch') FROM rollup_state); -- drivers have no number for -infinity
+END
+$$;
+
+CREATE FUNCTION public.last_whole_hour(closes timestamp with time zone, complete_before timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN date_trunc('hour'::text, LEAST(closes, complete_before), 'UTC'::text);
+
+CREATE FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(kwh double precision, readings bigint)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT sum(part.kwh), coalesce(sum(part.readings), 0)::bigint FROM (
+        SELECT hourly.kwh_consumed_ac AS kwh, hourly.readings
+        FROM meter_energy_hourly AS hourly
+        WHERE hourly.meter_id = meter
+            AND hourly.hour >= first_whole_hour(opens) AND hourly.hour < last_whole_hour(closes, complete_before)
+            AND NOT EXISTS (
+                SELECT FROM late_hours AS late
+                WHERE late.side = 'meter' AND late.device_id IN (meter, '') AND late.hour = hourly.hour
+            )
+        UNION ALL
+        SELECT history.kwh_consumed_ac, 1
+        FROM (
+            SELECT opens, least(closes, first_whole_hour(opens)) AS closes
+            UNION ALL
+            SELECT greatest(first_whole_hour(opens), last_whole_hour(closes, complete_before)), closes
+            UNION ALL
+            SELECT DISTINCT late.hour, late.hour + interval '1 hour'
+            FROM late_hours AS late
+            WHERE late.side = 'meter' AND late.device_id IN (meter, '')
+                AND late.hour >= first_whole_hour(opens) AND late.hour < last_whole_hour(closes, complete_before)
+        ) AS unrolled
+        JOIN meter_telemetry_history AS history
+            ON history.meter_id = meter AND history.recorded_at >= unrolled.opens AND history.recorded_at < unrolled.closes
+    ) AS part
+$$;
+
+CREATE FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT min(lower(valid_during)) FROM vehicle_meter_assignments
+    WHERE (vehicle_id = vehicle OR meter_id = meter) AND lower(valid_during) > begun
+$$;
+
+CREATE FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision) RETURNS public.register_walk
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    kwh double precision;
+BEGIN
+    IF walk IS NULL THEN -- the first of all: a base, and no interval yet
+        RETURN ROW(recorded_at, register, 0)::register_walk;
+    ELSIF register < walk.high AND walk.high - register <= jitter THEN
+        RETURN ROW(recorded_at, walk.high, 0)::register_walk;
+    END IF;
+    -- Below what jitter explains the register was reset, or the meter replaced: it has counted since.
+    kwh := CASE WHEN register >= walk.high THEN register - walk.high ELSE register END;
+    -- More than any meter can measure since the last reading: a replaced meter, and nobody knows where it began.
+    IF kwh > 1000 * ceil(extract(epoch FROM recorded_at - walk.recorded_at) / 3600) THEN
+        kwh := 0;
+    END IF;
+    RETURN ROW(recorded_at, register, kwh)::register_walk;
+END
+$$;
+
+CREATE FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(kwh double precision, readings bigint, battery_temp_sum double precision, battery_temp_max double precision, soc_min double precision, soc_max double precision)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT sum(part.kwh), coalesce(sum(part.readings), 0)::bigint, sum(part.temp_sum), max(part.temp_max),
+        min(part.soc_min), max(part.soc_max)
+    FROM (
+        SELECT hourly.kwh_delivered_dc AS kwh, hourly.readings, hourly.battery_temp_sum AS temp_sum,
+            hourly.battery_temp_max AS temp_max, hourly.soc_min, hourly.soc_max
+        FROM vehicle_energy_hourly AS hourly
+        WHERE hourly.vehicle_id = vehicle
+            AND hourly.hour >= first_whole_hour(opens) AND hourly.hour < last_whole_hour(closes, complete_before)
+            AND NOT EXISTS (
+                SELECT FROM late_hours AS late
+                WHERE late.side = 'vehicle' AND late.device_id IN (vehicle, '') AND late.hour = hourly.hour
+            )
+        UNION ALL
+        SELECT history.kwh_delivered_dc, 1, history.battery_temp, history.battery_temp, history.soc, history.soc
+        FROM (
+            SELECT opens, least(closes, first_whole_hour(opens)) AS closes
+            UNION ALL
+            SELECT greatest(first_whole_hour(opens), last_whole_hour(closes, complete_before)), closes
+            UNION ALL
+            SELECT DISTINCT late.hour, late.hour + interval '1 hour'
+            FROM late_hours AS late
+            WHERE late.side = 'vehicle' AND late.device_id IN (vehicle, '')
+                AND late.hour >= first_whole_hour(opens) AND late.hour < last_whole_hour(closes, complete_before)
+        ) AS unrolled
+        JOIN vehicle_telemetry_history AS history
+            ON history.vehicle_id = vehicle AND history.recorded_at >= unrolled.opens AND history.recorded_at < unrolled.closes
+    ) AS part
+$$;
+
+CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision) (
+    SFUNC = public.next_register,
+    STYPE = public.register_walk
+);
+
+CREATE TABLE public.alert_outbox (
+    event_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    published_at timestamp with time zone,
+    key text NOT NULL,
+    value text NOT NULL
+);
+
+ALTER TABLE public.alert_outbox ALTER COLUMN event_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.alert_outbox_event_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.assignment_declarations (
+    declaration_id bigint NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    valid_to timestamp with time zone,
+    declared_at timestamp with time zone DEFAULT now() NOT NULL,
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    meter_id text NOT NULL COLLATE pg_catalog."C",
+    source text NOT NULL,
+    CONSTRAINT assignment_declarations_check CHECK ((valid_to > valid_from))
+);
+
+ALTER TABLE public.assignment_declarations ALTER COLUMN declaration_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.assignment_declarations_declaration_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE public.dead_letters (
     consumer_group text NOT NULL,
@@ -44,6 +369,32 @@ CREATE TABLE public.dead_letters (
     CONSTRAINT resolved_somehow CHECK (((resolved_at IS NULL) = (resolution IS NULL)))
 );
 
+CREATE TABLE public.efficiency_faults (
+    fault_id bigint NOT NULL,
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    meter_ids text[] NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    opened_ratio double precision NOT NULL,
+    opened_ac_kwh double precision NOT NULL,
+    opened_dc_kwh double precision NOT NULL,
+    lowest_ratio double precision NOT NULL,
+    closed_at timestamp with time zone,
+    closed_ratio double precision,
+    closed_ac_kwh double precision,
+    closed_dc_kwh double precision,
+    CONSTRAINT efficiency_faults_check CHECK ((closed_at >= opened_at)),
+    CONSTRAINT efficiency_faults_check1 CHECK (((closed_at IS NULL) = (closed_ratio IS NULL)))
+);
+
+ALTER TABLE public.efficiency_faults ALTER COLUMN fault_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.efficiency_faults_fault_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.kafka_offsets (
     consumer_group text NOT NULL,
     topic text NOT NULL,
@@ -55,6 +406,7 @@ CREATE TABLE public.kafka_offsets (
     records_duplicate bigint DEFAULT 0 NOT NULL,
     records_dead_lettered bigint DEFAULT 0 NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    end_offset bigint,
     CONSTRAINT kafka_offsets_add_up CHECK ((records_consumed = ((records_written + records_duplicate) + records_dead_lettered))),
     CONSTRAINT kafka_offsets_check CHECK ((next_offset >= start_offset)),
     CONSTRAINT kafka_offsets_partition_check CHECK ((partition >= 0)),
@@ -68,6 +420,152 @@ COMMENT ON COLUMN public.kafka_offsets.start_offset IS 'the first offset this gr
 
 COMMENT ON COLUMN public.kafka_offsets.next_offset IS 'the first offset not yet written; consumers resume here, whatever Kafka has stored';
 
+CREATE TABLE public.late_hours (
+    marked_at timestamp with time zone DEFAULT now() NOT NULL,
+    hour timestamp with time zone NOT NULL,
+    side text NOT NULL,
+    device_id text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT late_hours_side_check CHECK ((side = ANY (ARRAY['meter'::text, 'vehicle'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='500');
+
+CREATE TABLE public.meter_energy_hourly (
+    hour timestamp with time zone NOT NULL,
+    kwh_consumed_ac double precision NOT NULL,
+    readings integer NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+)
+PARTITION BY RANGE (hour);
+
+CREATE TABLE public.meter_energy_hourly_y2025m10 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2025m11 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2025m12 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m01 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m02 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m03 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m04 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m05 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m06 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m07 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m08 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m09 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m10 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m11 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2026m12 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.meter_energy_hourly_y2027m01 (
+    hour timestamp with time zone CONSTRAINT meter_energy_hourly_hour_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_energy_hourly_kwh_consumed_ac_not_null NOT NULL,
+    readings integer CONSTRAINT meter_energy_hourly_readings_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_energy_hourly_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
 CREATE TABLE public.meter_live_status (
     meter_id text NOT NULL COLLATE pg_catalog."C",
     last_kwh_consumed_ac double precision NOT NULL,
@@ -77,19 +575,37 @@ CREATE TABLE public.meter_live_status (
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
 
+CREATE TABLE public.meter_register_history (
+    recorded_at timestamp with time zone NOT NULL,
+    ingested_at timestamp with time zone DEFAULT now() NOT NULL,
+    kwh_register double precision NOT NULL,
+    kwh_high double precision,
+    voltage double precision NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT meter_register_history_check CHECK ((kwh_high > kwh_register)),
+    CONSTRAINT meter_register_history_kwh_register_check CHECK (((kwh_register >= (0)::double precision) AND (kwh_register <= ('1000000000'::numeric)::double precision))),
+    CONSTRAINT meter_register_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
+    CONSTRAINT meter_register_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
+)
+PARTITION BY RANGE (recorded_at);
+
+COMMENT ON COLUMN public.meter_register_history.kwh_high IS 'the highest register since the last reset; NULL: this one';
+
 CREATE TABLE public.meter_telemetry_history (
     recorded_at timestamp with time zone NOT NULL,
     ingested_at timestamp with time zone DEFAULT now() NOT NULL,
     kwh_consumed_ac double precision NOT NULL,
     voltage double precision NOT NULL,
     meter_id text NOT NULL COLLATE pg_catalog."C",
-    CONSTRAINT meter_telemetry_history_kwh_consumed_ac_check CHECK (((kwh_consumed_ac >= (0)::double precision) AND (kwh_consumed_ac <= (1000)::double precision))),
+    derived boolean,
     CONSTRAINT meter_telemetry_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
     CONSTRAINT meter_telemetry_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
 )
 PARTITION BY RANGE (recorded_at);
 
 COMMENT ON COLUMN public.meter_telemetry_history.recorded_at IS 'the device''s clock; ingested_at is the server''s';
+
+COMMENT ON COLUMN public.meter_telemetry_history.derived IS 'true: the interval follows from registers; NULL: it was sent as it is';
 
 CREATE TABLE public.offset_decisions (
     consumer_group text NOT NULL,
@@ -107,6 +623,15 @@ CREATE TABLE public.retired_records (
     dead_letters bigint DEFAULT 0 NOT NULL
 );
 
+CREATE TABLE public.rollup_state (
+    only_row boolean DEFAULT true NOT NULL,
+    late_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    complete_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    refreshed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT rollup_state_check CHECK ((complete_before <= late_before)),
+    CONSTRAINT rollup_state_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE public.schema_migrations (
     version character varying NOT NULL
 );
@@ -118,6 +643,235 @@ CREATE TABLE public.topic_breakers (
     detail text NOT NULL,
     changed_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT topic_breakers_state_check CHECK ((state = ANY (ARRAY['open'::text, 'letting_through'::text])))
+);
+
+CREATE TABLE public.vehicle_efficiency (
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    window_end timestamp with time zone NOT NULL,
+    assigned_seconds double precision,
+    ac_kwh double precision NOT NULL,
+    dc_kwh double precision NOT NULL,
+    dc_kwh_assigned double precision NOT NULL,
+    ac_points bigint NOT NULL,
+    dc_points bigint NOT NULL,
+    dc_points_assigned bigint NOT NULL,
+    average_battery_temp double precision,
+    ratio double precision,
+    ac_coverage double precision,
+    dc_coverage double precision NOT NULL,
+    status text NOT NULL,
+    reason text NOT NULL,
+    faulty_in_a_row integer DEFAULT 0 NOT NULL,
+    sound_in_a_row integer DEFAULT 0 NOT NULL,
+    CONSTRAINT vehicle_efficiency_status_check CHECK ((status = ANY (ARRAY['healthy'::text, 'degraded'::text, 'faulty'::text, 'insufficient_data'::text, 'unassigned'::text, 'implausible'::text])))
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
+
+COMMENT ON COLUMN public.vehicle_efficiency.ratio IS 'DC/AC of the assigned time, per cent';
+
+CREATE TABLE public.vehicle_energy_hourly (
+    hour timestamp with time zone NOT NULL,
+    kwh_delivered_dc double precision NOT NULL,
+    battery_temp_sum double precision NOT NULL,
+    battery_temp_max double precision NOT NULL,
+    soc_min double precision NOT NULL,
+    soc_max double precision NOT NULL,
+    readings integer NOT NULL,
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+)
+PARTITION BY RANGE (hour);
+
+CREATE TABLE public.vehicle_energy_hourly_y2025m10 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2025m11 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2025m12 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m01 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m02 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m03 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m04 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m05 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m06 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m07 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m08 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m09 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m10 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m11 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2026m12 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
+);
+
+CREATE TABLE public.vehicle_energy_hourly_y2027m01 (
+    hour timestamp with time zone CONSTRAINT vehicle_energy_hourly_hour_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_energy_hourly_kwh_delivered_dc_not_null NOT NULL,
+    battery_temp_sum double precision CONSTRAINT vehicle_energy_hourly_battery_temp_sum_not_null NOT NULL,
+    battery_temp_max double precision CONSTRAINT vehicle_energy_hourly_battery_temp_max_not_null NOT NULL,
+    soc_min double precision CONSTRAINT vehicle_energy_hourly_soc_min_not_null NOT NULL,
+    soc_max double precision CONSTRAINT vehicle_energy_hourly_soc_max_not_null NOT NULL,
+    readings integer CONSTRAINT vehicle_energy_hourly_readings_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_energy_hourly_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_energy_hourly_readings_check CHECK ((readings > 0))
 );
 
 CREATE TABLE public.vehicle_live_status (
@@ -135,6 +889,7 @@ CREATE TABLE public.vehicle_meter_assignments (
     meter_id text NOT NULL COLLATE pg_catalog."C",
     valid_during tstzrange NOT NULL,
     source text NOT NULL,
+    superseded boolean DEFAULT false NOT NULL,
     CONSTRAINT vehicle_meter_assignments_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
     CONSTRAINT vehicle_meter_assignments_valid_during_check CHECK (((NOT isempty(valid_during)) AND lower_inc(valid_during) AND (NOT lower_inf(valid_during)) AND (NOT upper_inc(valid_during)))),
     CONSTRAINT vehicle_meter_assignments_vehicle_id_check CHECK (((octet_length(vehicle_id) >= 1) AND (octet_length(vehicle_id) <= 64)))
@@ -156,14 +911,161 @@ PARTITION BY RANGE (recorded_at);
 
 COMMENT ON COLUMN public.vehicle_telemetry_history.recorded_at IS 'the device''s clock; ingested_at is the server''s';
 
+CREATE TABLE public.vehicle_trends (
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    computed_at timestamp with time zone NOT NULL,
+    last_day date NOT NULL,
+    days integer NOT NULL,
+    slope double precision,
+    slope_low double precision,
+    slope_high double precision,
+    level double precision,
+    status text NOT NULL,
+    days_until_fault double precision,
+    CONSTRAINT vehicle_trends_check CHECK (((status = 'insufficient_data'::text) OR (slope IS NOT NULL))),
+    CONSTRAINT vehicle_trends_status_check CHECK ((status = ANY (ARRAY['steady'::text, 'aging'::text, 'improving'::text, 'insufficient_data'::text])))
+);
+
+COMMENT ON COLUMN public.vehicle_trends.level IS 'the fitted efficiency of the last day, per cent';
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2025m10 FOR VALUES FROM ('2025-10-01 00:00:00+00') TO ('2025-11-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2025m11 FOR VALUES FROM ('2025-11-01 00:00:00+00') TO ('2025-12-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2025m12 FOR VALUES FROM ('2025-12-01 00:00:00+00') TO ('2026-01-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m01 FOR VALUES FROM ('2026-01-01 00:00:00+00') TO ('2026-02-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m02 FOR VALUES FROM ('2026-02-01 00:00:00+00') TO ('2026-03-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m03 FOR VALUES FROM ('2026-03-01 00:00:00+00') TO ('2026-04-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m04 FOR VALUES FROM ('2026-04-01 00:00:00+00') TO ('2026-05-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m05 FOR VALUES FROM ('2026-05-01 00:00:00+00') TO ('2026-06-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m06 FOR VALUES FROM ('2026-06-01 00:00:00+00') TO ('2026-07-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m07 FOR VALUES FROM ('2026-07-01 00:00:00+00') TO ('2026-08-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m08 FOR VALUES FROM ('2026-08-01 00:00:00+00') TO ('2026-09-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m09 FOR VALUES FROM ('2026-09-01 00:00:00+00') TO ('2026-10-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m10 FOR VALUES FROM ('2026-10-01 00:00:00+00') TO ('2026-11-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m11 FOR VALUES FROM ('2026-11-01 00:00:00+00') TO ('2026-12-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2026m12 FOR VALUES FROM ('2026-12-01 00:00:00+00') TO ('2027-01-01 00:00:00+00');
+
+ALTER TABLE ONLY public.meter_energy_hourly ATTACH PARTITION public.meter_energy_hourly_y2027m01 FOR VALUES FROM ('2027-01-01 00:00:00+00') TO ('2027-02-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2025m10 FOR VALUES FROM ('2025-10-01 00:00:00+00') TO ('2025-11-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2025m11 FOR VALUES FROM ('2025-11-01 00:00:00+00') TO ('2025-12-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2025m12 FOR VALUES FROM ('2025-12-01 00:00:00+00') TO ('2026-01-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m01 FOR VALUES FROM ('2026-01-01 00:00:00+00') TO ('2026-02-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m02 FOR VALUES FROM ('2026-02-01 00:00:00+00') TO ('2026-03-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m03 FOR VALUES FROM ('2026-03-01 00:00:00+00') TO ('2026-04-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m04 FOR VALUES FROM ('2026-04-01 00:00:00+00') TO ('2026-05-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m05 FOR VALUES FROM ('2026-05-01 00:00:00+00') TO ('2026-06-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m06 FOR VALUES FROM ('2026-06-01 00:00:00+00') TO ('2026-07-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m07 FOR VALUES FROM ('2026-07-01 00:00:00+00') TO ('2026-08-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m08 FOR VALUES FROM ('2026-08-01 00:00:00+00') TO ('2026-09-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m09 FOR VALUES FROM ('2026-09-01 00:00:00+00') TO ('2026-10-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m10 FOR VALUES FROM ('2026-10-01 00:00:00+00') TO ('2026-11-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m11 FOR VALUES FROM ('2026-11-01 00:00:00+00') TO ('2026-12-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2026m12 FOR VALUES FROM ('2026-12-01 00:00:00+00') TO ('2027-01-01 00:00:00+00');
+
+ALTER TABLE ONLY public.vehicle_energy_hourly ATTACH PARTITION public.vehicle_energy_hourly_y2027m01 FOR VALUES FROM ('2027-01-01 00:00:00+00') TO ('2027-02-01 00:00:00+00');
+
+ALTER TABLE ONLY public.alert_outbox
+    ADD CONSTRAINT alert_outbox_pkey PRIMARY KEY (event_id);
+
+ALTER TABLE ONLY public.assignment_declarations
+    ADD CONSTRAINT assignment_declarations_pkey PRIMARY KEY (declaration_id);
+
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (consumer_group, topic, partition, "offset");
+
+ALTER TABLE ONLY public.efficiency_faults
+    ADD CONSTRAINT efficiency_faults_pkey PRIMARY KEY (fault_id);
 
 ALTER TABLE ONLY public.kafka_offsets
     ADD CONSTRAINT kafka_offsets_pkey PRIMARY KEY (consumer_group, topic, partition);
 
+ALTER TABLE ONLY public.meter_energy_hourly
+    ADD CONSTRAINT meter_energy_hourly_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2025m10
+    ADD CONSTRAINT meter_energy_hourly_y2025m10_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2025m11
+    ADD CONSTRAINT meter_energy_hourly_y2025m11_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2025m12
+    ADD CONSTRAINT meter_energy_hourly_y2025m12_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m01
+    ADD CONSTRAINT meter_energy_hourly_y2026m01_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m02
+    ADD CONSTRAINT meter_energy_hourly_y2026m02_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m03
+    ADD CONSTRAINT meter_energy_hourly_y2026m03_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m04
+    ADD CONSTRAINT meter_energy_hourly_y2026m04_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m05
+    ADD CONSTRAINT meter_energy_hourly_y2026m05_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m06
+    ADD CONSTRAINT meter_energy_hourly_y2026m06_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m07
+    ADD CONSTRAINT meter_energy_hourly_y2026m07_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m08
+    ADD CONSTRAINT meter_energy_hourly_y2026m08_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m09
+    ADD CONSTRAINT meter_energy_hourly_y2026m09_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m10
+    ADD CONSTRAINT meter_energy_hourly_y2026m10_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m11
+    ADD CONSTRAINT meter_energy_hourly_y2026m11_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2026m12
+    ADD CONSTRAINT meter_energy_hourly_y2026m12_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_energy_hourly_y2027m01
+    ADD CONSTRAINT meter_energy_hourly_y2027m01_pkey PRIMARY KEY (meter_id, hour);
+
 ALTER TABLE ONLY public.meter_live_status
     ADD CONSTRAINT meter_live_status_pkey PRIMARY KEY (meter_id);
+
+ALTER TABLE ONLY public.meter_register_history
+    ADD CONSTRAINT meter_register_history_pkey PRIMARY KEY (meter_id, recorded_at);
+
+ALTER TABLE public.meter_telemetry_history
+    ADD CONSTRAINT meter_telemetry_history_kwh_consumed_ac_check CHECK (((kwh_consumed_ac >= (0)::double precision) AND (kwh_consumed_ac <= ('1000000000'::numeric)::double precision))) NOT VALID;
 
 ALTER TABLE ONLY public.meter_telemetry_history
     ADD CONSTRAINT meter_telemetry_history_pkey PRIMARY KEY (meter_id, recorded_at);
@@ -177,11 +1079,68 @@ ALTER TABLE ONLY public.vehicle_meter_assignments
 ALTER TABLE ONLY public.retired_records
     ADD CONSTRAINT retired_records_pkey PRIMARY KEY (topic);
 
+ALTER TABLE ONLY public.rollup_state
+    ADD CONSTRAINT rollup_state_pkey PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY public.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
 
 ALTER TABLE ONLY public.topic_breakers
     ADD CONSTRAINT topic_breakers_pkey PRIMARY KEY (consumer_group, topic);
+
+ALTER TABLE ONLY public.vehicle_efficiency
+    ADD CONSTRAINT vehicle_efficiency_pkey PRIMARY KEY (vehicle_id);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly
+    ADD CONSTRAINT vehicle_energy_hourly_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2025m10
+    ADD CONSTRAINT vehicle_energy_hourly_y2025m10_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2025m11
+    ADD CONSTRAINT vehicle_energy_hourly_y2025m11_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2025m12
+    ADD CONSTRAINT vehicle_energy_hourly_y2025m12_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m01
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m01_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m02
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m02_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m03
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m03_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m04
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m04_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m05
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m05_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m06
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m06_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m07
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m07_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m08
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m08_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m09
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m09_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m10
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m10_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m11
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m11_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2026m12
+    ADD CONSTRAINT vehicle_energy_hourly_y2026m12_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_energy_hourly_y2027m01
+    ADD CONSTRAINT vehicle_energy_hourly_y2027m01_pkey PRIMARY KEY (vehicle_id, hour);
 
 ALTER TABLE ONLY public.vehicle_live_status
     ADD CONSTRAINT vehicle_live_status_pkey PRIMARY KEY (vehicle_id);
@@ -189,9 +1148,102 @@ ALTER TABLE ONLY public.vehicle_live_status
 ALTER TABLE ONLY public.vehicle_telemetry_history
     ADD CONSTRAINT vehicle_telemetry_history_pkey PRIMARY KEY (vehicle_id, recorded_at);
 
+ALTER TABLE ONLY public.vehicle_trends
+    ADD CONSTRAINT vehicle_trends_pkey PRIMARY KEY (vehicle_id);
+
+CREATE INDEX alert_outbox_unpublished ON public.alert_outbox USING btree (event_id) WHERE (published_at IS NULL);
+
+CREATE INDEX assignment_declarations_of_vehicle ON public.assignment_declarations USING btree (vehicle_id, valid_from, declaration_id);
+
 CREATE INDEX dead_letters_unresolved ON public.dead_letters USING btree (topic, reason) WHERE (resolved_at IS NULL);
 
+CREATE INDEX efficiency_faults_of_vehicle ON public.efficiency_faults USING btree (vehicle_id, fault_id);
+
+CREATE UNIQUE INDEX efficiency_faults_one_open ON public.efficiency_faults USING btree (vehicle_id) WHERE (closed_at IS NULL);
+
+CREATE INDEX late_hours_by_hour ON public.late_hours USING btree (side, hour, device_id);
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2025m10_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2025m11_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2025m12_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m01_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m02_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m03_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m04_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m05_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m06_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m07_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m08_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m09_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m10_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m11_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2026m12_pkey;
+
+ALTER INDEX public.meter_energy_hourly_pkey ATTACH PARTITION public.meter_energy_hourly_y2027m01_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2025m10_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2025m11_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2025m12_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m01_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m02_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m03_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m04_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m05_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m06_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m07_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m08_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m09_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m10_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m11_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2026m12_pkey;
+
+ALTER INDEX public.vehicle_energy_hourly_pkey ATTACH PARTITION public.vehicle_energy_hourly_y2027m01_pkey;
+
+REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) TO energy_writer;
+
 REVOKE ALL ON FUNCTION public.ensure_history_partitions(oldest timestamp with time zone, newest timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) TO energy_writer;
+
+GRANT SELECT ON TABLE public.alert_outbox TO energy_writer;
+
+GRANT UPDATE(published_at) ON TABLE public.alert_outbox TO energy_writer;
+
+GRANT SELECT,INSERT ON TABLE public.assignment_declarations TO energy_writer;
+GRANT SELECT ON TABLE public.assignment_declarations TO energy_reader;
 
 GRANT INSERT ON TABLE public.dead_letters TO energy_writer;
 
@@ -211,11 +1263,21 @@ GRANT SELECT(resolved_at) ON TABLE public.dead_letters TO energy_reader;
 
 GRANT SELECT(resolution) ON TABLE public.dead_letters TO energy_reader;
 
+GRANT SELECT ON TABLE public.efficiency_faults TO energy_reader;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.kafka_offsets TO energy_writer;
 GRANT SELECT ON TABLE public.kafka_offsets TO energy_reader;
 
+GRANT INSERT ON TABLE public.late_hours TO energy_writer;
+GRANT SELECT ON TABLE public.late_hours TO energy_reader;
+
+GRANT SELECT ON TABLE public.meter_energy_hourly TO energy_reader;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.meter_live_status TO energy_writer;
 GRANT SELECT ON TABLE public.meter_live_status TO energy_reader;
+
+GRANT SELECT,INSERT ON TABLE public.meter_register_history TO energy_writer;
+GRANT SELECT ON TABLE public.meter_register_history TO energy_reader;
 
 GRANT SELECT,INSERT ON TABLE public.meter_telemetry_history TO energy_writer;
 GRANT SELECT ON TABLE public.meter_telemetry_history TO energy_reader;
@@ -224,13 +1286,23 @@ GRANT SELECT ON TABLE public.offset_decisions TO energy_reader;
 
 GRANT SELECT ON TABLE public.retired_records TO energy_reader;
 
+GRANT SELECT ON TABLE public.rollup_state TO energy_writer;
+GRANT SELECT ON TABLE public.rollup_state TO energy_reader;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.topic_breakers TO energy_writer;
 GRANT SELECT ON TABLE public.topic_breakers TO energy_reader;
+
+GRANT SELECT ON TABLE public.vehicle_efficiency TO energy_reader;
+
+GRANT SELECT ON TABLE public.vehicle_energy_hourly TO energy_reader;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.vehicle_live_status TO energy_writer;
 GRANT SELECT ON TABLE public.vehicle_live_status TO energy_reader;
 
 GRANT SELECT ON TABLE public.vehicle_meter_assignments TO energy_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.vehicle_meter_assignments TO energy_writer;
 
 GRANT SELECT,INSERT ON TABLE public.vehicle_telemetry_history TO energy_writer;
 GRANT SELECT ON TABLE public.vehicle_telemetry_history TO energy_reader;
+
+GRANT SELECT ON TABLE public.vehicle_trends TO energy_reader;

@@ -64,7 +64,8 @@ def database(stack: Servers, template: Database) -> Iterator[Database]:
 def new_topics() -> Topics:
     """Names of topics that do not exist yet."""
     number = f"{os.getpid()}-{next(_numbers)}"
-    return Topics(f"meter-readings-{number}", f"vehicle-readings-{number}", PARTITIONS)
+    names = (f"meter-readings-{number}", f"vehicle-readings-{number}")
+    return Topics(*names, PARTITIONS, f"assignments-{number}", f"register-readings-{number}")
 
 
 @pytest.fixture

@@ -9,9 +9,15 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from consumer.batch import Batch, BatchBuilder
 from consumer.decode import Decoder
-from consumer.telemetry import METER, VEHICLE
+from consumer.kinds import METER, VEHICLE, assignments_of, registers
 from schemas.readings import TimeLimits
 
+KINDS = {
+    "meter-readings": METER,
+    "vehicle-readings": VEHICLE,
+    "register-readings": registers(jitter_kwh=1.0),
+    "assignments": assignments_of("assignments"),
+}
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
 
 
@@ -26,6 +32,11 @@ def meter(meter_id: str = "METER-001", at: datetime = NOON, kwh: float = 0.5, **
     return msgspec.json.encode(fields | changes)
 
 
+def register(meter_id: str = "METER-001", at: datetime = NOON, kwh: float = 100.0, **changes: Any) -> bytes:
+    """The value of a record of a meter that sends its register."""
+    return meter(meter_id, at, kwh, **changes)
+
+
 def vehicle(vehicle_id: str = "VEH-001", at: datetime = NOON, kwh: float = 0.4, **changes: Any) -> bytes:
     """The value of a vehicle's record."""
     fields = {
@@ -34,6 +45,23 @@ def vehicle(vehicle_id: str = "VEH-001", at: datetime = NOON, kwh: float = 0.4, 
         "kwhDeliveredDc": kwh,
         "batteryTemp": 25.0,
         "timestamp": at.isoformat(),
+    }
+    return msgspec.json.encode(fields | changes)
+
+
+def assignment(
+    vehicle_id: str = "VEH-001",
+    meter_id: str = "METER-001",
+    start: datetime = NOON,
+    end: datetime | None = None,
+    **changes: Any,
+) -> bytes:
+    """The value of an assignment's record."""
+    fields = {
+        "vehicleId": vehicle_id,
+        "meterId": meter_id,
+        "validFrom": start.isoformat(),
+        "validTo": end and end.isoformat(),
     }
     return msgspec.json.encode(fields | changes)
 
@@ -54,8 +82,8 @@ def batch(*partitions: list[Any]) -> Batch:
     builder = BatchBuilder()
     limits = TimeLimits.at(datetime.now(UTC), 400)
     for taken in partitions:
-        decoder = Decoder(VEHICLE if "vehicle" in taken[0].topic else METER)
+        decoder = Decoder(KINDS[taken[0].topic])
         partition = TopicPartition(taken[0].topic, taken[0].partition)
         decoded = decoder.decode(taken, len(builder), limits)
-        builder.add(partition, taken[0].offset, taken, taken[-1].offset + 1, decoder.telemetry, decoded)
+        builder.add(partition, taken[0].offset, taken, taken[-1].offset + 1, decoder.kind, decoded)
     return builder.build()

@@ -79,11 +79,13 @@ async def _administer(stack: Servers, statement: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The two telemetry topics of one test, with `partitions` partitions each."""
+    """The topics of one test, with `partitions` partitions each."""
 
     meter: str
     vehicle: str
     partitions: int
+    assignment: str = "assignments"
+    register: str = "register-readings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,14 @@ async def ledger(database: Database, topics: Topics) -> dict[str, Entry]:
     """The ledger by topic, after the one query has shown that it adds up with what is really stored."""
     connection = await asyncpg.connect(database.migrator_url)
     try:
-        rows = [row async for row in queries.ledger(connection, meter_topic=topics.meter, vehicle_topic=topics.vehicle)]
+        found = queries.ledger(
+            connection,
+            meter_topic=topics.meter,
+            vehicle_topic=topics.vehicle,
+            assignment_topic=topics.assignment,
+            register_topic=topics.register,
+        )
+        rows = [row async for row in found]
     finally:
         await connection.close()
     for row in rows:

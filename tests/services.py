@@ -34,6 +34,7 @@ def service_environment(stack: Servers, database: Database, topics: Topics) -> d
         "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
         "KAFKA_METER_TOPIC": topics.meter,
         "KAFKA_VEHICLE_TOPIC": topics.vehicle,
+        "KAFKA_ASSIGNMENT_TOPIC": topics.assignment,
         "KAFKA_GROUP_ID": f"group-{topics.meter}",
         "DATABASE_URL": database.writer_url,
         "DATABASE_READ_URL": database.reader_url,

@@ -10,14 +10,15 @@ import typer
 from consumer.batch import Batch, DeadLetter
 from consumer.commands.common import SETTINGS, Partition, Refused, Topic, Yes, confirm, connect, run, table
 from consumer.decode import Decoder
+from consumer.kind import Kind, Row
+from consumer.kinds import kinds
 from consumer.settings import ConsumerSettings
 from consumer.store import Fenced, Store
-from consumer.telemetry import METER, VEHICLE, Row, Telemetry
 from schemas.readings import Reason, TimeLimits
 from sql.connection import pool
 from sql.queries import queries
 
-app = typer.Typer(no_args_is_help=True, help="Records that could not become readings.")
+app = typer.Typer(no_args_is_help=True, help="Records that could not become what their topic carries.")
 AT_ONCE: Final = 1000
 
 OfTopic = Annotated[str | None, typer.Option(help="only of this topic")]
@@ -95,13 +96,13 @@ def show(topic: Topic, partition: Partition, offset: Annotated[int, typer.Argume
 def replay(
     topic: OfTopic = None, reason: OfReason = None, since: Since = None, before: Before = None, yes: Yes = False
 ) -> None:
-    """Decode letters with today's code and write those that are readings now, each exactly once; the others stay."""
+    """Decode letters with today's code and write those that are good now, each exactly once; the others stay."""
     chosen = _chosen(topic, reason, since, before)
 
     async def work(settings: ConsumerSettings) -> None:
         letters = await _unresolved(settings, chosen)
         confirm(f"{len(letters)} letters will be decoded again.", yes=yes)
-        decoders = {settings.kafka_meter_topic: Decoder(METER), settings.kafka_vehicle_topic: Decoder(VEHICLE)}
+        decoders = {topic: Decoder(kind) for topic, kind in kinds(settings).items()}
         written = duplicates = 0
         async with pool(settings.database_url, size=2, server_settings=SETTINGS, command_timeout=65) as database:
             store = Store(database, settings.kafka_group_id)
@@ -115,9 +116,7 @@ def replay(
                 duplicates += outcome.duplicates.total()
                 typer.echo(f"{min(start + AT_ONCE, len(letters))} of {len(letters)} looked at", err=True)
         refused = len(letters) - written - duplicates
-        typer.echo(
-            f"{written} became readings, {duplicates} were stored already, {refused} are still refused", err=True
-        )
+        typer.echo(f"{written} are written, {duplicates} were stored already, {refused} are still refused", err=True)
 
     run(work)
 
@@ -178,16 +177,14 @@ async def _unresolved(settings: ConsumerSettings, chosen: dict[str, Any]) -> lis
 def _decoded(letters: list[Any], decoders: dict[str, Decoder], settings: ConsumerSettings) -> Batch:
     limits = TimeLimits.at(datetime.now(UTC), settings.retention_days)
     records = [_record(letter) for letter in letters]
-    rows: dict[Telemetry, list[Row]] = {}
+    rows: dict[Kind, list[Row]] = {}
     refused: list[DeadLetter] = []
     for position, record in enumerate(records):
         if record.topic not in decoders:
-            raise Refused(
-                f"{record.topic} is neither KAFKA_METER_TOPIC nor KAFKA_VEHICLE_TOPIC; choose letters with --topic"
-            )
+            raise Refused(f"{record.topic} is none of the topics that the settings name; choose letters with --topic")
         decoder = decoders[record.topic]
         good, bad = decoder.decode([record], position, limits)
-        rows.setdefault(decoder.telemetry, []).extend(good)
+        rows.setdefault(decoder.kind, []).extend(good)
         refused.extend(bad)
     for of_one in rows.values():
         of_one.sort()

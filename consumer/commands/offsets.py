@@ -14,6 +14,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from consumer.commands.common import Partition, Refused, Topic, Yes, confirm, connect, run, table
 from consumer.gaps import gap_between
+from consumer.kinds import kinds
 from consumer.settings import ConsumerSettings
 from sql.queries import queries
 
@@ -175,7 +176,7 @@ async def _layout(settings: ConsumerSettings) -> tuple[set[TopicPartition], dict
     admin = AIOKafkaAdminClient(**settings.client_options())
     await admin.start()
     try:
-        topics = set(await admin.list_topics()) & {settings.kafka_meter_topic, settings.kafka_vehicle_topic}
+        topics = set(await admin.list_topics()) & kinds(settings).keys()
         described = await admin.describe_topics(sorted(topics)) if topics else []
         groups = await admin.describe_consumer_groups([settings.kafka_group_id])
     finally:

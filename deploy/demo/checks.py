@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import httpx
 
-from deploy.demo.fleet import FLEET, HISTORY_HOURS, VISITOR_VEHICLE, one_faulty_vehicle
+from deploy.demo.fleet import FLEET, HISTORY_HOURS, VISITOR_VEHICLE, faulty_vehicles, one_faulty_vehicle
 from deploy.demo.hints import commands
 from deploy.simulator.fleet import vehicle_id
 from deploy.simulator.totals import expected_totals
@@ -46,6 +46,17 @@ def history_is_right(api: httpx.Client, end: datetime, say: Callable[[str], None
         raise CheckFailedError(f"a faulty charger is not called faulty: {answer}")
 
 
+def faults_are_found(api: httpx.Client, say: Callable[[str], None]) -> None:
+    """The faulty chargers with a day of history, and no others, have an open fault."""
+    found = {
+        each["vehicleId"] for each in api.get("/v1/faults", params={"state": "open", "limit": 1000}).json()["items"]
+    }
+    expected = {vehicle_id(number) for number in faulty_vehicles()}
+    if found != expected:
+        raise CheckFailedError(f"faults should be open for {sorted(expected)}, and are for {sorted(found)}")
+    say(f"open faults: {', '.join(sorted(found))}: the faulty chargers, and no others")
+
+
 def posting_works(api: str, say: Callable[[str], None]) -> None:
     """Run the commands that the demo prints, as printed."""
     if shutil.which("curl") is None:
@@ -68,7 +79,7 @@ def ledger_adds_up(database_url: str, say: Callable[[str], None]) -> None:
     for row in rows:
         say(
             f"{row['topic']}: {row['consumed']:,} consumed = {row['written']:,} written + {row['duplicates']:,} duplicates "
-            f"+ {row['dead_lettered']:,} dead letters; {row['readings_stored']:,} readings stored"
+            f"+ {row['dead_lettered']:,} dead letters; {row['rows_stored']:,} rows stored"
         )
     if not rows or not all(row["adds_up"] for row in rows):
         raise CheckFailedError("the ledger does not add up")
@@ -79,7 +90,11 @@ async def _ledger(database_url: str) -> list[Any]:
     connection = await asyncpg.connect(database_url)
     try:
         found = queries.ledger(
-            connection, meter_topic=topics.kafka_meter_topic, vehicle_topic=topics.kafka_vehicle_topic
+            connection,
+            meter_topic=topics.kafka_meter_topic,
+            vehicle_topic=topics.kafka_vehicle_topic,
+            assignment_topic=topics.kafka_assignment_topic,
+            register_topic=topics.kafka_register_topic,
         )
         return [row async for row in found]
     finally:

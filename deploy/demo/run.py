@@ -72,13 +72,21 @@ def demo(directory: Path, ports: Ports, say: Say, *, fresh: bool) -> Iterator[De
         )
         with httpx.Client(base_url=api, timeout=10) as client:
             _wait_for_history(client, services, history_end, say)
+            # only now: judged while its history still comes in, the fleet would look as if most readings were missing
+            services.start("maintain", "sql", "maintain", DATABASE_URL=stack.database_url, FAULT_OPEN_AFTER="1")
+            _wait_for_judgement(client, services, say)
         yield Demo(stack, services, api, history_end)
         say("stopping")
 
 
 async def _prepare(stack: Servers) -> None:
     topics = KafkaSettings()
-    names = (topics.kafka_meter_topic, topics.kafka_vehicle_topic)
+    names = (
+        topics.kafka_meter_topic,
+        topics.kafka_vehicle_topic,
+        topics.kafka_assignment_topic,
+        topics.kafka_alert_topic,
+    )
     await create_topics(stack.kafka_bootstrap_servers, names, partitions=PARTITIONS)
     await migrate(SqlSettings(database_url=SecretStr(stack.database_url)))
     connection = await asyncpg.connect(stack.database_url)
@@ -114,6 +122,17 @@ def _wait_for_history(client: httpx.Client, services: Services, end: datetime, s
             told = points
         time.sleep(0.5)
     say(f"the day is in, {time.monotonic() - started:.0f} s after the first process was started")
+
+
+def _wait_for_judgement(client: httpx.Client, services: Services, say: Say) -> None:
+    """Maintenance has rolled up the day and judged every vehicle."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (summary := client.get("/v1/fleet/summary").json())["stale"]:
+        services.check()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the fleet was not judged in {PATIENCE_SECONDS:.0f} s; logs: {services.logs}")
+        time.sleep(0.2)
+    say(f"{summary['vehicles']:,} vehicles judged, {summary['openFaults']} faulty chargers found")
 
 
 def _points(client: httpx.Client, address: str, end: datetime) -> int:

@@ -3,16 +3,19 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Annotated, Final
 
 import msgspec
 import typer
 import uvloop
 
-from deploy.simulator.fleet import Fleet, assignments, write_assignments
+from deploy.simulator.fleet import Assignment, Fleet, assignments, write_assignments
 from deploy.simulator.misbehave import Shares
 from deploy.simulator.producer import ReadingProducer
-from deploy.simulator.run import FleetRun, Plan
+from deploy.simulator.readings import Side, assignment_record
+from deploy.simulator.run import PATIENCE_S, FleetRun, Plan
 from schemas.settings import KafkaSettings, from_environment
 
 COMMANDS: Final = ("run", "assignments")
@@ -79,9 +82,34 @@ def run(
 
 
 @app.command(name="assignments")
-def print_assignments(devices: Devices = 10_000) -> None:
-    """Write the CSV that `python -m sql assign FILE` reads: VEH-n charges at METER-n."""
-    write_assignments(assignments(Fleet(devices)))
+def declare(
+    *,
+    devices: Devices = 10_000,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Send them to KAFKA_ASSIGNMENT_TOPIC instead of printing them.")
+    ] = False,
+) -> None:
+    """Who charges where: VEH-n at METER-n. As the CSV that `python -m sql assign FILE` reads, or as records.
+
+    Sent, they are counted in one JSON line on stdout; exit code 1 when Kafka has not acknowledged every record.
+    """
+    given = assignments(Fleet(devices))
+    if not kafka:
+        write_assignments(given)
+        return
+    summary = uvloop.run(_declare(given, from_environment(KafkaSettings)))
+    typer.echo(msgspec.json.encode(summary))
+    raise typer.Exit(summary["acknowledged"] != summary["sent"])
+
+
+async def _declare(given: Iterable[Assignment], settings: KafkaSettings) -> dict[str, int]:
+    producer = ReadingProducer(settings, _say, [Side.ASSIGNMENT])
+    await producer.start()
+    try:
+        await producer.send(map(assignment_record, given))
+    finally:
+        await producer.stop(PATIENCE_S)
+    return asdict(producer.tally)
 
 
 async def _run(plan: Plan, settings: KafkaSettings) -> dict[str, int]:

@@ -19,6 +19,7 @@ from deploy.simulator.readings import Record, Side
 from schemas.settings import KafkaSettings
 
 Say = Callable[[str], None]
+READINGS: Final = (Side.METER, Side.VEHICLE)
 BATCH_BYTES: Final = 256 * 1024
 RETRY_S: Final = 1.0
 _partition_for: Final = DefaultPartitioner()
@@ -43,19 +44,24 @@ class OpenBatch:
 
 
 class ReadingProducer:
-    """Sends records and keeps the tally. `say` tells a person why it waits."""
+    """Sends records of some sides and keeps the tally. `say` tells a person why it waits."""
 
-    def __init__(self, settings: KafkaSettings, say: Say) -> None:
+    def __init__(self, settings: KafkaSettings, say: Say, sides: Iterable[Side] = READINGS) -> None:
         self.tally = Tally()
         self._settings = settings
         self._say = say
-        self._topics = {Side.METER: settings.kafka_meter_topic, Side.VEHICLE: settings.kafka_vehicle_topic}
+        topics = {
+            Side.METER: settings.kafka_meter_topic,
+            Side.VEHICLE: settings.kafka_vehicle_topic,
+            Side.ASSIGNMENT: settings.kafka_assignment_topic,
+        }
+        self._topics = {side: topics[side] for side in sides}
         self._producer: Any = None
         self._batches: dict[Side, list[OpenBatch]] = {}
         self._batch_of: dict[Side, dict[bytes, OpenBatch]] = {side: {} for side in Side}
 
     async def start(self) -> None:
-        """Wait for Kafka, then for both topics; creates neither."""
+        """Wait for Kafka, then for the topics; creates none."""
         self._producer = await self._connect()
         for side, topic in self._topics.items():
             partitions = await self._partitions(topic)

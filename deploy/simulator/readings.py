@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from deploy.simulator.charging import state_at
-from deploy.simulator.fleet import MINUTE_MS, Vehicle
+from deploy.simulator.fleet import MINUTE_MS, Assignment, Vehicle
+from schemas import assignments
 from schemas.readings import MeterReading, VehicleReading
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,10 +17,11 @@ encode: Final = msgspec.json.Encoder().encode
 
 
 class Side(StrEnum):
-    """Which of the two topics a record belongs to."""
+    """Which of the topics a record belongs to: one of the two of readings, or that of assignments."""
 
     METER = "meter"
     VEHICLE = "vehicle"
+    ASSIGNMENT = "assignment"
 
 
 class Record(NamedTuple):
@@ -29,6 +31,12 @@ class Record(NamedTuple):
     key: bytes
     value: bytes | None
     at_ms: int
+
+
+def assignment_record(given: Assignment) -> Record:
+    """What the assignment topic carries."""
+    value = assignments.Assignment(given.vehicle_id, given.meter_id, given.valid_from, given.valid_to)
+    return Record(Side.ASSIGNMENT, given.vehicle_id.encode(), encode(value), milliseconds(given.valid_from))
 
 
 def instant(at_ms: int) -> datetime:

@@ -7,7 +7,7 @@ WITH given AS (
         AS line (vehicle_id, meter_id, valid_from, valid_to)
 ), moved AS (
     UPDATE vehicle_meter_assignments AS assignment
-    SET valid_during = given.valid_during, source = :origin
+    SET valid_during = given.valid_during, source = :origin, superseded = false
     FROM given
     WHERE assignment.vehicle_id = given.vehicle_id
         AND assignment.meter_id = given.meter_id
@@ -17,3 +17,13 @@ WITH given AS (
 INSERT INTO vehicle_meter_assignments (vehicle_id, meter_id, valid_during, source)
 SELECT vehicle_id, meter_id, valid_during, :origin
 FROM (SELECT * FROM given EXCEPT SELECT * FROM moved) AS new;
+
+-- name: hold_assignments()^
+-- Nobody else changes assignments until this transaction ends.
+SELECT pg_advisory_xact_lock(hashtext('energy.assignments'))::text AS held;
+
+-- name: declare_assignments(vehicle_ids, meter_ids, starts, ends, origin)
+-- Declares assignments in the order given, and tells of each what became of it: written, duplicate or overlap (with what).
+SELECT outcome, detail
+FROM declare_assignments(:vehicle_ids::text[], :meter_ids::text[], :starts::timestamptz[], :ends::timestamptz[], :origin)
+ORDER BY position;

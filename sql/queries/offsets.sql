@@ -63,7 +63,7 @@ WHERE stored.consumer_group = :consumer_group
     AND stored.topic = found.topic
     AND stored.partition = found.partition;
 
--- name: ledger(meter_topic, vehicle_topic)
+-- name: ledger(meter_topic, vehicle_topic, assignment_topic, register_topic)
 -- The proof that nothing was dropped: for every topic, over all partitions, what was consumed is what was written, counted as
 -- a duplicate or dead-lettered, and that many rows are really there. A letter that was replayed counts as what it became.
 -- (Readings that retention has dropped are no longer there.)
@@ -74,9 +74,11 @@ WITH counted AS (
     GROUP BY topic
 ), stored AS (
     SELECT topic, CASE topic
-            WHEN :meter_topic THEN (SELECT count(*) FROM meter_telemetry_history)
+            WHEN :meter_topic THEN (SELECT count(*) FROM meter_telemetry_history WHERE derived IS NOT TRUE)
             WHEN :vehicle_topic THEN (SELECT count(*) FROM vehicle_telemetry_history)
-        END AS readings,
+            WHEN :assignment_topic THEN (SELECT count(*) FROM assignment_declarations WHERE source = 'kafka:' || topic)
+            WHEN :register_topic THEN (SELECT count(*) FROM meter_register_history)
+        END AS rows,
         (
             SELECT count(*) FROM dead_letters AS letter
             WHERE letter.topic = counted.topic AND resolution IS DISTINCT FROM 'replayed'
@@ -84,7 +86,7 @@ WITH counted AS (
             AS letters
     FROM counted
 )
-SELECT counted.*, stored.readings AS readings_stored, stored.letters AS dead_letters_stored,
-    consumed = written + duplicates + dead_lettered AND written = readings AND dead_lettered = letters AS adds_up
+SELECT counted.*, stored.rows AS rows_stored, stored.letters AS dead_letters_stored,
+    consumed = written + duplicates + dead_lettered AND written = rows AND dead_lettered = letters AS adds_up
 FROM counted JOIN stored USING (topic)
 ORDER BY topic;

@@ -10,7 +10,9 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.decode import Decoder
-from consumer.telemetry import DEVICE, METER, POSITION, RECORDED_AT, VEHICLE, Row, Telemetry
+from consumer.kind import DEVICE, POSITION, RECORDED_AT, Kind, Row
+from consumer.kinds import METER, VEHICLE
+from consumer.telemetry import Telemetry
 from schemas.readings import TimeLimits
 from tests.faults.load import Acknowledged
 from tests.servers import Database, Topics, ledger
@@ -37,7 +39,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Expected:
-    readings: dict[Telemetry, dict[tuple[str, datetime], Row]]
+    readings: dict[Kind, dict[tuple[str, datetime], Row]]
     duplicates: Counter[str]
     letters: dict[Place, bytes | None]
 
@@ -109,7 +111,7 @@ def _expect(log: list[Any], topics: Topics, refuses: Callable[[Row], bool]) -> _
             expected.letters[(record.topic, record.partition, record.offset)] = record.value
             continue
         row = rows[0]
-        stored = expected.readings[decoder.telemetry].setdefault((row[DEVICE], row[RECORDED_AT]), row)
+        stored = expected.readings[decoder.kind].setdefault((row[DEVICE], row[RECORDED_AT]), row)
         if stored is row:
             continue
         if stored == row:

@@ -57,7 +57,8 @@ async def test_topics_that_do_not_exist_are_waited_for_and_not_made(
     stack: Servers, database: Database, new_topics: Topics, group: Group
 ) -> None:
     replica = group.start()
-    assert set((await replica.says("waiting_for_topics"))["missing"]) == {new_topics.meter, new_topics.vehicle}
+    missing = {new_topics.meter, new_topics.vehicle, new_topics.assignment}
+    assert set((await replica.says("waiting_for_topics"))["missing"]) == missing
     assert "topics" in await replica.ready()
 
     await create_topics(stack.kafka_bootstrap_servers, [new_topics.meter, new_topics.vehicle], partitions=3)

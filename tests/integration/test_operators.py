@@ -212,12 +212,12 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
         f"'{ahead.isoformat()}', '{minute(77).isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
     )
     _, said = await operator.does("dead-letters", "replay", "--topic", topics.meter, "--yes")
-    assert "1 became readings, 1 were stored already, 3 are still refused" in said
+    assert "1 are written, 1 were stored already, 3 are still refused" in said
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
     live = await database.value("SELECT recorded_at FROM meter_live_status WHERE meter_id = 'METER-early'")
     assert live == minute(77)
     _, said = await operator.does("dead-letters", "replay", "--yes")
-    assert "0 became readings, 0 were stored already, 3 are still refused" in said
+    assert "0 are written, 0 were stored already, 3 are still refused" in said
 
     _, said = await operator.does("dead-letters", "discard", "--reason", Reason.MISSING_FIELD, "--yes")
     assert "1 letters are discarded" in said

@@ -14,13 +14,14 @@ from consumer.offsets import StoredOffsets
 from consumer.store import Fenced, Store
 from schemas.readings import Reason
 from sql.connection import WRITER_SETTINGS, pool
-from tests.records import batch, meter, minute, records, vehicle
+from tests.records import assignment, batch, meter, minute, records, vehicle
 from tests.servers import Database, Entry, Topics, ledger, waits_for_a_lock
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 TOPICS = Topics("meter-readings", "vehicle-readings", 1)
 METERS, VEHICLES = TopicPartition("meter-readings", 0), TopicPartition("vehicle-readings", 0)
+ASSIGNMENTS = TopicPartition("assignments", 0)
 
 
 @pytest.fixture
@@ -143,6 +144,70 @@ async def test_a_consumer_that_has_lost_its_partition_writes_nothing(
     assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 1
     assert await database.value("SELECT count(*) FROM vehicle_telemetry_history") == 0
     assert await stored.read([METERS, VEHICLES]) == {METERS: 1, VEHICLES: 0}
+
+
+async def test_assignments_are_applied_in_the_order_of_their_arrival_and_counted_one_by_one(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    await stored.register({ASSIGNMENTS: 0, TopicPartition("assignments", 1): 0})
+    said = [
+        assignment("VEH-2", "METER-1", minute(0)),
+        assignment("VEH-1", "METER-1", minute(9)),
+        assignment("VEH-1", "METER-2", minute(9)),  # after the one that it corrects, though it sorts before others
+        assignment("VEH-1", "METER-2", minute(9)),
+        assignment("VEH-3", "METER-2", minute(9)),
+    ]
+    other = [assignment("VEH-4", "METER-4", minute(0)), b"malformed"]
+    outcome = await store.write(
+        batch(
+            records(said, topic="assignments"),
+            records([meter()]),
+            records(other, topic="assignments", partition=1),
+        )
+    )
+
+    assert outcome.written == Counter({"assignments": 4, "meter-readings": 1})
+    assert outcome.duplicates == Counter({"assignments": 1})
+    assert outcome.dead_letters == Counter(
+        {("assignments", Reason.OVERLAPPING_ASSIGNMENT): 1, ("assignments", Reason.INVALID_JSON): 1}
+    )
+    rows = await database.fetch("SELECT vehicle_id, meter_id, lower(valid_during), upper(valid_during), source "
+                                "FROM vehicle_meter_assignments ORDER BY 1")  # fmt: skip
+    assert [tuple(row) for row in rows] == [
+        ("VEH-1", "METER-2", minute(9), None, "kafka:assignments"),
+        ("VEH-2", "METER-1", minute(0), None, "kafka:assignments"),
+        ("VEH-4", "METER-4", minute(0), None, "kafka:assignments"),
+    ]
+    assert (await ledger(database, TOPICS))["assignments"] == Entry(7, 4, 1, 2)
+
+
+async def test_assignments_of_a_consumer_that_has_lost_its_partition_are_not_applied(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    await stored.register({ASSIGNMENTS: 0})
+    zombie = batch(records([assignment("VEH-1", "METER-9")], topic="assignments"), records([meter()]))
+    await store.write(batch(records([assignment("VEH-1", "METER-1")], topic="assignments")))
+
+    with pytest.raises(Fenced) as fenced:
+        await store.write(zombie)
+
+    assert fenced.value.partitions == {ASSIGNMENTS}
+    assert await database.value("SELECT meter_id FROM vehicle_meter_assignments") == "METER-1"
+    assert (await ledger(database, TOPICS))["assignments"] == Entry(1, 1, 0, 0)
+    assert await stored.read([METERS]) == {METERS: 0}
+
+
+async def test_an_assignment_the_database_refuses_stands_alone(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    await stored.register({ASSIGNMENTS: 0})
+    await database.execute("ALTER TABLE assignment_declarations ADD CONSTRAINT no_evil CHECK (meter_id <> 'EVIL')")
+    said = [assignment("VEH-1", "EVIL" if each == 3 else f"METER-{each}", minute(each)) for each in range(6)]
+    await store.write(batch(records(said, topic="assignments"), records([meter()])))
+
+    assert await database.value('SELECT "offset" FROM dead_letters') == 3
+    assert await database.value("SELECT count(*) FROM vehicle_meter_assignments") == 5
+    assert (await ledger(database, TOPICS))["assignments"] == Entry(6, 5, 0, 1)
 
 
 async def test_a_batch_of_a_partition_nobody_has_registered_is_fenced(store: Store) -> None:

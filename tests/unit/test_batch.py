@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from consumer.batch import BatchBuilder
 from consumer.decode import Decoder
-from consumer.telemetry import METER, POSITION, VEHICLE
+from consumer.kind import POSITION
+from consumer.kinds import METER, VEHICLE
 from schemas.readings import TimeLimits
 from tests.records import NOON, meter, minute, records, vehicle
 
@@ -38,7 +39,7 @@ def test_spans_touch_and_every_record_is_a_row_or_a_letter(taken: list[tuple[str
             [good if kind else b"?" for kind in kinds], topic=topic, partition=number, offset=position + hole
         )
         decoder = DECODERS[topic]
-        builder.add(partition, position, fetched, 0, decoder.telemetry, decoder.decode(fetched, len(builder), LIMITS))
+        builder.add(partition, position, fetched, 0, decoder.kind, decoder.decode(fetched, len(builder), LIMITS))
         reached[partition] = fetched[-1].offset + 1
         consumed[partition] += len(fetched)
     batch = builder.build()
@@ -48,8 +49,8 @@ def test_spans_touch_and_every_record_is_a_row_or_a_letter(taken: list[tuple[str
     assert {span.expected_offset for span in batch.spans.values()} == {0}, "where each partition stood before"
     rows = [row for found in batch.rows.values() for row in found]
     assert len(rows) + len(batch.dead_letters) == len(batch.records) == consumed.total()
-    for telemetry, found in batch.rows.items():
+    for kind, found in batch.rows.items():
         assert found == sorted(found)
         for row in found:
             record = batch.records[row[POSITION]]
-            assert telemetry.row(telemetry.decode(record.value), row[POSITION]) == row
+            assert kind.row(kind.decode(record.value), row[POSITION]) == row

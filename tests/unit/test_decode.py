@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from consumer.batch import DeadLetter
 from consumer.decode import Decoder
-from consumer.telemetry import METER, VEHICLE, Row, Telemetry
+from consumer.kind import Kind, Row
+from consumer.kinds import METER, VEHICLE
 from schemas.readings import ID_PATTERN, InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
 from tests.records import meter, records, vehicle
 
@@ -26,13 +27,13 @@ JSON = st.recursive(
 FIELDS = ["meterId", "kwhConsumedAc", "voltage", "timestamp", "vehicleId", "soc", "kwhDeliveredDc", "batteryTemp"]
 
 
-def decode(*values: bytes | None, telemetry: Telemetry = METER) -> tuple[list[Row], list[DeadLetter]]:
-    topic = f"{telemetry.name}-readings"
-    return Decoder(telemetry).decode(records(values, topic=topic), 0, LIMITS)
+def decode(*values: bytes | None, kind: Kind = METER) -> tuple[list[Row], list[DeadLetter]]:
+    topic = f"{kind.name}-readings"
+    return Decoder(kind).decode(records(values, topic=topic), 0, LIMITS)
 
 
-def reason(value: bytes | None, telemetry: Telemetry = METER) -> Reason:
-    rows, letters = decode(value, telemetry=telemetry)
+def reason(value: bytes | None, kind: Kind = METER) -> Reason:
+    rows, letters = decode(value, kind=kind)
     assert rows == []
     assert letters[0].detail
     return letters[0].reason
@@ -52,8 +53,8 @@ def reason(value: bytes | None, telemetry: Telemetry = METER) -> Reason:
     )
 )
 def test_whatever_the_bytes_every_record_is_a_row_or_a_letter_with_a_reason(values: list[bytes | None]) -> None:
-    for telemetry, read in ((METER, read_meter), (VEHICLE, read_vehicle)):
-        rows, letters = decode(*values, telemetry=telemetry)
+    for kind, read in ((METER, read_meter), (VEHICLE, read_vehicle)):
+        rows, letters = decode(*values, kind=kind)
         assert len(rows) + len(letters) == len(values)
         assert all(letter.reason in Reason and letter.detail for letter in letters)
         for letter in letters:  # the gateway refuses what the consumer would, for the same reason

@@ -17,10 +17,11 @@ from deploy.simulator.disturb import doubled, shuffled, with_malformed
 from deploy.simulator.fleet import Fleet, assignments, is_faulty, vehicle, write_assignments
 from deploy.simulator.malformed import VARIETIES, spoilt
 from deploy.simulator.misbehave import Misbehaviour, Shares
-from deploy.simulator.readings import Record, Side, milliseconds
+from deploy.simulator.readings import Record, Side, assignment_record, milliseconds
 from deploy.simulator.sessions import charged_share, real_sessions
 from deploy.simulator.timetable import Clock, clock_from, due, timetable
 from deploy.simulator.totals import expected_totals
+from schemas.assignments import decode_assignment
 from schemas.readings import InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
 from sql.assign import read_assignments
 
@@ -139,8 +140,14 @@ def test_assignments_are_a_file_that_the_import_reads() -> None:
     assert len(read) == 20
 
 
+def test_assignments_are_records_that_the_consumer_takes() -> None:
+    given = list(assignments(FLEET))
+    read = [decode_assignment(assignment_record(each).value or b"") for each in given]
+    assert [(each.vehicle_id, each.meter_id, each.valid_from, each.valid_to) for each in read] == given
+
+
 @pytest.mark.parametrize("variety", VARIETIES, ids=lambda variety: variety.name)
-@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("side", [Side.METER, Side.VEHICLE])
 def test_each_variety_is_refused_for_its_reason(variety: object, side: Side) -> None:
     good = next(record for record in minutes_of(FLEET, NOW, 1) if record.side is side)
     bad = spoilt(good, variety)  # type: ignore[arg-type]
@@ -152,7 +159,8 @@ def test_each_variety_is_refused_for_its_reason(variety: object, side: Side) -> 
 
 def test_the_varieties_show_every_reason_that_decoding_knows() -> None:
     of_the_store = {Reason.CONFLICTING_READING, Reason.REFUSED_BY_DATABASE}
-    assert {variety.reason for variety in VARIETIES} == set(Reason) - of_the_store
+    of_assignments = {Reason.INVALID_INTERVAL, Reason.OVERLAPPING_ASSIGNMENT}
+    assert {variety.reason for variety in VARIETIES} == set(Reason) - of_the_store - of_assignments
 
 
 def test_mischief_neither_loses_nor_alters_a_reading() -> None:

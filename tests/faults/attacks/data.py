@@ -2,7 +2,7 @@
 
 from aiokafka import TopicPartition
 
-from consumer.telemetry import POSITION
+from consumer.kind import POSITION
 from tests.faults.arena import Arena
 from tests.records import meter
 from tests.waiting import until

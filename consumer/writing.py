@@ -1,0 +1,51 @@
+"""Rows of a batch -> the writer of each kind, in one order; and what became of them all."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+from consumer.batch import Batch, DeadLetter
+from consumer.kind import POSITION, Kind, Row
+from consumer.known import NewestReadings
+
+Connection = Any  # asyncpg.Connection, or the pool's proxy of one
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the writers of one transaction go by.
+
+    `known` is what this process has seen; `cautious`: look at every row as one that may be stored already. Hours that rows older
+    than `late_before` change are marked for the rollups.
+    """
+
+    known: NewestReadings
+    late_before: datetime
+    cautious: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The newest row written of each device, the rows that were stored already, and those that contradict what is stored."""
+
+    newest: dict[Kind, list[Row]] = field(default_factory=dict)
+    duplicates: list[Row] = field(default_factory=list)
+    conflicts: list[DeadLetter] = field(default_factory=list)
+
+
+async def write_rows(connection: Connection, batch: Batch, terms: Terms) -> Settled:
+    """Write a batch's rows.
+
+    Raises:
+        asyncpg.UniqueViolationError: a row believed new is stored already; only when not cautious.
+    """
+    settled = Settled()
+    for kind in sorted(batch.rows, key=attrgetter("turn")):
+        written = await kind.write(connection, kind, batch.rows[kind], terms)
+        settled.newest[kind] = written.newest
+        settled.duplicates.extend(written.duplicates)
+        settled.conflicts.extend(
+            DeadLetter(batch.records[each.row[POSITION]], each.reason, each.detail) for each in written.refused
+        )
+    return settled

@@ -1,0 +1,69 @@
+"""bytes -> Assignment | Rejection: which meter measures which vehicle, and from when to when."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from schemas.readings import DeviceId, FieldError, InvalidReading, Limits, Reason, explain, valid_id
+
+Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset")]
+
+
+class Assignment(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """The vehicle draws from the meter during [valid_from, valid_to); without an end until a newer one of either begins."""
+
+    vehicle_id: DeviceId
+    meter_id: DeviceId
+    valid_from: Instant
+    valid_to: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Calendar:
+    """Assignments may begin long ago or in the future; these limits only keep out what is no date."""
+
+    oldest: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    newest: datetime = datetime(9000, 1, 1, tzinfo=UTC)
+
+    def check(self, instant: datetime, field: str) -> FieldError | None:
+        if self.oldest <= instant <= self.newest:
+            return None
+        years = f"{self.oldest.year} and the year {self.newest.year}"
+        return FieldError(field, Reason.OUT_OF_RANGE, f"{field} {instant.isoformat()} must lie between {years}")
+
+
+CALENDAR: Final[Limits] = _Calendar()
+_decode: Final = msgspec.json.Decoder(Assignment).decode
+
+
+def decode_assignment(value: bytes) -> Assignment:
+    """An assignment from the value of a record; vehicle_id and valid_from are left to the decoder of the topic.
+
+    Raises:
+        ValueError: the value is none.
+        TypeError: there is no value.
+    """
+    assignment = _decode(value)
+    end = assignment.valid_to
+    if not valid_id(assignment.meter_id) or (end is not None and not assignment.valid_from < end <= CALENDAR.newest):
+        raise ValueError("not an assignment")
+    return assignment
+
+
+def refusal(value: bytes | None, limits: Limits = CALENDAR) -> InvalidReading:
+    """The verdict on a value that is no assignment."""
+    return InvalidReading(explain(Assignment, value, limits) or (_of_the_whole(value or b""),))
+
+
+def _of_the_whole(value: bytes) -> FieldError:
+    """What is wrong with a value whose fields are right."""
+    try:
+        assignment = _decode(value)
+    except (ValueError, RecursionError):
+        return FieldError("", Reason.INVALID_JSON, "the value is not a valid assignment")
+    begin, end = assignment.valid_from, assignment.valid_to
+    detail = f"validTo {end and end.isoformat()} must be later than validFrom {begin.isoformat()}"
+    return FieldError("validTo", Reason.INVALID_INTERVAL, detail)

@@ -1,0 +1,13 @@
+-- name: waiting_alerts()^
+SELECT count(*) AS alerts FROM alert_outbox WHERE published_at IS NULL;
+
+-- name: try_alerts()^
+-- Whether this transaction is the one that publishes; no other is until it ends.
+SELECT pg_try_advisory_xact_lock(hashtext('energy.alerts')) AS ours;
+
+-- name: oldest_alert()^
+-- The event that is next to be published.
+SELECT event_id, key, value FROM alert_outbox WHERE published_at IS NULL ORDER BY event_id LIMIT 1;
+
+-- name: mark_published(event_id)!
+UPDATE alert_outbox SET published_at = now() WHERE event_id = :event_id;
