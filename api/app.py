@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from api.gateway import Gateway
+from api.live import Live
 from api.metrics import MeasureRequests, Metrics
+from api.pace import Pace
 from api.problems import handle_problems
-from api.routes import analytics, devices, ingestion, operations
+from api.routes import analytics, devices, faults, fleet, history, ingestion, operations, page, stream
 from api.settings import ApiSettings
 from schemas.answers import Problem
 from sql.connection import READER_SETTINGS, pool
@@ -25,14 +27,17 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app = FastAPI(title="Energy ingestion engine", version="0.1.0", description=DESCRIPTION, lifespan=_lifespan)
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.pace = Pace()
     app.state.gateway = Gateway(settings) if settings.ingestion_enabled else None
     app.add_middleware(MeasureRequests, metrics=metrics)
     handle_problems(app)
     app.include_router(analytics.router)
-    app.include_router(devices.router)
+    for room in (fleet, faults, history, devices, stream):
+        app.include_router(room.router)
     if settings.ingestion_enabled:
         app.include_router(ingestion.router)
     app.include_router(operations.router)
+    app.include_router(page.router)
     _document_problem(app)
     return app
 
@@ -48,11 +53,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         command_timeout=COMMAND_TIMEOUT_SECONDS,
     ) as database:
         app.state.database = database
+        app.state.live = Live(database, app.state.pace)
         if gateway:
             gateway.start()
         try:
             yield
         finally:
+            await app.state.live.stop()
             if gateway:
                 await gateway.stop()
 

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import structlog
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.metrics import Metrics
@@ -19,12 +18,6 @@ log = structlog.get_logger(__name__)
 
 DATABASE_ANSWERS_WITHIN_SECONDS: Final = 2.0
 router = APIRouter(tags=["operations"])
-
-
-@router.get("/", include_in_schema=False)
-async def start_page() -> RedirectResponse:
-    """Where a person who opens the address in a browser finds something to read."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/healthz", operation_id="live", summary="The process is alive")

@@ -1,11 +1,9 @@
 """The read service and the gateway on real servers, asked over HTTP."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -13,71 +11,18 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import SecretStr
 
-from consumer.offsets import StoredOffsets
-from consumer.store import Store
 from deploy.stack.ports import free_port
-from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
-from sql.connection import WRITER_SETTINGS, pool
-from tests.records import batch, meter, minute, records, vehicle
+from tests.answers import Ask, problem
+from tests.arrange import assign
+from tests.records import meter, minute, vehicle
 from tests.servers import Database, Topics
-from tests.services import read_service
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 NOON = minute(0)
 TOMORROW = NOON + timedelta(hours=24)
-Ask = Callable[..., httpx.Client]
-
-
-@pytest.fixture
-def ask(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Iterator[Ask]:
-    """Starts the read service, with other settings if wanted, and gives a client for it."""
-    with ExitStack() as exits:
-
-        def start(**settings: str) -> httpx.Client:
-            return exits.enter_context(read_service(processes, environment | settings, tmp_path))
-
-        yield start
-
-
-@pytest.fixture
-async def write(database: Database) -> AsyncIterator[Any]:
-    """Stores readings of both kinds, as the consumer does."""
-    positions = {"meter": 0, "vehicle": 0}
-    async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
-        store, stored = Store(to, "test"), StoredOffsets(to, "test")
-
-        async def store_readings(**readings: list[bytes]) -> None:
-            taken = []
-            for kind, values in readings.items():
-                await stored.register({TopicPartition(f"{kind}-readings", 0): 0})
-                taken.append(records(values, topic=f"{kind}-readings", offset=positions[kind]))
-                positions[kind] += len(values)
-            await store.write(batch(*taken))
-
-        yield store_readings
-
-
-async def assign(database: Database, vehicle_id: str, meter_id: str, *during: datetime | None) -> None:
-    start, end = during or (datetime(2020, 1, 1, tzinfo=UTC), None)
-    await database.fetch(
-        "INSERT INTO vehicle_meter_assignments VALUES ($1, $2, tstzrange($3, $4, '[)'), 'test')",
-        vehicle_id, meter_id, start, end,
-    )  # fmt: skip
-
-
-def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    """The problem details of an answer, after a look at their form."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    body: dict[str, Any] = answer.json()
-    assert body["status"] == status
-    assert body["title"]
-    assert body["detail"]
-    return body
 
 
 def performance(client: httpx.Client, vehicle_id: str, end: datetime = TOMORROW) -> dict[str, Any]:
@@ -350,8 +295,11 @@ async def test_requests_are_measured_by_route_and_never_by_device(ask: Ask, writ
 async def test_openapi_describes_every_route_with_examples_and_problems(ask: Ask) -> None:
     described = ask().get("/openapi.json").json()
     assert set(described["paths"]) == {
-        "/v1/analytics/performance/{vehicleId}", "/v1/vehicles", "/v1/vehicles/{vehicleId}", "/v1/meters",
-        "/v1/meters/{meterId}", "/v1/ingestion/meter", "/v1/ingestion/vehicle", "/v1/dead-letters", "/healthz", "/readyz",
+        "/v1/analytics/performance/{vehicleId}", "/v1/analytics/performance", "/v1/analytics/trend/{vehicleId}",
+        "/v1/fleet/summary", "/v1/fleet/ranking", "/v1/fleet/aging", "/v1/faults", "/v1/stream",
+        "/v1/vehicles", "/v1/vehicles/{vehicleId}", "/v1/vehicles/{vehicleId}/history",
+        "/v1/meters", "/v1/meters/{meterId}", "/v1/meters/{meterId}/history",
+        "/v1/ingestion/meter", "/v1/ingestion/vehicle", "/v1/dead-letters", "/healthz", "/readyz",
     }  # fmt: skip
     for path, operations in described["paths"].items():
         for operation in operations.values():

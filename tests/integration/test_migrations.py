@@ -111,6 +111,7 @@ async def test_partitions_made_by_two_at_once_and_again_are_made_once(database: 
     [
         "DELETE FROM meter_telemetry_history",
         "UPDATE meter_telemetry_history SET voltage = 0",
+        "UPDATE meter_register_history SET kwh_high = NULL",
         "DELETE FROM kafka_offsets",
         "SELECT value FROM dead_letters",
         "DROP TABLE meter_live_status",

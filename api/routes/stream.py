@@ -1,0 +1,47 @@
+"""News as they come, as server-sent events."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from api.live import Listener
+from api.problems import documented
+from api.routes.parameters import OneVehicle
+
+RECONNECT_AFTER_MS: Final = 2000
+EXAMPLE: Final = """retry: 2000
+
+event: fleet
+data: {"timeWindowStart": ..., the body of GET /v1/fleet/summary}
+
+event: vehicle
+data: {"vehicleId": "VEH-001", ..., the body of GET /v1/vehicles/VEH-001}
+
+event: unavailable
+data: {"detail": "the database does not answer; this goes on as soon as it does"}
+
+"""
+DESCRIBED: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/event-stream": {"example": EXAMPLE}}}}
+router = APIRouter(prefix="/v1", tags=["fleet"])
+
+
+async def _listen(request: Request, vehicle_id: OneVehicle = None) -> AsyncIterator[Listener]:
+    with request.app.state.live.listen(vehicle_id) as listener:
+        yield listener
+
+
+@router.get(
+    "/stream",
+    operation_id="stream",
+    summary="The fleet's summary every 2 s, and every new reading of one vehicle, as server-sent events",
+    response_class=EventSourceResponse,
+    responses={**DESCRIBED, **documented(422, 503)},
+)
+async def stream(listener: Annotated[Listener, Depends(_listen)]) -> AsyncIterator[ServerSentEvent]:
+    """`fleet` at once and then every 2 s; `vehicle` at once and then with every newer reading, looked for every second;
+    `unavailable` when the database does not answer: the stream stays open and goes on with `fleet`."""
+    yield ServerSentEvent(retry=RECONNECT_AFTER_MS)
+    async for event, data in listener.news():
+        yield ServerSentEvent(event=event, raw_data=data)

@@ -1,0 +1,32 @@
+-- name: vehicle_readings(vehicle_id, opens, closes, row_limit)
+-- Readings of a vehicle during [opens, closes), oldest first.
+SELECT recorded_at, kwh_delivered_dc, soc, battery_temp
+FROM vehicle_telemetry_history
+WHERE vehicle_id = :vehicle_id AND recorded_at >= :opens AND recorded_at < :closes
+ORDER BY recorded_at LIMIT :row_limit;
+
+-- name: meter_readings(meter_id, opens, closes, row_limit)
+-- Readings of a meter during [opens, closes), oldest first.
+SELECT recorded_at, kwh_consumed_ac, voltage
+FROM meter_telemetry_history
+WHERE meter_id = :meter_id AND recorded_at >= :opens AND recorded_at < :closes
+ORDER BY recorded_at LIMIT :row_limit;
+
+-- name: meter_energy_of(meter_ids, opens, closes)
+-- Energy that meters measured, each over its own period [opens, closes): one row for each period asked, in the order asked.
+WITH state AS MATERIALIZED (
+    SELECT complete_before FROM rollup_state
+)
+SELECT asked.meter_id, asked.opens, asked.closes, coalesce(energy.kwh, 0) AS kwh, energy.readings
+FROM unnest(:meter_ids::text[], :opens::timestamptz[], :closes::timestamptz[])
+    WITH ORDINALITY AS asked (meter_id, opens, closes, position)
+CROSS JOIN state
+CROSS JOIN LATERAL meter_energy(asked.meter_id, asked.opens, asked.closes, state.complete_before) AS energy
+ORDER BY asked.position;
+
+-- name: known_meters(meter_ids)
+-- Those of the given meters of which anything was ever heard: a reading, or an assignment.
+SELECT asked.meter_id
+FROM unnest(:meter_ids::text[]) AS asked (meter_id)
+WHERE EXISTS (SELECT FROM meter_live_status AS live WHERE live.meter_id = asked.meter_id)
+    OR EXISTS (SELECT FROM vehicle_meter_assignments AS assignment WHERE assignment.meter_id = asked.meter_id);

@@ -1,0 +1,49 @@
+"""The read service, and readings stored as the consumer stores them."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import TopicPartition
+from pydantic import SecretStr
+
+from consumer.offsets import StoredOffsets
+from consumer.store import Store
+from deploy.stack.processes import Processes
+from sql.connection import WRITER_SETTINGS, pool
+from tests.answers import Ask
+from tests.records import batch, records
+from tests.servers import Database
+from tests.services import read_service
+
+
+@pytest.fixture
+def ask(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Iterator[Ask]:
+    """Starts the read service, with other settings if wanted, and gives a client for it."""
+    with ExitStack() as exits:
+
+        def start(**settings: str) -> httpx.Client:
+            return exits.enter_context(read_service(processes, environment | settings, tmp_path))
+
+        yield start
+
+
+@pytest.fixture
+async def write(database: Database) -> AsyncIterator[Any]:
+    """Stores readings of both kinds, as the consumer does."""
+    positions = {"meter": 0, "vehicle": 0}
+    async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
+        store, stored = Store(to, "test"), StoredOffsets(to, "test")
+
+        async def store_readings(**readings: list[bytes]) -> None:
+            taken = []
+            for kind, values in readings.items():
+                await stored.register({TopicPartition(f"{kind}-readings", 0): 0})
+                taken.append(records(values, topic=f"{kind}-readings", offset=positions[kind]))
+                positions[kind] += len(values)
+            await store.write(batch(*taken))
+
+        yield store_readings
