@@ -138,14 +138,14 @@ async def _run(environment: dict[str, str], *command: str) -> None:
 
 @pytest.fixture
 def site(
-    processes: Processes,
-    environment: dict[str, str],
-    tmp_path: Path,
     stack: Servers,
     database: Database,
     topics: Topics,
+    processes: Processes,  # after the database: they end before it is dropped
+    environment: dict[str, str],
+    tmp_path: Path,
 ) -> Site:
-    """The read service, not started yet; it ends with the other processes of the test."""
+    """The read service, not started yet."""
     return Site(processes, environment, tmp_path / "api.log", stack, database, topics)
 
 

@@ -61,8 +61,8 @@ async def test_it_loads_whole_asks_nobody_else_and_breaks_no_rule(site: Site, lo
         await expect(histogram).to_have_attribute(
             "aria-label", re.compile("4 vehicles are judged.* lowest are at 70 to 72 %")
         )
-        await histogram.locator(".point path").first.hover(force=True)
-        await expect(histogram.locator(".hoverlayer")).to_contain_text("70 to 72 %: 1 vehicles")
+        await histogram.locator(".point path").nth(11).hover(force=True)
+        await expect(histogram.locator(".hoverlayer")).to_contain_text("70 to 72 %: 1 vehicle")
         await viewer.find("#distribution summary").click()
         await expect(viewer.find("#distribution tbody tr")).to_have_text(
             ["70 to 72 %1", "88 to 90 %1", "92 to 94 %1", "94 to 96 %1"]
@@ -142,6 +142,7 @@ async def test_a_vehicles_day_is_what_the_api_says(site: Site, look: Look, group
             for number, (at, kwh) in enumerate(minutes)
         ],
     )
+    await site.until_consumed(2 * len(minutes))
     async with look(timezone_id="Asia/Kolkata") as viewer:
         await viewer.open("#/vehicle/VEH-001")
         await expect(viewer.value("dataPoints")).to_have_text("1,434")
@@ -163,4 +164,10 @@ async def test_a_vehicles_day_is_what_the_api_says(site: Site, look: Look, group
             f"In, AC: {said['totalEnergyConsumedAc']:.2f} kWh.*out, DC: {said['totalEnergyDeliveredDc']:.2f} kWh"
         )
         await expect(viewer.find("#energy .plot")).to_have_attribute("aria-label", in_words)
+
+        await viewer.find("[data-step='-1']").click()
+        await expect(viewer.value("dataPoints")).to_have_text("0")
+        await expect(viewer.find("#battery .note")).to_have_text("The vehicle sent no reading in these 24 hours.")
+        await viewer.find("[data-step='0']").click()
+        await expect(viewer.value("dataPoints")).to_have_text("1,434")
         viewer.is_content()

@@ -94,6 +94,6 @@ async def test_a_vehicle_is_found_and_opened_with_the_keyboard_alone(site: Site,
         await keyboard.press("Enter")
         await expect(viewer.find("#vehicle-view h1")).to_have_text("VEH-003")
         await expect(viewer.find("#vehicle-view h1")).to_be_focused()
-        await keyboard.press("Alt+ArrowLeft")
+        await viewer.page.go_back()
         await expect(viewer.vehicles().first).to_be_focused()
         viewer.is_content()
