@@ -28,6 +28,7 @@ def dump(url: str) -> str:
         "--schema-only",
         "--no-owner",
         "--exclude-table=*_history_y*",
+        "--exclude-table=*_hourly_y*",
         url,
     ]
     dumped = subprocess.run(command, check=True, capture_output=True, text=True).stdout

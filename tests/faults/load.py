@@ -14,7 +14,7 @@ from tests.records import meter, vehicle
 from tests.servers import Topics
 
 DEVICES: Final = 50
-CATCHES_UP_SECONDS: Final = 60.0  # of what could not be sent while Kafka was away: devices keep their readings and send them later
+CATCHES_UP_SECONDS: Final = 60.0  # of what could not be sent while Kafka was away: devices keep their readings, and send them late
 BEGINNING: Final = timedelta(days=300)
 
 
