@@ -31,7 +31,7 @@ test: $(READY) ## all tests, against a real Kafka and a real PostgreSQL (ARGS="-
 faults: $(READY) ## the fault matrix (ONLY=scenario, ROUNDS=n): kills, freezes, cuts; exit 1 when a promise was broken
 	@exec $(RUN) -m tests.faults
 
-bench: $(READY) ## the benchmarks (ONLY=measure, RUNS=n): progress on stderr, a JSON object a result on stdout
+bench: $(READY) ## the benchmarks (ONLY=measure, RUNS=n, SCALE=share): progress on stderr, a JSON object a result on stdout
 	@exec $(RUN) -m tests.bench
 
 lint: $(READY) ## ruff and mypy --strict

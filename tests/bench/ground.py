@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+import asyncpg
 import msgspec
 from pydantic import SecretStr
 
@@ -32,28 +33,61 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """`runs` is how often to measure, `say` tells a person what goes on."""
+    """`runs` is how often to measure, `scale` the share of the full amount of work, `say` tells a person what goes on."""
 
     stack: Servers
     template: Database
     directory: Path
     runs: int
     say: Callable[[str], None]
+    scale: float = 1.0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @classmethod
     @contextmanager
-    def on(cls, stack: Servers, directory: Path, runs: int, say: Callable[[str], None]) -> Iterator["Ground"]:
+    def on(
+        cls, stack: Servers, directory: Path, runs: int, say: Callable[[str], None], scale: float = 1.0
+    ) -> Iterator["Ground"]:
         """The ground on these servers; databases and topics of other runs do not disturb it."""
         with new_database(stack, f"energy_bench_template_{os.getpid()}") as template:
             asyncio.run(migrate(SqlSettings(database_url=SecretStr(template.migrator_url))))
-            yield cls(stack, template, directory, runs, say)
+            yield cls(stack, template, directory, runs, say, scale)
+
+    def scaled(self, full: int, least: int = 1) -> int:
+        """So much of `full` as this run is to do."""
+        return max(least, round(full * self.scale))
+
+    def new_directory(self, name: str) -> Path:
+        """For the logs of one run of something."""
+        directory = self.directory / f"{name}-{next(self._numbers)}"
+        directory.mkdir()
+        return directory
 
     @contextmanager
     def database(self) -> Iterator[Database]:
         """A migrated, empty database."""
-        with new_database(self.stack, f"energy_bench_{os.getpid()}_{next(self._numbers)}", self.template) as made:
+        with new_database(self.stack, self._name(), self.template) as made:
             yield made
+
+    @contextmanager
+    def copy_of(self, original: Database) -> Iterator[Database]:
+        """A database with all that `original` holds, copied file by file: no WAL is written for gigabytes."""
+        made = Database(self._name(), self.stack)
+        asyncio.run(self._administer(f"CREATE DATABASE {made.name} TEMPLATE {original.name} STRATEGY FILE_COPY"))
+        try:
+            yield made
+        finally:
+            asyncio.run(self._administer(f"DROP DATABASE {made.name} WITH (FORCE)"))
+
+    def _name(self) -> str:
+        return f"energy_bench_{os.getpid()}_{next(self._numbers)}"
+
+    async def _administer(self, statement: str) -> None:
+        connection = await asyncpg.connect(self.stack.database_url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
 
 
 def with_medians(results: Iterable[Result]) -> Iterator[Result]:
@@ -74,7 +108,8 @@ def with_medians(results: Iterable[Result]) -> Iterator[Result]:
                 "lowest": min(each.value for each in of_one),
                 "highest": max(each.value for each in of_one),
                 "runs": len(of_one),
-            },
+            }
+            | ({"lowest_ratio": min(ratios), "highest_ratio": max(ratios)} if ratios else {}),
         )
 
 

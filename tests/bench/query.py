@@ -77,9 +77,8 @@ async def _ask_database(database: Database, vehicles: list[str], end: datetime) 
     try:
         for vehicle in vehicles:
             began = time.perf_counter()
-            found = await queries.vehicle_performance(
-                connection, vehicle_id=vehicle, window_start=end - DAY, window_end=end
-            )
+            rows = queries.energy_of(connection, vehicle_ids=[vehicle], opens=[end - DAY], closes=[end])
+            (found,) = [row async for row in rows]
             taken.append(time.perf_counter() - began)
             _check(found["dc_points"] == found["ac_points"] == MINUTES, vehicle)
     finally:

@@ -14,7 +14,7 @@ from tests.records import meter, vehicle
 from tests.servers import Topics
 
 DEVICES: Final = 50
-CATCHES_UP_SECONDS: Final = 60.0  # of what could not be sent while Kafka was away: devices keep their readings, and send them late
+CATCHES_UP_SECONDS: Final = 60.0  # of what Kafka could not take while it was away: devices keep readings and send them late
 BEGINNING: Final = timedelta(days=300)
 
 

@@ -181,6 +181,21 @@ async def test_readings_of_one_meter_that_come_over_two_partitions_at_once_are_c
     assert (await ledger(database, TOPICS))["register-readings"] == Entry(2 * rounds, 2 * rounds, 0, 0)
 
 
+async def test_a_late_reading_is_followed_until_it_makes_no_difference_any_more(
+    connections: Any, database: Database
+) -> None:
+    store = Store(connections, "test")
+    idle = [register(at=minute(each), kwh=110) for each in range(10, 300)]
+    values = [register(at=minute(0), kwh=100), *idle, register(at=minute(300), kwh=112)]
+    await store.write(batch(records(values, topic="register-readings")))
+    late = batch(records([register(at=minute(5), kwh=110.5)], topic="register-readings", offset=len(values)))
+    await store.write(late)
+
+    history = await database.fetch("SELECT recorded_at, kwh_consumed_ac FROM meter_telemetry_history "
+                                   "WHERE kwh_consumed_ac > 0 ORDER BY 1")  # fmt: skip
+    assert [tuple(row) for row in history] == [(minute(5), 10.5), (minute(300), 1.5)]
+
+
 async def test_an_interval_may_end_a_gap_and_a_month(connections: Any, database: Database) -> None:
     store = Store(connections, "test")
     month = minute(0) - timedelta(days=31)

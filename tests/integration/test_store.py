@@ -153,9 +153,9 @@ async def test_assignments_are_applied_in_the_order_of_their_arrival_and_counted
     said = [
         assignment("VEH-2", "METER-1", minute(0)),
         assignment("VEH-1", "METER-1", minute(9)),
-        assignment("VEH-1", "METER-2", minute(9)),  # after the one that it corrects, though it sorts before others
+        assignment("VEH-1", "METER-2", minute(9)),  # a correction
         assignment("VEH-1", "METER-2", minute(9)),
-        assignment("VEH-3", "METER-2", minute(9)),
+        assignment("VEH-0", "METER-2", minute(9)),  # the second to claim that meter, though it sorts before the first
     ]
     other = [assignment("VEH-4", "METER-4", minute(0)), b"malformed"]
     outcome = await store.write(
