@@ -1,6 +1,8 @@
 """Settings of one replica of the consumer group."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from schemas.settings import DatabaseSettings, KafkaSettings, LogSettings, RetentionDays
 
@@ -39,3 +41,17 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
         gt=0,
         description="on SIGTERM, how long the last batch may take before it is left to the next owner",
     )
+
+    @model_validator(mode="after")
+    def _each_kind_has_a_topic_of_its_own(self) -> Self:
+        topics = [
+            self.kafka_meter_topic,
+            self.kafka_vehicle_topic,
+            self.kafka_assignment_topic,
+            self.kafka_register_topic,
+            self.kafka_alert_topic,
+        ]
+        twice = {topic for topic in topics if topic and topics.count(topic) > 1}
+        if twice:
+            raise ValueError(f"two of the settings KAFKA_..._TOPIC name the same topic: {', '.join(sorted(twice))}")
+        return self

@@ -15,7 +15,7 @@ const VIEWS = ["fleet", "vehicle", "lost"];
 const live = new Live();
 new Connection(live);
 const ranking = new Ranking(() => {
-  history.replaceState(null, "", fleetAddress());
+  if (view === "fleet") history.replaceState(null, "", fleetAddress()); // typed, and left before it was asked
   linkToFleet();
 });
 const summary = new Summary(async (status) => {

@@ -11,8 +11,8 @@ CREATE TABLE assignment_declarations (
 );
 CREATE INDEX assignment_declarations_of_vehicle ON assignment_declarations (vehicle_id, valid_from, declaration_id);
 
--- An assignment that was declared without an end, and ends for now where a newer one begins. What it was told by is kept, so that
--- the end can move when the newer one is corrected, or when one arrives that lies in between.
+-- Declared without an end, and ended for now where a newer one begins. That it was declared so is kept:
+-- the end moves when the newer one is corrected, or when one arrives that lies in between.
 ALTER TABLE vehicle_meter_assignments ADD COLUMN superseded boolean NOT NULL DEFAULT false;
 
 -- Where the next assignment of a vehicle or of a meter begins; NULL: there is none.

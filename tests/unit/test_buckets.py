@@ -5,7 +5,7 @@ from itertools import islice, pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.buckets import buckets
@@ -15,13 +15,14 @@ HOUR = timedelta(hours=1)
 INSTANTS = st.datetimes(datetime(1970, 1, 2), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
+@settings(deadline=None)
 @given(INSTANTS, st.sampled_from(ZONES))
 def test_days_cover_everything_once_and_each_lies_on_one_date(opens: datetime, name: str) -> None:
     zone = ZoneInfo(name)
     days = list(islice(buckets(opens, opens + timedelta(days=400), "day", zone), 390))
     assert days[0][0] == opens
     assert all(before[1] == after[0] for before, after in pairwise(days))
-    assert all(timedelta(0) < end - start <= 26 * HOUR for start, end in days)
+    assert all(timedelta(0) < end - start < 48 * HOUR for start, end in days)
     for start, end in days[:-1]:
         last = end - timedelta(microseconds=1)
         assert start.astimezone(zone).date() == last.astimezone(zone).date()

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
@@ -39,6 +40,12 @@ def test_the_contracts_defaults_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert ConsumerSettings().retention_days == 400
     api = ApiSettings()
     assert (api.database_pool_size, api.api_port, api.read_url) == (20, 3000, api.database_url)
+
+
+def test_two_kinds_of_record_never_share_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_REGISTER_TOPIC", "meter-readings")
+    with pytest.raises(ValidationError, match="the same topic: meter-readings"):
+        ConsumerSettings()
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
