@@ -47,12 +47,13 @@ schema: $(READY) ## write sql/schema.sql from the migrations
 	@$(RUN) -m deploy.schema
 
 lock: $(READY) ## resolve all dependencies anew and write the lock files
-	@$(RUN) -W ignore -m deploy.stack.lock
+	@$(RUN) -W ignore -m deploy.stack.lock deploy/stack tests/bench
 	@command -v uv >/dev/null || { echo 'uv is needed to resolve the Python packages: pip install uv' >&2; exit 1; }
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+	echo 'quixstreams[postgresql]>=3.28,<4' | uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 - -o tests/bench/requirements.lock
 
 clean: ## stop nothing, remove the local servers' data, the environment and the caches
 	for link in .stack/*/*-outside; do [ ! -L "$$link" ] || rm -rf "$$(readlink "$$link")"; done
-	rm -rf .stack $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .stack $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""jgo.lock.toml -> the broker's jars on this machine, each with the checksum that the lock file names."""
+"""A lock file -> its jars on this machine, each with the checksum that the lock file names."""
 
 import hashlib
 import tomllib
@@ -31,15 +31,20 @@ class Jar:
 
 
 def kafka_jars(say: Say) -> list[Path]:
-    """The class path of Kafka; downloads what is missing and says how far it is.
+    """The class path of Kafka; as `locked_jars`."""
+    return locked_jars(LOCK, "Kafka", say)
+
+
+def locked_jars(lock: Path, name: str, say: Say) -> list[Path]:
+    """The class path that a lock file names; downloads what is missing and says how far it is.
 
     Raises:
         JarError: when a jar cannot be downloaded or its checksum is not the locked one.
     """
-    locked = [Jar(**entry) for entry in tomllib.loads(LOCK.read_text())["dependencies"]]
+    locked = [Jar(**entry) for entry in tomllib.loads(lock.read_text())["dependencies"]]
     missing = [each for each in locked if not _path(each).exists()]
     for number, jar in enumerate(missing, 1):
-        say(f"Kafka: {number} of {len(missing)} jars, {jar.artifactId} {jar.version}")
+        say(f"{name}: {number} of {len(missing)} jars, {jar.artifactId} {jar.version}")
         _download(jar)
     for jar in locked:
         with _path(jar).open("rb") as content:

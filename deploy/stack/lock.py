@@ -1,5 +1,6 @@
-"""`python -m deploy.stack.lock`: resolves jgo.toml anew and writes jgo.lock.toml with the checksum of every jar."""
+"""`python -m deploy.stack.lock [FOLDER...]`: resolves jgo.toml anew and writes jgo.lock.toml with the checksum of every jar."""
 
+import sys
 from pathlib import Path
 
 from jgo.env._lockfile import LockFile, compute_spec_hash
@@ -8,12 +9,11 @@ from jgo.maven import Dependency, MavenContext
 
 from deploy.stack.jars import CACHE, LOCK
 
-SPEC = Path(__file__).with_name("jgo.toml")
 
-
-def lock() -> None:
-    """Resolve what jgo.toml asks for and write down every jar that comes with it."""
-    spec = EnvironmentSpec.load(SPEC)
+def lock(folder: Path) -> None:
+    """Resolve what the folder's jgo.toml asks for and write down every jar that comes with it."""
+    asked_for = folder / "jgo.toml"
+    spec = EnvironmentSpec.load(asked_for)
     context = MavenContext(repo_cache=CACHE)
     asked = [_dependency(context, coordinate) for coordinate in spec.coordinates]
     resolved, brought = context.resolver.resolve(asked)
@@ -22,9 +22,9 @@ def lock() -> None:
             {str(each.artifact): each for each in (*resolved, *brought)}.values(), key=lambda each: str(each.artifact)
         ),
         environment_name=spec.name,
-        spec_hash=compute_spec_hash(SPEC),
+        spec_hash=compute_spec_hash(asked_for),
     )
-    locked.save(LOCK)
+    locked.save(folder / LOCK.name)
 
 
 def _dependency(context: MavenContext, coordinate: str) -> Dependency:
@@ -34,4 +34,5 @@ def _dependency(context: MavenContext, coordinate: str) -> Dependency:
 
 
 if __name__ == "__main__":
-    lock()
+    for each in [Path(argument) for argument in sys.argv[1:]] or [LOCK.parent]:
+        lock(each)

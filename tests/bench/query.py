@@ -27,11 +27,11 @@ ASKED: Final = 2_000  # in each run
 FILL: Final = {
     "meter": """
 INSERT INTO meter_telemetry_history (meter_id, recorded_at, kwh_consumed_ac, voltage)
-SELECT 'METER-' || device, minute + device * interval '17 ms', random() * 2, 235 + random() * 10
+SELECT 'METER-' || device, minute + (device * 17 % 60000) * interval '1 ms', random() * 2, 235 + random() * 10
 FROM generate_series($1::timestamptz, $2, '1 minute') AS minute, generate_series(1, $3::integer) AS device""",
     "vehicle": """
 INSERT INTO vehicle_telemetry_history (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp)
-SELECT 'VEH-' || device, minute + device * interval '17 ms', random() * 2, random() * 100, 20 + random() * 10
+SELECT 'VEH-' || device, minute + (device * 17 % 60000) * interval '1 ms', random() * 2, random() * 100, 20 + random() * 10
 FROM generate_series($1::timestamptz, $2, '1 minute') AS minute, generate_series(1, $3::integer) AS device""",
 }
 ASSIGN: Final = """

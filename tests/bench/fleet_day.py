@@ -1,0 +1,70 @@
+"""A whole day of the fleet as a backlog: 28.8 million readings in the order of time, through Kafka into empty tables."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+from tests.bench import engine
+from tests.bench.backlog import Backlog, fill
+from tests.bench.ground import Ground, Result, with_medians
+from tests.servers import Database
+
+MINUTES: Final = 1440
+SIZES: Final = """
+SELECT sum(pg_table_size(relid))::bigint AS tables, sum(pg_indexes_size(relid))::bigint AS indexes
+FROM unnest(ARRAY['meter_telemetry_history', 'vehicle_telemetry_history']::regclass[]) AS history,
+    pg_partition_tree(history)"""
+
+
+def measure(ground: Ground) -> Iterator[Result]:
+    """Time to drain it, the rate of its first and last tenth, and what a reading takes on the disk."""
+    backlog = fill(ground, ground.scaled(MINUTES, least=10))
+    yield from with_medians(
+        result
+        for run in range(1, ground.runs + 1)
+        for drained, sizes in (_once(ground, backlog),)
+        for result in _results(ground, drained, sizes, backlog.readings, run)
+    )
+
+
+def _once(ground: Ground, backlog: Backlog) -> tuple[engine.Drained, dict[str, int]]:
+    with ground.database() as database:
+        return engine.drain(ground, backlog, database), _sizes(database)
+
+
+def _sizes(database: Database) -> dict[str, int]:
+    return dict(asyncio.run(database.fetch(SIZES))[0])
+
+
+def _results(
+    ground: Ground, drained: engine.Drained, sizes: dict[str, int], readings: int, run: int
+) -> Iterator[Result]:
+    first, last = (_rate(drained.watch, readings, share) for share in ((0.0, 0.1), (0.9, 1.0)))
+    ground.say(f"fleet-day, run {run}: {drained.seconds:.0f} s, {first:,.0f} records/s at first, {last:,.0f} at last")
+    yield Result(
+        measure="fleet_day",
+        value=round(drained.seconds, 2),
+        unit="s",
+        run=run,
+        details={"records": readings, "records_per_second": round(drained.rate)} | drained.cpu,
+    )
+    yield Result(
+        measure="fleet_day_last_tenth",
+        value=round(last),
+        unit="records/s",
+        ratio=round(last / first, 4),
+        run=run,
+        details={"first_tenth_records_per_second": round(first)},
+    )
+    yield Result(
+        measure="fleet_day_disk",
+        value=round((sizes["tables"] + sizes["indexes"]) / readings, 2),
+        unit="bytes/reading",
+        run=run,
+        details={f"{name}_bytes_per_reading": round(size / readings, 2) for name, size in sizes.items()},
+    )
+
+
+def _rate(watch: engine.Watch, records: int, share: tuple[float, float]) -> float:
+    opens, closes = share[0] * records, share[1] * records
+    return (closes - opens) / (watch.when(closes) - watch.when(opens))

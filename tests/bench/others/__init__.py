@@ -1,0 +1,1 @@
+"""What others would use for the same job, set as their own documentation advises, on the same servers."""

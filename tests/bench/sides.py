@@ -1,0 +1,78 @@
+"""The two kinds of reading, for programs of the benchmark that do by hand what others do with a library."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from schemas.readings import MeterReading, VehicleReading, decode_meter, decode_vehicle
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Tables and columns of one kind; `row` gives (device id, instant, values...) in the order of `columns`."""
+
+    history: str
+    live: str
+    columns: tuple[str, ...]
+    upsert: str
+    decode: Callable[[bytes], Any]
+    row: Callable[[Any], Row]
+
+    @property
+    def insert(self) -> str:
+        """One row into history, unless it is there."""
+        places = ", ".join(f"${number}" for number in range(1, len(self.columns) + 1))
+        return f"INSERT INTO {self.history} ({', '.join(self.columns)}) VALUES ({places}) ON CONFLICT DO NOTHING"
+
+    @property
+    def upsert_one(self) -> str:
+        """One row into live status, unless a newer one is there."""
+        places = ", ".join(f"${number}" for number in range(1, len(self.columns) + 1))
+        return self.upsert.replace("SELECT given.*, now() FROM given", f"VALUES ({places}, now())")
+
+    @property
+    def upsert_many(self) -> str:
+        """Likewise, many rows, one array a column."""
+        arrays = ", ".join(
+            f"${number}::{kind}[]"
+            for number, kind in enumerate(("text", "timestamptz", *["float8"] * (len(self.columns) - 2)), 1)
+        )
+        return self.upsert.replace("FROM given", f"FROM unnest({arrays}) AS given")
+
+
+def _meter_row(reading: MeterReading) -> Row:
+    return reading.meter_id, reading.timestamp, reading.kwh_consumed_ac, reading.voltage
+
+
+def _vehicle_row(reading: VehicleReading) -> Row:
+    return reading.vehicle_id, reading.timestamp, reading.kwh_delivered_dc, reading.soc, reading.battery_temp
+
+
+METER: Final = Side(
+    history="meter_telemetry_history",
+    live="meter_live_status",
+    columns=("meter_id", "recorded_at", "kwh_consumed_ac", "voltage"),
+    upsert="""
+INSERT INTO meter_live_status AS live (meter_id, recorded_at, last_kwh_consumed_ac, last_voltage, updated_at)
+SELECT given.*, now() FROM given
+ON CONFLICT (meter_id) DO UPDATE SET recorded_at = excluded.recorded_at, updated_at = excluded.updated_at,
+    last_kwh_consumed_ac = excluded.last_kwh_consumed_ac, last_voltage = excluded.last_voltage
+WHERE excluded.recorded_at > live.recorded_at""",
+    decode=decode_meter,
+    row=_meter_row,
+)
+VEHICLE: Final = Side(
+    history="vehicle_telemetry_history",
+    live="vehicle_live_status",
+    columns=("vehicle_id", "recorded_at", "kwh_delivered_dc", "soc", "battery_temp"),
+    upsert="""
+INSERT INTO vehicle_live_status AS live (vehicle_id, recorded_at, last_kwh_delivered_dc, soc, last_battery_temp, updated_at)
+SELECT given.*, now() FROM given
+ON CONFLICT (vehicle_id) DO UPDATE SET recorded_at = excluded.recorded_at, updated_at = excluded.updated_at,
+    last_kwh_delivered_dc = excluded.last_kwh_delivered_dc, soc = excluded.soc, last_battery_temp = excluded.last_battery_temp
+WHERE excluded.recorded_at > live.recorded_at""",
+    decode=decode_vehicle,
+    row=_vehicle_row,
+)
