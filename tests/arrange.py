@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 
 from sql.rollups import refresh_rollups
+from tests.records import NOON
 from tests.servers import Database
 
 EVALUATED: dict[str, Any] = {
@@ -49,3 +50,19 @@ async def roll_up(database: Database, until: datetime) -> None:
         await refresh_rollups(connection, until, grace=timedelta(0))
     finally:
         await connection.close()
+
+
+async def open_fault(database: Database, vehicle_id: str, at: datetime, **closed: Any) -> None:
+    """A fault of a vehicle; it is open unless told when it closed."""
+    await insert(
+        database, "efficiency_faults", vehicle_id=vehicle_id, meter_ids=["METER-1", "METER-2"], opened_at=at,
+        opened_ratio=71.0, opened_ac_kwh=10.0, opened_dc_kwh=7.1, lowest_ratio=70.0, **closed,
+    )  # fmt: skip
+
+
+async def heading(database: Database, vehicle_id: str, status: str, days_until_fault: float | None) -> None:
+    """Where the efficiency of a vehicle was found to be heading."""
+    await insert(
+        database, "vehicle_trends", vehicle_id=vehicle_id, computed_at=NOON, last_day=NOON.date(), days=30, slope=-0.1,
+        slope_low=-0.2, slope_high=-0.05, level=88.0, status=status, days_until_fault=days_until_fault,
+    )  # fmt: skip

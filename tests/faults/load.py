@@ -14,7 +14,7 @@ from tests.records import meter, vehicle
 from tests.servers import Topics
 
 DEVICES: Final = 50
-CATCHES_UP_SECONDS: Final = 60.0  # of what Kafka could not take while it was away: devices keep readings and send them late
+CATCHES_UP_SECONDS: Final = 60.0  # of what Kafka could not take while away: devices keep readings, and send them later
 BEGINNING: Final = timedelta(days=300)
 
 
