@@ -1,5 +1,6 @@
 """The service, put together: pool and gateway for as long as it runs, routes, problems, metrics."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -28,6 +29,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.pace = Pace()
+    app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
     app.state.gateway = Gateway(settings) if settings.ingestion_enabled else None
     app.add_middleware(MeasureRequests, metrics=metrics)
     handle_problems(app)

@@ -27,4 +27,9 @@ def _hour_after(instant: datetime) -> datetime:
 
 def _midnight_after(instant: datetime, zone: ZoneInfo) -> datetime:
     tomorrow = instant.astimezone(zone).date() + timedelta(days=1)
-    return datetime.combine(tomorrow, time.min, tzinfo=zone).astimezone(UTC)
+    midnight = datetime.combine(tomorrow, time.min, tzinfo=zone)
+    if (
+        midnight.astimezone(UTC) <= instant
+    ):  # it has been already: clocks are set back across it, and it comes once more
+        midnight = midnight.replace(fold=1)
+    return midnight.astimezone(UTC)

@@ -47,7 +47,7 @@ async def last_evaluation(connection: Any) -> Tally:
     tally = Tally()
     async for row in queries.fleet_evaluation(connection, bounds=STEPS):
         tally.add(row, row["status"], row["step"], row["vehicles"])
-        tally.window_end = max(tally.window_end or row["window_end"], row["window_end"])
+        tally.window_end = min(tally.window_end or row["window_end"], row["window_end"])
     return tally
 
 

@@ -20,7 +20,8 @@ class Kind:
 
     `decode` raises ValueError or TypeError for bytes that are none, and `refusal` says why. Instants must lie within `limits`;
     None stands for those of readings, which move with the clock. `write` puts rows into the database, within a transaction.
-    Kinds are written by their `turn`, the same for every replica, so that two never wait for each other in a circle. Without
+    Kinds are written by their `turn`, the same for every replica, so that two seldom wait for each other in a circle
+    (where they do, the database ends one of them, and its batch is tried again). Without
     the topic of a `needed` kind a replica is not ready.
     """
 

@@ -108,3 +108,6 @@ class JudgementSettings(Environment):
     judge_from_coverage: float = Field(
         0.8, ge=0, le=1, description="share of expected readings that it takes, on both sides"
     )
+    judge_sides_apart: float = Field(
+        0.02, ge=0, le=1, description="share of expected readings by which the two sides may differ"
+    )

@@ -1,6 +1,7 @@
 """Sums of 24 hours -> ratio, coverage and a judgement with its reason. Pure."""
 
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any, Final
 
 from schemas.answers import Judgement
@@ -8,16 +9,21 @@ from schemas.settings import JudgementSettings
 
 SECONDS_PER_READING: Final = 60.0
 DIGITS: Final = 2
+READINGS_APART: Final = 2  # of the two sides, in any window: one of them is always a little later
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When a ratio is a fault, when it deserves a look (both in %), and what it takes to say so."""
+    """When a ratio is a fault, when it deserves a look (both in %), and what it takes to say so.
+
+    That is kWh, the share of expected readings on each side, and by what share of them the two sides may differ.
+    """
 
     fault_below: float
     degraded_below: float
     energy_kwh: float
     coverage: float
+    apart: float
 
     @classmethod
     def of(cls, settings: JudgementSettings) -> "Thresholds":
@@ -27,6 +33,7 @@ class Thresholds:
             settings.degraded_below_percent,
             settings.judge_from_kwh,
             settings.judge_from_coverage,
+            settings.judge_sides_apart,
         )
 
 
@@ -75,11 +82,17 @@ def judge(sums: Sums, thresholds: Thresholds) -> Efficiency:
     if not sums.assigned_seconds:
         reason = "no meter was assigned to the vehicle in this window, so the energy drawn is not known"
         return Efficiency(None, None, _coverage(sums.dc_points, sums.window_seconds), "unassigned", reason)
-    ratio = round(sums.dc_kwh_assigned / sums.ac_kwh * 100, DIGITS) if sums.ac_kwh else None
+    ratio = _ratio(sums)
     ac = _coverage(sums.ac_points, sums.assigned_seconds)
     dc = _coverage(sums.dc_points_assigned, sums.assigned_seconds)
     status, reason = _verdict(ratio, sums, min(ac, dc), thresholds)
     return Efficiency(ratio, ac, dc, status, reason)
+
+
+def _ratio(sums: Sums) -> float | None:
+    """None also where next to nothing was drawn, so that the ratio is no number."""
+    ratio = round(sums.dc_kwh_assigned / sums.ac_kwh * 100, DIGITS) if sums.ac_kwh else inf
+    return ratio if isfinite(ratio) else None
 
 
 def _coverage(points: int, seconds: float) -> float:
@@ -109,4 +122,8 @@ def _too_little(sums: Sums, coverage: float, thresholds: Thresholds) -> str | No
     if coverage < thresholds.coverage:
         share = f"{coverage:.1%} of the expected readings of one side are there"
         return f"{share}; it takes {thresholds.coverage:.0%} on both sides to judge"
+    apart = abs(sums.ac_points - sums.dc_points_assigned)
+    expected = (sums.assigned_seconds or 0.0) / SECONDS_PER_READING
+    if apart > max(READINGS_APART, thresholds.apart * expected):
+        return f"one side has {apart} readings more than the other, so their energies are not of the same time"
     return None

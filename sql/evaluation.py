@@ -50,8 +50,11 @@ async def evaluate_fleet(connection: Connection, now: datetime, limits: Threshol
         async with connection.transaction():
             evaluations = await _evaluate(connection, vehicle_ids, end, limits, rules)
             await _store(connection, evaluations, end)
-            await _open_and_close(connection, evaluations, end, limits, rules)
+            told = await _open_and_close(connection, evaluations, end, limits, rules)
+        for alert in told:
+            log.info(alert.event, vehicle_id=alert.vehicle_id, ratio=alert.efficiency_ratio, fault_id=alert.fault_id)
         evaluated += len(evaluations)
+    await queries.forget_unheard(connection, window_end=end)
     return evaluated
 
 
@@ -113,7 +116,7 @@ async def _store(connection: Connection, evaluations: Sequence[Evaluation], end:
 
 async def _open_and_close(
     connection: Connection, evaluations: Sequence[Evaluation], end: datetime, limits: Thresholds, rules: Hysteresis
-) -> None:
+) -> list[Alert]:
     opening = [each for each in evaluations if each.standing.is_open and not each.before.is_open]
     closing = [each for each in evaluations if each.before.is_open and not each.standing.is_open]
     going_on = [each for each in evaluations if each.before.is_open and each.efficiency.status == "faulty"]
@@ -125,15 +128,19 @@ async def _open_and_close(
     asked = [each.vehicle_id for each in opening]
     rows = queries.meters_of(connection, vehicle_ids=asked, opens=end - WINDOW, closes=end)
     meters = {row["vehicle_id"]: row["meter_ids"] async for row in rows}
+    told: list[Alert] = []
     for each in opening:
         meter_ids = meters.get(each.vehicle_id, [])
         opened = await queries.open_fault(
             connection, vehicle_id=each.vehicle_id, meter_ids=meter_ids, **_seen(each, end)
         )
-        await _tell(connection, "fault_opened", each, opened["fault_id"], meter_ids, end, limits.fault_below)
+        told.append(_alert("fault_opened", each, opened["fault_id"], meter_ids, end, limits.fault_below))
     for each in closing:
         closed = await queries.close_fault(connection, fault_id=each.fault_id, **_seen(each, end))
-        await _tell(connection, "fault_closed", each, closed["fault_id"], closed["meter_ids"], end, rules.close_from)
+        told.append(_alert("fault_closed", each, closed["fault_id"], closed["meter_ids"], end, rules.close_from))
+    for alert in told:
+        await queries.put_alert(connection, key=alert.vehicle_id, value=msgspec.json.encode(alert).decode())
+    return told
 
 
 def _seen(evaluation: Evaluation, end: datetime) -> dict[str, Any]:
@@ -145,16 +152,15 @@ def _seen(evaluation: Evaluation, end: datetime) -> dict[str, Any]:
     }
 
 
-async def _tell(
-    connection: Connection,
+def _alert(
     event: Literal["fault_opened", "fault_closed"],
     evaluation: Evaluation,
     fault_id: int,
     meter_ids: list[str],
     end: datetime,
     threshold: float,
-) -> None:
-    alert = Alert(
+) -> Alert:
+    return Alert(
         event_id=f"{fault_id}-{event}",
         event=event,
         fault_id=fault_id,
@@ -168,5 +174,3 @@ async def _tell(
         window_end=end,
         threshold_percent=threshold,
     )
-    await queries.put_alert(connection, key=evaluation.vehicle_id, value=msgspec.json.encode(alert).decode())
-    log.info(event, vehicle_id=evaluation.vehicle_id, ratio=evaluation.efficiency.ratio, fault_id=fault_id)

@@ -23,28 +23,38 @@ from sql.trends import refresh_trends
 
 log = structlog.get_logger(__name__)
 
+STATEMENT_SECONDS: Final = 600.0  # a server that is silent for longer counts as gone
+SECONDS_A_ROUND: Final = 20.0  # for what can be continued in the next one, so that every task gets its turn
 SESSION: Final = {"application_name": "energy-maintain", "jit": "off"}
 Connection = Any  # asyncpg.Connection
 Task = Callable[[Connection, datetime, MaintainSettings], Awaitable[Any]]
 
 
 async def maintain(settings: MaintainSettings, stop: asyncio.Event) -> None:
-    """Rounds, each begun when a pause has passed since the last one began, until `stop`."""
+    """Rounds, each begun when a pause has passed since the last one began, until `stop`; what is under way then is given up,
+    for every step can be begun anew.
+    """
+    loop, stopped = asyncio.get_running_loop(), asyncio.create_task(stop.wait())
     while not stop.is_set():
-        began = asyncio.get_running_loop().time()
-        await maintain_once(settings)
-        pause = began + settings.maintain_interval_seconds - asyncio.get_running_loop().time()
-        try:
-            await asyncio.wait_for(stop.wait(), max(0.0, pause))
-        except TimeoutError:
-            continue
+        due = loop.time() + settings.maintain_interval_seconds
+        working = asyncio.create_task(maintain_once(settings))
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
+            return
+        working.result()
+        await asyncio.wait({stopped}, timeout=max(0.0, due - loop.time()))
 
 
 async def maintain_once(settings: MaintainSettings) -> bool:
     """One round; whether every task of it went well. Nothing to do counts as well: another one is at work."""
     try:
         connection = await asyncpg.connect(
-            settings.database_url.get_secret_value(), timeout=10, server_settings=SESSION
+            settings.database_url.get_secret_value(),
+            timeout=10,
+            command_timeout=STATEMENT_SECONDS,
+            server_settings=SESSION,
         )
     except DATABASE_FAULTS as error:
         log.warning("maintenance_failed", task="connect", error=repr(error))
@@ -53,15 +63,17 @@ async def maintain_once(settings: MaintainSettings) -> bool:
         if not (await queries.one_maintains(connection))["alone"]:
             log.info("maintenance_stands_by", reason="another process maintains this database")
             return True
-        now = datetime.now(UTC)
-        return all([await _do(name, task, connection, now, settings) for name, task in TASKS.items()])
+        return all([await _do(name, task, connection, settings) for name, task in TASKS.items()])
+    except DATABASE_FAULTS as error:
+        log.warning("maintenance_failed", task="begin", error=repr(error))
+        return False
     finally:
         connection.terminate()
 
 
-async def _do(name: str, task: Task, connection: Connection, now: datetime, settings: MaintainSettings) -> bool:
+async def _do(name: str, task: Task, connection: Connection, settings: MaintainSettings) -> bool:
     try:
-        await task(connection, now, settings)
+        await task(connection, datetime.now(UTC), settings)
     except DATABASE_FAULTS as error:
         log.warning("maintenance_failed", task=name, error=repr(error), sqlstate=getattr(error, "sqlstate", None))
         return False
@@ -73,7 +85,9 @@ async def _partitions(connection: Connection, now: datetime, settings: MaintainS
 
 
 async def _rollups(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    await refresh_rollups(connection, now, grace=timedelta(minutes=settings.rollup_grace_minutes))
+    kept = timedelta(days=settings.retention_days)
+    grace = timedelta(minutes=settings.rollup_grace_minutes)
+    await refresh_rollups(connection, now, grace=grace, oldest=now - kept, seconds=SECONDS_A_ROUND)
 
 
 async def _evaluation(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
@@ -82,12 +96,13 @@ async def _evaluation(connection: Connection, now: datetime, settings: MaintainS
 
 
 async def _trends(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    await refresh_trends(connection, now, Thresholds.of(settings))
+    await refresh_trends(connection, now, Thresholds.of(settings), seconds=SECONDS_A_ROUND)
 
 
 async def _dead_letters(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
     kept = timedelta(days=settings.dead_letter_retention_days)
     await queries.retire_letters(connection, resolved_before=now - kept)
+    await queries.retire_alerts(connection, published_before=now - kept)
 
 
 TASKS: Final[dict[str, Task]] = {

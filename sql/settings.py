@@ -20,7 +20,9 @@ class MaintainSettings(SqlSettings, JudgementSettings):
         60, ge=1, description="from one round to the next; the fleet is judged in each"
     )
     dead_letter_retention_days: int = Field(
-        90, ge=1, description="how long dead letters are kept after they were replayed or discarded"
+        90,
+        ge=1,
+        description="how long dead letters are kept after they were replayed or discarded, and alerts after they were sent",
     )
     rollup_grace_minutes: int = Field(
         10, ge=0, le=1440, description="an hour is rolled up so long after its end; later readings cost a second pass"

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
 import asyncpg
@@ -19,8 +21,13 @@ DAY: Final = timedelta(days=1)
 LATE_READINGS: Final = timedelta(minutes=30)  # after midnight, before a day is looked at
 
 
-async def refresh_trends(connection: "asyncpg.Connection[asyncpg.Record]", now: datetime, limits: Thresholds) -> int:
-    """The trend of every vehicle up to yesterday (UTC), where it is not known yet; how many were computed."""
+async def refresh_trends(
+    connection: "asyncpg.Connection[asyncpg.Record]", now: datetime, limits: Thresholds, *, seconds: float = inf
+) -> int:
+    """The trend of every vehicle up to yesterday (UTC), where it is not known yet, for about so many seconds; how many were
+    computed.
+    """
+    ends = monotonic() + seconds
     last_day = (now - LATE_READINGS).astimezone(UTC).date() - DAY
     computed = 0
     while due := [
@@ -29,6 +36,8 @@ async def refresh_trends(connection: "asyncpg.Connection[asyncpg.Record]", now: 
         days = await days_of(connection, due, last_day, limits)
         await _store(connection, {each: trend(days[each], limits.fault_below) for each in due}, last_day)
         computed += len(due)
+        if monotonic() > ends:
+            break
     if computed:
         log.info("trends_computed", vehicles=computed, last_day=str(last_day))
     return computed

@@ -43,9 +43,10 @@ async def fleet_summary(request: Request, database: Database, end: End = None) -
     """Without `end` the last evaluation, which is made every minute. With it all vehicles are judged now, which takes a while;
     faults, trends and what arrives are as of now all the same."""
     pace, limits = request.app.state.pace, Thresholds.of(request.app.state.settings)
-    async with database.acquire() as connection:
-        if end is None:
+    if end is None:
+        async with database.acquire() as connection:
             return await last_summary(connection, pace)
+    async with request.app.state.judging, database.acquire() as connection:
         tally = await judge_all(connection, end, limits)
         return await summary(connection, pace, tally, datetime.now(UTC))
 

@@ -70,8 +70,10 @@ def _asked(
     if opens >= closes:
         raise refused("from", "`from` must lie before `to`")
     begins = place(after, Place)
+    if begins and not begins.opens <= closes:
+        raise refused("after", "this is not what `next` of the page before has said for the same question")
     if begins:
-        opens = max(opens, begins.opens.astimezone(UTC))
+        opens = max(opens, begins.opens)
     return Asked(opens, closes, resolution, ZoneInfo(timezone), limit)
 
 

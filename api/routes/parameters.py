@@ -39,11 +39,14 @@ def _time_zone(name: str) -> str:
     return name
 
 
+def _id_or_none(value: str) -> str:
+    return _device_id(value) if value else value
+
+
 def _in_range(instant: datetime) -> datetime:
-    instant = instant.astimezone(UTC)
     if not datetime(1970, 1, 2, tzinfo=UTC) <= instant <= datetime(9000, 1, 1, tzinfo=UTC):
         raise ValueError("the instant must lie between 1970-01-02 and 9000-01-01")
-    return instant
+    return instant.astimezone(UTC)
 
 
 def _database(request: Request) -> Any:
@@ -76,5 +79,5 @@ TimeZone = Annotated[
     AfterValidator(_time_zone),
 ]
 AfterCursor = Annotated[str | None, Query(max_length=512, description="`next` of the page before")]
-After = Annotated[str, Query(max_length=64, description="the last id of the page before"), AfterValidator(str)]
+After = Annotated[str, Query(max_length=64, description="the last id of the page before"), AfterValidator(_id_or_none)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items on a page")]

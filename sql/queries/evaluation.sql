@@ -41,6 +41,10 @@ ON CONFLICT (vehicle_id) DO UPDATE SET
     dc_coverage = excluded.dc_coverage, status = excluded.status, reason = excluded.reason,
     faulty_in_a_row = excluded.faulty_in_a_row, sound_in_a_row = excluded.sound_in_a_row;
 
+-- name: forget_unheard(window_end)!
+-- Vehicles that were left out of an evaluation of the whole fleet: nothing is known of them any more.
+DELETE FROM vehicle_efficiency WHERE window_end < :window_end;
+
 -- name: open_fault(vehicle_id, meter_ids, at, ratio, ac_kwh, dc_kwh)^
 INSERT INTO efficiency_faults
     (vehicle_id, meter_ids, opened_at, opened_ratio, opened_ac_kwh, opened_dc_kwh, lowest_ratio)
@@ -60,6 +64,9 @@ WHERE fault.fault_id = seen.fault_id AND seen.ratio < fault.lowest_ratio;
 
 -- name: put_alert(key, value)!
 INSERT INTO alert_outbox (key, value) VALUES (:key, :value);
+
+-- name: retire_alerts(published_before)!
+DELETE FROM alert_outbox WHERE published_at < :published_before;
 
 -- name: trends_due(last_day, row_limit)
 -- Vehicles whose trend does not reach up to this day yet.

@@ -1,7 +1,7 @@
 -- name: fleet_evaluation(bounds)
 -- The last evaluation of all vehicles: counted and summed by judgement, and by the step of `bounds` that the ratio is in.
 SELECT status, width_bucket(ratio, :bounds::double precision[]) AS step, count(*) AS vehicles,
-    sum(ac_kwh) AS ac_kwh, sum(dc_kwh) AS dc_kwh, sum(dc_kwh_assigned) AS dc_kwh_assigned, max(window_end) AS window_end
+    sum(ac_kwh) AS ac_kwh, sum(dc_kwh) AS dc_kwh, sum(dc_kwh_assigned) AS dc_kwh_assigned, min(window_end) AS window_end
 FROM vehicle_efficiency
 GROUP BY status, step;
 

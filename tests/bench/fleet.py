@@ -31,7 +31,7 @@ KNOWN: Final = (
     "INSERT INTO meter_live_status SELECT 'METER-' || n, 1, 240, $1, now() FROM generate_series(1, $2::integer) AS n",
     "INSERT INTO vehicle_live_status SELECT 'VEH-' || n, 50, 1, 25, $1, now() FROM generate_series(1, $2::integer) AS n",
 )
-LIMITS: Final = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8)
+LIMITS: Final = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
 RULES: Final = Hysteresis(open_after=5, close_after=5, close_from=87)
 
 

@@ -143,6 +143,7 @@ async def test_live_status_of_one_and_of_all_a_page_at_a_time(ask: Ask, write: A
     assert seen == [["METER-0", "METER-1"], ["METER-2", "METER-3"], ["METER-4"]]
     assert after is None
     assert client.get("/v1/vehicles", params={"after": "VEH-1"}).json() == {"items": [], "next": None}
+    assert client.get("/v1/vehicles", params={"after": "\0"}).status_code == 422
 
 
 async def test_nonsense_is_answered_with_problem_details(ask: Ask) -> None:

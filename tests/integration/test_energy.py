@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 DAY = timedelta(hours=24)
 BEGIN = (datetime.now(UTC) - timedelta(days=5)).replace(hour=7, minute=20, second=0, microsecond=0)
 END = BEGIN + DAY
-LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8)
+LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
 
 
 class Fleet:

@@ -1,7 +1,7 @@
 """The fleet, judged minute by minute: what is stored, which faults open and close, and what is told of them."""
 
 import sys
-from asyncio import create_subprocess_exec
+from asyncio import create_subprocess_exec, timeout
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,10 +18,11 @@ from sql.trends import refresh_trends
 from tests.integration.test_energy import Fleet
 from tests.servers import Database
 from tests.services import ROOT
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8)
+LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
 RULES = Hysteresis(open_after=3, close_after=2, close_from=87)
 NOW = (datetime.now(UTC) - timedelta(days=1)).replace(hour=15, minute=30, second=20, microsecond=0)
 END = NOW.replace(second=0)
@@ -175,6 +176,30 @@ async def test_one_round_of_maintenance_does_it_all_and_a_second_process_stands_
     assert await _maintain(settings | {"FAULT_CLOSE_FROM_PERCENT": "84"}) == 2, "refused: below FAULT_BELOW_PERCENT"
     await connection.execute("ALTER TABLE vehicle_efficiency RENAME TO elsewhere")
     assert await _maintain(settings) == 1, "a task has failed"
+
+
+async def test_a_round_is_given_up_when_it_is_told_to_stop(
+    connection: Any, database: Database, environment: dict[str, str]
+) -> None:
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE rollup_state IN ACCESS EXCLUSIVE MODE")
+        process = await create_subprocess_exec(
+            sys.executable, "-m", "sql", "maintain", env=environment | {"DATABASE_URL": database.migrator_url}, cwd=ROOT
+        )
+        await until(lambda: _waits(database), "the round stands still")
+        process.terminate()
+        async with timeout(10):
+            assert await process.wait() == 0
+
+
+async def _waits(database: Database) -> bool:
+    return bool(
+        await database.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'energy-maintain' "
+            "AND wait_event_type = 'Lock'",
+            database.name,
+        )
+    )
 
 
 async def _maintain(settings: dict[str, str]) -> int:

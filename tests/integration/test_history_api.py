@@ -197,6 +197,11 @@ async def test_nothing_ever_heard_of_a_device_and_nonsense(ask: Ask, write: Any)
         ("to", {"to": "2026-01-01T00:00:00"}),
         ("resolution", {"resolution": "minute"}),
         ("after", {"after": "VEH-1"}),
+        ("from", {"from": "0001-01-01T00:00:00+14:00"}),
+        (
+            "after",
+            {"after": "WyI5OTk5LTEyLTMxVDIzOjU5OjU5LTE0OjAwIl0"},
+        ),  # the last second of 9999, fourteen hours behind UTC
         ("limit", {"limit": 1001}),
         *(("timezone", {"timezone": name}) for name in ("Mars/Olympus", "", "../UTC", "/etc/passwd", "Europe", "a\0b")),
     ]

@@ -189,6 +189,7 @@ async def test_a_refresh_waits_for_a_writer_that_still_relies_on_the_old_limit(d
             await until(lambda: waits_for_a_lock(database), "the writer stands still")
             with pytest.raises(asyncpg.LockNotAvailableError):
                 await refresh_rollups(connection, at(120), grace=timedelta(0))
+            assert (await queries.rollup_state(connection))["late_before"] is None, "it has not moved"
         await writing
         await refresh_rollups(connection, at(120), grace=timedelta(0))
         await world.check(0, 120)
@@ -196,6 +197,14 @@ async def test_a_refresh_waits_for_a_writer_that_still_relies_on_the_old_limit(d
         assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "it was on time"
         await world.write([("METER-A", 41)])
         assert await connection.fetchval("SELECT count(*) FROM late_hours") == 1
+        await world.check(0, 120)
+        async with locked(database):
+            writing = asyncio.create_task(world.write([("METER-A", 42)]))
+            await until(lambda: waits_for_a_lock(database), "the writer stands still")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await refresh_rollups(connection, at(180), grace=timedelta(0))
+            assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "what it can do it has done"
+        await writing
         await world.check(0, 120)
     await connection.close()
 

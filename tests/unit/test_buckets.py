@@ -52,3 +52,11 @@ def test_days_of_special_lengths(name: str, date: str, lengths: list[float]) -> 
     opens = datetime.fromisoformat(date).replace(tzinfo=zone)
     found = list(islice(buckets(opens, opens + timedelta(days=9), "day", zone), 3))
     assert [(end - start) / HOUR for start, end in found] == lengths
+
+
+def test_a_midnight_that_comes_twice_ends_no_day_before_it_begins() -> None:
+    newfoundland = ZoneInfo("America/St_Johns")  # on 7 November 2010 clocks went back from 0:01 to 23:01 the day before
+    opens = datetime(2010, 11, 7, 2, 45, tzinfo=UTC)
+    first, second = islice(buckets(opens, opens + timedelta(days=3), "day", newfoundland), 2)
+    assert first == (opens, datetime(2010, 11, 7, 3, 30, tzinfo=UTC))
+    assert second[1] - second[0] == timedelta(days=1)

@@ -6,7 +6,7 @@ import pytest
 
 from sql.efficiency import Sums, Thresholds, judge
 
-LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8)
+LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
 DAY = 86400.0
 FULL = Sums(DAY, DAY, 100.0, 1440, 1440, 93.0, 1440)
 
@@ -47,3 +47,21 @@ def test_a_side_that_is_not_covered_forbids_a_judgement(side: str) -> None:
 def test_coverage_is_of_the_assigned_time() -> None:
     hour = judge(Sums(DAY, 3600, 10, 60, 1440, 9.5, 60), LIMITS)
     assert (hour.ratio, hour.ac_coverage, hour.dc_coverage, hour.status) == (95.0, 1.0, 1.0, "healthy")
+
+
+@pytest.mark.parametrize(("missing", "status"), [(0, "degraded"), (28, "degraded"), (29, "insufficient_data")])
+@pytest.mark.parametrize("side", ["ac_points", "dc_points_assigned"])
+def test_a_gap_on_one_side_alone_is_no_judgement(missing: int, status: str, side: str) -> None:
+    found = judge(replace(FULL, dc_kwh_assigned=88.0, **{side: 1440 - missing}), LIMITS)
+    assert found.status == status
+    assert found.ratio == 88.0, "it is given all the same"
+
+
+def test_a_gap_on_both_sides_alike_is_judged_up_to_a_fifth() -> None:
+    gap = replace(FULL, ac_points=1200, dc_points_assigned=1200, dc_kwh_assigned=88.0)
+    assert judge(gap, LIMITS).status == "degraded"
+
+
+def test_next_to_nothing_drawn_gives_no_ratio() -> None:
+    found = judge(replace(FULL, ac_kwh=1e-310, dc_kwh_assigned=1.0), LIMITS)
+    assert (found.ratio, found.status) == (None, "insufficient_data")
