@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.stack.resolve import Servers
 from sql.queries import queries
+from tests.waiting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,18 @@ def new_database(stack: Servers, name: str, template: Database | None = None) ->
     try:
         yield made
     finally:
-        asyncio.run(_administer(stack, f"DROP DATABASE {name} WITH (FORCE)"))
+        asyncio.run(_drop(stack, name))
+
+
+async def _drop(stack: Servers, name: str) -> None:
+    async def dropped() -> bool:
+        try:
+            await _administer(stack, f"DROP DATABASE {name} WITH (FORCE)")
+        except asyncpg.InsufficientPrivilegeError:  # an autovacuum worker is at it: only a superuser may end that
+            return False
+        return True
+
+    await until(dropped, f"{name} can be dropped")
 
 
 async def _administer(stack: Servers, statement: str) -> None:
