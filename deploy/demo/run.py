@@ -127,7 +127,8 @@ def _wait_for_history(client: httpx.Client, services: Services, end: datetime, s
 def _wait_for_judgement(client: httpx.Client, services: Services, say: Say) -> None:
     """Maintenance has rolled up the day and judged every vehicle."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (summary := client.get("/v1/fleet/summary").json())["stale"]:
+    everyone = sum(1 for _ in all_assignments())
+    while (summary := client.get("/v1/fleet/summary").json())["vehicles"] < everyone:
         services.check()
         if time.monotonic() > deadline:
             raise TimeoutError(f"the fleet was not judged in {PATIENCE_SECONDS:.0f} s; logs: {services.logs}")
