@@ -3,9 +3,11 @@
 from collections import Counter
 
 import pytest
+from playwright.async_api import expect
 
-from deploy.simulator import disturb
+from deploy.simulator import disturb, replay
 from tests.acceptance.conftest import Station
+from tests.browser import CHROMIUM, MISSING, viewer
 from tests.servers import Entry, committed_in_kafka, ledger, locked, waits_for_a_lock
 from tests.services import Group, Replica
 from tests.waiting import until
@@ -28,6 +30,29 @@ async def test_every_session_comes_out_as_it_went_in(station: Station, group: Gr
     await station.maintain()
     station.check_answers()
     station.check_fleet()
+
+
+async def test_the_page_shows_what_the_file_says(station: Station, group: Group) -> None:
+    if CHROMIUM is None:
+        pytest.skip(MISSING)
+    newest = max(station.visits, key=lambda visit: visit.valid_to)
+    sent = [each for each in station.readings if each.at_ms >= newest.valid_from.timestamp() * 1000]
+    group.start()
+    await station.produce(sent)
+    await station.until_consumed(len(sent))
+
+    expected = replay.expected_vehicles(station.visits)[newest.vehicle_id]
+    async with viewer(str(station.api.base_url)) as page:
+        await page.open(f"#/vehicle/{newest.vehicle_id}")
+        await expect(page.value("dataPoints")).to_have_text(f"{expected.points:,}")
+        for name, known in (
+            ("totalEnergyConsumedAc", expected.ac_kwh),
+            ("totalEnergyDeliveredDc", expected.dc_kwh),
+            ("averageBatteryTemp", expected.average_battery_temp),
+        ):
+            shown = float(await page.value(name).get_attribute("value") or "")
+            assert shown == pytest.approx(known, rel=1e-6), name
+        await expect(page.value("efficiencyRatio")).to_have_text("95.00 %")
 
 
 async def test_twice_shuffled_and_with_rubbish_among_them_the_answers_are_the_same(
