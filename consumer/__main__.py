@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -43,6 +43,7 @@ app.add_typer(breaker.app, name="breaker")
 log = structlog.get_logger("consumer")
 T = TypeVar("T")
 
+LEAVE_WITHIN_SECONDS: Final = 8.0
 COMMAND_TIMEOUT_SECONDS: Final = 65.0  # a little above the server's own statement_timeout: it should speak first
 
 
@@ -78,7 +79,7 @@ async def _consume(settings: ConsumerSettings) -> None:
             try:
                 await _flow(settings, consumer, database, metrics, health, stop)
             finally:
-                await consumer.stop()
+                await _leave(consumer)
     finally:
         log.info("consumer_stopped")
         server.shutdown()
@@ -106,10 +107,29 @@ async def _flow(
             group.create_task(AlertRelay(database, settings, metrics).run()),
         ]
         await pipeline.run(stop)
-        for task in beside:
-            task.cancel()
+        await _end(beside)
     await reporter.tell_kafka()
     await pipeline.assignment.release()
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended: before Python 3.12 a wait with a time-out swallows the cancellation that comes with its
+    result.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1)
+
+
+async def _leave(consumer: AIOKafkaConsumer) -> None:
+    """Leave the group, so that the others need not wait for our session to end; but not for longer than that would take."""
+    try:
+        async with asyncio.timeout(LEAVE_WITHIN_SECONDS):
+            await consumer.stop()
+    except TimeoutError:
+        log.warning("group_not_left", reason="Kafka has not answered; the session ends by itself")
 
 
 @asynccontextmanager

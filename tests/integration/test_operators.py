@@ -174,6 +174,7 @@ async def test_a_reset_is_refused_while_a_replica_holds_the_partition_and_counts
     held = await operator.refused("offsets", "reset", topics.meter, "2", "--to", "beginning", "--yes")
     assert "stop the consumers first" in held
     group.stop(replica)
+    await until(lambda: _nobody_holds_any(operator), "the group is left, or the session has ended")
 
     assert "not in the log" in await operator.refused("offsets", "reset", topics.meter, "2", "--to", "31", "--yes")
     assert "found 'noon'" in await operator.refused("offsets", "reset", topics.meter, "2", "--to", "noon", "--yes")
@@ -184,6 +185,10 @@ async def test_a_reset_is_refused_while_a_replica_holds_the_partition_and_counts
     group.start()
     await until_consumed(database, topics.meter, 50)
     assert (await ledger(database, topics))[topics.meter] == Entry(50, 30, 20, 0)
+
+
+async def _nobody_holds_any(operator: Operator) -> bool:
+    return not any(each["held_by"] for each in await operator.standings())
 
 
 async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
