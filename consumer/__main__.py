@@ -18,6 +18,7 @@ from consumer.alerts import AlertRelay
 from consumer.breaker import Breaker
 from consumer.commands import breaker, dead_letters, offsets
 from consumer.decode import Decoder
+from consumer.garbage import collect_regularly
 from consumer.health import Health
 from consumer.kinds import kinds
 from consumer.lag import LagReporter
@@ -105,6 +106,7 @@ async def _flow(
             group.create_task(reporter.run()),
             group.create_task(follow_operators(pipeline, guard)),
             group.create_task(AlertRelay(database, settings, metrics).run()),
+            group.create_task(collect_regularly()),
         ]
         await pipeline.run(stop)
         await _end(beside)
