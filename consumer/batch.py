@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from consumer.arrived import Arrived
 from consumer.kind import Kind, Row
 from schemas.readings import Reason
 
@@ -18,6 +19,15 @@ class DeadLetter:
     record: ConsumerRecord
     reason: Reason
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What records of one topic have become: rows, the record of each row, and a dead letter for every other record."""
+
+    rows: list[Row]
+    records: list[ConsumerRecord]
+    dead_letters: list[DeadLetter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +48,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One value from decode to commit. Rows are sorted by identity; `records` are what a row's position points to."""
+    """One value from decode to commit."""
 
     spans: Mapping[TopicPartition, Span]
-    records: Sequence[ConsumerRecord]
-    rows: Mapping[Kind, list[Row]]
+    arrived: Mapping[Kind, Arrived]
     dead_letters: Sequence[DeadLetter]
+
+    def __len__(self) -> int:
+        return sum(map(len, (arrived.rows for arrived in self.arrived.values()))) + len(self.dead_letters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +74,12 @@ class BatchBuilder:
 
     opened: float = 0.0
     spans: dict[TopicPartition, Span] = field(default_factory=dict)
-    records: list[ConsumerRecord] = field(default_factory=list)
-    rows: dict[Kind, list[Row]] = field(default_factory=dict)
+    arrived: dict[Kind, Arrived] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    records: int = 0
 
     def __len__(self) -> int:
-        return len(self.records)
+        return self.records
 
     def add(
         self,
@@ -76,12 +88,11 @@ class BatchBuilder:
         records: list[ConsumerRecord],
         end_offset: int,
         kind: Kind,
-        decoded: tuple[list[Row], list[DeadLetter]],
+        decoded: Decoded,
     ) -> None:
         """Take records that follow `position` in their partition, whose log ends at `end_offset`, and what they decoded to."""
         if not self.records:
             self.opened = time.monotonic()
-        rows, dead_letters = decoded
         before = self.spans.get(partition)
         if before and before.next_offset != position:
             raise RuntimeError(f"{partition}: records of {position} do not follow those up to {before.next_offset}")
@@ -92,12 +103,12 @@ class BatchBuilder:
             consumed=(before.consumed if before else 0) + len(records),
             oldest=before.oldest if before else records[0].timestamp,
         )
-        self.records.extend(records)
-        self.rows.setdefault(kind, []).extend(rows)
-        self.dead_letters.extend(dead_letters)
+        self.records += len(records)
+        if kind not in self.arrived:
+            self.arrived[kind] = Arrived()
+        self.arrived[kind].add(decoded.rows, decoded.records)
+        self.dead_letters += decoded.dead_letters
 
     def build(self) -> Batch:
-        """The finished batch. COPY of rows in the order of the primary key costs the server about half."""
-        for rows in self.rows.values():
-            rows.sort()
-        return Batch(self.spans, self.records, self.rows, self.dead_letters)
+        """The finished batch."""
+        return Batch(self.spans, self.arrived, self.dead_letters)

@@ -4,10 +4,13 @@ newer than anything stored of its device -> COPY; maybe stored already -> INSERT
 """
 
 from collections.abc import Callable
-from operator import itemgetter
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
-from consumer.kind import DEVICE, POSITION, RECORDED_AT, RefusedRow, Row, Written
+from consumer.arrived import Arrived
+from consumer.kind import DEVICE, RECORDED_AT, RefusedRow, Row, Written
+from consumer.known import Parted, in_order
 from consumer.late import late_hours
 from consumer.telemetry import Telemetry
 from consumer.writing import Connection, Terms
@@ -17,42 +20,57 @@ from sql.queries import queries
 COPY_TIMEOUT: Final = 120.0
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The rows that were new, the instant of the oldest of them, and what became of all."""
+
+    new: list[Row]
+    oldest: datetime | None
+    written: Written
+
+
 async def write_readings(
     connection: Connection,
     telemetry: Telemetry,
-    rows: list[Row],
+    arrived: Arrived,
     terms: Terms,
     *,
     side: str,
     upsert_status: Callable[..., Any],
 ) -> Written:
-    """Write sorted readings into history and live status, and mark the hours that late ones change.
+    """Write readings into history and live status, and mark the hours that late ones change.
 
     Raises:
         asyncpg.UniqueViolationError: a row believed new is stored already; only when not cautious.
     """
-    new, written = await store_readings(connection, telemetry, rows, terms)
-    if written.newest:
-        await upsert_status(connection, **telemetry.columnar(written.newest))
-    if changed := late_hours(new, terms.late_before):
-        devices, hours = zip(*changed, strict=True)
+    stored = await store_readings(connection, telemetry, arrived, terms)
+    if stored.written.newest:
+        await upsert_status(connection, **telemetry.columnar(stored.written.newest))
+    if stored.oldest is not None and stored.oldest < terms.late_before:
+        devices, hours = zip(*late_hours(stored.new, terms.late_before), strict=True)
         await queries.mark_late(connection, side=side, devices=devices, hours=hours)
-    return written
+    return stored.written
 
 
-async def store_readings(
-    connection: Connection, telemetry: Telemetry, rows: list[Row], terms: Terms
-) -> tuple[list[Row], Written]:
-    """Put sorted readings into their history; the new ones, and what became of all.
+async def store_readings(connection: Connection, telemetry: Telemetry, arrived: Arrived, terms: Terms) -> Stored:
+    """Put readings into their history.
 
     Raises:
         asyncpg.UniqueViolationError: as above.
     """
-    fresh, doubtful = ([], rows) if terms.cautious else await terms.known.split(connection, telemetry, rows)
-    await _copy(connection, telemetry, fresh)
-    inserted, same, different = await _insert_doubtful(connection, telemetry, doubtful)
-    written = Written(_newest_of_each_device(fresh, inserted), same, [_conflict(row) for row in different])
-    return [*fresh, *inserted], written
+    if terms.cautious:
+        parted = Parted(doubtful=in_order(arrived.of_device))
+    else:
+        parted = await terms.known.part(connection, telemetry, arrived.of_device)
+    await _copy(connection, telemetry, parted.fresh)
+    inserted, same, different = await _insert_doubtful(connection, telemetry, parted.doubtful)
+    newest = _newest_of_each_device([*parted.newest, *inserted]) if inserted else parted.newest
+    instants = [row[RECORDED_AT] for row in inserted] + ([parted.oldest] if parted.oldest else [])
+    return Stored(
+        new=[*parted.fresh, *inserted] if inserted else parted.fresh,
+        oldest=min(instants, default=None),
+        written=Written(newest, same, [_conflict(row) for row in different]),
+    )
 
 
 def _conflict(row: Row) -> RefusedRow:
@@ -64,12 +82,10 @@ def _conflict(row: Row) -> RefusedRow:
 
 
 async def _copy(connection: Connection, telemetry: Telemetry, rows: list[Row]) -> None:
-    if not rows:
-        return
-    columns = itemgetter(*(index for index in range(len(rows[0])) if index != POSITION))
-    await connection.copy_records_to_table(
-        telemetry.history, records=map(columns, rows), columns=telemetry.columns, timeout=COPY_TIMEOUT
-    )
+    if rows:
+        await connection.copy_records_to_table(
+            telemetry.history, records=rows, columns=telemetry.columns, timeout=COPY_TIMEOUT
+        )
 
 
 async def _insert_doubtful(
@@ -98,11 +114,10 @@ async def _insert_doubtful(
     return inserted, same, different
 
 
-def _newest_of_each_device(*sorted_rows: list[Row]) -> list[Row]:
+def _newest_of_each_device(rows: list[Row]) -> list[Row]:
     newest: dict[str, Row] = {}
-    for rows in sorted_rows:
-        for row in rows:
-            known = newest.get(row[DEVICE])
-            if known is None or row[RECORDED_AT] > known[RECORDED_AT]:
-                newest[row[DEVICE]] = row
-    return sorted(newest.values())  # one order for every writer, so that two never wait for each other in a circle
+    for row in rows:
+        known = newest.get(row[DEVICE])
+        if known is None or row[RECORDED_AT] > known[RECORDED_AT]:
+            newest[row[DEVICE]] = row
+    return [newest[device] for device in sorted(newest)]  # one order for every writer: two never wait in a circle

@@ -6,20 +6,18 @@ from typing import Any, Final
 
 from schemas.readings import InvalidReading, Limits, Reason
 
-# (device id, the instant it speaks of, position of its record in the batch, then what else it says). Rows sort by identity first
-# and by arrival among copies of one reading.
-Row = tuple[Any, ...]
+Row = tuple[Any, ...]  # (device id, the instant it speaks of, then what else it says)
 DEVICE: Final = 0
 RECORDED_AT: Final = 1
-POSITION: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Kind:
     """What one topic carries.
 
-    `decode` raises ValueError or TypeError for bytes that are none, and `refusal` says why. Instants must lie within `limits`;
-    None stands for those of readings, which move with the clock. `write` puts rows into the database, within a transaction.
+    `decode` makes a struct whose fields are a row, and raises ValueError or TypeError for bytes that are none; `refusal` says
+    why. `decode_lines` does so for many at once, where that is all there is to check. Instants must lie within `limits`; None
+    stands for those of readings, which move with the clock. `write` puts rows into the database, within a transaction.
     Kinds are written by their `turn`, the same for every replica, so that two seldom wait for each other in a circle
     (where they do, the database ends one of them, and its batch is tried again). Without
     the topic of a `needed` kind a replica is not ready.
@@ -28,7 +26,7 @@ class Kind:
     name: str
     turn: int
     decode: Callable[[bytes], Any]
-    row: Callable[[Any, int], Row]
+    decode_lines: Callable[[bytes], list[Any]] | None = None
     refusal: Callable[[bytes | None, Limits], InvalidReading]
     limits: Limits | None = None
     needed: bool = True

@@ -5,12 +5,11 @@ from typing import Final
 
 from consumer.declarations import declare
 from consumer.history import write_readings
-from consumer.kind import Kind, Row
+from consumer.kind import Kind
 from consumer.registers import write_registers
 from consumer.settings import ConsumerSettings
 from consumer.telemetry import Telemetry
 from schemas import assignments, readings
-from schemas.assignments import Assignment
 from schemas.readings import MeterReading, RegisterReading, VehicleReading
 from sql.queries import queries
 
@@ -33,7 +32,7 @@ def registers(jitter_kwh: float) -> Kind:
         name="register",
         turn=3,
         decode=readings.decode_register,
-        row=_meter_row,
+        decode_lines=readings.decode_registers,
         refusal=partial(readings.refusal, RegisterReading),
         write=partial(write_registers, jitter_kwh=jitter_kwh),
         history="meter_register_history",
@@ -51,7 +50,6 @@ def assignments_of(topic: str) -> Kind:
         name="assignment",
         turn=4,  # the last: whoever declares holds up all others that do until the end of the transaction
         decode=assignments.decode_assignment,
-        row=_assignment_row,
         refusal=assignments.refusal,
         limits=assignments.CALENDAR,
         needed=False,  # readings are stored all the same, and assignments may come from files alone
@@ -59,30 +57,11 @@ def assignments_of(topic: str) -> Kind:
     )
 
 
-def _meter_row(reading: MeterReading | RegisterReading, position: int) -> Row:
-    return (reading.meter_id, reading.timestamp, position, reading.kwh_consumed_ac, reading.voltage)
-
-
-def _vehicle_row(reading: VehicleReading, position: int) -> Row:
-    return (
-        reading.vehicle_id,
-        reading.timestamp,
-        position,
-        reading.kwh_delivered_dc,
-        reading.soc,
-        reading.battery_temp,
-    )
-
-
-def _assignment_row(assignment: Assignment, position: int) -> Row:
-    return (assignment.vehicle_id, assignment.valid_from, position, assignment.meter_id, assignment.valid_to)
-
-
 METER: Final = Telemetry(
     name="meter",
     turn=1,
     decode=readings.decode_meter,
-    row=_meter_row,
+    decode_lines=readings.decode_meters,
     refusal=partial(readings.refusal, MeterReading),
     write=partial(write_readings, side="meter", upsert_status=queries.upsert_meter_status),
     history="meter_telemetry_history",
@@ -96,7 +75,7 @@ VEHICLE: Final = Telemetry(
     name="vehicle",
     turn=2,
     decode=readings.decode_vehicle,
-    row=_vehicle_row,
+    decode_lines=readings.decode_vehicles,
     refusal=partial(readings.refusal, VehicleReading),
     write=partial(write_readings, side="vehicle", upsert_status=queries.upsert_vehicle_status),
     history="vehicle_telemetry_history",

@@ -78,7 +78,7 @@ class Pipeline:
         try:
             async with asyncio.timeout(self._settings.shutdown_timeout_seconds):
                 await self._settle_write()
-                if self._builder.records:
+                if len(self._builder):
                     self._begin_write()
                     await self._settle_write()
         except TimeoutError:
@@ -138,8 +138,8 @@ class Pipeline:
             if records[start].offset > position and not self.assignment.believes_hole(partition, position):
                 return
             part = records[start : start + SLICE]
-            decoded = decoder.decode(part, len(builder), limits)
-            if self._breaker.trips(partition.topic, len(part), len(decoded[1])):
+            decoded = decoder.decode(part, limits)
+            if self._breaker.trips(partition.topic, len(part), len(decoded.dead_letters)):
                 self.assignment.follow_breaker(self.in_hand())
                 return
             builder.add(partition, position, part, self._log_end(partition), decoder.kind, decoded)
@@ -154,7 +154,7 @@ class Pipeline:
     def _patience_ms(self) -> int:
         if self._writing and not self._writing.done() and self._waited_enough():
             return BUSY_FETCH_MS
-        if not self._builder.records:
+        if not len(self._builder):
             return IDLE_FETCH_MS
         left = self._builder.opened + self._settings.batch_max_wait_ms / 1000 - time.monotonic()
         return max(0, int(left * 1000))
@@ -167,10 +167,10 @@ class Pipeline:
 
     def _waited_enough(self) -> bool:
         waited = time.monotonic() - self._builder.opened
-        return bool(self._builder.records) and waited * 1000 >= self._settings.batch_max_wait_ms
+        return len(self._builder) > 0 and waited * 1000 >= self._settings.batch_max_wait_ms
 
     def _begin_write(self) -> None:
-        if not self._builder.records:
+        if not len(self._builder):
             return  # a rebalance came while the batch before was settled
         self._in_flight = self._builder.build()
         self._builder = BatchBuilder()
@@ -244,7 +244,7 @@ class Pipeline:
                 self._report_retry(error, batch, backoff)
                 await backoff.sleep()
         if all(stored.get(partition) == span.next_offset for partition, span in batch.spans.items()):
-            log.info("commit_found_done", records=len(batch.records))
+            log.info("commit_found_done", records=len(batch))
             return outcome
         return await self._store.write(batch)  # from where it was, or fenced
 
@@ -259,7 +259,7 @@ class Pipeline:
             cause=cause,
             sqlstate=sqlstate,
             error=repr(error),
-            records=len(batch.records),
+            records=len(batch),
             retry_in=backoff.next_seconds,
         )
 

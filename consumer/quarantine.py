@@ -5,31 +5,31 @@ from typing import Final
 
 import asyncpg
 
+from consumer.arrived import Arrived
 from consumer.faults import is_row_fault
-from consumer.kind import POSITION, Kind, Row
+from consumer.kind import Kind, RefusedRow
 from consumer.known import NewestReadings
 from consumer.writing import Connection, Terms
+from schemas.readings import Reason
 
 _TRIAL: Final = Terms(NewestReadings(), late_before=datetime.min.replace(tzinfo=UTC), cautious=True)
 
 
-async def find_refused(connection: Connection, kind: Kind, rows: list[Row]) -> dict[int, str]:
-    """The positions of the rows that are refused for what they hold, with the database's words. Nothing stays written."""
-    error = await _try(connection, kind, rows) if rows else None
+async def find_refused(connection: Connection, kind: Kind, arrived: Arrived) -> list[RefusedRow]:
+    """The rows that are refused for what they hold, with the database's words. Nothing stays written."""
+    error = await _try(connection, kind, arrived) if arrived.rows else None
     if error is None:
-        return {}
-    if len(rows) == 1:
-        return {rows[0][POSITION]: f"SQLSTATE {error.sqlstate}: {error}"}
-    middle = len(rows) // 2
-    first = await find_refused(connection, kind, rows[:middle])
-    return first | await find_refused(connection, kind, rows[middle:])
+        return []
+    if len(arrived.rows) == 1:
+        return [RefusedRow(arrived.rows[0], Reason.REFUSED_BY_DATABASE, f"SQLSTATE {error.sqlstate}: {error}")]
+    return [row for half in arrived.halves() for row in await find_refused(connection, kind, half)]
 
 
-async def _try(connection: Connection, kind: Kind, rows: list[Row]) -> asyncpg.PostgresError | None:
+async def _try(connection: Connection, kind: Kind, arrived: Arrived) -> asyncpg.PostgresError | None:
     transaction = connection.transaction()
     await transaction.start()
     try:
-        await kind.write(connection, kind, rows, _TRIAL)
+        await kind.write(connection, kind, arrived, _TRIAL)
     except asyncpg.PostgresError as error:
         if not is_row_fault(error):
             raise

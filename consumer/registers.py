@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
+from consumer.arrived import Arrived
 from consumer.history import store_readings
 from consumer.kind import DEVICE, RECORDED_AT, Row, Written
 from consumer.telemetry import Telemetry
@@ -20,20 +21,20 @@ Stretch = tuple[datetime, datetime]  # the instants of its first and its last re
 
 
 async def write_registers(
-    connection: Connection, telemetry: Telemetry, rows: list[Row], terms: Terms, *, jitter_kwh: float
+    connection: Connection, telemetry: Telemetry, arrived: Arrived, terms: Terms, *, jitter_kwh: float
 ) -> Written:
-    """Write sorted readings of registers, and what follows from them; live status and late hours go with the intervals.
+    """Write readings of registers, and what follows from them; live status and late hours go with the intervals.
 
     Raises:
         asyncpg.UniqueViolationError: a row believed new is stored already; only when not cautious.
     """
-    new, written = await store_readings(connection, telemetry, rows, terms)
-    for meters in in_turns(sorted(new)):
+    stored = await store_readings(connection, telemetry, arrived, terms)
+    for meters in in_turns(sorted(stored.new)):
         earliest, latest = map(list, zip(*meters.values(), strict=True))
         await queries.derive_intervals(
             connection, ids=list(meters), earliest=earliest, latest=latest, jitter=jitter_kwh
         )
-    return written
+    return stored.written
 
 
 def in_turns(rows: list[Row]) -> Iterator[dict[str, Stretch]]:

@@ -13,14 +13,14 @@ from typing import Any, Final
 import asyncpg
 from aiokafka import TopicPartition
 
+from consumer.arrived import Arrived
 from consumer.batch import Batch, DeadLetter, Outcome
 from consumer.faults import is_connection_lost, is_row_fault
-from consumer.kind import POSITION, Kind, Row
+from consumer.kind import Kind, Row
 from consumer.known import NewestReadings
 from consumer.offsets import keys
 from consumer.quarantine import find_refused
-from consumer.writing import Connection, Terms, write_rows
-from schemas.readings import Reason
+from consumer.writing import Connection, Terms, letters, write_rows
 from sql.queries import queries
 
 ROLLBACK_SECONDS: Final = 2.0
@@ -91,7 +91,7 @@ class Store:
                 batch = await self._set_aside_refused(batch, error)
 
     async def _replay_all(self, connection: Connection, batch: Batch) -> Outcome:
-        taken = [record for rows in batch.rows.values() for record in _records(batch, rows)]
+        taken = [record for arrived in batch.arrived.values() for record in arrived.records]
         resolved = [
             row async for row in queries.resolve_letters(connection, **self._letter_keys(taken), how="replayed")
         ]
@@ -109,9 +109,9 @@ class Store:
         settled = _by_partition(taken) - _by_partition(_of(written.conflicts))
         if settled:
             leaving = Counter({partition: -number for partition, number in settled.items()})
-            await self._move_in_ledger(connection, _by_partition(_records(batch, written.duplicates)), leaving)
-        read_again = Counter(record.topic for record in batch.records)
-        return _outcome(batch, read_again, written.duplicates, refused)
+            await self._move_in_ledger(connection, _by_partition(written.duplicates), leaving)
+        read_again = Counter(record.topic for record in [*taken, *_of(batch.dead_letters)])
+        return _outcome(read_again, written.duplicates, refused)
 
     def _letter_keys(self, records: list[Any]) -> dict[str, Any]:
         return {
@@ -146,11 +146,11 @@ class Store:
         written = await write_rows(connection, batch, Terms(self._newest, late_before, cautious))
         if written.duplicates or written.conflicts:
             await self._move_in_ledger(
-                connection, _by_partition(_records(batch, written.duplicates)), _by_partition(_of(written.conflicts))
+                connection, _by_partition(written.duplicates), _by_partition(_of(written.conflicts))
             )
-        letters = [*batch.dead_letters, *written.conflicts]
-        await self._insert_dead_letters(connection, letters)
-        return written.newest, _outcome(batch, _consumed(batch), written.duplicates, letters)
+        refused = [*batch.dead_letters, *written.conflicts]
+        await self._insert_dead_letters(connection, refused)
+        return written.newest, _outcome(_consumed(batch), written.duplicates, refused)
 
     async def _claim(self, connection: Connection, batch: Batch) -> datetime:
         """Claim what the batch takes; the instant before which its readings are late."""
@@ -185,10 +185,10 @@ class Store:
             dead_lettered=[refused[partition] for partition in partitions],
         )
 
-    async def _insert_dead_letters(self, connection: Connection, letters: list[DeadLetter]) -> None:
-        if not letters:
+    async def _insert_dead_letters(self, connection: Connection, refused: list[DeadLetter]) -> None:
+        if not refused:
             return
-        records = [letter.record for letter in letters]
+        records = _of(refused)
         await queries.insert_dead_letters(
             connection,
             consumer_group=self._group,
@@ -198,24 +198,21 @@ class Store:
             keys=[record.key for record in records],
             values=[record.value for record in records],
             timestamps=[datetime.fromtimestamp(record.timestamp / 1000, UTC) for record in records],
-            reasons=[letter.reason.value for letter in letters],
-            details=[letter.detail for letter in letters],
+            reasons=[letter.reason.value for letter in refused],
+            details=[letter.detail for letter in refused],
         )
 
     async def _set_aside_refused(self, batch: Batch, error: asyncpg.PostgresError) -> Batch:
-        rows: dict[Kind, list[Row]] = {}
-        letters = list(batch.dead_letters)
-        for kind, candidates in batch.rows.items():
+        left: dict[Kind, Arrived] = {}
+        dead_letters = list(batch.dead_letters)
+        for kind, arrived in batch.arrived.items():
             async with self._pool.acquire() as connection:
-                refused = await find_refused(connection, kind, candidates)
-            letters += [
-                DeadLetter(batch.records[position], Reason.REFUSED_BY_DATABASE, why)
-                for position, why in refused.items()
-            ]
-            rows[kind] = [row for row in candidates if row[POSITION] not in refused]
-        if len(letters) == len(batch.dead_letters):
+                refused = await find_refused(connection, kind, arrived)
+            dead_letters += letters(arrived, refused)
+            left[kind] = arrived.without(each.row for each in refused)
+        if len(dead_letters) == len(batch.dead_letters):
             raise error  # no single row is to blame: the system's fault after all
-        return replace(batch, rows=rows, dead_letters=letters)
+        return replace(batch, arrived=left, dead_letters=dead_letters)
 
 
 async def _roll_back(connection: Connection, transaction: Any) -> None:
@@ -235,17 +232,13 @@ def _by_partition(records: Iterable[Any]) -> Counter[TopicPartition]:
     return Counter(map(_partition, records))
 
 
-def _records(batch: Batch, rows: Iterable[Row]) -> list[Any]:
-    return [batch.records[row[POSITION]] for row in rows]
+def _of(dead_letters: Iterable[DeadLetter]) -> list[Any]:
+    return [letter.record for letter in dead_letters]
 
 
-def _of(letters: Iterable[DeadLetter]) -> list[Any]:
-    return [letter.record for letter in letters]
-
-
-def _outcome(batch: Batch, consumed: Counter[str], duplicates: list[Row], letters: Iterable[DeadLetter]) -> Outcome:
-    repeated = Counter(record.topic for record in _records(batch, duplicates))
-    refused = Counter((letter.record.topic, letter.reason) for letter in letters)
+def _outcome(consumed: Counter[str], duplicates: list[Any], dead_letters: Iterable[DeadLetter]) -> Outcome:
+    repeated = Counter(record.topic for record in duplicates)
+    refused = Counter((letter.record.topic, letter.reason) for letter in dead_letters)
     written = consumed - repeated
     for (topic, _), count in refused.items():
         written[topic] -= count

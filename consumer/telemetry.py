@@ -22,5 +22,4 @@ class Telemetry(Kind):
         """Rows as one list per column, named as the arguments of this kind's queries."""
         if not rows:
             return {name: [] for name in self.arguments}
-        device, recorded_at, _, *values = map(list, zip(*rows, strict=True))
-        return dict(zip(self.arguments, (device, recorded_at, *values), strict=True))
+        return dict(zip(self.arguments, map(list, zip(*rows, strict=True)), strict=True))

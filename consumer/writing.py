@@ -5,8 +5,9 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
+from consumer.arrived import Arrived
 from consumer.batch import Batch, DeadLetter
-from consumer.kind import POSITION, Kind, Row
+from consumer.kind import Kind, RefusedRow, Row
 from consumer.known import NewestReadings
 
 Connection = Any  # asyncpg.Connection, or the pool's proxy of one
@@ -27,10 +28,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The newest row written of each device, the rows that were stored already, and those that contradict what is stored."""
+    """The newest row written of each device, the records that were stored already, and those that contradict what is stored."""
 
     newest: dict[Kind, list[Row]] = field(default_factory=dict)
-    duplicates: list[Row] = field(default_factory=list)
+    duplicates: list[Any] = field(default_factory=list)
     conflicts: list[DeadLetter] = field(default_factory=list)
 
 
@@ -41,11 +42,16 @@ async def write_rows(connection: Connection, batch: Batch, terms: Terms) -> Sett
         asyncpg.UniqueViolationError: a row believed new is stored already; only when not cautious.
     """
     settled = Settled()
-    for kind in sorted(batch.rows, key=attrgetter("turn")):
-        written = await kind.write(connection, kind, batch.rows[kind], terms)
+    for kind in sorted(batch.arrived, key=attrgetter("turn")):
+        arrived = batch.arrived[kind]
+        written = await kind.write(connection, kind, arrived, terms)
         settled.newest[kind] = written.newest
-        settled.duplicates.extend(written.duplicates)
-        settled.conflicts.extend(
-            DeadLetter(batch.records[each.row[POSITION]], each.reason, each.detail) for each in written.refused
-        )
+        settled.duplicates.extend(arrived.records_of(written.duplicates))
+        settled.conflicts.extend(letters(arrived, written.refused))
     return settled
+
+
+def letters(arrived: Arrived, refused: list[RefusedRow]) -> list[DeadLetter]:
+    """The dead letters of refused rows."""
+    records = arrived.records_of(each.row for each in refused)
+    return [DeadLetter(record, each.reason, each.detail) for record, each in zip(records, refused, strict=True)]

@@ -12,12 +12,12 @@ from schemas.readings import DeviceId, FieldError, InvalidReading, Limits, Reaso
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset")]
 
 
-class Assignment(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class Assignment(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """The vehicle draws from the meter during [valid_from, valid_to); without an end until a newer one of either begins."""
 
     vehicle_id: DeviceId
-    meter_id: DeviceId
     valid_from: Instant
+    meter_id: DeviceId
     valid_to: Instant | None = None
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final, Protocol
 import msgspec
 from msgspec import Meta
 
+# The first two fields of each reading are its identity, and all are in the order of its table's columns: what the consumer writes
+# is the struct as a tuple.
 ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,64}$"
 ID_RULE: Final = "1 to 64 characters of A-Z a-z 0-9 . _ : -"
 CLOCK_AHEAD: Final = timedelta(minutes=5)
@@ -25,32 +27,32 @@ Celsius = Annotated[float, Meta(ge=-60, le=150, description="battery temperature
 Timestamp = Annotated[datetime, Meta(tz=True, description="the device's clock, RFC 3339 with an offset")]
 
 
-class MeterReading(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class MeterReading(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What a smart meter (grid side, AC) publishes once a minute."""
 
     meter_id: DeviceId
+    timestamp: Timestamp
     kwh_consumed_ac: Kwh
     voltage: Volts
-    timestamp: Timestamp
 
 
-class RegisterReading(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class RegisterReading(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What a meter publishes that has no intervals but a register."""
 
     meter_id: DeviceId
+    timestamp: Timestamp
     kwh_consumed_ac: Register
     voltage: Volts
-    timestamp: Timestamp
 
 
-class VehicleReading(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class VehicleReading(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What a vehicle (battery side, DC) publishes once a minute."""
 
     vehicle_id: DeviceId
-    soc: Percent
-    kwh_delivered_dc: Kwh
-    battery_temp: Celsius
     timestamp: Timestamp
+    kwh_delivered_dc: Kwh
+    soc: Percent
+    battery_temp: Celsius
 
 
 Reading = MeterReading | VehicleReading
@@ -145,9 +147,15 @@ class TimeLimits:
 
 
 _matches_id: Final = re.compile(ID_PATTERN[:-1] + r"\Z").match
-decode_meter: Final[Callable[[bytes], MeterReading]] = msgspec.json.Decoder(MeterReading).decode
-decode_register: Final[Callable[[bytes], RegisterReading]] = msgspec.json.Decoder(RegisterReading).decode
-decode_vehicle: Final[Callable[[bytes], VehicleReading]] = msgspec.json.Decoder(VehicleReading).decode
+_meters: Final = msgspec.json.Decoder(MeterReading)
+_registers: Final = msgspec.json.Decoder(RegisterReading)
+_vehicles: Final = msgspec.json.Decoder(VehicleReading)
+decode_meter: Final[Callable[[bytes], MeterReading]] = _meters.decode
+decode_meters: Final[Callable[[bytes], list[MeterReading]]] = _meters.decode_lines
+decode_register: Final[Callable[[bytes], RegisterReading]] = _registers.decode
+decode_registers: Final[Callable[[bytes], list[RegisterReading]]] = _registers.decode_lines
+decode_vehicle: Final[Callable[[bytes], VehicleReading]] = _vehicles.decode
+decode_vehicles: Final[Callable[[bytes], list[VehicleReading]]] = _vehicles.decode_lines
 
 
 def valid_id(device_id: str) -> bool:

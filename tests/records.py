@@ -84,6 +84,6 @@ def batch(*partitions: list[Any]) -> Batch:
     for taken in partitions:
         decoder = Decoder(KINDS[taken[0].topic])
         partition = TopicPartition(taken[0].topic, taken[0].partition)
-        decoded = decoder.decode(taken, len(builder), limits)
+        decoded = decoder.decode(taken, limits)
         builder.add(partition, taken[0].offset, taken, taken[-1].offset + 1, decoder.kind, decoded)
     return builder.build()

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from consumer.arrived import Arrived
 from consumer.batch import Batch, DeadLetter
 from consumer.commands.common import SETTINGS, Partition, Refused, Topic, Yes, confirm, connect, run, table
 from consumer.decode import Decoder
-from consumer.kind import Kind, Row
+from consumer.kind import Kind
 from consumer.kinds import kinds
 from consumer.settings import ConsumerSettings
 from consumer.store import Fenced, Store
@@ -176,19 +177,16 @@ async def _unresolved(settings: ConsumerSettings, chosen: dict[str, Any]) -> lis
 
 def _decoded(letters: list[Any], decoders: dict[str, Decoder], settings: ConsumerSettings) -> Batch:
     limits = TimeLimits.at(datetime.now(UTC), settings.retention_days)
-    records = [_record(letter) for letter in letters]
-    rows: dict[Kind, list[Row]] = {}
+    arrived: dict[Kind, Arrived] = {}
     refused: list[DeadLetter] = []
-    for position, record in enumerate(records):
+    for record in map(_record, letters):
         if record.topic not in decoders:
             raise Refused(f"{record.topic} is none of the topics that the settings name; choose letters with --topic")
         decoder = decoders[record.topic]
-        good, bad = decoder.decode([record], position, limits)
-        rows.setdefault(decoder.kind, []).extend(good)
-        refused.extend(bad)
-    for of_one in rows.values():
-        of_one.sort()
-    return Batch({}, records, rows, refused)
+        decoded = decoder.decode([record], limits)
+        arrived.setdefault(decoder.kind, Arrived()).add(decoded.rows, decoded.records)
+        refused += decoded.dead_letters
+    return Batch({}, arrived, refused)
 
 
 def _record(letter: Any) -> Any:

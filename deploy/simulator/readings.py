@@ -35,7 +35,9 @@ class Record(NamedTuple):
 
 def assignment_record(given: Assignment) -> Record:
     """What the assignment topic carries."""
-    value = assignments.Assignment(given.vehicle_id, given.meter_id, given.valid_from, given.valid_to)
+    value = assignments.Assignment(
+        vehicle_id=given.vehicle_id, valid_from=given.valid_from, meter_id=given.meter_id, valid_to=given.valid_to
+    )
     return Record(Side.ASSIGNMENT, given.vehicle_id.encode(), encode(value), milliseconds(given.valid_from))
 
 
@@ -54,8 +56,16 @@ def pair_at(vehicle: Vehicle, minute: int) -> tuple[Record, Record]:
     at_ms = minute * MINUTE_MS + vehicle.phase_ms
     timestamp = instant(at_ms)
     state = state_at(vehicle, minute)
-    meter = MeterReading(vehicle.meter_id, state.ac_kwh, state.voltage, timestamp)
-    battery = VehicleReading(vehicle.vehicle_id, state.soc, state.dc_kwh, state.battery_temp, timestamp)
+    meter = MeterReading(
+        meter_id=vehicle.meter_id, timestamp=timestamp, kwh_consumed_ac=state.ac_kwh, voltage=state.voltage
+    )
+    battery = VehicleReading(
+        vehicle_id=vehicle.vehicle_id,
+        timestamp=timestamp,
+        kwh_delivered_dc=state.dc_kwh,
+        soc=state.soc,
+        battery_temp=state.battery_temp,
+    )
     return (
         Record(Side.METER, vehicle.meter_key, encode(meter), at_ms),
         Record(Side.VEHICLE, vehicle.vehicle_key, encode(battery), at_ms),

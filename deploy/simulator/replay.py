@@ -113,8 +113,19 @@ def _readings_of(visit: Visit) -> Iterator[Record]:
     for passed, temperature in enumerate(_temperatures(visit), start=1):
         timestamp = visit.valid_from + (passed - 1) * _MINUTE
         soc = round(session.soc_arrival + gained * passed / session.minutes, 1)
-        meter = MeterReading(visit.plug, ac_kwh, round(240 - session.max_power_kw / 30, 1), timestamp)
-        battery = VehicleReading(visit.vehicle_id, soc, EFFICIENCY * ac_kwh, temperature, timestamp)
+        meter = MeterReading(
+            meter_id=visit.plug,
+            timestamp=timestamp,
+            kwh_consumed_ac=ac_kwh,
+            voltage=round(240 - session.max_power_kw / 30, 1),
+        )
+        battery = VehicleReading(
+            vehicle_id=visit.vehicle_id,
+            timestamp=timestamp,
+            kwh_delivered_dc=EFFICIENCY * ac_kwh,
+            soc=soc,
+            battery_temp=temperature,
+        )
         yield Record(Side.METER, plug, encode(meter), milliseconds(timestamp))
         yield Record(Side.VEHICLE, key, encode(battery), milliseconds(timestamp))
 

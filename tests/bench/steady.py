@@ -112,7 +112,7 @@ async def _observe(
 async def _fresh(producer: Any, connection: Any, topic: str) -> float:
     """Seconds from producing one reading to the first query that finds it."""
     now = datetime.now(UTC)
-    reading = MeterReading(PROBE, 0.1, 230.0, now)
+    reading = MeterReading(meter_id=PROBE, timestamp=now, kwh_consumed_ac=0.1, voltage=230.0)
     began = time.perf_counter()
     await producer.send(topic, encode(reading), key=PROBE.encode())
 

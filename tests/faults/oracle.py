@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.decode import Decoder
-from consumer.kind import DEVICE, POSITION, RECORDED_AT, Kind, Row
+from consumer.kind import DEVICE, RECORDED_AT, Kind, Row
 from consumer.kinds import METER, VEHICLE
 from consumer.telemetry import Telemetry
 from schemas.readings import TimeLimits
@@ -106,11 +106,11 @@ def _expect(log: list[Any], topics: Topics, refuses: Callable[[Row], bool]) -> _
     limits = TimeLimits.at(datetime.now(UTC), 400)
     for record in log:
         decoder = decoders[record.topic]
-        rows, refused = decoder.decode([record], 0, limits)
-        if refused or refuses(rows[0]):
+        decoded = decoder.decode([record], limits)
+        if decoded.dead_letters or refuses(decoded.rows[0]):
             expected.letters[(record.topic, record.partition, record.offset)] = record.value
             continue
-        row = rows[0]
+        row = decoded.rows[0]
         stored = expected.readings[decoder.kind].setdefault((row[DEVICE], row[RECORDED_AT]), row)
         if stored is row:
             continue
@@ -127,12 +127,12 @@ async def _compare_history(
     columns = ", ".join(telemetry.columns)
     rows = await database.fetch(f"SELECT {columns} FROM {telemetry.history}")
     stored = Counter(tuple(row) for row in rows)
-    wanted = Counter((*row[:POSITION], *row[POSITION + 1 :]) for row in expected.values())
+    wanted = Counter(expected.values())
     verdict.finds(
         lost=(wanted - stored).total(), duplicated=(stored - wanted).total(), what=f"rows of {telemetry.history}"
     )
-    energy = POSITION  # of a stored row: the position is not stored, and energy follows it
-    if abs(fsum(row[energy] for row in stored.elements()) - fsum(row[energy] for row in wanted.elements())) > 1e-9:
+    energies = [fsum(row[RECORDED_AT + 1] for row in rows.elements()) for rows in (stored, wanted)]
+    if abs(energies[0] - energies[1]) > 1e-9:
         verdict.finds(lost=1, what=f"the sum of energy in {telemetry.history}")
 
 

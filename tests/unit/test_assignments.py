@@ -22,7 +22,8 @@ GOOD = assignment(start=NOW)
 
 
 def decode(*values: bytes | None) -> tuple[list[Row], list[DeadLetter]]:
-    return Decoder(assignments_of("assignments")).decode(records(values, topic="assignments"), 0, LIMITS)
+    decoded = Decoder(assignments_of("assignments")).decode(records(values, topic="assignments"), LIMITS)
+    return decoded.rows, decoded.dead_letters
 
 
 @given(INSTANTS, st.none() | INSTANTS)
@@ -31,14 +32,14 @@ def test_an_assignment_is_taken_as_it_is_said_unless_it_ends_before_it_begins(
 ) -> None:
     rows, letters = decode(assignment("VEH-1", "METER-1", start, end))
     if end is None or end > start:
-        assert rows == [("VEH-1", start, 0, "METER-1", end)]
+        assert rows == [("VEH-1", start, "METER-1", end)]
     else:
         assert [letter.reason for letter in letters] == [Reason.INVALID_INTERVAL]
 
 
 def test_an_end_that_is_left_out_is_an_open_end() -> None:
     value = b'{"vehicleId":"VEH-1","meterId":"METER-1","validFrom":"2026-06-01T14:00:00+02:00","unknown":1}'
-    assert decode(value)[0] == [("VEH-1", NOW, 0, "METER-1", None)]
+    assert decode(value)[0] == [("VEH-1", NOW, "METER-1", None)]
 
 
 @pytest.mark.parametrize(

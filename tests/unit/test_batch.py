@@ -5,10 +5,10 @@ from collections import Counter
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from consumer.batch import BatchBuilder
 from consumer.decode import Decoder
-from consumer.kind import POSITION
 from consumer.kinds import METER, VEHICLE
 from schemas.readings import TimeLimits
 from tests.records import NOON, meter, minute, records, vehicle
@@ -39,7 +39,7 @@ def test_spans_touch_and_every_record_is_a_row_or_a_letter(taken: list[tuple[str
             [good if kind else b"?" for kind in kinds], topic=topic, partition=number, offset=position + hole
         )
         decoder = DECODERS[topic]
-        builder.add(partition, position, fetched, 0, decoder.kind, decoder.decode(fetched, len(builder), LIMITS))
+        builder.add(partition, position, fetched, 0, decoder.kind, decoder.decode(fetched, LIMITS))
         reached[partition] = fetched[-1].offset + 1
         consumed[partition] += len(fetched)
     batch = builder.build()
@@ -47,10 +47,12 @@ def test_spans_touch_and_every_record_is_a_row_or_a_letter(taken: list[tuple[str
     assert {partition: span.next_offset for partition, span in batch.spans.items()} == reached
     assert {partition: span.consumed for partition, span in batch.spans.items()} == consumed
     assert {span.expected_offset for span in batch.spans.values()} == {0}, "where each partition stood before"
-    rows = [row for found in batch.rows.values() for row in found]
-    assert len(rows) + len(batch.dead_letters) == len(batch.records) == consumed.total()
-    for kind, found in batch.rows.items():
-        assert found == sorted(found)
-        for row in found:
-            record = batch.records[row[POSITION]]
-            assert kind.row(kind.decode(record.value), row[POSITION]) == row
+    assert len(batch) == consumed.total()
+    for kind, arrived in batch.arrived.items():
+        assert [record.offset for record in arrived.records_of(reversed(arrived.rows))] == [
+            record.offset for record in reversed(arrived.records)
+        ]
+        for row, record in zip(arrived.rows, arrived.records, strict=True):
+            assert astuple(kind.decode(record.value)) == row
+        assert sorted(row for rows in arrived.of_device.values() for row in rows) == sorted(arrived.rows)
+        assert all({row[0] for row in rows} == {device} for device, rows in arrived.of_device.items())

@@ -1,11 +1,12 @@
 """No record makes decoding raise, and every refused one has a reason."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consumer.batch import DeadLetter
@@ -29,7 +30,8 @@ FIELDS = ["meterId", "kwhConsumedAc", "voltage", "timestamp", "vehicleId", "soc"
 
 def decode(*values: bytes | None, kind: Kind = METER) -> tuple[list[Row], list[DeadLetter]]:
     topic = f"{kind.name}-readings"
-    return Decoder(kind).decode(records(values, topic=topic), 0, LIMITS)
+    decoded = Decoder(kind).decode(records(values, topic=topic), LIMITS)
+    return decoded.rows, decoded.dead_letters
 
 
 def reason(value: bytes | None, kind: Kind = METER) -> Reason:
@@ -79,7 +81,38 @@ def test_a_reading_within_the_limits_is_kept_exactly(
         local = at
     rows, letters = decode(meter(meter_id, local, kwh, voltage=volts))
     assert letters == []
-    assert rows == [(meter_id, at, 0, kwh, volts)]
+    assert rows == [(meter_id, at, kwh, volts)]
+
+
+ANOTHER = meter("METER-002", at=NOW)
+PIECES = st.sampled_from(
+    [GOOD, ANOTHER, b"{", b"}", b" ", b"\n", b",", b'"x":', b"[", b"]", GOOD[:20], GOOD[20:], GOOD[:-1]]
+)
+VALUES = st.lists(PIECES, max_size=4).map(b"".join)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(VALUES | st.sampled_from([GOOD, ANOTHER]), max_size=6))
+@example([GOOD + b" " + GOOD[:20], GOOD[20:]])  # two objects in two values, of which neither is one
+@example([GOOD + b'\n{"x":{}', GOOD])
+@example([GOOD + GOOD, b""])
+@example([GOOD + b" " + GOOD, b" "])
+@example([GOOD, b"\n" + ANOTHER])
+def test_values_decoded_together_are_what_each_is_by_itself(values: list[bytes]) -> None:
+    together = Decoder(METER).decode(records(values), LIMITS)
+    alone = Decoder(replace(METER, decode_lines=None)).decode(records(values), LIMITS)
+    assert together.rows == alone.rows
+    assert [each.offset for each in together.records] == [each.offset for each in alone.records]
+    assert [(each.record.offset, each.reason) for each in together.dead_letters] == [
+        (each.record.offset, each.reason) for each in alone.dead_letters
+    ]
+
+
+def test_a_record_that_is_refused_does_not_change_its_neighbours() -> None:
+    good = [meter(f"METER-{number}", at=NOW) for number in range(1000)]
+    rows, letters = decode(*good[:600], b"?", *good[600:])
+    assert [row[0] for row in rows] == [f"METER-{number}" for number in range(1000)]
+    assert [letter.record.offset for letter in letters] == [600]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def row(device: str, at: datetime) -> tuple[object, ...]:
-    return (device, at, 0, 1.0, 240.0)
+    return (device, at, 1.0, 240.0)
 
 
 def test_a_reading_on_time_changes_nothing() -> None:

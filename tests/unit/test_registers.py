@@ -32,6 +32,10 @@ def test_every_reading_lies_in_one_stretch_and_those_of_a_meter_come_in_order(re
 
 def test_a_register_is_a_reading_of_up_to_a_billion_kwh() -> None:
     values = [meter(at=DAWN, kwh=1e9), meter(at=DAWN, kwh=1e9 + 1), meter(at=DAWN, kwh=-1), b"{}"]
-    rows, letters = Decoder(registers(1.0)).decode(records(values), 0, TimeLimits.at(DAWN, 400))
-    assert rows == [("METER-001", DAWN, 0, 1e9, 240.5)]
-    assert [letter.reason for letter in letters] == [Reason.OUT_OF_RANGE, Reason.OUT_OF_RANGE, Reason.MISSING_FIELD]
+    decoded = Decoder(registers(1.0)).decode(records(values), TimeLimits.at(DAWN, 400))
+    assert decoded.rows == [("METER-001", DAWN, 1e9, 240.5)]
+    assert [letter.reason for letter in decoded.dead_letters] == [
+        Reason.OUT_OF_RANGE,
+        Reason.OUT_OF_RANGE,
+        Reason.MISSING_FIELD,
+    ]

@@ -2,13 +2,13 @@
 
 from aiokafka import TopicPartition
 
-from consumer.kind import POSITION
+from consumer.kind import RECORDED_AT
 from tests.faults.arena import Arena
 from tests.records import meter
 from tests.waiting import until
 
 POISON_KWH = 6.66
-KWH = POSITION + 1
+KWH = RECORDED_AT + 1
 
 NO_SPACE = """
 CREATE OR REPLACE FUNCTION space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
