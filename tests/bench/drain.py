@@ -7,13 +7,12 @@ from tests.bench import engine
 from tests.bench.backlog import Backlog, fill
 from tests.bench.ground import Ground, Result, with_medians
 
-MINUTES: Final = 100  # 2 million records of 20,000 devices
-LEAST_MINUTES: Final = 20  # with fewer, one replica is done before the other has its partitions
+MINUTES: Final = 100  # 2 million records of 20,000 devices; with fewer, one replica is done before the other has its partitions
 
 
 def measure(ground: Ground) -> Iterator[Result]:
     """Records a second and CPU a record, by one replica and by two, in turn."""
-    backlog = fill(ground, ground.scaled(MINUTES, least=LEAST_MINUTES))
+    backlog = fill(ground, MINUTES)
     yield from with_medians(result for run in range(1, ground.runs + 1) for result in _both(ground, backlog, run))
 
 
@@ -37,5 +36,9 @@ def drained(ground: Ground, backlog: Backlog, run: int, *, replicas: int = 1) ->
         run_of_ours = engine.drain(ground, backlog, database, replicas=replicas)
     ground.say(f"drain by {replicas}, run {run}: {run_of_ours.rate:,.0f} records/s")
     return Result(
-        measure="drain", value=round(run_of_ours.rate), unit="records/s", run=run, details=dict(run_of_ours.cpu)
+        measure="drain",
+        value=round(run_of_ours.rate),
+        unit="records/s",
+        run=run,
+        details=run_of_ours.cpu | {"replica_rss_mib": run_of_ours.watch.largest(0, backlog.records)},
     )

@@ -26,14 +26,21 @@ FROM kafka_offsets"""
 
 @dataclass(slots=True)
 class Watch:
-    """How many records had been consumed when: committed, as the database tells it."""
+    """How many records had been consumed when: committed, as the database tells it; and the largest replica's memory then."""
 
     times: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    resident: list[int] = field(default_factory=list)
 
-    def note(self, consumed: int) -> None:
+    def note(self, consumed: int, resident: int) -> None:
         self.times.append(time.time())
         self.counts.append(consumed)
+        self.resident.append(resident)
+
+    def largest(self, opens: float, closes: float) -> float:
+        """The largest replica in MiB while its group had consumed from `opens` to `closes` records."""
+        seen = zip(self.counts, self.resident, strict=True)
+        return round(max(resident for count, resident in seen if opens <= count <= closes) / 2**20, 1)
 
     def when(self, consumed: float) -> float:
         """When so many had been consumed; between two commits, on the line between them."""
@@ -95,10 +102,11 @@ async def _watch(watch: Watch, records: int, database: Database, running: list[R
     connection = await asyncpg.connect(database.migrator_url)
     try:
         while not watch.counts or watch.counts[-1] < records:
-            watch.note(await connection.fetchval(CONSUMED))
+            consumed = await connection.fetchval(CONSUMED)
             for replica in running:
                 if replica.process.poll() is not None:
                     raise RuntimeError(f"a replica has ended: {end_of(replica.log)}")
+            watch.note(consumed, max(replica.process.memory_info().rss for replica in running))
             await asyncio.sleep(LOOK_SECONDS)
     finally:
         await connection.close()

@@ -46,7 +46,14 @@ def _results(
         value=round(drained.seconds, 2),
         unit="s",
         run=run,
-        details={"records": readings, "records_per_second": round(drained.rate)} | drained.cpu,
+        details={
+            "records": readings,
+            "records_per_second": round(drained.rate),
+            "replica_rss_first_tenth_mib": drained.watch.largest(0, readings / 10),
+            "replica_rss_last_tenth_mib": drained.watch.largest(readings * 0.9, readings),
+            "replica_rss_mib": drained.watch.largest(0, readings),
+        }
+        | drained.cpu,
     )
     yield Result(
         measure="fleet_day_last_tenth",
