@@ -7,7 +7,9 @@ from tests.bench import engine
 from tests.bench.backlog import Backlog, fill
 from tests.bench.ground import Ground, Result, with_medians
 
-MINUTES: Final = 100  # 2 million records of 20,000 devices; with fewer, one replica is done before the other has its partitions
+MINUTES: Final = (
+    100  # 2 million records of 20,000 devices; with fewer, one replica is done before the other has its partitions
+)
 
 
 def measure(ground: Ground) -> Iterator[Result]:

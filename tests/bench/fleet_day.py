@@ -7,13 +7,13 @@ from typing import Final
 from tests.bench import engine
 from tests.bench.backlog import Backlog, fill
 from tests.bench.ground import Ground, Result, with_medians
-from tests.servers import Database
 
 MINUTES: Final = 1440
 SIZES: Final = """
 SELECT sum(pg_table_size(relid))::bigint AS tables, sum(pg_indexes_size(relid))::bigint AS indexes
 FROM unnest(ARRAY['meter_telemetry_history', 'vehicle_telemetry_history']::regclass[]) AS history,
     pg_partition_tree(history)"""
+WAL: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
 
 
 def measure(ground: Ground) -> Iterator[Result]:
@@ -29,11 +29,10 @@ def measure(ground: Ground) -> Iterator[Result]:
 
 def _once(ground: Ground, backlog: Backlog) -> tuple[engine.Drained, dict[str, int]]:
     with ground.database() as database:
-        return engine.drain(ground, backlog, database), _sizes(database)
-
-
-def _sizes(database: Database) -> dict[str, int]:
-    return dict(asyncio.run(database.fetch(SIZES))[0])
+        before = asyncio.run(database.value(WAL))
+        drained = engine.drain(ground, backlog, database)
+        written = asyncio.run(database.value(WAL)) - before
+        return drained, dict(asyncio.run(database.fetch(SIZES))[0]) | {"wal": int(written)}
 
 
 def _results(
