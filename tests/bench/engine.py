@@ -59,12 +59,13 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """One run. `rate` is records a second from the moment when every replica has its partitions to the last commit."""
+    """One run. `rate` is records a second from `began`, when every replica had its partitions, to the last commit."""
 
     rate: float
     seconds: float
     cpu: dict[str, float]
     watch: Watch
+    began: float
 
 
 def drain(ground: Ground, backlog: Backlog, database: Database, *, replicas: int = 1, stored: bool = False) -> Drained:
@@ -91,7 +92,7 @@ async def _drain(ground: Ground, backlog: Backlog, database: Database, group: Gr
     after = Costs.now(ground.stack, clients)
     seconds = watch.times[-1] - assigned
     rate = (backlog.records - watch.consumed_at(assigned)) / seconds
-    return Drained(rate, seconds, after.per_record(before, backlog.records - already), watch)
+    return Drained(rate, seconds, after.per_record(before, backlog.records - already), watch, assigned)
 
 
 async def _assigned(replica: Replica) -> float:
