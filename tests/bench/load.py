@@ -23,7 +23,8 @@ from tests.services import Group, read_service, service_environment
 
 VEHICLES: Final = 10_000
 SECONDS: Final = 20
-CONNECTIONS: Final = 16
+BUSY: Final = 16  # connections that ask as fast as they are answered: what the service can give
+AT_LEISURE: Final = 1  # and one: what a question takes
 SCRIPT: Final = Path(__file__).with_name("load.lua")
 ROUTES: Final = {"api_performance_1": 1, "api_performance_100": 100}
 
@@ -39,7 +40,9 @@ class Load(msgspec.Struct):
 
 
 def measure(ground: Ground) -> Iterator[Result]:
-    """Requests a second of the 24-hour route, for one vehicle and for a hundred, with a day of the fleet in place."""
+    """The 24-hour route with a day of the fleet in place, for one vehicle and for a hundred: p99 of a question, and requests a second
+    of a service that is kept busy.
+    """
     if not shutil.which("wrk"):
         ground.say("left out: wrk is not installed (apt-get install wrk)")
         return
@@ -53,36 +56,43 @@ def measure(ground: Ground) -> Iterator[Result]:
         asyncio.run(replica.says("partitions_assigned"))
         with read_service(processes, environment, directory) as client:
             yield from with_medians(
-                _once(ground, client, name, asked, vehicles, run)
+                result
                 for run in range(1, ground.runs + 1)
                 for name, asked in ROUTES.items()
+                for result in _both(ground, client, name, asked, vehicles, run)
             )
 
 
-def _once(ground: Ground, client: httpx.Client, name: str, asked: int, vehicles: int, run: int) -> Result:
+def _both(ground: Ground, client: httpx.Client, name: str, asked: int, vehicles: int, run: int) -> Iterator[Result]:
+    leisure, details = _asked(ground, client, asked, vehicles, AT_LEISURE)
+    ground.say(f"{name}, run {run}: one at a time p50 {leisure.p50_ms:.1f} ms, p99 {leisure.p99_ms:.1f} ms")
+    yield Result(measure=f"{name}_p99", value=round(leisure.p99_ms, 2), unit="ms", run=run, details=details)
+    busy, details = _asked(ground, client, asked, vehicles, BUSY)
+    rate = busy.requests / busy.seconds
+    ground.say(f"{name}, run {run}: {rate:,.0f} requests/s, p50 {busy.p50_ms:.1f} ms, p99 {busy.p99_ms:.1f} ms")
+    yield Result(measure=name, value=round(rate, 1), unit="requests/s", run=run, details=details)
+
+
+def _asked(
+    ground: Ground, client: httpx.Client, asked: int, vehicles: int, connections: int
+) -> tuple[Load, dict[str, float]]:
     before = Costs.now(ground.stack, ())
-    load = _load(str(client.base_url), asked, vehicles, ground.scaled(SECONDS, least=3))
+    load = _load(str(client.base_url), asked, vehicles, ground.scaled(SECONDS, least=3), connections)
     after = Costs.now(ground.stack, ())
     if load.failed or not load.requests:
         raise RuntimeError(f"{load.failed} of {load.requests} requests failed")
-    rate = load.requests / load.seconds
-    ground.say(f"{name}, run {run}: {rate:,.0f} requests/s, p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms")
-    return Result(
-        measure=name,
-        value=round(rate, 1),
-        unit="requests/s",
-        run=run,
-        details={
-            "p50_ms": round(load.p50_ms, 2),
-            "p99_ms": round(load.p99_ms, 2),
-            "postgres_cpu_cores": after.cores(before, load.seconds).get("postgres_cpu_cores", 0.0),
-        },
-    )
+    return load, {
+        "connections": connections,
+        "requests": load.requests,
+        "p50_ms": round(load.p50_ms, 2),
+        "p99_ms": round(load.p99_ms, 2),
+        "postgres_cpu_cores": after.cores(before, load.seconds).get("postgres_cpu_cores", 0.0),
+    }
 
 
-def _load(address: str, asked: int, vehicles: int, seconds: int) -> Load:
+def _load(address: str, asked: int, vehicles: int, seconds: int, connections: int) -> Load:
     command = [
-        "wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--timeout", "20s",
+        "wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--timeout", "20s",
         "--script", str(SCRIPT), address, "--", str(asked), str(vehicles),
     ]  # fmt: skip
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
