@@ -40,8 +40,8 @@ class Load(msgspec.Struct):
 
 
 def measure(ground: Ground) -> Iterator[Result]:
-    """The 24-hour route with a day of the fleet in place, for one vehicle and for a hundred: p99 of a question, and requests a second
-    of a service that is kept busy.
+    """The 24-hour route with a day of the fleet in place, for one vehicle and for a hundred: p99 of a question, and requests
+    a second of a service that is kept busy.
     """
     if not shutil.which("wrk"):
         ground.say("left out: wrk is not installed (apt-get install wrk)")
