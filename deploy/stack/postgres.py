@@ -13,9 +13,10 @@ import signal
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import asyncpg
@@ -58,8 +59,15 @@ SETTINGS: Final = {
 class Postgres:
     """The server: `start`, `stop` and `kill` as often as wanted, its data stays."""
 
-    def __init__(self, processes: Processes, directory: Path, port: int | None) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        directory: Path,
+        port: int | None,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._processes = processes
+        self._settings = {**SETTINGS, **settings}
         self._account = ACCOUNT if os.name == "posix" and os.geteuid() == 0 else None
         self._port = port or free_port()
         self.process: psutil.Popen | None = None
@@ -96,7 +104,7 @@ class Postgres:
             self._processes.kill(self.process)
 
     def _run(self) -> None:
-        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         log = self._directory / "postgres.log"
         self.process = self._processes.start(
             [self._binaries / "postgres", "-D", self._directory / "data", "-p", str(self._port), *options],

@@ -7,10 +7,11 @@ with servers(ROOT / "demo", kafka_port=19092, postgres_port=15432, say=print) as
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from deploy.stack.jars import kafka_jars
@@ -51,6 +52,7 @@ def servers(
     kafka_port: int | None = None,
     postgres_port: int | None = None,
     fresh: bool = False,
+    postgres_settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Servers]:
     """A Kafka and a PostgreSQL for as long as the block runs; called outside of an event loop.
 
@@ -60,6 +62,7 @@ def servers(
         kafka_port: of a broker that we run; any free one by default.
         postgres_port: likewise.
         fresh: remove what an earlier run has left in `directory`, before and after.
+        postgres_settings: of a PostgreSQL that we run, beyond those that it always has.
 
     Raises:
         StackError: when another run uses the directory.
@@ -75,15 +78,17 @@ def servers(
             yield stack.enter_context(containers(directory, say))
             return
         processes = stack.enter_context(Processes())
-        yield _resolve(processes, directory, say, kafka_port, postgres_port)
+        bootstrap, database = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
+        yield _started(
+            directory,
+            say,
+            None if bootstrap else Kafka(processes, directory / "kafka", kafka_jars(say), kafka_port),
+            None if database else Postgres(processes, directory / "postgres", postgres_port, postgres_settings),
+        )
 
 
-def _resolve(
-    processes: Processes, directory: Path, say: Callable[[str], None], kafka_port: int | None, postgres_port: int | None
-) -> Servers:
+def _started(directory: Path, say: Callable[[str], None], kafka: Kafka | None, postgres: Postgres | None) -> Servers:
     bootstrap, database = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
-    kafka = None if bootstrap else Kafka(processes, directory / "kafka", kafka_jars(say), kafka_port)
-    postgres = None if database else Postgres(processes, directory / "postgres", postgres_port)
     if postgres:
         say("starting PostgreSQL 18")
         postgres.start()
