@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from consumer.assignment import Assignment
@@ -22,6 +22,7 @@ from consumer.health import Health
 from consumer.lane import Lane
 from consumer.metrics import Metrics
 from consumer.offsets import StoredOffsets
+from consumer.record import Record
 from consumer.settings import ConsumerSettings
 from consumer.writer import Writer
 from schemas.readings import TimeLimits
@@ -108,11 +109,11 @@ class Pipeline:
         for partition, records in fetched.items():
             await self._take(partition, records, builders[partition.topic], positions, limits)
 
-    async def _ask(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[ConsumerRecord]]:
+    async def _ask(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[Record]]:
         """Records of these partitions, not more than each of their lanes has room for."""
         room = min((self._lanes[partition.topic].room for partition in partitions), default=1)
         try:
-            fetched: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(
+            fetched: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
                 *partitions, timeout_ms=self._patience_ms(), max_records=room
             )
         except NoOffsetForPartitionError:
@@ -132,7 +133,7 @@ class Pipeline:
     async def _take(
         self,
         partition: TopicPartition,
-        records: list[ConsumerRecord],
+        records: list[Record],
         builder: BatchBuilder,
         positions: dict[TopicPartition, int],
         limits: TimeLimits,
