@@ -1,8 +1,9 @@
 """A Kafka record, as small as this room needs it.
 
 aiokafka builds a dataclass of eleven fields for each record, which takes longer than decoding its value. After
-`keep_records_small` it builds this one instead: one method of one of its classes is replaced, all else (checksums, aborted transactions, holes) stays
-the library's. A test holds our records against the library's, so that another release of it cannot change them unnoticed.
+`keep_records_small` it builds this one instead: one method of one of its classes is replaced, all else (checksums, aborted
+transactions, holes) stays the library's. A test holds our records against the library's, so that another release of it cannot
+change them unnoticed.
 """
 
 from typing import Any
