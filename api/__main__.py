@@ -3,6 +3,7 @@
 import signal
 import socket
 import sys
+from typing import Final
 
 import typer
 import uvicorn
@@ -10,6 +11,10 @@ import uvloop
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.commands import keys
+from api.connection import Bounds, bounded
+from api.headers import ProtectAnswers, protection
+from api.keys import InvalidKeys
 from api.settings import ApiSettings
 from schemas.log import configure_logging
 from schemas.settings import from_environment
@@ -17,28 +22,62 @@ from schemas.settings import from_environment
 app = typer.Typer(
     help="The read service: answers from PostgreSQL, readings over HTTP into Kafka.", add_completion=False
 )
+app.add_typer(keys.app, name="keys")
+NO_ACCESS: Final = """who may use the API is not said. Either
+  make a key, and name its file: python -m api keys create --name somebody --scope read --file keys.json
+                                 API_KEYS_FILE=keys.json python -m api
+  or let everybody in:           API_OPEN=true python -m api
+"""
+BOTH: Final = "API_OPEN=true lets everybody in, and API_KEYS_FILE asks for keys: unset one of them\n"
 
 
 @app.callback(invoke_without_command=True)
-def run() -> None:
+def run(context: typer.Context) -> None:
     """Serve until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
+    if context.invoked_subcommand:
+        return
     settings = from_environment(ApiSettings)
     configure_logging(settings)
-    service = create_app(settings)
-    server = _Server(
-        uvicorn.Config(
-            service,
-            host=settings.api_host,
-            port=settings.api_port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=10,
-        ),
-        service,
-    )
+    service = _service(settings)
+    server = _Server(_config(service, settings), service)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again once it has stopped in order
         signal.signal(number, lambda *_: sys.exit(0))
     uvloop.run(server.serve())
+
+
+def _service(settings: ApiSettings) -> FastAPI:
+    if settings.api_open == bool(settings.api_keys_file):
+        sys.stderr.write(BOTH if settings.api_open else NO_ACCESS)
+        sys.exit(2)
+    try:
+        return create_app(settings)
+    except InvalidKeys as error:
+        sys.stderr.write(f"API_KEYS_FILE: {error}\n")
+        sys.exit(2)
+
+
+def _config(service: FastAPI, settings: ApiSettings) -> uvicorn.Config:
+    bounds = Bounds(
+        connections=settings.api_max_connections,
+        url_bytes=settings.api_max_url_bytes,
+        headers=settings.api_max_headers,
+        header_bytes=settings.api_max_header_bytes,
+        head_seconds=settings.api_head_timeout_seconds,
+        protection=protection(settings.api_hsts_seconds),
+        refused=service.state.metrics.connections_refused,
+    )
+    return uvicorn.Config(
+        ProtectAnswers(service, settings.api_hsts_seconds),
+        host=settings.api_host,
+        port=settings.api_port,
+        http=bounded(bounds),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.api_keep_alive_seconds,
+        timeout_graceful_shutdown=10,
+    )
 
 
 class _Server(uvicorn.Server):

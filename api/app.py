@@ -5,13 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
+from api.access import RequireKey, document_access
 from api.gateway import Gateway
+from api.keyring import Keyring
 from api.live import Live
 from api.metrics import MeasureRequests, Metrics
 from api.pace import Pace
 from api.problems import handle_problems
-from api.routes import analytics, devices, faults, fleet, history, ingestion, operations, page, stream
+from api.routes import access, analytics, devices, faults, fleet, history, ingestion, operations, page, stream
 from api.settings import ApiSettings
 from schemas.answers import Problem
 from sql.connection import READER_SETTINGS, pool
@@ -23,18 +26,32 @@ COMMAND_TIMEOUT_SECONDS = 6.0  # a little above the server's own statement_timeo
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
-    """The application; it opens connections only when it runs and is asked."""
+    """The application; it opens connections only when it runs and is asked.
+
+    Raises:
+        InvalidKeys: the file of API keys cannot be used.
+    """
     metrics = Metrics()
+    keyring = None if settings.api_open else Keyring(settings.api_keys_file, metrics.registry)
     app = FastAPI(title="Energy ingestion engine", version="0.1.0", description=DESCRIPTION, lifespan=_lifespan)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.pace = Pace()
     app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
     app.state.gateway = Gateway(settings) if settings.ingestion_enabled else None
+    app.state.keyring = keyring
+    app.add_middleware(RequireKey, keyring=keyring, registry=metrics.registry)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
+        )
     app.add_middleware(MeasureRequests, metrics=metrics)
     handle_problems(app)
     app.include_router(analytics.router)
-    for room in (fleet, faults, history, devices, stream):
+    for room in (fleet, faults, history, devices, stream, access):
         app.include_router(room.router)
     if settings.ingestion_enabled:
         app.include_router(ingestion.router)
@@ -58,9 +75,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.live = Live(database, app.state.pace)
         if gateway:
             gateway.start()
+        watching = asyncio.create_task(app.state.keyring.watch()) if app.state.keyring else None
         try:
             yield
         finally:
+            if watching:
+                watching.cancel()
             await app.state.live.stop()
             if gateway:
                 await gateway.stop()
@@ -69,6 +89,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def _document_problem(app: FastAPI) -> None:
     """Routes refer to the schema of a problem; put it where they look for it."""
     described = app.openapi()
+    document_access(described)
     schema = Problem.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
     schemas = described.setdefault("components", {}).setdefault("schemas", {})
     schemas |= schema.pop("$defs", {})

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -26,6 +26,12 @@ class Metrics:
             "From the first byte of a request to the last of its answer",
             ("method", "route", "status"),
             buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.connections_refused = Counter(
+            "energy_http_connections_refused",
+            "Connections that were closed without a request: too many, or a head too large, too slow or not HTTP",
+            ("status",),
             registry=self.registry,
         )
         self.dead_letters = Gauge(

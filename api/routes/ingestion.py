@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import APIRouter, HTTPException, Request, status
 
+from api.access import access_of, must_ingest
 from api.problems import documented
 from schemas.answers import Ingested
 from schemas.readings import MeterReading, Reading, TimeLimits, VehicleReading, example, read_meter, read_vehicle
@@ -31,6 +32,7 @@ def _body(kind: type[Reading]) -> dict[str, Any]:
 async def ingest_meter(request: Request) -> Ingested:
     """Hand a meter's reading to Kafka. Sending the same reading again is harmless: it is stored once."""
     reading = read_meter(await _read(request), _limits(request))
+    must_ingest(access_of(request), reading.meter_id)
     await request.app.state.gateway.send(reading)
     return Ingested(message=f"Meter {reading.meter_id} data ingested successfully")
 
@@ -45,6 +47,7 @@ async def ingest_meter(request: Request) -> Ingested:
 async def ingest_vehicle(request: Request) -> Ingested:
     """Hand a vehicle's reading to Kafka. Sending the same reading again is harmless: it is stored once."""
     reading = read_vehicle(await _read(request), _limits(request))
+    must_ingest(access_of(request), reading.vehicle_id)
     await request.app.state.gateway.send(reading)
     return Ingested(message=f"Vehicle {reading.vehicle_id} data ingested successfully")
 
