@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -26,6 +26,11 @@ class Metrics:
             "From the first byte of a request to the last of its answer",
             ("method", "route", "status"),
             buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.answers_cut_off = Counter(
+            "energy_http_answers_cut_off_total",
+            "Connections closed because the client took nothing of its answer for ANSWER_TAKEN_WITHIN_SECONDS",
             registry=self.registry,
         )
         self.dead_letters = Gauge(

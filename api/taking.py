@@ -1,0 +1,120 @@
+"""An exchange -> its readings -> the gateway -> the answer. Refusals come as early as they can: before the body when possible."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from api.admission import Admission, Overloaded
+from api.batches import AGAIN, INGESTED, INVALID, settle
+from api.exchange import AGAIN_IN_SECONDS, JSON, Exchange, Refusal
+from api.gateway import Gateway
+from api.gateway_metrics import GatewayMetrics
+from api.intake import METER, Kind, limits_now, media_type, read_all, split
+from api.problems import MEDIA_TYPE, UNREADABLE, Unavailable, field_problems
+from api.settings import GatewaySettings
+from schemas.readings import InvalidReading, Reading
+
+BODY_LIMIT: Final = 64 * 1024  # a reading takes a few hundred bytes
+_encode: Final = msgspec.json.Encoder().encode
+
+
+async def take_one(exchange: Exchange, kind: Kind) -> None:
+    """201 once Kafka has the reading.
+
+    Raises:
+        Refusal: it was not taken.
+        Gone: the client has.
+    """
+    state = exchange.scope["app"].state
+    settings: GatewaySettings = state.settings
+    gateway: Gateway = state.gateway
+    metrics: GatewayMetrics = state.gateway_metrics
+    topic = _topic(settings, kind)
+    with _refusals(metrics, topic), _held(exchange, gateway.admission):
+        gateway.check()
+        body = await exchange.body_within(BODY_LIMIT, settings.ingestion_body_within_seconds, gateway.admission)
+        reading = _valid(kind, body, settings.retention_days, metrics, topic)
+        with _inside(gateway.admission, 1):
+            parcel = gateway.put(reading)
+            await parcel.settled.wait()
+        if parcel.error is not None:
+            raise Unavailable(parcel.error)
+    metrics.count(topic, "acknowledged")
+    await exchange.answer(201, _encode({"success": True, "message": kind.welcome(reading)}))
+
+
+async def take_batch(exchange: Exchange, kind: Kind) -> None:
+    """200 when every reading of the batch is settled, 503 when some are to be sent again.
+
+    Raises:
+        Refusal: nothing of it was taken.
+        Gone: the client has.
+    """
+    state = exchange.scope["app"].state
+    settings: GatewaySettings = state.settings
+    gateway: Gateway = state.gateway
+    metrics: GatewayMetrics = state.gateway_metrics
+    topic = _topic(settings, kind)
+    with _refusals(metrics, topic), _held(exchange, gateway.admission):
+        form = media_type(exchange.header(b"content-type"), exchange.header(b"content-encoding"))
+        gateway.check()
+        body = await exchange.body_within(
+            settings.ingestion_batch_max_bytes, settings.ingestion_body_within_seconds, gateway.admission
+        )
+        items = split(body, form, settings.ingestion_batch_max_items)
+        with _inside(gateway.admission, len(items)):
+            read = await read_all(kind, items, limits_now(settings.retention_days))
+            settled = await settle(gateway, kind, read)
+    for status, outcome in ((INGESTED, "acknowledged"), (INVALID, "invalid"), (AGAIN, "unavailable")):
+        metrics.count(topic, outcome, settled.counts[status])
+    if settled.status == AGAIN:
+        again = [(b"retry-after", AGAIN_IN_SECONDS[AGAIN])]
+        await exchange.answer(AGAIN, settled.content, MEDIA_TYPE.encode(), again)
+    else:
+        await exchange.answer(200, settled.content, JSON)
+
+
+def _topic(settings: GatewaySettings, kind: Kind) -> str:
+    return settings.kafka_meter_topic if kind is METER else settings.kafka_vehicle_topic
+
+
+def _valid(kind: Kind, body: bytes, retention_days: int, metrics: GatewayMetrics, topic: str) -> Reading:
+    try:
+        return kind.read(body, limits_now(retention_days))
+    except InvalidReading as invalid:
+        metrics.count(topic, "invalid")
+        status = 400 if invalid.reason in UNREADABLE else 422
+        raise Refusal(status, str(invalid), field_problems(invalid)) from None
+
+
+@contextmanager
+def _refusals(metrics: GatewayMetrics, topic: str) -> Iterator[None]:
+    """What is away or too much becomes 503 or 429."""
+    try:
+        yield
+    except Unavailable as away:
+        metrics.count(topic, "unavailable")
+        raise Refusal(503, str(away)) from None
+    except Overloaded as much:
+        metrics.count(topic, "overloaded")
+        raise Refusal(429, str(much)) from None
+
+
+@contextmanager
+def _held(exchange: Exchange, admission: Admission) -> Iterator[None]:
+    """What the body takes is given back in the end."""
+    try:
+        yield
+    finally:
+        exchange.release(admission)
+
+
+@contextmanager
+def _inside(admission: Admission, readings: int) -> Iterator[None]:
+    admission.enter(readings)
+    try:
+        yield
+    finally:
+        admission.leave(readings)
