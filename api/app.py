@@ -1,47 +1,93 @@
 """The service, put together: pool and gateway for as long as it runs, routes, problems, metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
+from api.access import RequireKey, document_access
 from api.gateway import Gateway
+from api.gateway_metrics import GatewayMetrics
+from api.keyring import Keyring
 from api.live import Live
 from api.metrics import MeasureRequests, Metrics
 from api.pace import Pace
 from api.problems import handle_problems
-from api.routes import analytics, devices, faults, fleet, history, ingestion, operations, page, stream
-from api.settings import ApiSettings
+from api.routes import access, analytics, devices, faults, fleet, history, ingestion, operations, page, probes, stream
+from api.settings import ApiSettings, GatewaySettings
 from schemas.answers import Problem
 from sql.connection import READER_SETTINGS, pool
 
 DESCRIPTION = """Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
 every device, and a way in for readings over HTTP. Energies are kWh, ratios per cent, temperatures degrees Celsius, times
 RFC 3339. Errors are RFC 9457 problem details."""
+GATEWAY_DESCRIPTION = "The way in for readings over HTTP: a reading, or a batch of them, is answered once Kafka has it."
 COMMAND_TIMEOUT_SECONDS = 6.0  # a little above the server's own statement_timeout: it should speak first
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
-    """The application; it opens connections only when it runs and is asked."""
-    metrics = Metrics()
-    app = FastAPI(title="Energy ingestion engine", version="0.1.0", description=DESCRIPTION, lifespan=_lifespan)
-    app.state.settings = settings
-    app.state.metrics = metrics
+    """The read service, with the gateway when enabled; it opens connections only when it runs and is asked.
+
+    Raises:
+        InvalidKeys: the file of API keys cannot be used.
+    """
+    app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan)
     app.state.pace = Pace()
     app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
-    app.state.gateway = Gateway(settings) if settings.ingestion_enabled else None
-    app.add_middleware(MeasureRequests, metrics=metrics)
-    handle_problems(app)
-    app.include_router(analytics.router)
-    for room in (fleet, faults, history, devices, stream):
-        app.include_router(room.router)
+    app.state.gateway = None
     if settings.ingestion_enabled:
-        app.include_router(ingestion.router)
+        _add_gateway(app, settings)
+    app.include_router(analytics.router)
+    for room in (fleet, faults, history, devices, stream, access):
+        app.include_router(room.router)
     app.include_router(operations.router)
     app.include_router(page.router)
     _document_problem(app)
     return app
+
+
+def create_gateway(settings: GatewaySettings) -> FastAPI:
+    """The gateway alone: no database, nothing to read. It scales, and fails, apart from the read service.
+
+    Raises:
+        InvalidKeys: the file of API keys cannot be used.
+    """
+    app = _application(settings, "Energy ingestion gateway", GATEWAY_DESCRIPTION, _gateway_lifespan)
+    _add_gateway(app, settings)
+    app.include_router(probes.router)
+    app.include_router(access.router)
+    _document_problem(app)
+    return app
+
+
+def _application(settings: GatewaySettings, title: str, description: str, lifespan: Any) -> FastAPI:
+    metrics = Metrics()
+    keyring = None if settings.api_open else Keyring(settings.api_keys_file, metrics.registry)
+    app = FastAPI(title=title, version="0.1.0", description=description, lifespan=lifespan)
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.keyring = keyring
+    app.add_middleware(RequireKey, keyring=keyring, registry=metrics.registry)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
+        )
+    app.add_middleware(MeasureRequests, metrics=metrics)
+    handle_problems(app)
+    return app
+
+
+def _add_gateway(app: FastAPI, settings: GatewaySettings) -> None:
+    app.state.gateway = Gateway(settings)
+    topics = (settings.kafka_meter_topic, settings.kafka_vehicle_topic)
+    app.state.gateway_metrics = GatewayMetrics(app.state.metrics.registry, app.state.gateway, topics)
+    app.include_router(ingestion.router)
 
 
 @asynccontextmanager
@@ -59,16 +105,38 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if gateway:
             gateway.start()
         try:
-            yield
+            with _keys_watched(app):
+                yield
         finally:
             await app.state.live.stop()
             if gateway:
                 await gateway.stop()
 
 
+@asynccontextmanager
+async def _gateway_lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.gateway.start()
+    try:
+        with _keys_watched(app):
+            yield
+    finally:
+        await app.state.gateway.stop()
+
+
+@contextmanager
+def _keys_watched(app: FastAPI) -> Iterator[None]:
+    watching = asyncio.create_task(app.state.keyring.watch()) if app.state.keyring else None
+    try:
+        yield
+    finally:
+        if watching:
+            watching.cancel()
+
+
 def _document_problem(app: FastAPI) -> None:
     """Routes refer to the schema of a problem; put it where they look for it."""
     described = app.openapi()
+    document_access(described)
     schema = Problem.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
     schemas = described.setdefault("components", {}).setdefault("schemas", {})
     schemas |= schema.pop("$defs", {})

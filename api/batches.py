@@ -1,7 +1,7 @@
 """A batch of readings -> what became of each -> one answer."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from api.problems import TITLES, Unavailable, field_problems
 from schemas.readings import InvalidReading, Reading
 
 INGESTED: Final = 201
+FORBIDDEN: Final = 403
 INVALID: Final = 422
 AGAIN: Final = 503
 
@@ -27,10 +28,13 @@ class Settled:
     counts: dict[int, int]
 
 
-async def settle(gateway: Gateway, kind: Kind, items: Sequence[Reading | InvalidReading]) -> Settled:
-    """Hand all valid readings over, wait for Kafka, and say what became of each."""
+async def settle(
+    gateway: Gateway, kind: Kind, items: Sequence[Reading | InvalidReading], allowed: Callable[[str], bool]
+) -> Settled:
+    """Hand all valid readings of allowed devices over, wait for Kafka, and say what became of each."""
     parcels: list[Parcel | str | None] = [
-        None if isinstance(item, InvalidReading) else _put(gateway, item) for item in items
+        _put(gateway, item) if not isinstance(item, InvalidReading) and allowed(kind.device(item)) else None
+        for item in items
     ]
     for parcel in {each for each in parcels if isinstance(each, Parcel)}:
         await parcel.settled.wait()
@@ -51,6 +55,9 @@ def _outcome(
     if isinstance(item, InvalidReading):
         errors = [each.model_dump() for each in field_problems(item)]
         return {"index": index, "status": INVALID, "message": str(item), "errors": errors}
+    if parcel is None:
+        refused = f"this API key may not send readings of {kind.device(item)}"
+        return {"index": index, "status": FORBIDDEN, "message": refused}
     error = parcel.error if isinstance(parcel, Parcel) else parcel
     if error is not None:
         return {"index": index, "status": AGAIN, "message": error}
@@ -60,7 +67,7 @@ def _outcome(
 def _answer(outcomes: list[dict[str, Any]]) -> Settled:
     counts = Counter(each["status"] for each in outcomes)
     again = [each["index"] for each in outcomes if each["status"] == AGAIN]
-    body = {"ingested": counts[INGESTED], "invalid": counts[INVALID], "sendAgain": again, "items": outcomes}
+    body = {"ingested": counts[INGESTED], "refused": counts[INVALID] + counts[FORBIDDEN], "sendAgain": again, "items": outcomes}
     if not again:
         return Settled(200, msgspec.json.encode(body), counts)
     detail = f"{len(again)} of {len(outcomes)} readings were not acknowledged: those in sendAgain; send them again"

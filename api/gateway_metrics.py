@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from api.gateway import Gateway
 
-Outcome = Literal["acknowledged", "invalid", "unavailable", "overloaded"]
-OUTCOMES: Final[tuple[Outcome, ...]] = ("acknowledged", "invalid", "unavailable", "overloaded")
+Outcome = Literal["acknowledged", "invalid", "forbidden", "unavailable", "overloaded"]
+OUTCOMES: Final[tuple[Outcome, ...]] = ("acknowledged", "invalid", "forbidden", "unavailable", "overloaded")
 
 
 class GatewayMetrics:
@@ -16,7 +16,7 @@ class GatewayMetrics:
     def __init__(self, registry: CollectorRegistry, gateway: Gateway, topics: tuple[str, ...]) -> None:
         readings = Counter(
             "energy_gateway_readings_total",
-            "Readings sent over HTTP: acknowledged by Kafka, invalid, refused because Kafka is unavailable or too much is in flight",
+            "Readings sent over HTTP: acknowledged by Kafka, invalid, not allowed to its key, refused because Kafka is unavailable or too much is in flight",
             ("topic", "outcome"),
             registry=registry,
         )

@@ -28,6 +28,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self.connections_refused = Counter(
+            "energy_http_connections_refused",
+            "Connections that were closed without a request: too many, or a head too large, too slow or not HTTP",
+            ("status",),
+            registry=self.registry,
+        )
         self.answers_cut_off = Counter(
             "energy_http_answers_cut_off_total",
             "Connections closed because the client took nothing of its answer for ANSWER_TAKEN_WITHIN_SECONDS",

@@ -19,14 +19,18 @@ RETRY_AFTER_SECONDS: Final = "2"
 # The body itself cannot be read; with any other reason it is an object whose fields are wrong.
 UNREADABLE: Final = {Reason.EMPTY_VALUE, Reason.INVALID_JSON, Reason.NOT_AN_OBJECT}
 TITLES: Final = {
-    400: "The body cannot be read",
+    400: "The request cannot be read",
+    401: "A valid API key is needed",
+    403: "The API key does not allow this",
     404: "Not found",
     405: "Method not allowed",
-    408: "The body took too long",
+    408: "The request took too long",
     413: "The body is too large",
+    414: "The address is too long",
     415: "The body is of another kind",
     422: "The request is not valid",
     429: "Too much at once",
+    431: "The headers are too large",
     500: "Something went wrong here",
     503: "Temporarily unavailable",
 }

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
+from api.access import access_of, may_ingest, must_ingest
 from api.admission import Admission, Overloaded
-from api.batches import AGAIN, INGESTED, INVALID, settle
+from api.batches import AGAIN, FORBIDDEN, INGESTED, INVALID, settle
 from api.exchange import AGAIN_IN_SECONDS, JSON, Exchange, Refusal
 from api.gateway import Gateway
 from api.gateway_metrics import GatewayMetrics
@@ -36,6 +38,7 @@ async def take_one(exchange: Exchange, kind: Kind) -> None:
         gateway.check()
         body = await exchange.body_within(BODY_LIMIT, settings.ingestion_body_within_seconds, gateway.admission)
         reading = _valid(kind, body, settings.retention_days, metrics, topic)
+        must_ingest(access_of(exchange), kind.device(reading))
         with _inside(gateway.admission, 1):
             parcel = gateway.put(reading)
             await parcel.settled.wait()
@@ -66,8 +69,8 @@ async def take_batch(exchange: Exchange, kind: Kind) -> None:
         items = split(body, form, settings.ingestion_batch_max_items)
         with _inside(gateway.admission, len(items)):
             read = await read_all(kind, items, limits_now(settings.retention_days))
-            settled = await settle(gateway, kind, read)
-    for status, outcome in ((INGESTED, "acknowledged"), (INVALID, "invalid"), (AGAIN, "unavailable")):
+            settled = await settle(gateway, kind, read, partial(may_ingest, access_of(exchange)))
+    for status, outcome in ((INGESTED, "acknowledged"), (INVALID, "invalid"), (FORBIDDEN, "forbidden"), (AGAIN, "unavailable")):
         metrics.count(topic, outcome, settled.counts[status])
     if settled.status == AGAIN:
         again = [(b"retry-after", AGAIN_IN_SECONDS[AGAIN])]

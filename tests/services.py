@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 def service_environment(stack: Servers, database: Database, topics: Topics) -> dict[str, str]:
     """What our processes are started with: these servers and topics, and nothing that the shell happens to say of others."""
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "DATABASE_"))},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "DATABASE_", "API_"))},
         "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
         "KAFKA_METER_TOPIC": topics.meter,
         "KAFKA_VEHICLE_TOPIC": topics.vehicle,
@@ -39,6 +39,7 @@ def service_environment(stack: Servers, database: Database, topics: Topics) -> d
         "DATABASE_URL": database.writer_url,
         "DATABASE_READ_URL": database.reader_url,
         "METRICS_PORT": "0",
+        "API_OPEN": "true",
         "LOG_FORMAT": "json",
     }
 

@@ -84,7 +84,7 @@ BATCH: Final[dict[str, Any]] = {
     },
 }
 BATCH_TEXT: Final = """A JSON array, or a reading a line (NDJSON). Each is settled on its own, as `items` says in their order: 201 Kafka has
-it, 422 it is not valid, 503 send it again. **200: nothing is to be sent again. 503: send the readings in `sendAgain` again, or,
+it, 422 it is not valid, 403 its device is not this API key's, 503 send it again. **200: nothing is to be sent again. 503: send the readings in `sendAgain` again, or,
 without `sendAgain`, the whole batch.** Any other status: nothing of the batch was taken.
 
 A reading is identified by its device and its timestamp, so sending it again is harmless: it is stored once."""

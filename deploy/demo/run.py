@@ -99,7 +99,7 @@ async def _prepare(stack: Servers) -> None:
 def _start(services: Services, ports: Ports) -> str:
     for number, port in enumerate(ports.metrics, 1):
         services.start(f"consumer-{number}", "consumer", METRICS_PORT=str(port))
-    services.start("api", "api", API_PORT=str(ports.api), DATABASE_READ_URL=services.stack.reader_url)
+    services.start("api", "api", API_PORT=str(ports.api), API_OPEN="true", DATABASE_READ_URL=services.stack.reader_url)
     services.start(
         "simulator", "deploy.simulator",
         "--backfill-hours", str(HISTORY_HOURS + MARGIN_HOURS), "--backfill-devices", str(VEHICLES_WITH_HISTORY),

@@ -1,0 +1,1 @@
+"""What operators of the API type: `python -m api keys ...`."""
