@@ -49,9 +49,7 @@ def _put(gateway: Gateway, reading: Reading) -> Parcel | str:
         return str(away)
 
 
-def _outcome(
-    kind: Kind, index: int, item: Reading | InvalidReading, parcel: Parcel | str | None
-) -> dict[str, Any]:
+def _outcome(kind: Kind, index: int, item: Reading | InvalidReading, parcel: Parcel | str | None) -> dict[str, Any]:
     if isinstance(item, InvalidReading):
         errors = [each.model_dump() for each in field_problems(item)]
         return {"index": index, "status": INVALID, "message": str(item), "errors": errors}
@@ -67,7 +65,12 @@ def _outcome(
 def _answer(outcomes: list[dict[str, Any]]) -> Settled:
     counts = Counter(each["status"] for each in outcomes)
     again = [each["index"] for each in outcomes if each["status"] == AGAIN]
-    body = {"ingested": counts[INGESTED], "refused": counts[INVALID] + counts[FORBIDDEN], "sendAgain": again, "items": outcomes}
+    body = {
+        "ingested": counts[INGESTED],
+        "refused": counts[INVALID] + counts[FORBIDDEN],
+        "sendAgain": again,
+        "items": outcomes,
+    }
     if not again:
         return Settled(200, msgspec.json.encode(body), counts)
     detail = f"{len(again)} of {len(outcomes)} readings were not acknowledged: those in sendAgain; send them again"

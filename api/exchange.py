@@ -71,7 +71,9 @@ class Exchange(Request):
                     self.held += len(part)
                     parts += part
         except TimeoutError:
-            raise Refusal(408, f"the body has not arrived within {seconds:g} s; send it faster, or less of it") from None
+            raise Refusal(
+                408, f"the body has not arrived within {seconds:g} s; send it faster, or less of it"
+            ) from None
         return bytes(parts)
 
     def release(self, admission: Admission) -> None:
@@ -100,7 +102,9 @@ class Exchange(Request):
         if self._whole:
             await self.answer(refusal.status, content, MEDIA_TYPE.encode(), headers)
             return
-        await self._way_back(_start(refusal.status, content, MEDIA_TYPE.encode(), [*headers, (b"connection", b"close")]))
+        await self._way_back(
+            _start(refusal.status, content, MEDIA_TYPE.encode(), [*headers, (b"connection", b"close")])
+        )
         await self._way_back({"type": "http.response.body", "body": content, "more_body": True})
         await self._drain()
         await self._way_back({"type": "http.response.body"})

@@ -16,13 +16,11 @@ class GatewayMetrics:
     def __init__(self, registry: CollectorRegistry, gateway: Gateway, topics: tuple[str, ...]) -> None:
         readings = Counter(
             "energy_gateway_readings_total",
-            "Readings sent over HTTP: acknowledged by Kafka, invalid, not allowed to its key, refused because Kafka is unavailable or too much is in flight",
+            "Readings sent over HTTP: acknowledged by Kafka, or why not",
             ("topic", "outcome"),
             registry=registry,
         )
-        self._readings = {
-            (topic, outcome): readings.labels(topic, outcome) for topic in topics for outcome in OUTCOMES
-        }
+        self._readings = {(topic, outcome): readings.labels(topic, outcome) for topic in topics for outcome in OUTCOMES}
         self._refused = Counter(
             "energy_gateway_requests_refused_total",
             "Requests of which nothing was taken, by the status they were answered with",

@@ -13,7 +13,9 @@ from schemas.readings import InvalidReading, MeterReading, Reading, TimeLimits, 
 
 JSON_ARRAY: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
-AT_ONCE: Final = 100  # items that are read before others get their turn: one that is wrong takes far longer than a valid one
+AT_ONCE: Final = (
+    100  # items that are read before others get their turn: one that is wrong takes far longer than a valid one
+)
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -48,7 +50,9 @@ def media_type(content_type: bytes, content_encoding: bytes) -> str:
     """
     found = content_type.split(b";", 1)[0].strip().lower().decode("latin-1")
     if found not in (JSON_ARRAY, NDJSON):
-        raise Refusal(415, f"a batch is {JSON_ARRAY} (an array) or {NDJSON} (a reading a line); say which in Content-Type")
+        raise Refusal(
+            415, f"a batch is {JSON_ARRAY} (an array) or {NDJSON} (a reading a line); say which in Content-Type"
+        )
     if content_encoding.strip().lower() not in (b"", b"identity"):
         raise Refusal(415, "a compressed body is not read; send it without Content-Encoding")
     return found

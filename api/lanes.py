@@ -1,4 +1,4 @@
-"""Readings -> parcels, one lane a partition -> Kafka. Readings that come close together travel, and are acknowledged, together."""
+"""Readings -> parcels, one lane a partition -> Kafka. Readings that come close together share one acknowledgement."""
 
 import asyncio
 from collections import deque

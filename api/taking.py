@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -70,7 +70,12 @@ async def take_batch(exchange: Exchange, kind: Kind) -> None:
         with _inside(gateway.admission, len(items)):
             read = await read_all(kind, items, limits_now(settings.retention_days))
             settled = await settle(gateway, kind, read, partial(may_ingest, access_of(exchange)))
-    for status, outcome in ((INGESTED, "acknowledged"), (INVALID, "invalid"), (FORBIDDEN, "forbidden"), (AGAIN, "unavailable")):
+    for status, outcome in (
+        (INGESTED, "acknowledged"),
+        (INVALID, "invalid"),
+        (FORBIDDEN, "forbidden"),
+        (AGAIN, "unavailable"),
+    ):
         metrics.count(topic, outcome, settled.counts[status])
     if settled.status == AGAIN:
         again = [(b"retry-after", AGAIN_IN_SECONDS[AGAIN])]

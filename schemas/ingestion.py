@@ -24,7 +24,9 @@ class BatchAnswer(Answer):
 
     ingested: int = Field(ge=0, description="readings that Kafka has: those with 201")
     refused: int = Field(ge=0, description="readings that will never be taken as they are: those with 422 or 403")
-    send_again: list[int] = Field(description="places of the readings with 503; empty when the batch is answered with 200")
+    send_again: list[int] = Field(
+        description="places of the readings with 503; empty when the batch is answered with 200"
+    )
     items: list[ItemAnswer] = Field(description="one for each reading, in the order of the batch")
 
 

@@ -24,8 +24,8 @@ class DirectRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the endpoint, and answer for what it refuses."""
-        if scope["method"] not in self.methods:
-            raise HTTPException(405, headers={"Allow": ", ".join(sorted(self.methods))})
+        if scope["method"] != "POST":
+            raise HTTPException(405, headers={"Allow": "POST"})
         exchange = Exchange(scope, receive, send)
         try:
             await self.endpoint(exchange)
@@ -48,9 +48,10 @@ def _one(kind: Kind) -> dict[str, Any]:
 def _many(kind: Kind) -> dict[str, Any]:
     """The two bodies of a batch. An item that does not match the schema is answered as such, its neighbours are taken."""
     one = example(kind.reading)
+    other = {"description": "anything else is answered with 422, and its neighbours are taken"}
     lines = (msgspec.json.encode(one) + b"\n").decode() * 2
     content = {
-        JSON_ARRAY: {"schema": {"type": "array", "items": _schema(kind)}, "example": [one]},
+        JSON_ARRAY: {"schema": {"type": "array", "items": {"anyOf": [_schema(kind), other]}}, "example": [one]},
         NDJSON: {"schema": {"type": "string", "description": "a reading a line"}, "example": lines},
     }
     return {"requestBody": {"required": True, "content": content}}
@@ -83,9 +84,11 @@ BATCH: Final[dict[str, Any]] = {
         },
     },
 }
-BATCH_TEXT: Final = """A JSON array, or a reading a line (NDJSON). Each is settled on its own, as `items` says in their order: 201 Kafka has
-it, 422 it is not valid, 403 its device is not this API key's, 503 send it again. **200: nothing is to be sent again. 503: send the readings in `sendAgain` again, or,
-without `sendAgain`, the whole batch.** Any other status: nothing of the batch was taken.
+BATCH_TEXT: Final = """A JSON array, or a reading a line (NDJSON). Each is settled on its own, as `items` says in their order: 201
+Kafka has it, 422 it is not valid, 403 its device is not this API key's, 503 send it again.
+
+**200: nothing is to be sent again. 503: send the readings in `sendAgain` again, or, without `sendAgain`, the whole batch.** Any
+other status: nothing of the batch was taken.
 
 A reading is identified by its device and its timestamp, so sending it again is harmless: it is stored once."""
 
@@ -96,7 +99,9 @@ async def ingest_meter(exchange: Exchange) -> None:
     await take_one(exchange, METER)
 
 
-@router.post("/vehicle", operation_id="ingestVehicle", summary="A vehicle's reading", openapi_extra=_one(VEHICLE), **SINGLE)
+@router.post(
+    "/vehicle", operation_id="ingestVehicle", summary="A vehicle's reading", openapi_extra=_one(VEHICLE), **SINGLE
+)
 async def ingest_vehicle(exchange: Exchange) -> None:
     """201 once Kafka has it. Sending the same reading again is harmless: it is stored once."""
     await take_one(exchange, VEHICLE)
