@@ -7,18 +7,24 @@ from typing import Final
 
 import msgspec
 
-from api.access import access_of, may_ingest, must_ingest
+from api.access import access_of, may_ingest
 from api.admission import Admission, Overloaded
 from api.batches import AGAIN, FORBIDDEN, INGESTED, INVALID, settle
 from api.exchange import AGAIN_IN_SECONDS, JSON, Exchange, Refusal
 from api.gateway import Gateway
-from api.gateway_metrics import GatewayMetrics
+from api.gateway_metrics import GatewayMetrics, Outcome
 from api.intake import METER, Kind, limits_now, media_type, read_all, split
 from api.problems import MEDIA_TYPE, UNREADABLE, Unavailable, field_problems
 from api.settings import GatewaySettings
 from schemas.readings import InvalidReading, Reading
 
 BODY_LIMIT: Final = 64 * 1024  # a reading takes a few hundred bytes
+OUTCOME_OF: Final[dict[int, Outcome]] = {
+    INGESTED: "acknowledged",
+    INVALID: "invalid",
+    FORBIDDEN: "forbidden",
+    AGAIN: "unavailable",
+}
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -38,7 +44,9 @@ async def take_one(exchange: Exchange, kind: Kind) -> None:
         gateway.check()
         body = await exchange.body_within(BODY_LIMIT, settings.ingestion_body_within_seconds, gateway.admission)
         reading = _valid(kind, body, settings.retention_days, metrics, topic)
-        must_ingest(access_of(exchange), kind.device(reading))
+        if not may_ingest(access_of(exchange), kind.device(reading)):
+            metrics.count(topic, "forbidden")
+            raise Refusal(403, f"this API key may not send readings of {kind.device(reading)}")
         with _inside(gateway.admission, 1):
             parcel = gateway.put(reading)
             await parcel.settled.wait()
@@ -70,12 +78,7 @@ async def take_batch(exchange: Exchange, kind: Kind) -> None:
         with _inside(gateway.admission, len(items)):
             read = await read_all(kind, items, limits_now(settings.retention_days))
             settled = await settle(gateway, kind, read, partial(may_ingest, access_of(exchange)))
-    for status, outcome in (
-        (INGESTED, "acknowledged"),
-        (INVALID, "invalid"),
-        (FORBIDDEN, "forbidden"),
-        (AGAIN, "unavailable"),
-    ):
+    for status, outcome in OUTCOME_OF.items():
         metrics.count(topic, outcome, settled.counts[status])
     if settled.status == AGAIN:
         again = [(b"retry-after", AGAIN_IN_SECONDS[AGAIN])]

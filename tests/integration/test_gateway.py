@@ -1,11 +1,9 @@
 """The HTTP gateway on a real Kafka: what it takes, what it says when it cannot, and that nobody can hold it up."""
 
-import asyncio
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
-from tests.answers import Ask, body, problem
-from tests.records import meter, vehicle
+from tests.answers import Ask, body
+from tests.records import vehicle
 from tests.servers import Topics
 from tests.services import gateway_service
 from tests.waiting import until
