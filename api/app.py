@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from api.access import RequireKey, document_access
+from api.direct import Direct
 from api.gateway import Gateway
 from api.gateway_metrics import GatewayMetrics
 from api.keyring import Keyring
@@ -34,12 +35,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
     Raises:
         InvalidKeys: the file of API keys cannot be used.
     """
-    app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan)
+    app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
     app.state.pace = Pace()
     app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
-    app.state.gateway = None
-    if settings.ingestion_enabled:
-        _add_gateway(app, settings)
     app.include_router(analytics.router)
     for room in (fleet, faults, history, devices, stream, access):
         app.include_router(room.router)
@@ -55,21 +53,27 @@ def create_gateway(settings: GatewaySettings) -> FastAPI:
     Raises:
         InvalidKeys: the file of API keys cannot be used.
     """
-    app = _application(settings, "Energy ingestion gateway", GATEWAY_DESCRIPTION, _gateway_lifespan)
-    _add_gateway(app, settings)
+    app = _application(settings, "Energy ingestion gateway", GATEWAY_DESCRIPTION, _gateway_lifespan, gateway=True)
     app.include_router(probes.router)
     app.include_router(access.router)
     _document_problem(app)
     return app
 
 
-def _application(settings: GatewaySettings, title: str, description: str, lifespan: Any) -> FastAPI:
+def _application(settings: GatewaySettings, title: str, description: str, lifespan: Any, *, gateway: bool) -> FastAPI:
     metrics = Metrics()
     keyring = None if settings.api_open else Keyring(settings.api_keys_file, metrics.registry)
     app = FastAPI(title=title, version="0.1.0", description=description, lifespan=lifespan)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.keyring = keyring
+    app.state.gateway = None
+    if gateway:
+        app.state.gateway = Gateway(settings)
+        topics = (settings.kafka_meter_topic, settings.kafka_vehicle_topic)
+        app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.gateway, topics)
+        app.add_middleware(Direct, endpoints=ingestion.ENDPOINTS)
+        app.include_router(ingestion.router)
     app.add_middleware(RequireKey, keyring=keyring, registry=metrics.registry)
     if settings.origins:
         app.add_middleware(
@@ -81,13 +85,6 @@ def _application(settings: GatewaySettings, title: str, description: str, lifesp
     app.add_middleware(MeasureRequests, metrics=metrics)
     handle_problems(app)
     return app
-
-
-def _add_gateway(app: FastAPI, settings: GatewaySettings) -> None:
-    app.state.gateway = Gateway(settings)
-    topics = (settings.kafka_meter_topic, settings.kafka_vehicle_topic)
-    app.state.gateway_metrics = GatewayMetrics(app.state.metrics.registry, app.state.gateway, topics)
-    app.include_router(ingestion.router)
 
 
 @asynccontextmanager

@@ -11,7 +11,9 @@ from aiokafka.partitioner import murmur2
 
 log = structlog.get_logger(__name__)
 
-LINGER_SECONDS: Final = 0.002  # how long the first reading of a parcel waits for others, when its lane is idle
+LINGER_SECONDS: Final = (
+    0.005  # how long readings wait for others: all lanes set out together, in one request to a broker
+)
 
 
 @lru_cache(maxsize=262_144)  # clients choose the ids, so what is remembered of them is bounded
@@ -54,8 +56,7 @@ class Lane:
             parcel = Parcel(self._lanes.producer.create_batch(), self._lanes.now())
             parcel.builder.append(timestamp=None, key=key, value=value)  # an empty one takes any single record
             self._waiting.append(parcel)
-        if self._sending is None or self._sending.done():
-            self._sending = asyncio.create_task(self._send())
+            self._lanes.calls(self)
         return self._waiting[-1]
 
     def oldest(self) -> float | None:
@@ -72,21 +73,25 @@ class Lane:
         self._waiting.clear()
         self._under_way = None
 
-    async def _send(self) -> None:
-        await asyncio.sleep(LINGER_SECONDS)
-        while self._waiting:
+    def set_out(self) -> None:
+        """Send the parcel that has waited longest, when none is under way."""
+        if self._waiting and self._under_way is None:
             self._under_way = self._waiting.popleft()
-            self._under_way.builder.close()
-            try:
-                acknowledged = await self._lanes.producer.send_batch(
-                    self._under_way.builder, self._topic, partition=self._partition
-                )
-                await acknowledged
-            except (KafkaError, AssertionError) as error:  # it asserts that the partition is known
-                self._refused(self._under_way, error)
-            else:
-                self._under_way.settle(None)
-            self._under_way = None
+            self._sending = asyncio.create_task(self._send(self._under_way))
+
+    async def _send(self, parcel: Parcel) -> None:
+        parcel.builder.close()
+        try:
+            await (await self._lanes.producer.send_batch(parcel.builder, self._topic, partition=self._partition))
+        except (KafkaError, AssertionError) as error:  # it asserts that the partition is known
+            self._refused(parcel, error)
+        else:
+            parcel.settle(None)
+        self._under_way = None
+        if len(self._waiting) > 1:
+            self.set_out()  # the next one is full
+        elif self._waiting:
+            self._lanes.calls(self)
 
     def _refused(self, parcel: Parcel, error: Exception) -> None:
         log.warning("readings_not_acknowledged", topic=self._topic, partition=self._partition, error=repr(error))
@@ -105,6 +110,7 @@ class Lanes:
         self.broken = asyncio.Event()
         self.now = asyncio.get_running_loop().time
         self._lanes: dict[str, list[Lane]] = {topic: [] for topic in topics}
+        self._calling: list[Lane] = []
         self.follow_metadata()
 
     def put(self, topic: str, device_id: str, value: bytes) -> Parcel:
@@ -112,6 +118,17 @@ class Lanes:
         key = device_id.encode()
         lanes = self._lanes[topic]
         return lanes[_hash(key) % len(lanes)].put(key, value)
+
+    def calls(self, lane: Lane) -> None:
+        """That lane has a parcel that waits."""
+        if not self._calling:
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._set_out)
+        self._calling.append(lane)
+
+    def _set_out(self) -> None:
+        calling, self._calling = self._calling, []
+        for lane in calling:
+            lane.set_out()
 
     def follow_metadata(self) -> None:
         """Use partitions that were added since. A topic that has gone keeps its lanes: they will be overdue."""

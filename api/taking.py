@@ -40,18 +40,18 @@ async def take_one(exchange: Exchange, kind: Kind) -> None:
     gateway: Gateway = state.gateway
     metrics: GatewayMetrics = state.gateway_metrics
     topic = _topic(settings, kind)
-    with _refusals(metrics, topic), _held(exchange, gateway.admission):
+    try:
         gateway.check()
         body = await exchange.body_within(BODY_LIMIT, settings.ingestion_body_within_seconds, gateway.admission)
         reading = _valid(kind, body, settings.retention_days, metrics, topic)
         if not may_ingest(access_of(exchange), kind.device(reading)):
             metrics.count(topic, "forbidden")
             raise Refusal(403, f"this API key may not send readings of {kind.device(reading)}")
-        with _inside(gateway.admission, 1):
-            parcel = gateway.put(reading)
-            await parcel.settled.wait()
-        if parcel.error is not None:
-            raise Unavailable(parcel.error)
+        await _acknowledged(gateway, reading)
+    except (Unavailable, Overloaded) as refused:
+        raise _refusal(refused, metrics, topic) from None
+    finally:
+        exchange.release(gateway.admission)
     metrics.count(topic, "acknowledged")
     await exchange.answer(201, _encode({"success": True, "message": kind.welcome(reading)}))
 
@@ -68,7 +68,7 @@ async def take_batch(exchange: Exchange, kind: Kind) -> None:
     gateway: Gateway = state.gateway
     metrics: GatewayMetrics = state.gateway_metrics
     topic = _topic(settings, kind)
-    with _refusals(metrics, topic), _held(exchange, gateway.admission):
+    try:
         form = media_type(exchange.header(b"content-type"), exchange.header(b"content-encoding"))
         gateway.check()
         body = await exchange.body_within(
@@ -78,6 +78,10 @@ async def take_batch(exchange: Exchange, kind: Kind) -> None:
         with _inside(gateway.admission, len(items)):
             read = await read_all(kind, items, limits_now(settings.retention_days))
             settled = await settle(gateway, kind, read, partial(may_ingest, access_of(exchange)))
+    except (Unavailable, Overloaded) as refused:
+        raise _refusal(refused, metrics, topic) from None
+    finally:
+        exchange.release(gateway.admission)
     for status, outcome in OUTCOME_OF.items():
         metrics.count(topic, outcome, settled.counts[status])
     if settled.status == AGAIN:
@@ -100,26 +104,23 @@ def _valid(kind: Kind, body: bytes, retention_days: int, metrics: GatewayMetrics
         raise Refusal(status, str(invalid), field_problems(invalid)) from None
 
 
-@contextmanager
-def _refusals(metrics: GatewayMetrics, topic: str) -> Iterator[None]:
-    """What is away or too much becomes 503 or 429."""
+async def _acknowledged(gateway: Gateway, reading: Reading) -> None:
+    gateway.admission.enter(1)
     try:
-        yield
-    except Unavailable as away:
-        metrics.count(topic, "unavailable")
-        raise Refusal(503, str(away)) from None
-    except Overloaded as much:
-        metrics.count(topic, "overloaded")
-        raise Refusal(429, str(much)) from None
-
-
-@contextmanager
-def _held(exchange: Exchange, admission: Admission) -> Iterator[None]:
-    """What the body takes is given back in the end."""
-    try:
-        yield
+        parcel = gateway.put(reading)
+        await parcel.settled.wait()
     finally:
-        exchange.release(admission)
+        gateway.admission.leave(1)
+    if parcel.error is not None:
+        raise Unavailable(parcel.error)
+
+
+def _refusal(refused: Unavailable | Overloaded, metrics: GatewayMetrics, topic: str) -> Refusal:
+    if isinstance(refused, Overloaded):
+        metrics.count(topic, "overloaded")
+        return Refusal(429, str(refused))
+    metrics.count(topic, "unavailable")
+    return Refusal(503, str(refused))
 
 
 @contextmanager

@@ -1,13 +1,12 @@
-"""The gateway's routes: one reading a request or many, answered once Kafka has them."""
+"""The gateway's routes: one reading a request or many, answered once Kafka has them. `api.direct` leads to them."""
 
 from typing import Any, Final
 
 import msgspec
-from fastapi import APIRouter, HTTPException, status
-from fastapi.routing import APIRoute
-from starlette.types import Receive, Scope, Send
+from fastapi import APIRouter, status
 
-from api.exchange import Exchange, Gone, Refusal
+from api.direct import Endpoint
+from api.exchange import Exchange
 from api.intake import JSON_ARRAY, METER, NDJSON, VEHICLE, Kind
 from api.problems import MEDIA_TYPE, documented
 from api.taking import take_batch, take_one
@@ -15,28 +14,7 @@ from schemas.answers import Ingested
 from schemas.ingestion import BatchAnswer, BatchProblem
 from schemas.readings import example
 
-
-class DirectRoute(APIRoute):
-    """Hands its endpoint the bare exchange: on this path, dependencies and response models would cost more than the reading.
-
-    They still describe the route in OpenAPI.
-    """
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the endpoint, and answer for what it refuses."""
-        if scope["method"] != "POST":
-            raise HTTPException(405, headers={"Allow": "POST"})
-        exchange = Exchange(scope, receive, send)
-        try:
-            await self.endpoint(exchange)
-        except Gone:
-            return
-        except Refusal as refusal:
-            scope["app"].state.gateway_metrics.refused(refusal.status)
-            await exchange.refuse(refusal)
-
-
-router = APIRouter(prefix="/v1/ingestion", tags=["ingestion"], route_class=DirectRoute)
+router = APIRouter(prefix="/v1/ingestion", tags=["ingestion"])
 
 
 def _one(kind: Kind) -> dict[str, Any]:
@@ -123,3 +101,11 @@ async def ingest_meters(exchange: Exchange) -> None:
 async def ingest_vehicles(exchange: Exchange) -> None:
     """See BATCH_TEXT."""
     await take_batch(exchange, VEHICLE)
+
+
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    "/v1/ingestion/meter": ingest_meter,
+    "/v1/ingestion/vehicle": ingest_vehicle,
+    "/v1/ingestion/meter/batch": ingest_meters,
+    "/v1/ingestion/vehicle/batch": ingest_vehicles,
+}
