@@ -86,9 +86,14 @@ def _cpu(client: httpx.Client) -> float:
 
 async def _ready(client: httpx.Client) -> None:
     async def ready() -> bool:
-        return client.get("/readyz").status_code == 200
+        return not _waits_for(client)
 
     await until(ready, "the gateway is ready")
+
+
+def _waits_for(client: httpx.Client) -> dict[str, str]:
+    waiting: dict[str, str] = client.get("/readyz").json()["waitingFor"]
+    return waiting
 
 
 async def _held(ground: Ground, topics: Topics) -> int:
