@@ -118,12 +118,9 @@ async def test_a_batch_of_either_form_is_in_kafka_item_by_item(gateway: Ask, sta
     client = gateway()
     await is_ready(client)
     readings = [vehicle(f"VEH-{each}", NOW, each / 10) for each in range(250)]
-    posted = (
-        ({"content": b"[" + b",".join(readings[:100]) + b"]", "headers": JSON}, 100),
-        ({"content": b"\n".join(readings[100:]) + b"\n\n", "headers": NDJSON}, 150),
-    )
-    for request, count in posted:
-        answer = body(client.post("/v1/ingestion/vehicle/batch", **request))
+    array, lines = b"[" + b",".join(readings[:100]) + b"]", b"\n".join(readings[100:]) + b"\n\n"
+    for content, headers, count in ((array, JSON, 100), (lines, NDJSON, 150)):
+        answer = body(client.post("/v1/ingestion/vehicle/batch", content=content, headers=headers))
         assert (answer["ingested"], answer["refused"], answer["sendAgain"]) == (count, 0, [])
         assert [each["index"] for each in answer["items"]] == list(range(count))
     stored = await records_of(stack, topics, topics.vehicle)

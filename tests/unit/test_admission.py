@@ -1,5 +1,7 @@
 """What is in flight never exceeds its bounds, and whoever leaves makes room."""
 
+from typing import Any
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
@@ -22,7 +24,7 @@ class Flights(RuleBasedStateMachine):
         self.bytes = 0
 
     @rule(target=inside, readings=st.integers(0, READINGS))
-    def enters(self, readings: int):
+    def enters(self, readings: int) -> Any:
         room = sum(self.readings) + readings <= READINGS and len(self.readings) < REQUESTS
         try:
             self.admission.enter(readings)
@@ -39,7 +41,7 @@ class Flights(RuleBasedStateMachine):
         self.readings.remove(readings)
 
     @rule(target=held, size=st.integers(0, BYTES))
-    def holds(self, size: int):
+    def holds(self, size: int) -> Any:
         room = self.bytes + size <= BYTES
         try:
             self.admission.hold(size)
