@@ -1,5 +1,7 @@
 /** Questions to the API: JSON, or an error whose message a person can act on. */
 
+import { door, isRefusal, keyHeaders } from "./key.js";
+
 const PATIENCE_MS = 20_000;
 
 /** The API did not answer, or said no; `status` is 0 when nothing was heard. */
@@ -20,7 +22,7 @@ export async function ask(path, parameters = {}, signal = new AbortController().
   let answer;
   try {
     answer = await fetch(`${path}${query.size ? `?${query}` : ""}`, {
-      headers: { accept: "application/json" },
+      headers: { ...keyHeaders(), accept: "application/json" },
       signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
     });
     if (answer.ok) return await answer.json();
@@ -28,7 +30,9 @@ export async function ask(path, parameters = {}, signal = new AbortController().
     if (signal.aborted) throw error;
     throw new AskError("the service does not answer", 0);
   }
-  throw new AskError(await detailOf(answer), answer.status);
+  const detail = await detailOf(answer);
+  if (isRefusal(answer)) door.refused(detail);
+  throw new AskError(detail, answer.status);
 }
 
 /** All pages of a list, up to `limit` items: `{items, more}`. */
@@ -46,7 +50,8 @@ export async function askAll(path, parameters, signal, limit) {
 /** Whether an error is only the echo of our own abort. */
 export const isAbort = (error) => error?.name === "AbortError";
 
-async function detailOf(answer) {
+/** What an answer that is not ok says. */
+export async function detailOf(answer) {
   try {
     return (await answer.json()).detail ?? `the service answered ${answer.status}`;
   } catch {

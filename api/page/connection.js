@@ -12,6 +12,7 @@ const WORDS = {
   cut: "Cut off, reconnecting",
   unavailable: "No database",
   paused: "Paused",
+  locked: "Key needed",
 };
 const BROKEN = new Set(["silent", "cut", "unavailable"]);
 
@@ -41,7 +42,7 @@ export class Connection {
     const shown = stale ? "stale" : state;
     this.pulse.dataset.state = shown;
     write(this.pulse.querySelector(".says"), WORDS[shown]);
-    markOld(BROKEN.has(state));
+    markOld(BROKEN.has(state) || state === "locked");
     this.#announce(BROKEN.has(state) ? this.#broken(state) : stale ? this.#stale() : "", BROKEN.has(state));
   }
 

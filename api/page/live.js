@@ -1,5 +1,9 @@
 /** The stream of events: opened, watched, and opened again whenever it breaks. */
 
+import { detailOf } from "./ask.js";
+import { EventStream } from "./events.js";
+import { door, isRefusal, keyHeaders } from "./key.js";
+
 const SILENT_AFTER_MS = 10_000;
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 10_000;
@@ -13,6 +17,7 @@ const EVENTS = ["fleet", "vehicle"];
  *   cut          the connection broke, or cannot be made
  *   unavailable  the service is there, its database is not (it says so once, and then nothing until that is over)
  *   paused       the page is in the background
+ *   locked       the service asks for an API key
  */
 export class Live extends EventTarget {
   state = "connecting";
@@ -39,16 +44,22 @@ export class Live extends EventTarget {
     if (this.#source) this.now();
   }
 
+  /** No more until `now`: a key is needed. */
+  lock() {
+    this.#close();
+    this.#become("locked");
+  }
+
   /** Connect at once. */
   now() {
     this.#close();
     this.#since = Date.now();
     const query = this.#vehicleId ? `?${new URLSearchParams({ vehicleId: this.#vehicleId })}` : "";
-    const source = new EventSource(`v1/stream${query}`);
+    const source = new EventStream(`v1/stream${query}`, keyHeaders());
     this.#source = source;
     for (const name of EVENTS) source.addEventListener(name, (event) => this.#receive(name, event.data));
     source.addEventListener("unavailable", (event) => this.#unavailable(event.data));
-    source.addEventListener("error", () => this.#broken(source));
+    source.addEventListener("end", (event) => this.#ended(source, event.answer));
   }
 
   #receive(name, data) {
@@ -65,8 +76,14 @@ export class Live extends EventTarget {
     this.#become("unavailable", JSON.parse(data).detail ?? "");
   }
 
-  #broken(source) {
+  async #ended(source, answer) {
     if (source !== this.#source) return;
+    if (!answer || !isRefusal(answer)) return this.#broken();
+    this.lock();
+    door.refused(await detailOf(answer));
+  }
+
+  #broken() {
     this.#close();
     this.#become("cut");
     this.#again = setTimeout(() => this.now(), this.#wait * (0.8 + 0.4 * Math.random()));

@@ -3,6 +3,7 @@
 import { byId, write } from "./dom.js";
 import { Connection } from "./connection.js";
 import { Aging, Faults } from "./faults.js";
+import { door } from "./key.js";
 import { Live } from "./live.js";
 import { Ranking } from "./ranking.js";
 import { Summary } from "./summary.js";
@@ -127,6 +128,9 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 const example =
   '{"vehicleId":"VEH-001","soc":85,"kwhDeliveredDc":0.4,"batteryTemp":28.3,"timestamp":"\'$(date -u +%FT%TZ)\'"}';
 write(byId("empty-command"), `curl -d '${example}' ${location.origin}/v1/ingestion/vehicle`);
+door.addEventListener("refused", () => live.lock());
+await door.enter();
+door.addEventListener("admitted", () => live.now());
 window.addEventListener("hashchange", route);
 route();
 live.start();
