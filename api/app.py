@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 
 from api.access import RequireKey, document_access
@@ -26,6 +27,7 @@ DESCRIPTION = """Energy of meters (grid side, AC) and vehicles (battery side, DC
 every device, and a way in for readings over HTTP. Energies are kWh, ratios per cent, temperatures degrees Celsius, times
 RFC 3339. Errors are RFC 9457 problem details."""
 GATEWAY_DESCRIPTION = "The way in for readings over HTTP: a reading, or a batch of them, is answered once Kafka has it."
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}  # ours are on /metrics
 COMMAND_TIMEOUT_SECONDS = 6.0  # a little above the server's own statement_timeout: it should speak first
 
 
@@ -63,7 +65,7 @@ def create_gateway(settings: GatewaySettings) -> FastAPI:
 def _application(settings: GatewaySettings, title: str, description: str, lifespan: Any, *, gateway: bool) -> FastAPI:
     metrics = Metrics()
     keyring = None if settings.api_open else Keyring(settings.api_keys_file, metrics.registry)
-    app = FastAPI(title=title, version="0.1.0", description=description, lifespan=lifespan)
+    app = FastAPI(title=title, version="0.1.0", description=description, lifespan=lifespan, telemetry=NO_TELEMETRY)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.keyring = keyring

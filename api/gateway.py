@@ -6,6 +6,7 @@ and a new one is made: nobody is told 503 for a reading that would still be sent
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -39,7 +40,7 @@ class Gateway:
         self._running: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self.admission = Admission.of(settings)
-        self.given_up = 0
+        self.on_given_up: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Begin to look for Kafka and the topics, for as long as it takes."""
@@ -92,7 +93,7 @@ class Gateway:
                 self._lanes = Lanes(producer, self._topics)
                 log.info("gateway_ready", topics=sorted(self._topics))
                 await self._watch(self._lanes)
-                self.given_up += 1
+                self.on_given_up()
             finally:
                 self._give_up(producer)
 

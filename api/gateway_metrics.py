@@ -27,13 +27,17 @@ class GatewayMetrics:
             ("status",),
             registry=registry,
         )
+        given_up = Counter(
+            "energy_gateway_given_up_total",
+            "Times that Kafka had not acknowledged in time, and all that was in flight was given up",
+            registry=registry,
+        )
+        gateway.on_given_up = given_up.inc
         for name, what, ask in (
             ("energy_gateway_in_flight", "Readings that wait for Kafka", lambda: gateway.admission.readings),
             ("energy_gateway_requests_in_flight", "Requests that wait for Kafka", lambda: gateway.admission.requests),
             ("energy_gateway_bytes_in_flight", "Bytes of bodies that are held", lambda: gateway.admission.bytes),
             ("energy_gateway_ready", "1 when readings can be sent", lambda: gateway.waiting_for() is None),
-            ("energy_gateway_given_up", "Producers given up since the start: Kafka had not acknowledged in time",
-             lambda: gateway.given_up),
         ):  # fmt: skip
             Gauge(name, what, registry=registry).set_function(ask)
 
