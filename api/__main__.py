@@ -3,19 +3,22 @@
 import signal
 import socket
 import sys
-from typing import Final
+import time
+from enum import StrEnum
+from typing import Annotated, Final
 
 import typer
 import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from api.app import create_app
+from api.app import create_app, create_gateway
 from api.commands import keys
 from api.connection import Bounds, bounded
 from api.headers import ProtectAnswers, protection
 from api.keys import InvalidKeys
-from api.settings import ApiSettings
+from api.settings import ApiSettings, GatewaySettings
+from api.unread import Unread
 from schemas.log import configure_logging
 from schemas.settings import from_environment
 
@@ -31,12 +34,21 @@ NO_ACCESS: Final = """who may use the API is not said. Either
 BOTH: Final = "API_OPEN=true lets everybody in, and API_KEYS_FILE asks for keys: unset one of them\n"
 
 
+class Part(StrEnum):
+    """What may run alone."""
+
+    INGESTION = "ingestion"
+
+
 @app.callback(invoke_without_command=True)
-def run(context: typer.Context) -> None:
+def run(
+    context: typer.Context,
+    only: Annotated[Part | None, typer.Option(help="the HTTP gateway alone: it needs Kafka, and no database")] = None,
+) -> None:
     """Serve until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
     if context.invoked_subcommand:
         return
-    settings = from_environment(ApiSettings)
+    settings = from_environment(GatewaySettings if only else ApiSettings)
     configure_logging(settings)
     service = _service(settings)
     server = _Server(_config(service, settings), service)
@@ -45,18 +57,18 @@ def run(context: typer.Context) -> None:
     uvloop.run(server.serve())
 
 
-def _service(settings: ApiSettings) -> FastAPI:
+def _service(settings: GatewaySettings) -> FastAPI:
     if settings.api_open == bool(settings.api_keys_file):
         sys.stderr.write(BOTH if settings.api_open else NO_ACCESS)
         sys.exit(2)
     try:
-        return create_app(settings)
+        return create_app(settings) if isinstance(settings, ApiSettings) else create_gateway(settings)
     except InvalidKeys as error:
         sys.stderr.write(f"API_KEYS_FILE: {error}\n")
         sys.exit(2)
 
 
-def _config(service: FastAPI, settings: ApiSettings) -> uvicorn.Config:
+def _config(service: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
     bounds = Bounds(
         connections=settings.api_max_connections,
         url_bytes=settings.api_max_url_bytes,
@@ -81,15 +93,24 @@ def _config(service: FastAPI, settings: ApiSettings) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Ends the event streams first, which would hold the stop up: they never end by themselves."""
+    """Ends the event streams first, which would hold the stop up: they never end by themselves. Cuts off who does not read."""
 
     def __init__(self, config: uvicorn.Config, service: FastAPI) -> None:
         super().__init__(config)
         self._service = service
+        self._unread = Unread(service.state.settings.answer_taken_within_seconds)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; connections are looked at once a second."""
+        if counter % 10 == 0:
+            cut = self._unread.cut_off(self.server_state.connections, time.monotonic())
+            self._service.state.metrics.answers_cut_off.inc(cut)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn does, after that."""
-        self._service.state.live.end_streams()
+        if live := getattr(self._service.state, "live", None):
+            live.end_streams()
         await super().shutdown(sockets)
 
 

@@ -1,45 +1,81 @@
 """The service, put together: pool and gateway for as long as it runs, routes, problems, metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 
 from api.access import RequireKey, document_access
+from api.direct import Direct
 from api.gateway import Gateway
+from api.gateway_metrics import GatewayMetrics
 from api.keyring import Keyring
 from api.live import Live
 from api.metrics import MeasureRequests, Metrics
 from api.pace import Pace
 from api.problems import handle_problems
-from api.routes import access, analytics, devices, faults, fleet, history, ingestion, operations, page, stream
-from api.settings import ApiSettings
+from api.routes import access, analytics, devices, faults, fleet, history, ingestion, operations, page, probes, stream
+from api.settings import ApiSettings, GatewaySettings
 from schemas.answers import Problem
 from sql.connection import READER_SETTINGS, pool
 
 DESCRIPTION = """Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
 every device, and a way in for readings over HTTP. Energies are kWh, ratios per cent, temperatures degrees Celsius, times
 RFC 3339. Errors are RFC 9457 problem details."""
+GATEWAY_DESCRIPTION = "The way in for readings over HTTP: a reading, or a batch of them, is answered once Kafka has it."
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}  # ours are on /metrics
 COMMAND_TIMEOUT_SECONDS = 6.0  # a little above the server's own statement_timeout: it should speak first
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
-    """The application; it opens connections only when it runs and is asked.
+    """The read service, with the gateway when enabled; it opens connections only when it runs and is asked.
 
     Raises:
         InvalidKeys: the file of API keys cannot be used.
     """
-    metrics = Metrics()
-    keyring = None if settings.api_open else Keyring(settings.api_keys_file, metrics.registry)
-    app = FastAPI(title="Energy ingestion engine", version="0.1.0", description=DESCRIPTION, lifespan=_lifespan)
-    app.state.settings = settings
-    app.state.metrics = metrics
+    app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
     app.state.pace = Pace()
     app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
-    app.state.gateway = Gateway(settings) if settings.ingestion_enabled else None
+    app.include_router(analytics.router)
+    for room in (fleet, faults, history, devices, stream, access):
+        app.include_router(room.router)
+    app.include_router(operations.router)
+    app.include_router(page.router)
+    _document_problem(app)
+    return app
+
+
+def create_gateway(settings: GatewaySettings) -> FastAPI:
+    """The gateway alone: no database, nothing to read. It scales, and fails, apart from the read service.
+
+    Raises:
+        InvalidKeys: the file of API keys cannot be used.
+    """
+    app = _application(settings, "Energy ingestion gateway", GATEWAY_DESCRIPTION, _gateway_lifespan, gateway=True)
+    app.include_router(probes.router)
+    app.include_router(access.router)
+    _document_problem(app)
+    return app
+
+
+def _application(settings: GatewaySettings, title: str, description: str, lifespan: Any, *, gateway: bool) -> FastAPI:
+    metrics = Metrics()
+    keyring = None if settings.api_open else Keyring(settings.api_keys_file, metrics.registry)
+    app = FastAPI(title=title, version="0.1.0", description=description, lifespan=lifespan, telemetry=NO_TELEMETRY)
+    app.state.settings = settings
+    app.state.metrics = metrics
     app.state.keyring = keyring
+    app.state.gateway = None
+    if gateway:
+        app.state.gateway = Gateway(settings)
+        topics = (settings.kafka_meter_topic, settings.kafka_vehicle_topic)
+        app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.gateway, topics)
+        app.add_middleware(Direct, endpoints=ingestion.ENDPOINTS)
+        app.include_router(ingestion.router)
     app.add_middleware(RequireKey, keyring=keyring, registry=metrics.registry)
     if settings.origins:
         app.add_middleware(
@@ -50,14 +86,6 @@ def create_app(settings: ApiSettings) -> FastAPI:
         )
     app.add_middleware(MeasureRequests, metrics=metrics)
     handle_problems(app)
-    app.include_router(analytics.router)
-    for room in (fleet, faults, history, devices, stream, access):
-        app.include_router(room.router)
-    if settings.ingestion_enabled:
-        app.include_router(ingestion.router)
-    app.include_router(operations.router)
-    app.include_router(page.router)
-    _document_problem(app)
     return app
 
 
@@ -75,15 +103,33 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.live = Live(database, app.state.pace)
         if gateway:
             gateway.start()
-        watching = asyncio.create_task(app.state.keyring.watch()) if app.state.keyring else None
         try:
-            yield
+            with _keys_watched(app):
+                yield
         finally:
-            if watching:
-                watching.cancel()
             await app.state.live.stop()
             if gateway:
                 await gateway.stop()
+
+
+@asynccontextmanager
+async def _gateway_lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.gateway.start()
+    try:
+        with _keys_watched(app):
+            yield
+    finally:
+        await app.state.gateway.stop()
+
+
+@contextmanager
+def _keys_watched(app: FastAPI) -> Iterator[None]:
+    watching = asyncio.create_task(app.state.keyring.watch()) if app.state.keyring else None
+    try:
+        yield
+    finally:
+        if watching:
+            watching.cancel()
 
 
 def _document_problem(app: FastAPI) -> None:

@@ -34,6 +34,11 @@ class Metrics:
             ("status",),
             registry=self.registry,
         )
+        self.answers_cut_off = Counter(
+            "energy_http_answers_cut_off_total",
+            "Connections closed because the client took nothing of its answer for ANSWER_TAKEN_WITHIN_SECONDS",
+            registry=self.registry,
+        )
         self.dead_letters = Gauge(
             "energy_dead_letters_unresolved",
             "Dead letters that nobody has replayed or discarded; counted when this is asked",

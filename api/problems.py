@@ -4,9 +4,8 @@ from typing import Any, Final
 
 import asyncpg
 import structlog
-from fastapi import FastAPI, Request, status
+from fastapi import FastAPI, Request, Response, status
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from schemas.answers import FieldProblem, Problem
@@ -28,7 +27,9 @@ TITLES: Final = {
     408: "The request took too long",
     413: "The body is too large",
     414: "The address is too long",
+    415: "The body is of another kind",
     422: "The request is not valid",
+    429: "Too much at once",
     431: "The headers are too large",
     500: "Something went wrong here",
     503: "Temporarily unavailable",
@@ -39,12 +40,21 @@ class Unavailable(Exception):  # noqa: N818 - a state, and not for ever
     """Something we depend on is away; the detail says what. The client may try again."""
 
 
-def problem(code: int, detail: str, errors: list[FieldProblem] | None = None) -> JSONResponse:
+def problem(code: int, detail: str, errors: list[FieldProblem] | None = None) -> Response:
     """The response that says so."""
-    body = Problem(title=TITLES.get(code, "The request failed"), status=code, detail=detail, errors=errors)
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if code == status.HTTP_503_SERVICE_UNAVAILABLE else None
-    content = body.model_dump(by_alias=True, exclude_none=True)
-    return JSONResponse(content, status_code=code, headers=headers, media_type=MEDIA_TYPE)
+    return Response(problem_body(code, detail, errors), status_code=code, headers=headers, media_type=MEDIA_TYPE)
+
+
+def problem_body(code: int, detail: str, errors: list[FieldProblem] | None = None) -> bytes:
+    """The JSON of a problem."""
+    body = Problem(title=TITLES.get(code, "The request failed"), status=code, detail=detail, errors=errors)
+    return body.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def field_problems(error: InvalidReading) -> list[FieldProblem]:
+    """What is wrong with a reading, field by field."""
+    return [FieldProblem(field=each.field, reason=each.reason.value, detail=each.detail) for each in error.errors]
 
 
 def documented(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -65,14 +75,14 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _http(request: Request, error: Any) -> JSONResponse:
+async def _http(request: Request, error: Any) -> Response:
     detail = error.detail if error.detail != "Not Found" else f"there is nothing at {request.url.path}; see /docs"
     answer = problem(error.status_code, detail)
     answer.headers.update(error.headers or {})
     return answer
 
 
-async def _invalid_request(_: Request, error: Any) -> JSONResponse:
+async def _invalid_request(_: Request, error: Any) -> Response:
     errors = [
         FieldProblem(
             field=".".join(map(str, each["loc"][1:])),
@@ -84,20 +94,19 @@ async def _invalid_request(_: Request, error: Any) -> JSONResponse:
     return problem(422, "; ".join(f"{each.field}: {each.detail}" for each in errors), errors)
 
 
-async def _invalid_reading(_: Request, error: Any) -> JSONResponse:
-    errors = [FieldProblem(field=each.field, reason=each.reason.value, detail=each.detail) for each in error.errors]
-    return problem(400 if error.reason in UNREADABLE else 422, str(error), errors)
+async def _invalid_reading(_: Request, error: Any) -> Response:
+    return problem(400 if error.reason in UNREADABLE else 422, str(error), field_problems(error))
 
 
-async def _unavailable(_: Request, error: Any) -> JSONResponse:
+async def _unavailable(_: Request, error: Any) -> Response:
     return problem(503, str(error))
 
 
-async def _database_away(_: Request, error: Any) -> JSONResponse:
+async def _database_away(_: Request, error: Any) -> Response:
     log.warning("database_unavailable", error=repr(error))
     return problem(503, "the database does not answer in time; try again")
 
 
-async def _unexpected(request: Request, error: Any) -> JSONResponse:
+async def _unexpected(request: Request, error: Any) -> Response:
     log.error("request_failed", method=request.method, exc_info=error)
     return problem(500, "the error was logged; try again, and tell the operators if it stays")

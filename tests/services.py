@@ -164,17 +164,26 @@ class Operator:
 
 
 @contextlib.contextmanager
-def read_service(processes: Processes, environment: dict[str, str], directory: Path) -> Iterator[httpx.Client]:
+def read_service(
+    processes: Processes, environment: dict[str, str], directory: Path, *arguments: str
+) -> Iterator[httpx.Client]:
     """A running `python -m api` and a client for it."""
     port, log = free_port(), directory / "api.log"
     process = processes.start(
-        [sys.executable, "-m", "api"], log=log, env=environment | {"API_PORT": str(port)}, cwd=ROOT
+        [sys.executable, "-m", "api", *arguments], log=log, env=environment | {"API_PORT": str(port)}, cwd=ROOT
     )
     _until_it_listens(process, port, log)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         yield client
     code = processes.stop(process)
     assert code == 0, f"the read service ended with {code}:\n{end_of(log)}"
+
+
+def gateway_service(
+    processes: Processes, environment: dict[str, str], directory: Path
+) -> contextlib.AbstractContextManager[httpx.Client]:
+    """A running gateway, alone in its process, and a client for it."""
+    return read_service(processes, environment, directory, "--only", "ingestion")
 
 
 def _until_it_listens(process: psutil.Popen, port: int, log: Path) -> None:

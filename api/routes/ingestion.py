@@ -1,65 +1,111 @@
-"""The gateway's routes: one reading a request, 201 once Kafka has it."""
+"""The gateway's routes: one reading a request or many, answered once Kafka has them. `api.direct` leads to them."""
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from fastapi import APIRouter, HTTPException, Request, status
+from fastapi import APIRouter, status
 
-from api.access import access_of, must_ingest
-from api.problems import documented
+from api.direct import Endpoint
+from api.exchange import Exchange
+from api.intake import JSON_ARRAY, METER, NDJSON, VEHICLE, Kind
+from api.problems import MEDIA_TYPE, documented
+from api.taking import take_batch, take_one
 from schemas.answers import Ingested
-from schemas.readings import MeterReading, Reading, TimeLimits, VehicleReading, example, read_meter, read_vehicle
+from schemas.ingestion import BatchAnswer, BatchProblem
+from schemas.readings import example
 
-BODY_LIMIT: Final = 64 * 1024
 router = APIRouter(prefix="/v1/ingestion", tags=["ingestion"])
 
 
-def _body(kind: type[Reading]) -> dict[str, Any]:
-    """The request body for OpenAPI; it is decoded as the consumer decodes records, not by FastAPI."""
-    _, components = msgspec.json.schema_components([kind])
-    content = {"application/json": {"schema": components[kind.__name__], "example": example(kind)}}
+def _one(kind: Kind) -> dict[str, Any]:
+    """The body of a single reading for OpenAPI; it is decoded as the consumer decodes records, not by FastAPI."""
+    content = {JSON_ARRAY: {"schema": _schema(kind), "example": example(kind.reading)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-@router.post(
-    "/meter",
-    status_code=status.HTTP_201_CREATED,
-    operation_id="ingestMeter",
-    responses=documented(400, 413, 422, 503),
-    openapi_extra=_body(MeterReading),
-)
-async def ingest_meter(request: Request) -> Ingested:
-    """Hand a meter's reading to Kafka. Sending the same reading again is harmless: it is stored once."""
-    reading = read_meter(await _read(request), _limits(request))
-    must_ingest(access_of(request), reading.meter_id)
-    await request.app.state.gateway.send(reading)
-    return Ingested(message=f"Meter {reading.meter_id} data ingested successfully")
+def _many(kind: Kind) -> dict[str, Any]:
+    """The two bodies of a batch. An item that does not match the schema is answered as such, its neighbours are taken."""
+    one = example(kind.reading)
+    other = {"description": "anything else is answered with 422, and its neighbours are taken"}
+    lines = (msgspec.json.encode(one) + b"\n").decode() * 2
+    content = {
+        JSON_ARRAY: {"schema": {"type": "array", "items": {"anyOf": [_schema(kind), other]}}, "example": [one]},
+        NDJSON: {"schema": {"type": "string", "description": "a reading a line"}, "example": lines},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _schema(kind: Kind) -> dict[str, Any]:
+    _, components = msgspec.json.schema_components([kind.reading])
+    schema: dict[str, Any] = components[kind.reading.__name__]
+    return schema
+
+
+def _batch_problem() -> dict[str, Any]:
+    schema = BatchProblem.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
+    schema.pop("$defs")  # they are those of BatchAnswer, which FastAPI puts where these refer to
+    return schema
+
+
+SINGLE: Final[dict[str, Any]] = {
+    "status_code": status.HTTP_201_CREATED,
+    "response_model": Ingested,
+    "responses": documented(400, 408, 413, 422, 429, 503),
+}
+BATCH: Final[dict[str, Any]] = {
+    "response_model": BatchAnswer,
+    "responses": {
+        **documented(400, 408, 413, 415, 429),
+        503: {
+            "description": "Some readings, or all of them, are to be sent again",
+            "content": {MEDIA_TYPE: {"schema": _batch_problem()}},
+        },
+    },
+}
+BATCH_TEXT: Final = """A JSON array, or a reading a line (NDJSON). Each is settled on its own, as `items` says in their order: 201
+Kafka has it, 422 it is not valid, 403 its device is not this API key's, 503 send it again.
+
+**200: nothing is to be sent again. 503: send the readings in `sendAgain` again, or, without `sendAgain`, the whole batch.** Any
+other status: nothing of the batch was taken.
+
+A reading is identified by its device and its timestamp, so sending it again is harmless: it is stored once."""
+
+
+@router.post("/meter", operation_id="ingestMeter", summary="A meter's reading", openapi_extra=_one(METER), **SINGLE)
+async def ingest_meter(exchange: Exchange) -> None:
+    """201 once Kafka has it. Sending the same reading again is harmless: it is stored once."""
+    await take_one(exchange, METER)
 
 
 @router.post(
-    "/vehicle",
-    status_code=status.HTTP_201_CREATED,
-    operation_id="ingestVehicle",
-    responses=documented(400, 413, 422, 503),
-    openapi_extra=_body(VehicleReading),
+    "/vehicle", operation_id="ingestVehicle", summary="A vehicle's reading", openapi_extra=_one(VEHICLE), **SINGLE
 )
-async def ingest_vehicle(request: Request) -> Ingested:
-    """Hand a vehicle's reading to Kafka. Sending the same reading again is harmless: it is stored once."""
-    reading = read_vehicle(await _read(request), _limits(request))
-    must_ingest(access_of(request), reading.vehicle_id)
-    await request.app.state.gateway.send(reading)
-    return Ingested(message=f"Vehicle {reading.vehicle_id} data ingested successfully")
+async def ingest_vehicle(exchange: Exchange) -> None:
+    """201 once Kafka has it. Sending the same reading again is harmless: it is stored once."""
+    await take_one(exchange, VEHICLE)
 
 
-def _limits(request: Request) -> TimeLimits:
-    return TimeLimits.at(datetime.now(UTC), request.app.state.settings.retention_days)
+@router.post(
+    "/meter/batch", operation_id="ingestMeters", summary="Readings of meters", description=BATCH_TEXT,
+    openapi_extra=_many(METER), **BATCH,
+)  # fmt: skip
+async def ingest_meters(exchange: Exchange) -> None:
+    """See BATCH_TEXT."""
+    await take_batch(exchange, METER)
 
 
-async def _read(request: Request) -> bytes:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY_LIMIT:
-            raise HTTPException(413, f"one reading takes a few hundred bytes; at most {BODY_LIMIT} are read")
-    return bytes(body)
+@router.post(
+    "/vehicle/batch", operation_id="ingestVehicles", summary="Readings of vehicles", description=BATCH_TEXT,
+    openapi_extra=_many(VEHICLE), **BATCH,
+)  # fmt: skip
+async def ingest_vehicles(exchange: Exchange) -> None:
+    """See BATCH_TEXT."""
+    await take_batch(exchange, VEHICLE)
+
+
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    "/v1/ingestion/meter": ingest_meter,
+    "/v1/ingestion/vehicle": ingest_vehicle,
+    "/v1/ingestion/meter/batch": ingest_meters,
+    "/v1/ingestion/vehicle/batch": ingest_vehicles,
+}

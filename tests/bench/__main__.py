@@ -16,7 +16,7 @@ from deploy.stack.resolve import ROOT, servers
 from deploy.stack.signals import stopped_by_signals
 from schemas.log import configure_logging
 from schemas.settings import LogSettings
-from tests.bench import drain, fleet, fleet_day, growth, limit, load, query, quick, steady
+from tests.bench import drain, fleet, fleet_day, gateway, growth, limit, load, query, quick, steady
 from tests.bench.ground import Ground, Result
 from tests.bench.others import compare
 
@@ -28,6 +28,7 @@ MEASURES: Final[dict[str, Callable[[Ground], Iterator[Result]]]] = {
     "fleet-day": fleet_day.measure,
     "steady": steady.measure,
     "api": load.measure,
+    "gateway": gateway.measure,
     "query": query.measure,
     "fleet": fleet.measure,
 }
