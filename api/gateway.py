@@ -129,14 +129,11 @@ class Gateway:
     async def _find_topics(self, producer: Any) -> None:
         """Asks for all topics: asking for one by name would make it, where brokers create topics on demand."""
         while True:
-            try:
-                cluster = await producer.client.fetch_all_metadata()
-                self._missing = self._topics - cluster.topics()
-                if not self._missing and await producer.client.force_metadata_update():
-                    return
-            except KafkaError as error:
-                self._missing = set()
-                log.warning("topics_unknown", error=repr(error))
+            answered = await producer.client.force_metadata_update()
+            known = producer.client.cluster.partitions_for_topic
+            self._missing = {topic for topic in self._topics if not known(topic)} if answered else set()
+            if answered and not self._missing:
+                return
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def _watch(self, lanes: Lanes) -> None:

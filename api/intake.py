@@ -66,27 +66,34 @@ def split(body: bytes, form: str, most: int) -> list[bytes]:
     """
     if not body.strip():
         raise Refusal(400, "the body is empty")
-    items = _lines(body, most) if form == NDJSON else _elements(body)
-    if len(items) > most:
-        raise Refusal(413, f"the batch has more than {most} readings; send it in parts")
-    return items
+    return _lines(body, most) if form == NDJSON else _elements(body, most)
 
 
 def _lines(body: bytes, most: int) -> list[bytes]:
-    if body.count(b"\n") > 2 * most:  # empty lines do not count, and are not worth much memory
-        raise Refusal(413, f"the batch has more than {most} readings; send it in parts")
-    return [line for line in body.split(b"\n") if line.strip()]
+    if body.count(b"\n") > 2 * most:  # blank lines do not count, but a body of nothing else is not worth its memory
+        raise _too_many(most)
+    found = [line for line in body.split(b"\n") if line.strip()]
+    if len(found) > most:
+        raise _too_many(most)
+    return found
 
 
-def _elements(body: bytes) -> list[bytes]:
+def _too_many(most: int) -> Refusal:
+    return Refusal(413, f"the batch has more than {most} readings; send it in parts")
+
+
+def _elements(body: bytes, most: int) -> list[bytes]:
     try:
-        return [bytes(element) for element in _array.decode(body)]
+        elements = _array.decode(body)
     except RecursionError:
         raise Refusal(400, "JSON is nested too deeply") from None
     except msgspec.ValidationError:
         raise Refusal(400, f"a batch is a JSON array of readings, or {NDJSON}") from None
     except ValueError as error:
         raise Refusal(400, f"the body is not JSON: {error}") from None
+    if len(elements) > most:
+        raise _too_many(most)
+    return [bytes(element) for element in elements]
 
 
 async def read_all(kind: Kind, items: list[bytes], limits: TimeLimits) -> list[Reading | InvalidReading]:

@@ -13,10 +13,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.keys import Scope
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics
 from tests.answers import Ask, body, problem
+from tests.keyfile import KeyFile, bearer
 from tests.records import meter, vehicle
 from tests.servers import Topics
 from tests.services import gateway_service
@@ -312,3 +314,29 @@ async def test_the_gateway_alone_serves_nothing_else(gateway: Ask, topics: Topic
     problem(client.get("/v1/vehicles/VEH-1"), 404)
     problem(client.get("/v1/ingestion/meter"), 405)
     assert "METER-" not in client.get("/metrics").text
+
+
+async def test_the_gateway_alone_asks_for_keys_and_keeps_them_to_their_devices(
+    gateway: Ask, stack: Servers, topics: Topics, tmp_path: Path
+) -> None:
+    keys = KeyFile(tmp_path / "keys.json")
+    own, reader = bearer(keys.add(Scope.INGEST, devices=["METER-own-"])), bearer(keys.add(Scope.READ))
+    client = gateway(**keys.settings)
+    await is_ready(client)
+    ids = ["METER-own-1", "METER-other-1", "METER-own-2"]
+    lines = b"\n".join(meter(each, NOW) for each in ids)
+
+    problem(client.post("/v1/ingestion/meter", content=meter("METER-own-1", NOW)), 401)
+    problem(client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON), 401)
+    problem(client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON | reader), 403)
+    assert (
+        "METER-other-1"
+        in problem(client.post("/v1/ingestion/meter", content=meter(ids[1], NOW), headers=own), 403)["detail"]
+    )
+    assert await records_of(stack, topics, topics.meter) == []
+
+    answer = body(client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON | own))
+    assert [each["status"] for each in answer["items"]] == [201, 403, 201]
+    assert (answer["ingested"], answer["refused"]) == (2, 1)
+    assert {each.key for each in await records_of(stack, topics, topics.meter)} == {b"METER-own-1", b"METER-own-2"}
+    assert metric(client, "energy_gateway_readings_total", outcome="forbidden") == 2
