@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from api.contract import complete
 from api.gateway import Gateway
 from api.live import Live
 from api.metrics import MeasureRequests, Metrics
@@ -13,7 +14,7 @@ from api.pace import Pace
 from api.problems import handle_problems
 from api.routes import analytics, devices, faults, fleet, history, ingestion, operations, page, stream
 from api.settings import ApiSettings
-from schemas.answers import Problem
+from schemas.version import VERSION
 from sql.connection import READER_SETTINGS, pool
 
 DESCRIPTION = """Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
@@ -25,7 +26,7 @@ COMMAND_TIMEOUT_SECONDS = 6.0  # a little above the server's own statement_timeo
 def create_app(settings: ApiSettings) -> FastAPI:
     """The application; it opens connections only when it runs and is asked."""
     metrics = Metrics()
-    app = FastAPI(title="Energy ingestion engine", version="0.1.0", description=DESCRIPTION, lifespan=_lifespan)
+    app = FastAPI(title="Energy ingestion engine", version=VERSION, description=DESCRIPTION, lifespan=_lifespan)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.pace = Pace()
@@ -40,7 +41,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         app.include_router(ingestion.router)
     app.include_router(operations.router)
     app.include_router(page.router)
-    _document_problem(app)
+    complete(app)
     return app
 
 
@@ -64,19 +65,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await app.state.live.stop()
             if gateway:
                 await gateway.stop()
-
-
-def _document_problem(app: FastAPI) -> None:
-    """Routes refer to the schema of a problem; put it where they look for it."""
-    described = app.openapi()
-    schema = Problem.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
-    schemas = described.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= schema.pop("$defs", {})
-    schemas["Problem"] = schema
-    for path in described["paths"].values():
-        for operation in path.values():
-            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-                content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-                operation["responses"]["422"] = {"description": "The request is not valid", "content": content}
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)
