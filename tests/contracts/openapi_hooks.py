@@ -32,22 +32,20 @@ schemathesis.openapi.format("cursor", st.integers(0, 2**63 - 1).map(lambda fault
 
 @schemathesis.hook
 def map_case(context: Any, case: Any) -> Any:
-    """Parts of one question that belong together, which no schema can say."""
-    query = case.query
-    positive = case.meta is None or case.meta.generation.mode.is_positive
-    if not positive or not isinstance(query, dict):
+    """What belongs together in one question, and the clock: no schema can say either."""
+    if case.meta is not None and not case.meta.generation.mode.is_positive:
         return case
-    name = case.operation.definition.raw.get("operationId")
-    if isinstance(query.get("from"), str):
-        query["from"], query["to"] = _ordered(query["from"], query.get("to"))
-    if "after" in query and name == "fleetRanking":
-        sort, order = (query.get(part, usual) for part, usual in ORDERS.items())
-        query["after"] = cursor([sort, order, None, "VEH-001"])
-    if "after" in query and name in {"vehicleHistory", "meterHistory"}:
-        query["after"] = cursor([query.get("from", (NOW - timedelta(days=5)).isoformat())])
+    if isinstance(case.body, dict) and "timestamp" in case.body:
+        case.body["timestamp"] = NOW.isoformat()
+    if isinstance(case.query, dict):
+        _align(case.query, case.operation.definition.raw.get("operationId"))
     return case
 
 
-def _ordered(opens: str, closes: Any) -> tuple[str, str]:
-    first, last = sorted(datetime.fromisoformat(each) for each in (opens, closes or NOW.isoformat()))
-    return first.isoformat(), (last + timedelta(seconds=1)).isoformat()
+def _align(query: dict[str, Any], operation: str | None) -> None:
+    if "from" in query or "to" in query:
+        query["from"], query["to"] = ((NOW + timedelta(hours=hours)).isoformat() for hours in (-30, 0))
+    if "after" in query and operation == "fleetRanking":
+        query["after"] = cursor([*(query.get(part, usual) for part, usual in ORDERS.items()), None, "VEH-001"])
+    if "after" in query and operation in {"vehicleHistory", "meterHistory"}:
+        query["after"] = cursor([(NOW - timedelta(days=2)).isoformat()])
