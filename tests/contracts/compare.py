@@ -52,8 +52,8 @@ class Documents:
         if "anyOf" in was or "anyOf" in now:
             yield from self._alternatives(at, was, now, sent)
             return
-        wide, narrow = (was, now) if sent else (now, was)
-        if _types(was) != _types(now) and not _types(wide) < _types(narrow):
+        narrow, wide = (was, now) if sent else (now, was)
+        if not _types(narrow) <= _types(wide) and "any" not in _types(wide):
             yield f"{at}: {sorted(_types(was))} became {sorted(_types(now))}"
         yield from _ranges(at, was, now, sent)
         yield from self._members(at, was, now, sent)
@@ -132,9 +132,10 @@ def _resolved(document: Schema, schema: Schema) -> Schema:
 
 
 def _types(schema: Schema) -> set[str]:
-    """integer is a kind of number; what is not said may be anything."""
+    """A number may be an integer as well; what is not said may be anything."""
     said = schema.get("type", "any")
-    return set(said) if isinstance(said, list) else {said}
+    types = set(said) if isinstance(said, list) else {said}
+    return types | {"integer"} if "number" in types else types
 
 
 def _ranges(at: str, was: Schema, now: Schema, sent: bool) -> Iterator[str]:
@@ -147,10 +148,19 @@ def _ranges(at: str, was: Schema, now: Schema, sent: bool) -> Iterator[str]:
             if (after - before if after != before else 0) * direction * sign > 0:
                 yield f"{at}: {bound} {was.get(bound, 'none')} became {now.get(bound, 'none')}"
     for rule in ("pattern", "format"):
-        loosened = sent and rule not in now or not sent and rule not in was
+        loosened = rule not in (now if sent else was)
         if was.get(rule) != now.get(rule) and not loosened:
             yield f"{at}: {rule} {was.get(rule)!r} became {now.get(rule)!r}"
-    choices = [set(each.get("enum", [each["const"]] if "const" in each else [])) for each in (was, now)]
-    wide, narrow = choices if sent else reversed(choices)
-    if any(choices) and narrow and not wide <= narrow | (set() if narrow else wide) or (wide and not narrow and not sent):
-        yield f"{at}: {sorted(map(str, choices[0]))} became {sorted(map(str, choices[1]))}"
+    narrow, wide = map(_choices, (was, now) if sent else (now, was))
+    if wide is not None and (narrow is None or not narrow <= wide):
+        yield f"{at}: the choice {_said(was)} became {_said(now)}"
+
+
+def _choices(schema: Schema) -> set[str] | None:
+    """What may be chosen from; None for anything."""
+    given = [schema["const"]] if "const" in schema else schema.get("enum")
+    return None if given is None else set(map(str, given))
+
+
+def _said(schema: Schema) -> str:
+    return ", ".join(sorted(_choices(schema) or {"of anything"}))
