@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 
-from api.access import RequireKey, document_access
+from api.access import RequireKey
+from api.contract import complete
 from api.direct import Direct
 from api.gateway import Gateway
 from api.gateway_metrics import GatewayMetrics
@@ -20,7 +21,7 @@ from api.pace import Pace
 from api.problems import handle_problems
 from api.routes import access, analytics, devices, faults, fleet, history, ingestion, operations, page, probes, stream
 from api.settings import ApiSettings, GatewaySettings
-from schemas.answers import Problem
+from schemas.version import VERSION
 from sql.connection import READER_SETTINGS, pool
 
 DESCRIPTION = """Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
@@ -45,7 +46,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         app.include_router(room.router)
     app.include_router(operations.router)
     app.include_router(page.router)
-    _document_problem(app)
+    complete(app)
     return app
 
 
@@ -58,14 +59,14 @@ def create_gateway(settings: GatewaySettings) -> FastAPI:
     app = _application(settings, "Energy ingestion gateway", GATEWAY_DESCRIPTION, _gateway_lifespan, gateway=True)
     app.include_router(probes.router)
     app.include_router(access.router)
-    _document_problem(app)
+    complete(app)
     return app
 
 
 def _application(settings: GatewaySettings, title: str, description: str, lifespan: Any, *, gateway: bool) -> FastAPI:
     metrics = Metrics()
     keyring = None if settings.api_open else Keyring(settings.api_keys_file, metrics.registry)
-    app = FastAPI(title=title, version="0.1.0", description=description, lifespan=lifespan, telemetry=NO_TELEMETRY)
+    app = FastAPI(title=title, version=VERSION, description=description, lifespan=lifespan, telemetry=NO_TELEMETRY)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.keyring = keyring
@@ -130,20 +131,3 @@ def _keys_watched(app: FastAPI) -> Iterator[None]:
     finally:
         if watching:
             watching.cancel()
-
-
-def _document_problem(app: FastAPI) -> None:
-    """Routes refer to the schema of a problem; put it where they look for it."""
-    described = app.openapi()
-    document_access(described)
-    schema = Problem.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
-    schemas = described.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= schema.pop("$defs", {})
-    schemas["Problem"] = schema
-    for path in described["paths"].values():
-        for operation in path.values():
-            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-                content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-                operation["responses"]["422"] = {"description": "The request is not valid", "content": content}
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)

@@ -7,9 +7,13 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from schemas.instants import INSTANT_PATTERN
 from schemas.readings import DeviceId, FieldError, InvalidReading, Limits, Reason, explain, valid_id
 
-Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset")]
+Instant = Annotated[
+    datetime,
+    Meta(tz=True, description="RFC 3339 with an offset", extra_json_schema={"pattern": INSTANT_PATTERN}),
+]
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):

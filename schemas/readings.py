@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final, Protocol
 import msgspec
 from msgspec import Meta
 
+from schemas.instants import INSTANT_PATTERN
+
 # The first two fields of each reading are its identity, and all are in the order of its table's columns: what the consumer writes
 # is the struct as a tuple.
 ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,64}$"
@@ -24,7 +26,14 @@ Register = Annotated[float, Meta(ge=0, le=1e9, description="kWh since the meter,
 Volts = Annotated[float, Meta(ge=0, le=1000, description="V")]
 Percent = Annotated[float, Meta(ge=0, le=100, description="battery state of charge in %")]
 Celsius = Annotated[float, Meta(ge=-60, le=150, description="battery temperature in degrees Celsius")]
-Timestamp = Annotated[datetime, Meta(tz=True, description="the device's clock, RFC 3339 with an offset")]
+Timestamp = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="the device's clock, RFC 3339 with an offset",
+        extra_json_schema={"pattern": INSTANT_PATTERN},
+    ),
+]
 
 
 class MeterReading(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):

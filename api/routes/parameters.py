@@ -1,16 +1,20 @@
 """What routes take from a request."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
-from schemas.readings import ID_RULE, valid_id
+from schemas.instants import QUERY_PATTERN
+from schemas.readings import ID_PATTERN, ID_RULE, valid_id
 
 VEHICLES_AT_ONCE: Final = 500
+ID_SCHEMA: Final[dict[str, Any]] = {"pattern": ID_PATTERN, "minLength": 1, "maxLength": 64}
+_is_instant: Final = re.compile(QUERY_PATTERN[:-1] + r"\Z").match
 
 
 def refused(parameter: str, detail: str) -> RequestValidationError:
@@ -25,10 +29,9 @@ def _device_id(value: str) -> str:
 
 
 def _device_ids(values: list[str]) -> list[str]:
-    distinct = list(dict.fromkeys(map(_device_id, values)))
-    if not 1 <= len(distinct) <= VEHICLES_AT_ONCE:
-        raise ValueError(f"1 to {VEHICLES_AT_ONCE} vehicles can be asked for at once, not {len(distinct)}")
-    return distinct
+    if not 1 <= len(values) <= VEHICLES_AT_ONCE:
+        raise ValueError(f"1 to {VEHICLES_AT_ONCE} vehicles can be asked for at once, not {len(values)}")
+    return list(dict.fromkeys(values))
 
 
 def _time_zone(name: str) -> str:
@@ -43,9 +46,17 @@ def _id_or_none(value: str) -> str:
     return _device_id(value) if value else value
 
 
-def _in_range(instant: datetime) -> datetime:
-    if not datetime(1970, 1, 2, tzinfo=UTC) <= instant <= datetime(9000, 1, 1, tzinfo=UTC):
-        raise ValueError("the instant must lie between 1970-01-02 and 9000-01-01")
+def _written_as_instant(value: Any) -> Any:
+    """pydantic would take the seconds since 1970 as well, and instants without seconds: the document knows neither."""
+    if not _is_instant(value):
+        raise ValueError(
+            "an instant is RFC 3339 with an offset, such as 2026-02-09T15:30:00Z (in a URL + is %2B), "
+            "and lies between 1971 and 8999"
+        )
+    return value
+
+
+def _in_utc(instant: datetime) -> datetime:
     return instant.astimezone(UTC)
 
 
@@ -54,30 +65,57 @@ def _database(request: Request) -> Any:
 
 
 Database = Annotated[Any, Depends(_database)]
-VehicleId = Annotated[str, Path(alias="vehicleId", examples=["VEH-001"]), AfterValidator(_device_id)]
+_Id = Annotated[str, AfterValidator(_device_id), Field(json_schema_extra=ID_SCHEMA)]
+VehicleId = Annotated[_Id, Path(alias="vehicleId", examples=["VEH-001"])]
 VehicleIds = Annotated[
-    list[str],
-    Query(alias="vehicleId", description=f"repeated, up to {VEHICLES_AT_ONCE} different ones", examples=[["VEH-001"]]),
+    list[_Id],
+    Query(
+        alias="vehicleId",
+        description=f"repeated, up to {VEHICLES_AT_ONCE}; one that is named twice is given once",
+        examples=[["VEH-001"]],
+        json_schema_extra={"minItems": 1, "maxItems": VEHICLES_AT_ONCE},
+    ),
     AfterValidator(_device_ids),
 ]
-OneVehicle = Annotated[
-    Annotated[str, AfterValidator(_device_id)] | None, Query(alias="vehicleId", description="only of this vehicle")
+OneVehicle = Annotated[_Id | None, Query(alias="vehicleId", description="only of this vehicle")]
+MeterId = Annotated[_Id, Path(alias="meterId", examples=["METER-001"])]
+_Instant = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written_as_instant),
+    AfterValidator(_in_utc),
+    Field(json_schema_extra={"pattern": QUERY_PATTERN}),
 ]
-MeterId = Annotated[str, Path(alias="meterId", examples=["METER-001"]), AfterValidator(_device_id)]
-_Instant = Annotated[AwareDatetime, AfterValidator(_in_range)] | None
 End = Annotated[
-    _Instant, Query(description="end of the window (not included), RFC 3339 with an offset; now by default")
+    _Instant | None, Query(description="end of the window (not included), RFC 3339 with an offset; now by default")
 ]
 From = Annotated[
-    _Instant,
+    _Instant | None,
     Query(alias="from", description="beginning (included), RFC 3339 with an offset; 24 hours before `to` by default"),
 ]
-To = Annotated[_Instant, Query(alias="to", description="end (not included), RFC 3339 with an offset; now by default")]
+To = Annotated[
+    _Instant | None, Query(alias="to", description="end (not included), RFC 3339 with an offset; now by default")
+]
 TimeZone = Annotated[
     str,
-    Query(max_length=64, description="whose midnights days begin at: an IANA name", examples=["Europe/Berlin"]),
+    Query(
+        max_length=64,
+        description="whose midnights days begin at: an IANA name",
+        examples=["Europe/Berlin"],
+        json_schema_extra={"format": "iana-time-zone"},
+    ),
     AfterValidator(_time_zone),
 ]
-AfterCursor = Annotated[str | None, Query(max_length=512, description="`next` of the page before")]
-After = Annotated[str, Query(max_length=64, description="the last id of the page before"), AfterValidator(_id_or_none)]
+AfterCursor = Annotated[
+    str | None,
+    Query(max_length=512, description="`next` of the page before", json_schema_extra={"format": "cursor"}),
+]
+After = Annotated[
+    str,
+    Query(
+        max_length=64,
+        description="the last id of the page before",
+        json_schema_extra={"pattern": f"^$|{ID_PATTERN}"},
+    ),
+    AfterValidator(_id_or_none),
+]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items on a page")]

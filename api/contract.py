@@ -1,0 +1,63 @@
+"""The OpenAPI document of the application, where FastAPI leaves it less than exact: problems, examples, null in a query."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from api.access import document_access
+from api.examples import EXAMPLES
+from api.problems import documented
+from schemas.answers import Problem
+
+METHODS: Final = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+JSON: Final = "application/json"
+REPLACED: Final = ("HTTPValidationError", "ValidationError")  # how FastAPI would describe what is a problem here
+
+
+def complete(app: FastAPI) -> None:
+    """Make the document say what the service does; `app.openapi()` and /openapi.json give this one from then on."""
+    described = app.openapi()
+    document_access(described)
+    _define_problem(described.setdefault("components", {}).setdefault("schemas", {}))
+    for path in described["paths"].values():
+        for method, operation in path.items():
+            if method in METHODS:
+                _complete(operation)
+
+
+def _define_problem(schemas: dict[str, Any]) -> None:
+    """Routes refer to the schema of a problem; put it where they look for it."""
+    schema = Problem.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
+    schemas |= schema.pop("$defs", {})
+    schemas["Problem"] = schema
+    for replaced in REPLACED:
+        schemas.pop(replaced, None)
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    if JSON in responses.get("422", {}).get("content", {}):
+        responses["422"] = documented(422)[422]
+    if operation["operationId"] not in ALWAYS_ANSWER:
+        responses.setdefault("500", documented(500)[500])
+    operation["responses"] = dict(sorted(responses.items()))
+    for parameter in operation.get("parameters", []):
+        parameter["schema"] = _without_null(parameter["schema"])
+    example = EXAMPLES.get(operation["operationId"])
+    for code, response in responses.items():
+        if code.startswith("2") and example is not None and JSON in response.get("content", {}):
+            response["content"][JSON]["example"] = example
+
+
+ALWAYS_ANSWER: Final = {"live"}  # it has nothing that could fail
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that is not given is left out: the text of a query has no null."""
+    some = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
+    if len(some) != 1:
+        return schema
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    if rest.get("default", "") is None:
+        del rest["default"]
+    return some[0] | rest

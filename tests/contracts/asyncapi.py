@@ -1,0 +1,86 @@
+"""The AsyncAPI 3.0 document of the topics, from the structs of schemas/ that records are decoded with."""
+
+from typing import Any, Final
+
+import msgspec
+
+from schemas.alerts import Alert
+from schemas.assignments import Assignment
+from schemas.readings import MeterReading, RegisterReading, VehicleReading
+from schemas.version import VERSION
+
+AT: Final = "2026-02-09T15:30:00Z"
+METER: Final = {"meterId": "METER-001", "kwhConsumedAc": 45.23, "voltage": 240.5, "timestamp": AT}
+VEHICLE: Final = {"vehicleId": "VEH-001", "soc": 85, "kwhDeliveredDc": 32.15, "batteryTemp": 28.3, "timestamp": AT}
+REGISTER: Final = METER | {"kwhConsumedAc": 120345.6}
+ASSIGNMENT: Final = {"vehicleId": "VEH-001", "meterId": "METER-001", "validFrom": AT, "validTo": None}
+ALERT: Final[dict[str, Any]] = {
+    "eventId": "7-opened",
+    "event": "fault_opened",
+    "faultId": 7,
+    "vehicleId": "VEH-001",
+    "meterIds": ["METER-001"],
+    "at": AT,
+    "efficiencyRatio": 71.08,
+    "energyConsumedAc": 45.23,
+    "energyDeliveredDc": 32.15,
+    "windowStart": "2026-02-08T15:30:00Z",
+    "windowEnd": AT,
+    "thresholdPercent": 85.0,
+}
+# channel: (topic, who names it, action of the engine, struct, key, example)
+TOPICS: Final[dict[str, tuple[str, str, str, type[msgspec.Struct], str, dict[str, Any]]]] = {
+    "meterReadings": ("meter-readings", "KAFKA_METER_TOPIC", "receive", MeterReading, "meterId", METER),
+    "vehicleReadings": ("vehicle-readings", "KAFKA_VEHICLE_TOPIC", "receive", VehicleReading, "vehicleId", VEHICLE),
+    "registerReadings": ("register-readings", "KAFKA_REGISTER_TOPIC", "receive", RegisterReading, "meterId", REGISTER),
+    "assignments": (
+        "vehicle-meter-assignments", "KAFKA_ASSIGNMENT_TOPIC", "receive", Assignment, "vehicleId", ASSIGNMENT,
+    ),
+    "efficiencyAlerts": ("efficiency-alerts", "KAFKA_ALERT_TOPIC", "send", Alert, "vehicleId", ALERT),
+}  # fmt: skip
+
+
+def payload(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The JSON Schema of a record's value. Fields that it does not name are ignored."""
+    _, components = msgspec.json.schema_components([kind])
+    schema: dict[str, Any] = components[kind.__name__]
+    return schema
+
+
+def document() -> dict[str, Any]:
+    """All topics, as an application that receives readings and sends alerts."""
+    messages, channels, operations = {}, {}, {}
+    for name, (topic, setting, action, kind, key, example) in TOPICS.items():
+        message = kind.__name__
+        messages[message] = {
+            "name": message,
+            "contentType": "application/json",
+            "payload": payload(kind),
+            "bindings": {"kafka": {"key": {"type": "string", "description": f"the {key}"}, "bindingVersion": "0.5.0"}},
+            "examples": [{"payload": example}],
+        }
+        channels[name] = {
+            "address": topic,
+            "description": f"The setting {setting} names another topic.",
+            "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        }
+        operations[f"{action}{message}"] = {
+            "action": action,
+            "channel": {"$ref": f"#/channels/{name}"},
+            "messages": [{"$ref": f"#/channels/{name}/messages/{message}"}],
+        }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Energy ingestion engine", "version": VERSION, "description": DESCRIPTION},
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": messages},
+    }
+
+
+DESCRIPTION: Final = (
+    "One record is one JSON object in UTF-8, keyed by the device. What does not match its schema becomes a dead letter with a reason; "
+    "so does a reading whose timestamp is older than RETENTION_DAYS or more than 5 minutes ahead of the server's clock, and an "
+    "assignment that does not end after it begins. The same device and timestamp again is stored once."
+)

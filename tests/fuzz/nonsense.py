@@ -1,0 +1,125 @@
+"""Bytes that no decent client sends to an HTTP server, from a seeded generator, and what became of them."""
+
+import contextlib
+import random
+import socket
+from collections.abc import Callable
+from typing import Final
+
+GOOD_BODY: Final = b'{"meterId":"METER-001","kwhConsumedAc":1,"voltage":240,"timestamp":"2026-02-09T15:30:00Z"}'
+PATHS: Final = [
+    b"/v1/vehicles",
+    b"/v1/vehicles/VEH-001",
+    b"/v1/fleet/ranking?search=%00",
+    b"/healthz",
+    b"/v1/faults?after=\xff",
+]
+ANSWER_WITHIN_SECONDS: Final = 1.0
+Generator = Callable[[random.Random], list[bytes]]
+
+
+def _get(path: bytes, *headers: bytes) -> bytes:
+    return b"\r\n".join([b"GET " + path + b" HTTP/1.1", b"Host: x", *headers, b"", b""])
+
+
+def _post(body: bytes, *headers: bytes) -> bytes:
+    head = [b"POST /v1/ingestion/meter HTTP/1.1", b"Host: x", b"Content-Type: application/json", *headers]
+    return b"\r\n".join([*head, b"", body])
+
+
+def _noise(dice: random.Random, most: int = 300) -> bytes:
+    return dice.randbytes(dice.randint(1, most))
+
+
+def wrong_length(dice: random.Random) -> list[bytes]:
+    """More, less, twice, negative or no number."""
+    said = dice.choice([b"0", b"5", b"9999", b"-1", b"x", b"1e3", b"99999999999999999999999", b"+10", b"10, 20"])
+    more = [b"Content-Length: 3"] if dice.random() < 0.3 else []
+    return [_post(GOOD_BODY, b"Content-Length: " + said, *more)]
+
+
+def chunked_garbage(dice: random.Random) -> list[bytes]:
+    """Sizes that are none, chunks that stop, both ways of saying the length."""
+    chunk = dice.choice(
+        [b"zz\r\nab\r\n", b"ffffffffffffffffff\r\n", b"5\r\nab", b"-1\r\n\r\n", b"0\r\n", b"2;" + b"x" * 5000]
+    )
+    both = [b"Content-Length: 4"] if dice.random() < 0.3 else []
+    return [_post(chunk + _noise(dice), b"Transfer-Encoding: chunked", *both)]
+
+
+def huge_head(dice: random.Random) -> list[bytes]:
+    """One long header, many short ones, or a long path."""
+    return dice.choice(
+        [
+            [_get(b"/healthz", b"X: " + b"a" * dice.randint(60_000, 200_000))],
+            [_get(b"/healthz", *(b"X-%d: y" % number for number in range(dice.randint(200, 3000))))],
+            [_get(b"/v1/vehicles/" + b"v" * dice.randint(8_000, 100_000))],
+        ]
+    )
+
+
+def nulls_and_bare_lines(dice: random.Random) -> list[bytes]:
+    """NULs, bare line feeds, folded lines, a header without a colon."""
+    path = dice.choice(PATHS)
+    broken = dice.choice([b"X: \x00", b"\x00: y", b"no colon", b" folded: y", b"X: a\nY: b", b": empty", b"X : y"])
+    text = _get(path, broken)
+    return [text.replace(b"\r\n", b"\n") if dice.random() < 0.5 else text]
+
+
+def pipelined(dice: random.Random) -> list[bytes]:
+    """Many requests in one go, the last of them broken."""
+    return [b"".join(_get(dice.choice(PATHS[:4])) for _ in range(dice.randint(2, 20))) + _noise(dice, 40)]
+
+
+def trickled(dice: random.Random) -> list[bytes]:
+    """A request in small pieces that stops somewhere."""
+    text = _post(GOOD_BODY, b"Content-Length: %d" % len(GOOD_BODY))
+    text = text[: dice.randint(1, len(text))]
+    return [text[start : start + 20] for start in range(0, len(text), 20)]
+
+
+def noise(dice: random.Random) -> list[bytes]:
+    """Bytes alone, or in the place of a method, a path or a body."""
+    line = _noise(dice, 60).replace(b"\r", b"").replace(b"\n", b"")
+    body = _noise(dice)
+    return [
+        dice.choice(
+            [
+                _noise(dice, 3000),
+                line + b" / HTTP/1.1\r\n\r\n",
+                b"GET " + line + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+                b"GET / HTTP/" + line + b"\r\n\r\n",
+                _post(body, b"Content-Length: %d" % len(body)),
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + _noise(dice),
+                b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+                _get(b"/v1/stream", b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Key: " + line),
+            ]
+        )
+    ]
+
+
+KINDS: Final[tuple[Generator, ...]] = (
+    wrong_length, chunked_garbage, huge_head, nulls_and_bare_lines, pipelined, trickled, noise,
+)  # fmt: skip
+
+
+def exchange(address: tuple[str, int], parts: list[bytes], *, half_close: bool) -> bytes:
+    """What a server says to these bytes before it closes, or within a short time."""
+    heard = bytearray()
+    with contextlib.suppress(OSError), socket.create_connection(address, timeout=10) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for part in parts:
+            client.sendall(part)
+        if half_close:
+            client.shutdown(socket.SHUT_WR)
+        client.settimeout(ANSWER_WITHIN_SECONDS if half_close else 0.05)
+        while len(heard) < 1 << 20 and (more := client.recv(65536)):
+            heard += more
+    return bytes(heard)
+
+
+def one(dice: random.Random) -> tuple[str, list[bytes], bool]:
+    """The next nonsense: what kind it is, its bytes, and whether the client then stops sending."""
+    kind = dice.choice(KINDS)
+    return kind.__name__, kind(dice), dice.random() < 0.7

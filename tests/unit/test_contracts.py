@@ -1,0 +1,271 @@
+"""The documents say what the code does, and break nobody who relies on those of an earlier release."""
+
+import copy
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from api.examples import EXAMPLES
+from schemas import answers, fleet, history
+from schemas.alerts import Alert
+from schemas.assignments import decode_assignment
+from schemas.readings import decode_meter, decode_register, decode_vehicle, valid_id
+from schemas.version import VERSION
+from tests.contracts import asyncapi
+from tests.contracts.__main__ import RELEASED, ROOT, documents, text
+from tests.contracts.compare import Documents
+
+DOCUMENTS = documents()
+DECODERS: dict[str, Callable[[bytes], Any]] = {
+    "MeterReading": decode_meter,
+    "RegisterReading": decode_register,
+    "VehicleReading": decode_vehicle,
+    "Assignment": decode_assignment,
+}
+IDS = ["meterId", "vehicleId"]
+formats = jsonschema.FormatChecker(formats=())
+
+
+@formats.checks("date-time", raises=ValueError)
+def _is_in_the_calendar(value: object) -> bool:
+    return not isinstance(value, str) or bool(datetime.fromisoformat(f"{value[:10]}T00:00:00"))
+
+
+def _validator(message: str) -> jsonschema.Draft202012Validator:
+    payload = DOCUMENTS["asyncapi.json"]["components"]["messages"][message]["payload"]
+    return jsonschema.Draft202012Validator(payload, format_checker=formats)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_committed_document_is_the_one_the_code_gives(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == text(DOCUMENTS[name]), "run: make contracts"
+
+
+def test_there_is_one_version() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+    assert {document["info"]["version"] for document in DOCUMENTS.values()} == {VERSION}
+
+
+MODELS = {name: kind for module in (answers, fleet, history) for name, kind in vars(module).items()}
+
+
+def test_every_operation_has_an_example_that_is_such_an_answer() -> None:
+    described = DOCUMENTS["openapi.json"]
+    for path in described["paths"].values():
+        for operation in path.values():
+            for code, response in operation["responses"].items():
+                content = response.get("content", {}).get("application/json", {})
+                if code.startswith("2") and content:
+                    assert "example" in content or "examples" in content, operation["operationId"]
+            if operation["operationId"] in EXAMPLES:
+                _check_answer(operation["responses"], EXAMPLES[operation["operationId"]])
+
+
+def _check_answer(responses: dict[str, Any], example: Any) -> None:
+    (schema,) = [each["content"]["application/json"]["schema"] for code, each in responses.items() if code[0] == "2"]
+    names = [each["$ref"].rsplit("/", 1)[1] for each in schema.get("anyOf", [schema])]
+    model: Any = MODELS[names[0]]
+    for name in names[1:]:
+        model |= MODELS[name]
+    adapter = TypeAdapter[Any](model)
+    adapter.validate_python(example)
+    assert set(example) <= {
+        to for name in names for to in DOCUMENTS["openapi.json"]["components"]["schemas"][name]["properties"]
+    }
+
+
+def test_every_operation_but_the_simplest_says_how_it_fails() -> None:
+    for path in DOCUMENTS["openapi.json"]["paths"].values():
+        for operation in path.values():
+            if operation["operationId"] == "live":
+                continue
+            assert {"500", "503"} <= set(operation["responses"]), operation["operationId"]
+            if operation.get("parameters") or operation.get("requestBody"):
+                assert "422" in operation["responses"], operation["operationId"]
+
+
+@pytest.mark.parametrize("name", asyncapi.TOPICS)
+def test_the_example_of_a_topic_is_what_it_carries(name: str) -> None:
+    *_, kind, key, example = asyncapi.TOPICS[name]
+    assert list(_validator(kind.__name__).iter_errors(example)) == []
+    assert valid_id(example[key])
+    if kind is Alert:
+        assert msgspec.to_builtins(msgspec.convert(example, Alert)) == example
+    else:
+        DECODERS[kind.__name__](msgspec.json.encode(example))
+
+
+def test_every_reference_of_the_topics_leads_somewhere() -> None:
+    document = DOCUMENTS["asyncapi.json"]
+    references = re.findall(r'"\$ref": "#/([^"]+)"', text(document))
+    assert references
+    for reference in references:
+        found: Any = document
+        for part in reference.split("/"):
+            found = found[part]
+
+
+NUMBERS = st.sampled_from([0, -1, 1, 1000, 1001, 1e9, 1.1e9, -60, -61, 150, 151, 100, 100.5]) | st.floats(
+    allow_nan=False, allow_infinity=False
+)
+DIGITS = st.integers(0, 99).map("{:02}".format)
+INSTANTS = st.builds(
+    "{}-{}-{}{}{}:{}:{}{}{}".format,
+    st.sampled_from(["2026", "2024", "1900", "0000", "0001", "9999", "226", "02026"]),
+    st.integers(0, 13).map("{:02}".format) | DIGITS,
+    st.integers(0, 32).map("{:02}".format) | DIGITS,
+    st.sampled_from(["T", "t", " ", "_", "  ", ""]),
+    st.integers(0, 25).map("{:02}".format), DIGITS, DIGITS,
+    st.sampled_from(["", ".5", ".123456789123", ".", ",5", ".x"]),
+    st.sampled_from(["Z", "z", "+00:00", "-23:59", "+0130", "+24:00", "+01", "", " Z", "Z\n", "+23:60"]),
+)  # fmt: skip
+TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=66) | st.sampled_from(["METER-1", "x" * 65, "a\n"])
+ANYTHING = st.none() | st.booleans() | NUMBERS | TEXTS | INSTANTS | st.lists(NUMBERS, max_size=1)
+FIELDS = {
+    **dict.fromkeys(IDS, TEXTS),
+    **dict.fromkeys(["timestamp", "validFrom", "validTo"], INSTANTS),
+    **dict.fromkeys(["kwhConsumedAc", "kwhDeliveredDc", "voltage", "soc", "batteryTemp"], NUMBERS),
+}
+
+
+@st.composite
+def near(draw: st.DrawFn, example: dict[str, Any]) -> dict[str, Any]:
+    """An example with one or two fields changed, left out or added."""
+    made = dict(example)
+    for name in draw(st.lists(st.sampled_from([*example, "other"]), min_size=1, max_size=2)):
+        made[name] = draw(FIELDS.get(name, ANYTHING) | ANYTHING)
+        if draw(st.integers(0, 9)) == 0:
+            del made[name]
+    return made
+
+
+@pytest.mark.parametrize("name", [name for name, topic in asyncapi.TOPICS.items() if topic[2] == "receive"])
+def test_the_schema_accepts_what_the_decoder_accepts_and_nothing_else(name: str) -> None:
+    *_, kind, _, example = asyncapi.TOPICS[name]
+    validator, decode = _validator(kind.__name__), DECODERS[kind.__name__]
+
+    @settings(max_examples=1500, deadline=None)
+    @given(near(example))
+    def both_ways(value: dict[str, Any]) -> None:
+        fits = validator.is_valid(value)
+        assert accepted(decode, value) == fits, [error.message for error in validator.iter_errors(value)]
+
+    both_ways()
+
+
+def accepted(decode: Callable[[bytes], Any], value: dict[str, Any]) -> bool:
+    """By the decoder, but for limits of time and the order of an assignment's ends, which no schema says."""
+    try:
+        decoded = decode(msgspec.json.encode(value))
+    except ValueError as error:
+        if str(error) != "not an assignment":
+            return False
+        return all(valid_id(value[each]) for each in IDS)
+    return all(valid_id(getattr(decoded, each)) for each in ("meter_id", "vehicle_id") if hasattr(decoded, each))
+
+
+@pytest.mark.parametrize("released", sorted(RELEASED.iterdir()), ids=lambda path: path.name)
+def test_nothing_breaks_those_who_rely_on_an_earlier_release(released: Any) -> None:
+    if released.name.split(".")[0] != VERSION.split(".")[0]:
+        return  # another major version may break; docs/contracts.md
+    earlier = {name: json.loads((released / name).read_text()) for name in DOCUMENTS}
+    assert list(Documents(earlier["openapi.json"], DOCUMENTS["openapi.json"]).api()) == []
+    assert list(Documents(earlier["asyncapi.json"], DOCUMENTS["asyncapi.json"]).topics()) == []
+
+
+def _change(path: str, value: Any, document: dict[str, Any]) -> None:
+    """Set what lies at a path of the document, or take it away."""
+    *parents, last = path.split(">")
+    place: Any = document
+    for part in parents:
+        place = place[int(part)] if isinstance(place, list) else place[part]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+
+
+VEHICLES = "paths>/v1/vehicles>get"
+SCHEMA = "components>schemas>VehicleStatus"
+METER_PAYLOAD = "components>messages>MeterReading>payload"
+ALERT_PAYLOAD = "components>messages>Alert>payload"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "finding"),
+    [
+        (VEHICLES, None, "GET /v1/vehicles: removed"),
+        (f"{VEHICLES}>parameters", [], "limit: removed"),
+        (f"{VEHICLES}>parameters>1>required", True, "limit: now required"),
+        (f"{VEHICLES}>parameters>1>schema>maximum", 10, "maximum 1000 became 10"),
+        (f"{VEHICLES}>parameters>1>schema>minimum", 2, "minimum 1 became 2"),
+        (f"{VEHICLES}>parameters>1>schema>type", "string", "['integer'] became ['string']"),
+        (f"{VEHICLES}>parameters>0>schema>pattern", "^x$", "pattern"),
+        (f"{VEHICLES}>responses>200", None, "no longer answers 200"),
+        (f"{SCHEMA}>properties>soc", None, "soc: removed"),
+        (f"{SCHEMA}>properties>soc>type", "string", "became ['string']"),
+        (f"{SCHEMA}>required", ["vehicleId"], "no longer always given"),
+        ("paths>/v1/faults>get>parameters>0>schema>enum", ["open"], "the choice all, closed, open became open"),
+        ("components>schemas>Fault>properties>state>enum", ["open", "closed", "old"], "the choice"),
+        ("paths>/v1/ingestion/meter>post>requestBody>content>application/json", None, "no longer takes"),
+        (
+            "paths>/v1/ingestion/meter>post>requestBody>content>application/json>schema>properties>voltage>maximum",
+            500, "maximum 1000 became 500",
+        ),
+    ],
+)  # fmt: skip
+def test_the_comparer_finds_what_breaks_a_caller(path: str, value: Any, finding: str) -> None:
+    earlier = DOCUMENTS["openapi.json"]
+    newer = copy.deepcopy(earlier)
+    _change(path, value, newer)
+    assert any(finding in found for found in Documents(earlier, newer).api())
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "finding"),
+    [
+        ("operations>receiveMeterReading", None, "removed"),
+        ("channels>meterReadings>address", "other", "the topic meter-readings became other"),
+        (f"{METER_PAYLOAD}>properties>voltage", None, "voltage: removed"),
+        (f"{METER_PAYLOAD}>properties>voltage>maximum", 999, "maximum 1000 became 999"),
+        (f"{METER_PAYLOAD}>properties>voltage>type", "integer", "['integer', 'number'] became ['integer']"),
+        (f"{METER_PAYLOAD}>properties>meterId>pattern", "^M", "pattern"),
+        (f"{METER_PAYLOAD}>required", ["meterId", "timestamp", "kwhConsumedAc", "voltage", "serial"], "serial: now"),
+        (f"{ALERT_PAYLOAD}>properties>faultId", None, "faultId: removed"),
+        (f"{ALERT_PAYLOAD}>required", ["eventId"], "no longer always given"),
+    ],
+)
+def test_the_comparer_finds_what_breaks_a_device_or_a_reader_of_alerts(path: str, value: Any, finding: str) -> None:
+    earlier = DOCUMENTS["asyncapi.json"]
+    newer = copy.deepcopy(earlier)
+    _change(path, value, newer)
+    assert any(finding in found for found in Documents(earlier, newer).topics())
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("openapi.json", f"{SCHEMA}>properties>firmware", {"type": "string"}),
+        ("openapi.json", f"{VEHICLES}>parameters>1>schema>maximum", 2000),
+        ("openapi.json", "paths>/v1/new", {"get": {"responses": {"200": {}}}}),
+        ("asyncapi.json", f"{METER_PAYLOAD}>properties>serial", {"type": "string"}),
+        ("asyncapi.json", f"{METER_PAYLOAD}>properties>voltage>maximum", 2000),
+        ("asyncapi.json", f"{ALERT_PAYLOAD}>properties>note", {"type": "string"}),
+    ],
+)
+def test_what_only_gains_breaks_nobody(name: str, path: str, value: Any) -> None:
+    earlier = DOCUMENTS[name]
+    newer = copy.deepcopy(earlier)
+    _change(path, value, newer)
+    compared = Documents(earlier, newer)
+    assert list(compared.api() if name == "openapi.json" else compared.topics()) == []
