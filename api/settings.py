@@ -2,13 +2,13 @@
 
 from pydantic import Field, SecretStr
 
-from schemas.settings import DatabaseSettings, JudgementSettings, KafkaSettings, LogSettings, RetentionDays
+from schemas.settings import DatabaseSettings, DatabaseUrl, JudgementSettings, KafkaSettings, LogSettings, RetentionDays
 
 
 class ApiSettings(KafkaSettings, DatabaseSettings, LogSettings, JudgementSettings):
     """What `python -m api` reads from the environment."""
 
-    database_read_url: SecretStr | None = Field(None, description="a replica to read from; unset: DATABASE_URL")
+    database_read_url: DatabaseUrl | None = Field(None, description="a replica to read from; unset: DATABASE_URL")
     database_pool_size: int = Field(20, ge=1, le=1000, description="most connections to the database")
     api_host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     api_port: int = Field(3000, ge=0, le=65535)
