@@ -6,7 +6,15 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from schemas.settings import DatabaseSettings, Environment, JudgementSettings, KafkaSettings, LogSettings, RetentionDays
+from schemas.settings import (
+    DatabaseSettings,
+    DatabaseUrl,
+    Environment,
+    JudgementSettings,
+    KafkaSettings,
+    LogSettings,
+    RetentionDays,
+)
 
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 
@@ -94,7 +102,7 @@ class GatewaySettings(ServingSettings, KafkaSettings):
 class ApiSettings(GatewaySettings, DatabaseSettings, JudgementSettings):
     """What `python -m api` reads from the environment."""
 
-    database_read_url: SecretStr | None = Field(None, description="a replica to read from; unset: DATABASE_URL")
+    database_read_url: DatabaseUrl | None = Field(None, description="a replica to read from; unset: DATABASE_URL")
     database_pool_size: int = Field(20, ge=1, le=1000, description="most connections to the database")
     ingestion_enabled: bool = Field(True, description="whether readings may be sent over HTTP")
 

@@ -3,10 +3,20 @@
 import ssl
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, PostgresDsn, SecretStr, UrlConstraints, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from schemas.secrets import SecretFiles
 
 RetentionDays = Annotated[
     int, Field(ge=1, le=36500, description="how long history is kept; older readings are refused")
@@ -14,11 +24,31 @@ RetentionDays = Annotated[
 
 
 class Environment(BaseSettings):
-    """Settings come from environment variables, and from a `.env` file in the working directory when there is one."""
+    """Settings come from environment variables, and from a `.env` file in the working directory when there is one.
+
+    A secret comes from NAME, or from the file that NAME_FILE names.
+    """
 
     model_config = SettingsConfigDict(
         env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Each source after the files that it names: pydantic gives the first one that has a setting the word."""
+        sources = [init_settings]
+        for source in (env_settings, dotenv_settings):
+            if isinstance(source, EnvSettingsSource | DotEnvSettingsSource):
+                sources.append(SecretFiles(settings_cls, source))
+            sources.append(source)
+        return tuple(sources)
 
 
 Settings = TypeVar("Settings", bound=Environment)
@@ -28,7 +58,7 @@ def from_environment(kind: type[Settings]) -> Settings:
     """The settings of a command. When they are not valid it says what is wrong on stderr and exits with code 2."""
     try:
         return kind()
-    except ValidationError as error:
+    except (ValidationError, SettingsError) as error:
         sys.stderr.write(f"the settings are not valid:\n{error}\n")
         sys.exit(2)
 
@@ -80,6 +110,23 @@ class KafkaSettings(Environment):
             options["ssl_context"] = self._ssl_context()
         return options
 
+    @model_validator(mode="after")
+    def _can_connect_as_asked(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            raise ValueError(
+                f"KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+            )
+        if self.kafka_security_protocol.endswith("SSL"):
+            try:
+                self._ssl_context()
+            except (OSError, ssl.SSLError) as error:
+                raise ValueError(
+                    f"the files of KAFKA_SSL_CAFILE, KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE cannot be used: {error}"
+                ) from None
+        return self
+
     def _ssl_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
         if self.kafka_ssl_certfile:
@@ -87,13 +134,30 @@ class KafkaSettings(Environment):
         return context
 
 
-DatabaseUrl = Annotated[PostgresDsn, UrlConstraints(allowed_schemes=["postgres", "postgresql"], host_required=False)]
+def _is_database_url(url: SecretStr) -> SecretStr:
+    """Said here, for drivers would quote the part they do not understand, which may be half of a password."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
+        valid = parts.scheme in ("postgres", "postgresql")
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(
+            "not of the form postgresql://user:password@host:port/database; "
+            "a password's @ : / ? # [ ] % are written as %40 %3A %2F %3F %23 %5B %5D %25"
+        )
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_database_url)]
 
 
 class DatabaseSettings(Environment):
     """How to reach PostgreSQL."""
 
-    database_url: SecretStr = Field(
+    database_url: DatabaseUrl = Field(
         SecretStr("postgresql://localhost:5432/energy"),
         description="postgresql://user:password@host:port/database",
     )

@@ -9,8 +9,10 @@ from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
+from schemas.secrets import secret_settings
 from sql.settings import MaintainSettings
 
+KINDS = (ApiSettings, ConsumerSettings, MaintainSettings)
 EXAMPLE = (Path(__file__).parents[2] / ".env.example").read_text()
 # Read by the local stack and the demo alone.
 OF_THE_STACK = {"LOCAL_STACK", "KAFKA_PORT", "POSTGRES_PORT"}
@@ -18,11 +20,12 @@ OF_THE_STACK = {"LOCAL_STACK", "KAFKA_PORT", "POSTGRES_PORT"}
 
 def test_env_example_lists_every_setting_and_no_other() -> None:
     listed = set(re.findall(r"^#?([A-Z][A-Z_]+)=", EXAMPLE, re.MULTILINE))
-    known = {name.upper() for kind in (ApiSettings, ConsumerSettings, MaintainSettings) for name in kind.model_fields}
-    assert listed == known | OF_THE_STACK
+    known = {name.upper() for kind in KINDS for name in kind.model_fields}
+    files = {f"{name.upper()}_FILE" for kind in KINDS for name in secret_settings(kind)}
+    assert listed == known | files | OF_THE_STACK
 
 
-@pytest.mark.parametrize("kind", [ApiSettings, ConsumerSettings, MaintainSettings])
+@pytest.mark.parametrize("kind", KINDS)
 def test_env_example_shows_the_defaults(kind: type[BaseSettings]) -> None:
     shown = dict(re.findall(r"^#?([A-Z][A-Z_]+)=(\S*)", EXAMPLE, re.MULTILINE))
     for name, field in kind.model_fields.items():
