@@ -79,8 +79,10 @@ export class Live extends EventTarget {
   async #ended(source, answer) {
     if (source !== this.#source) return;
     if (!answer || !isRefusal(answer)) return this.#broken();
+    const detail = await detailOf(answer); // before the source is closed, and its answer with it
+    if (source !== this.#source) return;
     this.lock();
-    door.refused(await detailOf(answer));
+    door.refused(detail);
   }
 
   #broken() {
