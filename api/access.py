@@ -75,6 +75,15 @@ def access_of(request: Request) -> Access:
     return found
 
 
+def still_admitted(request: Request) -> bool:
+    """Whether the key of a request that goes on for long is still good: its stream ends when it is revoked or expires."""
+    keyring: Keyring | None = request.app.state.keyring
+    if keyring is None:
+        return True
+    key = keyring.keys.by_id.get(access_of(request).key_id or "")
+    return key is not None and not key.expired(datetime.now(UTC)) and KeyScope.READ in key.scopes
+
+
 def may_ingest(access: Access, device_id: str) -> bool:
     """Whether readings of this device may be sent."""
     return KeyScope.INGEST in access.scopes and (access.devices is None or device_id.startswith(access.devices))

@@ -67,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._closing:
             return
         self._unset_keepalive_if_required()
-        if self._in_head:
+        if self._in_head or self._idle():
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -95,7 +95,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._in_head = True
-        self._head_bytes = self._headers_bytes = 0
+        self._headers_bytes = 0
+        self._head_bytes = self._head_bytes or 1  # at least: the end of the request before may stand in the same bytes
 
     def on_url(self, url: bytes) -> None:
         """A part of its address."""
@@ -129,7 +130,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         self._head_timer = None
-        if self._head_bytes or self._headers_bytes:
+        if self._head_bytes:
             self._refuse(408, f"the head of a request must be complete within {self.bounds.head_seconds:g} s")
         else:
             self.transport.close()  # nothing was asked: browsers open connections in advance

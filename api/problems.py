@@ -7,6 +7,7 @@ import structlog
 from fastapi import FastAPI, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from schemas.answers import FieldProblem, Problem
 from schemas.readings import InvalidReading, Reason
@@ -69,6 +70,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(InvalidReading, _invalid_reading)
     app.add_exception_handler(Unavailable, _unavailable)
+    app.add_exception_handler(ClientDisconnect, _gone)
     for gone in (*CONNECTION_FAULTS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
                  asyncpg.InsufficientResourcesError):  # fmt: skip
         app.add_exception_handler(gone, _database_away)
@@ -100,6 +102,11 @@ async def _invalid_reading(_: Request, error: Any) -> Response:
 
 async def _unavailable(_: Request, error: Any) -> Response:
     return problem(503, str(error))
+
+
+async def _gone(_: Request, __: Any) -> Any:
+    """Nobody hears it: the client has left in the middle of its request, which is no fault of ours to log."""
+    return problem(400, "the request was not sent to its end")
 
 
 async def _database_away(_: Request, error: Any) -> Response:

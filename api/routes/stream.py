@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from api.access import still_admitted
 from api.live import Listener
 from api.problems import documented
 from api.routes.parameters import OneVehicle
@@ -39,9 +40,12 @@ async def _listen(request: Request, vehicle_id: OneVehicle = None) -> AsyncItera
     response_class=EventSourceResponse,
     responses={**DESCRIBED, **documented(422, 503)},
 )
-async def stream(listener: Annotated[Listener, Depends(_listen)]) -> AsyncIterator[ServerSentEvent]:
+async def stream(request: Request, listener: Annotated[Listener, Depends(_listen)]) -> AsyncIterator[ServerSentEvent]:
     """`fleet` at once and then every 2 s; `vehicle` at once and then with every newer reading, looked for every second;
-    `unavailable` when the database does not answer: the stream stays open and goes on with `fleet`."""
+    `unavailable` when the database does not answer: the stream stays open and goes on with `fleet`. It ends
+    when its API key does."""
     yield ServerSentEvent(retry=RECONNECT_AFTER_MS)
     async for event, data in listener.news():
+        if not still_admitted(request):
+            return
         yield ServerSentEvent(event=event, raw_data=data)

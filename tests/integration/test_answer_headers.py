@@ -1,0 +1,82 @@
+"""What browsers are told with every answer, good or bad, and who may ask from another site."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.keys import Scope
+from tests.answers import Ask
+from tests.keyfile import KeyFile, bearer
+from tests.servers import Database
+
+pytestmark = pytest.mark.anyio
+EVERYWHERE = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+ELSEWHERE = "https://dashboards.example"
+
+
+def protected(answer: httpx.Response) -> None:
+    told = {name: answer.headers.get(name) for name in EVERYWHERE}
+    assert told == EVERYWHERE, answer.url
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert len(answer.headers.get_list("content-security-policy")) == 1
+    assert "uvicorn" not in answer.headers.get("server", "")
+
+
+async def test_every_kind_of_answer_is_protected(ask: Ask, database: Database, tmp_path: Path) -> None:
+    keys = KeyFile(tmp_path / "keys.json")
+    key = bearer(keys.add(Scope.READ))
+    client = ask(**keys.settings, API_HSTS_SECONDS="600")
+    answers = {
+        401: client.get("/v1/vehicles"),
+        200: client.get("/v1/vehicles", headers=key),
+        404: client.get("/v1/vehicles/NOBODY", headers=key),
+        405: client.put("/v1/vehicles", headers=key),
+        422: client.get("/v1/vehicles", params={"limit": 0}, headers=key),
+    }
+    await database.execute("ALTER TABLE vehicle_live_status RENAME COLUMN soc TO charge")
+    answers[500] = client.get("/v1/vehicles", headers=key)
+    for code, answer in answers.items():
+        assert answer.status_code == code
+        protected(answer)
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'; frame-ancestors")
+        assert answer.headers["strict-transport-security"] == "max-age=600; includeSubDomains"
+    for path in ("/", "/assets/main.js", "/docs", "/healthz", "/metrics"):
+        protected(client.get(path))
+    assert client.get("/assets/main.js").headers["cache-control"] == "no-cache"
+
+
+def test_other_sites_may_not_ask_unless_they_are_named(ask: Ask) -> None:
+    preflight = {"Origin": ELSEWHERE, "Access-Control-Request-Method": "GET"}
+    client = ask()
+    for answer in (
+        client.options("/v1/vehicles", headers=preflight),
+        client.get("/v1/vehicles", headers={"Origin": ELSEWHERE}),
+    ):
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+        assert "strict-transport-security" not in answer.headers, "only where all access is over TLS"
+
+
+def test_a_site_that_is_named_may_ask_and_no_other(ask: Ask) -> None:
+    client = ask(CORS_ORIGINS=f"https://first.example:8443, {ELSEWHERE}")
+    named = client.get("/v1/vehicles", headers={"Origin": ELSEWHERE})
+    assert named.headers["access-control-allow-origin"] == ELSEWHERE
+    assert "access-control-allow-credentials" not in named.headers
+    preflight = {
+        "Origin": ELSEWHERE,
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    allowed = client.options("/v1/vehicles", headers=preflight)
+    assert allowed.status_code == 200
+    assert "authorization" in allowed.headers["access-control-allow-headers"].lower()
+    protected(allowed)
+    for origin in ("https://evil.example", f"{ELSEWHERE}.evil.example", "http://dashboards.example", "null"):
+        assert "access-control-allow-origin" not in client.get("/v1/vehicles", headers={"Origin": origin}).headers
+        assert client.options("/v1/vehicles", headers=preflight | {"Origin": origin}).status_code == 400
