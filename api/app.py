@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from api.contract import complete
+from api.departed import LetThemGo
 from api.gateway import Gateway
 from api.live import Live
 from api.metrics import MeasureRequests, Metrics
@@ -33,6 +34,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
     app.state.gateway = Gateway(settings) if settings.ingestion_enabled else None
     app.add_middleware(MeasureRequests, metrics=metrics)
+    app.add_middleware(LetThemGo)
     handle_problems(app)
     app.include_router(analytics.router)
     for room in (fleet, faults, history, devices, stream):

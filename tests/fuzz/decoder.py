@@ -1,7 +1,7 @@
 """`python -m tests.fuzz.decoder SECONDS`: the decoders of records under a coverage-guided fuzzer.
 
-Whatever the bytes: nothing is raised but what the decoders say they raise, every refusal has a reason, and what is accepted is the same
-again when it is written and read once more.
+Whatever the bytes: nothing is raised but what the decoders say they raise, every refusal has a reason, and what is accepted
+is the same again when it is written and read once more.
 """
 
 import sys

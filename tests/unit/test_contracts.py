@@ -229,7 +229,7 @@ ALERT_PAYLOAD = "components>messages>Alert>payload"
         ("paths>/v1/ingestion/meter>post>requestBody>content>application/json", None, "no longer takes"),
         (
             "paths>/v1/ingestion/meter>post>requestBody>content>application/json>schema>properties>voltage>maximum",
-            500, "maximum 1000 became 500",
+            500, "maximum 1000.0 became 500",
         ),
     ],
 )  # fmt: skip
