@@ -13,7 +13,7 @@ $(READY): requirements-dev.lock
 	@$(VENV)/bin/pip install --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help setup demo smoke test faults bench lint format lock schema clean
+.PHONY: help setup demo smoke test faults bench fuzz lint audit format lock schema contracts clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -33,6 +33,15 @@ faults: $(READY) ## the fault matrix (ONLY=scenario, ROUNDS=n): kills, freezes, 
 
 bench: $(READY) ## the benchmarks (ONLY=measure, RUNS=n, SCALE=share): progress on stderr, a JSON object a result on stdout
 	@exec $(RUN) -m tests.bench
+
+fuzz: $(READY) ## nonsense at length (MINUTES=10): the decoders under a coverage-guided fuzzer, then the HTTP service
+	@exec $(RUN) -m tests.fuzz $(or $(MINUTES),10)
+
+audit: $(READY) ## known weaknesses of the packages in the lock files; exit 1 when there is one
+	@$(RUN) -m deploy.audit
+
+contracts: $(READY) ## write docs/openapi.json and docs/asyncapi.json from the code
+	@$(RUN) -m tests.contracts
 
 lint: $(READY) ## ruff and mypy --strict
 	@$(RUN) -m ruff check .

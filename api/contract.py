@@ -11,6 +11,7 @@ from schemas.answers import Problem
 
 METHODS: Final = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 JSON: Final = "application/json"
+AT: Final = "2026-02-09T15:30:00Z"  # of examples: a document that is compared must not tell the time
 REPLACED: Final = ("HTTPValidationError", "ValidationError")  # how FastAPI would describe what is a problem here
 
 
@@ -41,6 +42,9 @@ def _complete(operation: dict[str, Any]) -> None:
     if operation["operationId"] not in ALWAYS_ANSWER:
         responses.setdefault("500", documented(500)[500])
     operation["responses"] = dict(sorted(responses.items()))
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        if "timestamp" in content.get("example", {}):
+            content["example"] = content["example"] | {"timestamp": AT}
     for parameter in operation.get("parameters", []):
         parameter["schema"] = _without_null(parameter["schema"])
     example = EXAMPLES.get(operation["operationId"])

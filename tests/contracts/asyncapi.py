@@ -80,7 +80,8 @@ def document() -> dict[str, Any]:
 
 
 DESCRIPTION: Final = (
-    "One record is one JSON object in UTF-8, keyed by the device. What does not match its schema becomes a dead letter with a reason; "
-    "so does a reading whose timestamp is older than RETENTION_DAYS or more than 5 minutes ahead of the server's clock, and an "
-    "assignment that does not end after it begins. The same device and timestamp again is stored once."
+    "One record is one JSON object in UTF-8, keyed by the device. What does not match its schema becomes a dead letter "
+    "with a reason; so does a reading whose timestamp is older than RETENTION_DAYS or more than 5 minutes ahead of the "
+    "server's clock, and an assignment that does not end after it begins. The same device and timestamp again is stored "
+    "once."
 )

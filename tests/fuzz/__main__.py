@@ -1,0 +1,31 @@
+"""`make fuzz MINUTES=10`: half of the time the decoders, half of it the HTTP service on real servers; exit 1 on a finding."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import Final
+
+from tests.contracts.__main__ import ROOT
+
+LONG: Final = "tests/integration/test_contracts_live.py"
+
+
+def main() -> int:
+    """The worse of both exit codes; progress on stderr."""
+    seconds = int(float(sys.argv[1]) * 60) // 2
+    worst = 0
+    if find_spec("atheris"):
+        worst |= subprocess.run(
+            [sys.executable, "-m", "tests.fuzz.decoder", str(seconds)], cwd=ROOT, check=False
+        ).returncode
+    else:
+        sys.stderr.write("the decoders are left out: atheris has no package for this Python or machine\n")
+    environment = {**os.environ, "FUZZ_SECONDS": str(seconds)}
+    command = [sys.executable, "-m", "pytest", "-q", "-o", f"timeout={2 * seconds + 600}", LONG]
+    worst |= subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    return min(worst, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
