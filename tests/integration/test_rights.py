@@ -18,7 +18,7 @@ from tests.servers import Database, new_database
 pytestmark = pytest.mark.anyio
 _numbers = itertools.count(1)
 
-# table -> (what the writer may, what the reader may): s(elect) i(nsert) u(pdate) d(elete); small letters of columns stand in brackets
+# Table -> (what the writer may, what the reader may): s(elect) i(nsert) u(pdate) d(elete); [of some columns]
 TABLES = {
     "alert_outbox": ("s[u]", ""),
     "assignment_declarations": ("si", "s"),
