@@ -15,6 +15,7 @@ import stamina
 import structlog
 
 from sql.partitions import ensure_partitions
+from sql.queries import queries
 from sql.settings import SqlSettings
 
 log = structlog.get_logger(__name__)
@@ -37,8 +38,18 @@ async def migrate(settings: SqlSettings) -> None:
         encrypted = await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
         await _dbmate(settings.database_url.get_secret_value(), encrypted=bool(encrypted))
         await ensure_partitions(connection, datetime.now(UTC), settings.retention_days)
+        await _say_what_public_may(connection)
     finally:
         await connection.close()
+
+
+async def _say_what_public_may(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """The right to temporary tables lies on the database: only its owner can take it away, and a copy does not inherit that."""
+    if (await queries.rights_of_public(connection))["temporary_tables"]:
+        log.warning(
+            "public_may_make_temporary_tables",
+            hint="let the owner of the database run: REVOKE TEMPORARY ON DATABASE ... FROM PUBLIC",
+        )
 
 
 @stamina.retry(

@@ -683,6 +683,9 @@ CREATE UNIQUE INDEX efficiency_faults_one_open ON public.efficiency_faults USING
 
 CREATE INDEX late_hours_by_hour ON public.late_hours USING btree (side, hour, device_id);
 
+GRANT USAGE ON SCHEMA public TO energy_writer;
+GRANT USAGE ON SCHEMA public TO energy_reader;
+
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) TO energy_writer;
 
@@ -691,8 +694,27 @@ GRANT ALL ON FUNCTION public.derive_intervals(meters text[], earliest timestamp 
 
 REVOKE ALL ON FUNCTION public.ensure_history_partitions(oldest timestamp with time zone, newest timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.first_whole_hour(opens timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.first_whole_hour(opens timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.hold_late_before() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.hold_late_before() TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.last_whole_hour(closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.last_whole_hour(closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
 REVOKE ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.walk_registers(timestamp with time zone, double precision, double precision) FROM PUBLIC;
 
 GRANT SELECT ON TABLE public.alert_outbox TO energy_writer;
 

@@ -209,5 +209,18 @@ BEGIN
     END LOOP;
 END
 $$;
+-- The stricter limit comes back on every partition. An interval of more than 1000 kWh refuses that, and the rollback with it: nothing is lost.
+ALTER TABLE meter_telemetry_history DROP CONSTRAINT meter_telemetry_history_kwh_consumed_ac_check;
+DO $$
+DECLARE
+    part regclass;
+BEGIN
+    FOR part IN SELECT relid FROM pg_partition_tree('meter_telemetry_history') WHERE isleaf LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS meter_telemetry_history_kwh_consumed_ac_check', part);
+    END LOOP;
+END
+$$;
+ALTER TABLE meter_telemetry_history ADD CONSTRAINT meter_telemetry_history_kwh_consumed_ac_check
+    CHECK (kwh_consumed_ac BETWEEN 0 AND 1000);
 ALTER TABLE meter_telemetry_history DROP COLUMN derived;
 DROP TABLE meter_register_history;

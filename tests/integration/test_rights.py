@@ -1,0 +1,150 @@
+"""What each role may do, object by object: a table or function without a decision here fails."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from deploy.stack.resolve import Servers
+from sql.migrate import migrate
+from sql.settings import SqlSettings
+from tests.servers import Database, new_database
+
+pytestmark = pytest.mark.anyio
+_numbers = itertools.count(1)
+
+# Table -> (what the writer may, what the reader may): s(elect) i(nsert) u(pdate) d(elete); [of some columns]
+TABLES = {
+    "alert_outbox": ("s[u]", ""),
+    "assignment_declarations": ("si", "s"),
+    "dead_letters": ("i", "[s]"),
+    "efficiency_faults": ("", "s"),
+    "kafka_offsets": ("siu", "s"),
+    "late_hours": ("i", "s"),
+    "meter_energy_hourly": ("", "s"),
+    "meter_live_status": ("siu", "s"),
+    "meter_register_history": ("si", "s"),
+    "meter_telemetry_history": ("si", "s"),
+    "offset_decisions": ("", "s"),
+    "retired_records": ("", "s"),
+    "rollup_state": ("s", "s"),
+    "schema_migrations": ("", ""),
+    "topic_breakers": ("siud", "s"),
+    "vehicle_efficiency": ("", "s"),
+    "vehicle_energy_hourly": ("", "s"),
+    "vehicle_live_status": ("siu", "s"),
+    "vehicle_meter_assignments": ("siud", "s"),
+    "vehicle_telemetry_history": ("si", "s"),
+    "vehicle_trends": ("", "s"),
+}
+# function -> whether the writer may call it, whether the reader may
+FUNCTIONS = {
+    "declare_assignments": (True, False),
+    "derive_intervals": (True, False),
+    "ensure_history_partitions": (False, False),
+    "first_whole_hour": (False, True),
+    "hold_late_before": (True, False),
+    "last_whole_hour": (False, True),
+    "meter_energy": (False, True),
+    "next_assignment": (True, False),
+    "next_register": (False, False),
+    "vehicle_energy": (False, True),
+    "walk_registers": (False, False),
+}
+RIGHTS = {"s": "SELECT", "i": "INSERT", "u": "UPDATE", "d": "DELETE"}
+OURS = "NOT EXISTS (SELECT FROM pg_depend WHERE objid = {}.oid AND deptype = 'e')"
+
+
+@pytest.fixture(scope="module")
+def migrated(stack: Servers) -> Iterator[Database]:
+    """Migrated in place: the rights of a database itself are not copied from a template."""
+    if stack.postgres is None:
+        pytest.skip("the logins of least privilege are those of the server from packages")
+    with new_database(stack, f"energy_rights_{os.getpid()}_{next(_numbers)}") as made:
+        asyncio.run(migrate(SqlSettings(database_url=SecretStr(made.migrator_url))))
+        yield made
+
+
+async def test_every_table_has_its_rights_and_no_more(migrated: Database) -> None:
+    found = await migrated.fetch(
+        "SELECT relname, oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f') "
+        f"AND NOT relispartition AND {OURS.format('pg_class')}"
+    )
+    decided = {}
+    for row in found:
+        decided[row["relname"]] = tuple([await _may(migrated, role, row["oid"]) for role in ("writer", "reader")])
+    assert decided == TABLES
+
+
+async def _may(database: Database, role: str, table: int) -> str:
+    letters = ""
+    for letter, right in RIGHTS.items():
+        if await database.value("SELECT has_table_privilege($1, $2::oid, $3)", role, table, right):
+            letters += letter
+        elif right != "DELETE" and await database.value(
+            "SELECT has_any_column_privilege($1, $2::oid, $3)", role, table, right
+        ):
+            letters += f"[{letter}]"
+    for right in ("TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"):
+        assert not await database.value("SELECT has_table_privilege($1, $2::oid, $3)", role, table, right), right
+    return letters
+
+
+async def test_no_partition_has_rights_of_its_own(migrated: Database) -> None:
+    """A table is reached through its parent; a partition by its own name is the owner's alone."""
+    reached = await migrated.fetch(
+        "SELECT relname FROM pg_class, unnest(ARRAY['writer', 'reader']) AS role "
+        "WHERE relispartition AND relkind = 'r' AND has_table_privilege(role, pg_class.oid, 'SELECT, INSERT, UPDATE, DELETE')"
+    )
+    assert reached == []
+
+
+async def test_every_function_is_for_those_who_call_it(migrated: Database) -> None:
+    found = await migrated.fetch(
+        "SELECT proname, has_function_privilege('writer', oid, 'EXECUTE') AS writer, "
+        "has_function_privilege('reader', oid, 'EXECUTE') AS reader "
+        f"FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND {OURS.format('pg_proc')}"
+    )
+    assert {row["proname"]: (row["writer"], row["reader"]) for row in found} == FUNCTIONS
+
+
+@pytest.mark.parametrize("role", ["writer", "reader"])
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "CREATE TABLE mine (id int)",
+        "CREATE TEMPORARY TABLE mine (id int)",
+        "CREATE SCHEMA mine",
+        "CREATE ROLE mine",
+        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "ALTER TABLE meter_live_status ADD COLUMN mine int",
+        "DROP TABLE meter_live_status",
+        "TRUNCATE meter_live_status",
+        "SET ROLE migrator",
+        "COPY meter_live_status TO PROGRAM 'cat'",
+        "SELECT pg_read_file('postgresql.conf')",
+        "SELECT value FROM dead_letters",
+        "SELECT * FROM pg_authid",
+    ],
+)
+async def test_neither_role_may(migrated: Database, role: str, forbidden: str) -> None:
+    await _refused(migrated.writer_url if role == "writer" else migrated.reader_url, forbidden)
+
+
+@pytest.mark.parametrize("table", [name for name in TABLES if name != "schema_migrations"])
+async def test_a_reader_cannot_write_whatever_it_sets(migrated: Database, table: str) -> None:
+    await _refused(migrated.reader_url, f"SET default_transaction_read_only = off; DELETE FROM {table}")
+
+
+async def _refused(url: str, statement: str) -> None:
+    connection: Any = await asyncpg.connect(url)
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
