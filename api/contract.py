@@ -58,7 +58,7 @@ ALWAYS_ANSWER: Final = {"live"}  # it has nothing that could fail
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """A parameter that is not given is left out: the text of a query has no null."""
-    some = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
+    some: list[dict[str, Any]] = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
     if len(some) != 1:
         return schema
     rest = {name: value for name, value in schema.items() if name != "anyOf"}
