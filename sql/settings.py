@@ -1,5 +1,6 @@
 """Settings of the database's own commands (migrate, maintain, assign)."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -18,6 +19,10 @@ class MaintainSettings(SqlSettings, JudgementSettings):
 
     maintain_interval_seconds: int = Field(
         60, ge=1, description="from one round to the next; the fleet is judged in each"
+    )
+    archive_directory: Path | None = Field(
+        None,
+        description="where months go as Parquet before they are dropped; unset: they are dropped without",
     )
     dead_letter_retention_days: int = Field(
         90,
