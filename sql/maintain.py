@@ -25,6 +25,7 @@ from sql.queries import queries
 from sql.retention import retire_months
 from sql.rollups import refresh_rollups
 from sql.settings import MaintainSettings
+from sql.slow import log_slow_statements
 from sql.statistics import refresh_statistics
 from sql.trends import refresh_trends
 
@@ -85,6 +86,7 @@ async def _round(kind: "_Round", settings: MaintainSettings) -> bool:
     except DATABASE_FAULTS as error:
         log.warning("maintenance_failed", task="connect", error=repr(error))
         return False
+    log_slow_statements(connection, settings.sql_log_slower_than_ms)
     try:
         if not (await kind.alone(connection))["alone"]:
             log.info("maintenance_stands_by", reason="another process maintains this database")
