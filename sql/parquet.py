@@ -86,7 +86,7 @@ class Writer:
     def __init__(self, path: Path, history: str, columns: Sequence[tuple[str, str]]) -> None:
         types = {name: TYPES[kind] for name, kind in columns}
         self._schema = pa.schema(types)
-        self._read = csv.ReadOptions(column_names=[*types, HASH], block_size=GROUP_BYTES)
+        self._read = csv.ReadOptions(column_names=[*types, HASH])
         self._convert = csv.ConvertOptions(
             column_types=types | {HASH: pa.int64()}, true_values=["t"], false_values=["f"], null_values=[""]
         )

@@ -132,7 +132,8 @@ async def test_the_ledger_adds_up_after_months_were_dropped(
     connection: Any, database: Database, topics: Topics
 ) -> None:
     await database.execute(
-        "INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset, records_consumed, records_written) "
+        "INSERT INTO kafka_offsets "
+        "(consumer_group, topic, partition, start_offset, next_offset, records_consumed, records_written) "
         f"VALUES ('g', '{topics.meter}', 0, 0, 2000, 2000, 2000), ('g', '{topics.vehicle}', 0, 0, 1000, 1000, 1000)"
     )
     before = await ledger(database, topics)
@@ -170,8 +171,8 @@ async def test_a_spoilt_file_is_written_again_before_anything_is_dropped(
 ) -> None:
     before = await everything(database)
     async with holds(database, "retired_months", "SHARE"):
+        await connection.execute("SET lock_timeout = '200ms'")
         with pytest.raises(asyncpg.LockNotAvailableError):
-            await connection.execute("SET lock_timeout = '200ms'")
             await retire_months(connection, NOW, 400, tmp_path)
     (tmp_path / "2024-01" / f"{METERS}.parquet").write_bytes(spoilt)
     with pytest.raises(ArchiveError, match="is not what was archived"):
@@ -214,7 +215,8 @@ async def test_killed_anywhere_nothing_is_lost(
         process.kill()
         await process.communicate()
         await database.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'energy-housekeeping'",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = $1 AND application_name = 'energy-housekeeping'",
             database.name,
         )
 
@@ -252,7 +254,8 @@ async def test_a_full_disk_leaves_neither_a_file_nor_a_hole(connection: Any, tmp
 async def test_a_directory_of_another_database_is_refused(connection: Any, database: Database, tmp_path: Path) -> None:
     (tmp_path / "2024-01").mkdir()
     (tmp_path / "2024-01" / "manifest.json").write_text(
-        '{"month": "2024-01-01", "written_at": "2026-01-01T00:00:00Z", "database": "other", "server": 18, "files": [], "version": 1}'
+        '{"month": "2024-01-01", "written_at": "2026-01-01T00:00:00Z", "database": "other", "server": 18, "files": [], '
+        '"version": 1}'
     )
     with pytest.raises(ArchiveError, match="give each its own ARCHIVE_DIRECTORY"):
         await retire_months(connection, NOW, 400, tmp_path)
