@@ -103,7 +103,8 @@ async def _do(name: str, task: Task, connection: Connection, settings: MaintainS
     try:
         await task(connection, datetime.now(UTC), settings)
     except (*DATABASE_FAULTS, ArchiveError) as error:
-        said = str(error) if isinstance(error, ArchiveError) else repr(error)
+        named = isinstance(error, (ArchiveError, OSError)) and str(error)  # repr leaves out the name of the file
+        said = named or repr(error)
         log.warning("maintenance_failed", task=name, error=said, sqlstate=getattr(error, "sqlstate", None))
         with contextlib.suppress(*DATABASE_FAULTS):
             await queries.note_failure(connection, task=name, error=said)

@@ -200,7 +200,7 @@ async def test_killed_anywhere_nothing_is_lost(
 ) -> None:
     before = await everything(database)
     async with holds(database, table, mode):
-        process = await sql.start("maintain", "--once")
+        process = await sql.start("maintain")
 
         async def stands_still() -> bool:
             return bool(
@@ -211,9 +211,11 @@ async def test_killed_anywhere_nothing_is_lost(
                 )
             )
 
-        await until(stands_still, f"maintenance waits for {table}", every=0.02)
-        process.kill()
-        await process.communicate()
+        try:
+            await until(stands_still, f"maintenance waits for {table}", every=0.02)
+        finally:
+            process.kill()
+            await process.communicate()
         await database.fetch(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = $1 AND application_name = 'energy-housekeeping'",
