@@ -99,6 +99,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         size=settings.database_pool_size,
         server_settings=READER_SETTINGS,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
+        slower_than_ms=settings.sql_log_slower_than_ms,
     ) as database:
         app.state.database = database
         app.state.live = Live(database, app.state.pace)

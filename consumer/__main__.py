@@ -74,6 +74,7 @@ async def _consume(settings: ConsumerSettings) -> None:
             size=CONNECTIONS,
             server_settings=WRITER_SETTINGS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
+            slower_than_ms=settings.sql_log_slower_than_ms,
         ) as database:
             async with _beating(health):
                 consumer = await _unless(stop, topics.connect(settings, health))

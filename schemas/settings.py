@@ -161,6 +161,9 @@ class DatabaseSettings(Environment):
         SecretStr("postgresql://localhost:5432/energy"),
         description="postgresql://user:password@host:port/database",
     )
+    sql_log_slower_than_ms: int | None = Field(
+        None, ge=0, description="statements that take longer are logged, without their arguments; unset: none"
+    )
 
 
 class JudgementSettings(Environment):

@@ -1,4 +1,4 @@
-"""`python -m sql migrate | maintain | assign FILE`: the database's own commands."""
+"""`python -m sql migrate | maintain | assign FILE | archive ... | doctor`: the database's own commands."""
 
 import asyncio
 import signal
@@ -12,15 +12,19 @@ from schemas.log import configure_logging
 from schemas.settings import from_environment
 from sql import migrate as migration
 from sql.assign import Assignment, AssignmentError, read_assignments, write_assignments
+from sql.commands import archive
+from sql.commands.doctor import doctor
 from sql.connection import DATABASE_FAULTS
 from sql.maintain import maintain as rounds
 from sql.maintain import maintain_once
 from sql.settings import MaintainSettings, SqlSettings
 
 app = typer.Typer(
-    help="Schema, housekeeping and assignments of the telemetry database (DATABASE_URL).",
+    help="Schema, housekeeping, health and assignments of the telemetry database (DATABASE_URL).",
     no_args_is_help=True,
 )
+app.add_typer(archive.app, name="archive")
+app.command()(doctor)
 
 
 @app.command()
@@ -37,7 +41,7 @@ def migrate() -> None:
 def maintain(
     once: Annotated[bool, typer.Option("--once", help="one round; exit code 1 when a task failed")] = False,
 ) -> None:
-    """Housekeeping: partitions, rollups, the fleet's faults and trends, settled dead letters.
+    """Housekeeping: partitions, rollups, the fleet's faults and trends, settled dead letters, retention, indexes.
 
     Runs until stopped. Any number may run: one works, the others stand by.
     """

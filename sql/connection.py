@@ -1,9 +1,12 @@
 """How our processes connect: one place for the time-outs that keep a sick connection from holding others up."""
 
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
 from pydantic import SecretStr
+
+from sql.slow import log_slow_statements
 
 # A consumer that is stopped in the middle of a transaction (SIGSTOP, a frozen machine) holds the claim on its partitions. The
 # server ends such a session where it can (idle_in_transaction_session_timeout); whoever takes the partitions over ends the rest.
@@ -26,7 +29,13 @@ READER_SETTINGS: Final = {
 
 
 def pool(
-    url: SecretStr, *, size: int, server_settings: dict[str, str], command_timeout: float, **options: Any
+    url: SecretStr,
+    *,
+    size: int,
+    server_settings: dict[str, str],
+    command_timeout: float,
+    slower_than_ms: int | None = None,
+    **options: Any,
 ) -> "asyncpg.Pool[asyncpg.Record]":
     """A pool that connects only when it is first asked, so that a process can start before its database does.
 
@@ -35,6 +44,7 @@ def pool(
         size: the most connections it opens.
         server_settings: for each session.
         command_timeout: seconds after which a silent server counts as gone.
+        slower_than_ms: statements that take longer are logged; None: none.
         options: further arguments of asyncpg.create_pool.
     """
     return asyncpg.create_pool(
@@ -44,5 +54,10 @@ def pool(
         server_settings=server_settings,
         command_timeout=command_timeout,
         timeout=5,
+        init=partial(_prepare, slower_than_ms=slower_than_ms),
         **options,
     )
+
+
+async def _prepare(connection: Any, slower_than_ms: int | None) -> None:
+    log_slow_statements(connection, slower_than_ms)

@@ -1,24 +1,32 @@
 """Housekeeping, round by round: partitions -> rollups -> the fleet judged -> trends -> settled dead letters.
 
+What may take hours has rounds of its own beside them: statistics -> retention -> packing.
 Any number may run; one works, the others stand by. A task that fails says so and does not keep the others from their turn.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
 import structlog
 
+from sql.archive import ArchiveError
 from sql.connection import DATABASE_FAULTS
 from sql.efficiency import Thresholds
 from sql.evaluation import evaluate_fleet
 from sql.faults import Hysteresis
+from sql.packing import pack_indexes
 from sql.partitions import ensure_partitions
 from sql.queries import queries
+from sql.retention import retire_months
 from sql.rollups import refresh_rollups
 from sql.settings import MaintainSettings
+from sql.slow import log_slow_statements
+from sql.statistics import refresh_statistics
 from sql.trends import refresh_trends
 
 log = structlog.get_logger(__name__)
@@ -26,18 +34,33 @@ log = structlog.get_logger(__name__)
 STATEMENT_SECONDS: Final = 600.0  # a server that is silent for longer counts as gone
 SECONDS_A_ROUND: Final = 20.0  # for what can be continued in the next one, so that every task gets its turn
 SESSION: Final = {"application_name": "energy-maintain", "jit": "off"}
+# Of the long ones: they wait half a minute for others, never others for them, and files say times in UTC.
+LONG_SESSION: Final = {
+    "application_name": "energy-housekeeping",
+    "jit": "off",
+    "lock_timeout": "30s",
+    "timezone": "UTC",
+    "datestyle": "ISO",
+}
+LONG_STATEMENT_SECONDS: Final = 24 * 3600.0
+LONG_INTERVAL_SECONDS: Final = 3600
 Connection = Any  # asyncpg.Connection
 Task = Callable[[Connection, datetime, MaintainSettings], Awaitable[Any]]
 
 
 async def maintain(settings: MaintainSettings, stop: asyncio.Event) -> None:
-    """Rounds, each begun when a pause has passed since the last one began, until `stop`; what is under way then is given up,
-    for every step can be begun anew.
-    """
+    """Rounds of both kinds until `stop`; what is under way then is given up, for every step can be begun anew."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_rounds(QUICK, settings, stop, settings.maintain_interval_seconds))
+        group.create_task(_rounds(LONG, settings, stop, LONG_INTERVAL_SECONDS))
+
+
+async def _rounds(kind: "_Round", settings: MaintainSettings, stop: asyncio.Event, interval: float) -> None:
+    """Rounds of one kind, each begun when a pause has passed since the last one began."""
     loop, stopped = asyncio.get_running_loop(), asyncio.create_task(stop.wait())
     while not stop.is_set():
-        due = loop.time() + settings.maintain_interval_seconds
-        working = asyncio.create_task(maintain_once(settings))
+        due = loop.time() + interval
+        working = asyncio.create_task(_round(kind, settings))
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             working.cancel()
@@ -48,22 +71,27 @@ async def maintain(settings: MaintainSettings, stop: asyncio.Event) -> None:
 
 
 async def maintain_once(settings: MaintainSettings) -> bool:
-    """One round; whether every task of it went well. Nothing to do counts as well: another one is at work."""
+    """One round of each kind; whether every task went well. Nothing to do counts as well: another one is at work."""
+    return all([await _round(kind, settings) for kind in (QUICK, LONG)])
+
+
+async def _round(kind: "_Round", settings: MaintainSettings) -> bool:
     try:
         connection = await asyncpg.connect(
             settings.database_url.get_secret_value(),
             timeout=10,
-            command_timeout=STATEMENT_SECONDS,
-            server_settings=SESSION,
+            command_timeout=kind.statement_seconds,
+            server_settings=kind.session,
         )
     except DATABASE_FAULTS as error:
         log.warning("maintenance_failed", task="connect", error=repr(error))
         return False
+    log_slow_statements(connection, settings.sql_log_slower_than_ms)
     try:
-        if not (await queries.one_maintains(connection))["alone"]:
+        if not (await kind.alone(connection))["alone"]:
             log.info("maintenance_stands_by", reason="another process maintains this database")
             return True
-        return all([await _do(name, task, connection, settings) for name, task in TASKS.items()])
+        return all([await _do(name, TASKS[name], connection, settings) for name in kind.tasks])
     except DATABASE_FAULTS as error:
         log.warning("maintenance_failed", task="begin", error=repr(error))
         return False
@@ -74,9 +102,14 @@ async def maintain_once(settings: MaintainSettings) -> bool:
 async def _do(name: str, task: Task, connection: Connection, settings: MaintainSettings) -> bool:
     try:
         await task(connection, datetime.now(UTC), settings)
-    except DATABASE_FAULTS as error:
-        log.warning("maintenance_failed", task=name, error=repr(error), sqlstate=getattr(error, "sqlstate", None))
+    except (*DATABASE_FAULTS, ArchiveError) as error:
+        named = isinstance(error, (ArchiveError, OSError)) and str(error)  # repr leaves out the name of the file
+        said = named or repr(error)
+        log.warning("maintenance_failed", task=name, error=said, sqlstate=getattr(error, "sqlstate", None))
+        with contextlib.suppress(*DATABASE_FAULTS):
+            await queries.note_failure(connection, task=name, error=said)
         return False
+    await queries.note_success(connection, task=name)
     return True
 
 
@@ -105,10 +138,41 @@ async def _dead_letters(connection: Connection, now: datetime, settings: Maintai
     await queries.retire_alerts(connection, published_before=now - kept)
 
 
+async def _statistics(connection: Connection, now: datetime, _: MaintainSettings) -> None:
+    await refresh_statistics(connection, now)
+
+
+async def _retention(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
+    if await retire_months(connection, now, settings.retention_days, settings.archive_directory):
+        await refresh_statistics(connection, now)
+
+
+async def _packing(connection: Connection, now: datetime, _: MaintainSettings) -> None:
+    await pack_indexes(connection, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """Tasks that take turns on one session; `alone` says whether it is the only one of its kind."""
+
+    tasks: Iterable[str]
+    session: dict[str, str]
+    statement_seconds: float
+    alone: Callable[[Connection], Awaitable[Any]]
+
+
 TASKS: Final[dict[str, Task]] = {
     "partitions": _partitions,
     "rollups": _rollups,
     "evaluation": _evaluation,
     "trends": _trends,
     "dead_letters": _dead_letters,
+    "statistics": _statistics,
+    "retention": _retention,
+    "packing": _packing,
 }
+TAKE_LONG: Final = ("statistics", "retention", "packing")
+QUICK: Final = _Round(
+    tuple(name for name in TASKS if name not in TAKE_LONG), SESSION, STATEMENT_SECONDS, queries.one_maintains
+)
+LONG: Final = _Round(TAKE_LONG, LONG_SESSION, LONG_STATEMENT_SECONDS, queries.alone_in_housekeeping)

@@ -10,6 +10,21 @@ CREATE TYPE public.register_walk AS (
 	kwh double precision
 );
 
+CREATE FUNCTION public.contents_of(part regclass, energy name, columns text[]) RETURNS TABLE(readings bigint, derived bigint, energy_mwh numeric, first timestamp with time zone, last timestamp with time zone, fingerprint numeric)
+    LANGUAGE plpgsql STABLE
+    AS $$
+BEGIN
+    RETURN QUERY EXECUTE format(
+        'SELECT count(*), %s, coalesce(sum(round(%I * 1e6)::bigint), 0), min(recorded_at), max(recorded_at),
+            coalesce(sum(hash_record_extended(ROW(%s), 0)), 0)
+        FROM %s',
+        CASE WHEN 'derived' = ANY(columns) THEN 'count(*) FILTER (WHERE derived)' ELSE '0::bigint' END,
+        energy, (SELECT string_agg(quote_ident(name), ', ' ORDER BY position) FROM unnest(columns) WITH ORDINALITY AS c (name, position)),
+        part
+    );
+END
+$$;
+
 CREATE FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) RETURNS TABLE("position" bigint, outcome text, detail text)
     LANGUAGE plpgsql
     SET "TimeZone" TO 'UTC'
@@ -429,6 +444,13 @@ CREATE TABLE public.late_hours (
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='500');
 
+CREATE TABLE public.maintenance_runs (
+    task text NOT NULL,
+    succeeded_at timestamp with time zone,
+    failed_at timestamp with time zone,
+    error text
+);
+
 CREATE TABLE public.meter_energy_hourly (
     hour timestamp with time zone NOT NULL,
     kwh_consumed_ac double precision NOT NULL,
@@ -489,6 +511,32 @@ CREATE TABLE public.offset_decisions (
     to_offset bigint NOT NULL,
     reason text NOT NULL
 );
+
+CREATE TABLE public.packed_indexes (
+    index_name text NOT NULL,
+    built oid NOT NULL,
+    bytes_before bigint NOT NULL,
+    begun_at timestamp with time zone DEFAULT now() NOT NULL,
+    bytes_after bigint,
+    packed_at timestamp with time zone,
+    CONSTRAINT packed_indexes_check CHECK (((bytes_after IS NULL) = (packed_at IS NULL)))
+);
+
+CREATE TABLE public.retired_months (
+    history text NOT NULL,
+    month date NOT NULL,
+    retired_at timestamp with time zone DEFAULT now() NOT NULL,
+    readings bigint NOT NULL,
+    derived bigint DEFAULT 0 NOT NULL,
+    archived_in text,
+    CONSTRAINT retired_months_check CHECK (((derived >= 0) AND (derived <= readings))),
+    CONSTRAINT retired_months_history_check CHECK ((history = ANY (ARRAY['meter_telemetry_history'::text, 'vehicle_telemetry_history'::text, 'meter_register_history'::text]))),
+    CONSTRAINT retired_months_readings_check CHECK ((readings > 0))
+);
+
+COMMENT ON COLUMN public.retired_months.derived IS 'of the readings: intervals that follow from registers, which no record carried';
+
+COMMENT ON COLUMN public.retired_months.archived_in IS 'directory below ARCHIVE_DIRECTORY; NULL: dropped without an archive';
 
 CREATE TABLE public.retired_records (
     topic text NOT NULL,
@@ -623,6 +671,9 @@ ALTER TABLE ONLY public.efficiency_faults
 ALTER TABLE ONLY public.kafka_offsets
     ADD CONSTRAINT kafka_offsets_pkey PRIMARY KEY (consumer_group, topic, partition);
 
+ALTER TABLE ONLY public.maintenance_runs
+    ADD CONSTRAINT maintenance_runs_pkey PRIMARY KEY (task);
+
 ALTER TABLE ONLY public.meter_energy_hourly
     ADD CONSTRAINT meter_energy_hourly_pkey PRIMARY KEY (meter_id, hour);
 
@@ -643,6 +694,12 @@ ALTER TABLE ONLY public.vehicle_meter_assignments
 
 ALTER TABLE ONLY public.vehicle_meter_assignments
     ADD CONSTRAINT one_vehicle_at_a_time EXCLUDE USING gist (meter_id WITH =, valid_during WITH &&);
+
+ALTER TABLE ONLY public.packed_indexes
+    ADD CONSTRAINT packed_indexes_pkey PRIMARY KEY (index_name);
+
+ALTER TABLE ONLY public.retired_months
+    ADD CONSTRAINT retired_months_pkey PRIMARY KEY (history, month, retired_at);
 
 ALTER TABLE ONLY public.retired_records
     ADD CONSTRAINT retired_records_pkey PRIMARY KEY (topic);
@@ -685,6 +742,7 @@ CREATE INDEX late_hours_by_hour ON public.late_hours USING btree (side, hour, de
 
 GRANT USAGE ON SCHEMA public TO energy_writer;
 GRANT USAGE ON SCHEMA public TO energy_reader;
+REVOKE ALL ON FUNCTION public.contents_of(part regclass, energy name, columns text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) TO energy_writer;

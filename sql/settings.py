@@ -1,10 +1,11 @@
-"""Settings of the database's own commands (migrate, maintain, assign)."""
+"""Settings of the database's own commands (migrate, maintain, assign, archive, doctor)."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from schemas.settings import DatabaseSettings, JudgementSettings, LogSettings, RetentionDays
+from schemas.settings import DatabaseSettings, JudgementSettings, KafkaSettings, LogSettings, RetentionDays
 
 
 class SqlSettings(DatabaseSettings, LogSettings):
@@ -18,6 +19,10 @@ class MaintainSettings(SqlSettings, JudgementSettings):
 
     maintain_interval_seconds: int = Field(
         60, ge=1, description="from one round to the next; the fleet is judged in each"
+    )
+    archive_directory: Path | None = Field(
+        None,
+        description="where months go as Parquet before they are dropped; unset: they are dropped without",
     )
     dead_letter_retention_days: int = Field(
         90,
@@ -40,3 +45,9 @@ class MaintainSettings(SqlSettings, JudgementSettings):
         if self.fault_close_from_percent < self.fault_below_percent:
             raise ValueError("FAULT_CLOSE_FROM_PERCENT must not be less than FAULT_BELOW_PERCENT")
         return self
+
+
+class DoctorSettings(MaintainSettings, KafkaSettings):
+    """What `python -m sql doctor` compares the database with: nothing of Kafka but the names of the topics."""
+
+    database_pool_size: int = Field(20, ge=1, le=1000, description="most connections of each read service")

@@ -66,7 +66,7 @@ WHERE stored.consumer_group = :consumer_group
 -- name: ledger(meter_topic, vehicle_topic, assignment_topic, register_topic)
 -- The proof that nothing was dropped: for every topic, over all partitions, what was consumed is what was written, counted as
 -- a duplicate or dead-lettered, and that many rows are really there. A letter that was replayed counts as what it became.
--- (Readings that retention has dropped are no longer there.)
+-- Months that retention has dropped count with what was in them.
 WITH counted AS (
     SELECT topic, sum(records_consumed)::bigint AS consumed, sum(records_written)::bigint AS written,
         sum(records_duplicate)::bigint AS duplicates, sum(records_dead_lettered)::bigint AS dead_lettered
@@ -78,7 +78,14 @@ WITH counted AS (
             WHEN :vehicle_topic THEN (SELECT count(*) FROM vehicle_telemetry_history)
             WHEN :assignment_topic THEN (SELECT count(*) FROM assignment_declarations WHERE source = 'kafka:' || topic)
             WHEN :register_topic THEN (SELECT count(*) FROM meter_register_history)
-        END AS rows,
+        END + CASE topic WHEN :assignment_topic THEN 0 ELSE coalesce((
+            SELECT sum(retired.readings - retired.derived)::bigint FROM retired_months AS retired
+            WHERE retired.history = CASE topic
+                WHEN :meter_topic THEN 'meter_telemetry_history'
+                WHEN :vehicle_topic THEN 'vehicle_telemetry_history'
+                WHEN :register_topic THEN 'meter_register_history'
+            END
+        ), 0) END AS rows,
         (
             SELECT count(*) FROM dead_letters AS letter
             WHERE letter.topic = counted.topic AND resolution IS DISTINCT FROM 'replayed'

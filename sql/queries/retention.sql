@@ -1,0 +1,67 @@
+-- name: month_partitions()
+-- Every monthly table of histories and rollups, whether attached or not, the oldest first. `pending`: a detachment was begun.
+SELECT parent.relname AS parent, part.relname AS part,
+    to_date(right(part.relname, 7), 'YYYY"m"MM') AS month,
+    inherits.inhrelid IS NOT NULL AS attached, coalesce(inherits.inhdetachpending, false) AS pending
+FROM pg_class AS parent
+JOIN pg_class AS part ON part.relnamespace = parent.relnamespace AND part.relkind = 'r'
+    AND part.relname ~ ('^' || parent.relname || '_y\d{4}m\d{2}$')
+LEFT JOIN pg_inherits AS inherits ON inherits.inhrelid = part.oid AND inherits.inhparent = parent.oid
+WHERE parent.relkind = 'p' AND parent.relnamespace = current_schema()::regnamespace
+    AND parent.relname IN (
+        'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
+        'meter_energy_hourly', 'vehicle_energy_hourly'
+    )
+ORDER BY month, parent.relname, part.relname;
+
+-- name: database_identity()^
+-- Which database this is, wherever it runs: an archive belongs to one.
+SELECT system_identifier::text || '/' || current_database() AS identity,
+    current_setting('server_version_num')::integer / 10000 AS server
+FROM pg_control_system();
+
+-- name: columns_of(history)
+-- The columns of a history in their order, with the short names of their types.
+SELECT attribute.attname AS name, type.typname AS kind
+FROM pg_attribute AS attribute JOIN pg_type AS type ON type.oid = attribute.atttypid
+WHERE attribute.attrelid = :history::text::regclass AND attribute.attnum > 0 AND NOT attribute.attisdropped
+ORDER BY attribute.attnum;
+
+-- name: contents_of(part, energy, columns)^
+SELECT * FROM contents_of(:part::text::regclass, :energy, :columns::text[]);
+
+-- name: keep_retired(history, month, readings, derived, archived_in)!
+INSERT INTO retired_months (history, month, readings, derived, archived_in)
+VALUES (:history, :month, :readings, :derived, :archived_in);
+
+-- name: archives_of(month)
+-- Directories that hold what was dropped of a month: never written to again.
+SELECT DISTINCT archived_in FROM retired_months WHERE month = :month AND archived_in IS NOT NULL;
+
+-- name: forget_marks(opens, closes)!
+-- Late hours whose history is gone, and what is known of its indexes.
+DELETE FROM late_hours WHERE hour >= :opens AND hour < :closes;
+
+-- name: forget_packing(parts)!
+DELETE FROM packed_indexes WHERE index_name = ANY(SELECT part || '_pkey' FROM unnest(:parts::text[]) AS part);
+
+-- name: alone_in_housekeeping()^
+-- Whether this session is the one that does what takes long; it stays so until it ends.
+SELECT pg_try_advisory_lock(hashtext('energy.housekeeping')) AS alone;
+
+-- name: note_success(task)!
+INSERT INTO maintenance_runs (task, succeeded_at) VALUES (:task, now())
+ON CONFLICT (task) DO UPDATE SET succeeded_at = now();
+
+-- name: note_failure(task, error)!
+INSERT INTO maintenance_runs (task, failed_at, error) VALUES (:task, now(), :error)
+ON CONFLICT (task) DO UPDATE SET failed_at = now(), error = excluded.error;
+
+-- name: key_of(history)
+-- The columns of a history's primary key, in their order.
+SELECT attribute.attname AS name
+FROM pg_index AS key
+CROSS JOIN LATERAL unnest(key.indkey::smallint[]) WITH ORDINALITY AS part (number, position)
+JOIN pg_attribute AS attribute ON attribute.attrelid = key.indrelid AND attribute.attnum = part.number
+WHERE key.indrelid = :history::text::regclass AND key.indisprimary
+ORDER BY part.position;

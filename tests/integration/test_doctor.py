@@ -1,0 +1,201 @@
+"""The doctor finds a healthy database healthy, and names each sickness that it is given."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import jsonschema
+import pytest
+
+from deploy.stack.resolve import Servers
+from sql.doctor import CHECKS
+from tests.old_months import Command, command
+from tests.servers import Database
+
+pytestmark = pytest.mark.anyio
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["level", "asked_at", "database", "standby", "server_version", "findings"],
+    "properties": {
+        "level": {"enum": ["ok", "warn", "fail"]},
+        "asked_at": {"type": "string", "format": "date-time"},
+        "database": {"type": "string"},
+        "standby": {"type": "boolean"},
+        "server_version": {"type": "string"},
+        "findings": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["check", "level", "what", "do"],
+                "properties": {
+                    "check": {"type": "string"},
+                    "level": {"enum": ["ok", "warn", "fail"]},
+                    "what": {"type": "string", "minLength": 1},
+                    "do": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+
+@pytest.fixture
+def sql(database: Database, environment: dict[str, str], tmp_path: Path) -> Command:
+    return command(database, environment, tmp_path)
+
+
+async def ask(sql: Command, *options: str) -> tuple[int, dict[str, Any], dict[str, dict[str, str]]]:
+    """Exit code, the whole answer, the findings by check."""
+    code, printed, said = await sql.tries("doctor", "--json", *options)
+    assert printed, said
+    answer = json.loads(printed)
+    jsonschema.validate(answer, SCHEMA)
+    return code, answer, {each["check"]: each for each in answer["findings"]}
+
+
+async def test_a_healthy_database_is_healthy(sql: Command, database: Database) -> None:
+    await sql.does("maintain", "--once")
+    code, answer, found = await ask(sql)
+    # Others of this run share the server: its memory, its connections and its replicas are not ours alone.
+    shared = {"cache", "connections", "replication"}
+    sick = {name: each for name, each in found.items() if each["level"] != "ok" and name not in shared}
+    assert sick == {}
+    assert list(found) == list(CHECKS), "the same checks in the same order"
+    assert answer["database"] == database.name
+    assert code in {0, 1}
+    code, _, found = await ask(sql, "--ledger")
+    assert found["ledger"]["level"] == "ok"
+
+
+SICK = {
+    "a ledger that rows do not bear out": (
+        (
+            "INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset, records_consumed, "
+            "records_written) "
+            "VALUES ('g', 'vehicle-test', 0, 0, 5, 5, 5)"
+        ),
+        "ledger",
+        "fail",
+        "5 written, 0 there",
+    ),
+    "a stopped topic": (
+        "INSERT INTO topic_breakers (consumer_group, topic, state, detail) VALUES ('g', 't', 'open', '600 of 1000 refused')",
+        "topics",
+        "fail",
+        "t is not read: 600 of 1000 refused",
+    ),
+    "a topic let through": (
+        "INSERT INTO topic_breakers (consumer_group, topic, state, detail) VALUES ('g', 't', 'letting_through', 'x')",
+        "topics",
+        "warn",
+        "refused records of t",
+    ),
+    "a partition that stands still": (
+        (
+            "INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset, end_offset, updated_at) "
+            "VALUES ('g', 't', 3, 0, 0, 70, now() - interval '20 min')"
+        ),
+        "topics",
+        "fail",
+        "t/3 of g has had 70 records",
+    ),
+    "dead letters": (
+        (
+            'INSERT INTO dead_letters (consumer_group, topic, partition, "offset", reason, detail) VALUES '
+            "('g', 't', 0, 1, 'not_json', 'x'), ('g', 't', 0, 2, 'not_json', 'x')"
+        ),
+        "dead_letters",
+        "warn",
+        "2 are unresolved; most: 2 not_json of t",
+    ),
+    "no month to write to": (
+        f"DROP TABLE vehicle_telemetry_history_y{datetime.now(UTC):%Ym%m}",
+        "partitions",
+        "fail",
+        "in vehicle_telemetry_history",
+    ),
+    "a month that should have gone": (
+        "SELECT ensure_history_partitions('2024-01-01', '2024-01-01')",
+        "partitions",
+        "warn",
+        "2024-01 is older than RETENTION_DAYS",
+    ),
+    "no maintenance for an hour": (
+        "UPDATE rollup_state SET refreshed_at = now() - interval '2 hours'",
+        "maintenance",
+        "fail",
+        "no round for",
+    ),
+    "a task that fails": (
+        "INSERT INTO maintenance_runs (task, failed_at, error) VALUES ('retention', now(), 'no room')",
+        "maintenance",
+        "warn",
+        "retention failed: no room",
+    ),
+    "alerts that do not leave": (
+        "INSERT INTO alert_outbox (key, value, created_at) VALUES ('k', 'v', now() - interval '1 hour')",
+        "alerts",
+        "warn",
+        "1 alerts are not published",
+    ),
+    "an older schema": ("DROP TABLE maintenance_runs", "maintenance", "fail", "maintenance_runs"),
+}
+
+
+@pytest.mark.parametrize("sickness", SICK)
+async def test_each_sickness_is_named(sql: Command, database: Database, sickness: str) -> None:
+    statement, check, level, words = SICK[sickness]
+    await database.execute(statement.replace("vehicle-test", sql.environment["KAFKA_VEHICLE_TOPIC"]))
+    code, _, found = await ask(sql)
+    assert (found[check]["level"], words in found[check]["what"]) == (level, True), found[check]
+    assert found[check]["do"]
+    assert code >= {"warn": 1, "fail": 2}[level]
+    assert {each["level"] for name, each in found.items() if name in {"durability", "wraparound", "indexes"}} == {"ok"}
+    text = (await sql.tries("doctor"))[1]
+    assert f"{level.upper()} {check}: " in text
+
+
+async def test_an_index_that_is_not_valid_is_named(sql: Command, database: Database) -> None:
+    await database.execute("CREATE TABLE twice AS SELECT 1 AS id FROM generate_series(1, 2)")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await database.execute("CREATE UNIQUE INDEX CONCURRENTLY not_unique ON twice (id)")
+    _, _, found = await ask(sql)
+    assert found["indexes"]["level"] == "warn"
+    assert "not valid: not_unique" in found["indexes"]["what"]
+
+
+async def test_slow_statements_are_known_once_the_extension_is_there(
+    sql: Command, stack: Servers, database: Database
+) -> None:
+    _, _, found = await ask(sql)
+    assert "CREATE EXTENSION pg_stat_statements" in found["slow_statements"]["do"]
+    assert stack.postgres is not None, "only the server from packages has a superuser for tests"
+    administrator = await asyncpg.connect(stack.postgres.url("postgres", database.name))
+    try:
+        await administrator.execute("CREATE EXTENSION pg_stat_statements")
+        for _ in range(10):
+            await administrator.execute("SELECT count(*) FROM pg_sleep(1.05), pg_class")
+    finally:
+        await administrator.close()
+    _, _, found = await ask(sql)
+    assert found["slow_statements"]["level"] == "warn"
+    assert "x 10: SELECT count(*) FROM pg_sleep($1), pg_class" in found["slow_statements"]["what"]
+
+
+async def test_who_may_not_ask_is_told_so(sql: Command, stack: Servers, database: Database) -> None:
+    assert stack.postgres is not None, "only the server from packages has a login of little privilege"
+    code, printed, _ = await sql.tries("doctor", DATABASE_URL=database.writer_url)
+    assert code >= 1
+    assert "could not be asked: permission denied" in printed
+
+
+async def test_a_database_that_is_away_is_exit_code_3(sql: Command) -> None:
+    code, printed, said = await sql.tries("doctor", "--json", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/energy")
+    assert (code, printed) == (3, "")
+    assert "could not be asked" in said
+    assert "hush" not in said
