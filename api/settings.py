@@ -11,7 +11,7 @@ class ApiSettings(KafkaSettings, DatabaseSettings, LogSettings, JudgementSetting
     database_read_url: SecretStr | None = Field(None, description="a replica to read from; unset: DATABASE_URL")
     database_pool_size: int = Field(20, ge=1, le=1000, description="most connections to the database")
     api_host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
-    api_port: int = Field(3000, ge=0, le=65535)
+    api_port: int = Field(3000, ge=0, le=65535, description="port to listen on; 0 takes any free one")
     ingestion_enabled: bool = Field(True, description="whether readings may be sent over HTTP")
     retention_days: RetentionDays = 400
 
