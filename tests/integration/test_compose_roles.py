@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 from deploy.compose.__main__ import LOGINS
 from deploy.stack.postgres import BINARIES, Postgres
 from deploy.stack.processes import Processes
+from deploy.stack.resolve import clear
 from sql.migrate import migrate
 from sql.settings import SqlSettings
 
@@ -20,9 +22,15 @@ ROLES = (*LOGINS, "energy_writer", "energy_reader")
 
 
 @pytest.fixture
-def bare(processes: Processes, tmp_path: Path) -> Postgres:
+def directory(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "server"
+    clear(tmp_path / "server")
+
+
+@pytest.fixture
+def bare(directory: Path, processes: Processes) -> Postgres:
     """A server as it is before anybody made roles."""
-    server = Postgres(processes, tmp_path / "postgres", None)
+    server = Postgres(processes, directory / "postgres", None)
     server.start()
     asyncio.run(_take_away(server.url("postgres", "postgres")))
     return server
