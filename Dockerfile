@@ -14,7 +14,10 @@ RUN /opt/venv/bin/pip install --only-binary :all: --no-deps --require-hashes -r 
 FROM ${PYTHON_IMAGE}
 # No process writes to the file system (logs go to stdout), so it may be read-only.
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-RUN groupadd --gid 10001 energy && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin energy
+RUN groupadd --gid 10001 energy \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin energy \
+    # a volume that is mounted here takes its owner from it
+    && install --directory --owner 10001 --group 10001 /var/lib/energy/archive
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
 COPY schemas schemas
