@@ -5,6 +5,7 @@ Every process that reads settings stands in READERS; a test fails when a class o
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,8 @@ OF_THE_STACK: Final = (
     Setting("KAFKA_PORT", "integer", "19092", "1 to 65535", "where the local Kafka listens"),
     Setting("POSTGRES_PORT", "integer", "15432", "1 to 65535", "where the local PostgreSQL listens"),
 )
+# Each secret can be given as a file, NAME_FILE, where the settings know how to read it.
+FROM_FILES: Final = find_spec("schemas.secrets") is not None
 STACK: Final = "The local stack (`make demo`, `make test`)"
 HEAD: Final = """\
 # Configuration
@@ -52,6 +55,10 @@ Written by `make configuration` from the settings classes; change those.
 Settings are environment variables. A file `.env` in the working directory is read too, and the environment comes first. An empty
 value is the same as none. A process whose settings are not valid says which and why, and exits with code 2 before it does
 anything else. Secrets are shown in no log, error or metric. Every process reads those it knows and ignores the others.
+"""
+OF_FILES: Final = """\
+In place of each secret, `NAME_FILE` names a file that holds it, as container engines mount secrets: `DATABASE_URL_FILE` for
+`DATABASE_URL`. Both at once are refused.
 """
 EXAMPLE_HEAD: Final = """\
 # All settings with their defaults, written by `make configuration`. Copy to .env, or set them in the environment; every process
@@ -145,7 +152,7 @@ def _sections() -> Iterator[tuple[str, list[Setting]]]:
 
 def document() -> str:
     """docs/configuration.md."""
-    parts = [HEAD]
+    parts = [HEAD, *([OF_FILES] if FROM_FILES else [])]
     for title, settings in _sections():
         rows = map(_row, settings)
         parts.append(
@@ -166,9 +173,13 @@ def example() -> str:
     """.env.example."""
     parts = [EXAMPLE_HEAD]
     for title, settings in _sections():
-        lines = [f"# {each.description}\n#{each.name}={each.default}" for each in settings]
-        parts.append("\n".join([f"# {title.replace('`', '')}", *lines, ""]))
+        parts.append("\n".join([f"# {title.replace('`', '')}", *map(_line, settings), ""]))
     return "\n".join(parts)
+
+
+def _line(setting: Setting) -> str:
+    file = f"\n# or the file that holds it\n#{setting.name}_FILE=" if setting.secret and FROM_FILES else ""
+    return f"# {setting.description}\n#{setting.name}={setting.default}{file}"
 
 
 FILES: Final = {"docs/configuration.md": document, ".env.example": example}

@@ -20,6 +20,8 @@ EVERYDAY: Final = {
 }  # fmt: skip
 PROBES: Final = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
 HOW_TO_MARK: Final = "write `<!-- not run here: reason -->` on the line before the fence, or choose another language"
+_HERE_DOCUMENT: Final = re.compile(r"<<-?['\"]?(\w+)['\"]?(.*?)\n.*?^\s*\1$", re.DOTALL | re.MULTILINE)
+_OF_THE_API: Final = re.compile(r"(https?://)?(127\.0\.0\.1|localhost|\$\w+|[A-Z]+)(:\w+)?(/|$)")
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _PYTHON: Final = re.compile(r"(\.venv/bin/)?python3?(\.\d+)?")
 
@@ -31,7 +33,8 @@ def commands(text: str) -> Iterator[list[str]]:
         ValueError: the script cannot be read (a quote that is never closed).
     """
     joined = re.sub(r"\\\n", " ", text)
-    plain = re.sub(r"\d?>&\d", "", joined)  # 2>&1 is no word of its own
+    whole = _HERE_DOCUMENT.sub(r"\2", joined)
+    plain = re.sub(r"\d?>&\d", "", whole)  # 2>&1 is no word of its own
     lexer = shlex.shlex(plain.replace("\n", "\n;"), posix=True, punctuation_chars=";&|<>()")
     lexer.whitespace_split = True
     words: list[str] = []
@@ -70,9 +73,9 @@ def unknown(command: list[str]) -> str | None:
 
 def _no_route(word: str) -> str | None:
     """A complaint about an address that the API does not have."""
-    if not re.match(r"https?://(127\.0\.0\.1|localhost|\$|[A-Z])", word):
+    if not (address := _OF_THE_API.match(word)) or ("/" not in word):
         return None
-    path = urlsplit(word).path or "/"
+    path = urlsplit("http://x/" + word[address.end() :]).path
     return None if path in PROBES or any(each.fullmatch(path) for each in _routes()) else f"the API has no route {path}"
 
 

@@ -84,6 +84,9 @@ def awaited(command: list[str]) -> bool:
         ("curl http://127.0.0.1:3000/v1/cars", "no route /v1/cars"),
         ("python -m consumer > out.log 2>&1 &", None),
         ("kubectl get pods", "not run here"),
+        ("curl -X POST localhost:3000/v1/ingestion/meter --data-binary @- <<END\n{a: 1; b}\nEND\nmake demo", None),
+        ("curl localhost:3000/v1/ingestion/cars --data-binary @- <<END\n{a}\nEND", "no route /v1/ingestion/cars"),
+        ("curl -s http://127.0.0.1:9464/metrics | grep energy_", None),
     ],
 )
 def test_a_line_is_looked_up(line: str, complaint: str | None) -> None:
