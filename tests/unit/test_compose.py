@@ -82,8 +82,9 @@ def test_ports_are_those_of_the_processes() -> None:
 
 
 def test_prometheus_asks_every_process_of_ours() -> None:
-    groups = yaml.safe_load((ROOT / "deploy/compose/targets/compose.yml").read_text())
-    asked = {target for group in groups for target in group["targets"]}
+    files = sorted((ROOT / "deploy/compose/targets").glob("*.yml"))
+    assert [file.stem for file in files] == ["api", "consumer", "maintain"]  # a job of deploy/prometheus each
+    asked = {target for file in files for group in yaml.safe_load(file.read_text()) for target in group["targets"]}
     assert asked == {"consumer-1:9464", "consumer-2:9464", "api:3000", "maintain:9465"}
 
 
