@@ -29,6 +29,7 @@ from consumer.pipeline import Pipeline
 from consumer.settings import ConsumerSettings
 from consumer.store import Store
 from consumer.watchdog import Watchdog
+from consumer.writer import Writer
 from schemas.log import configure_logging
 from schemas.settings import from_environment
 from sql.connection import WRITER_SETTINGS, pool
@@ -44,6 +45,7 @@ app.add_typer(breaker.app, name="breaker")
 log = structlog.get_logger("consumer")
 T = TypeVar("T")
 
+CONNECTIONS: Final = 8  # at most: a write for each topic, stored offsets, alerts, what operators decide
 LEAVE_WITHIN_SECONDS: Final = 8.0
 COMMAND_TIMEOUT_SECONDS: Final = 65.0  # a little above the server's own statement_timeout: it should speak first
 
@@ -69,7 +71,7 @@ async def _consume(settings: ConsumerSettings) -> None:
     try:
         async with pool(
             settings.database_url,
-            size=4,
+            size=CONNECTIONS,
             server_settings=WRITER_SETTINGS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
         ) as database:
@@ -98,7 +100,8 @@ async def _flow(
     decoders = {topic: Decoder(kind) for topic, kind in read.items()}
     store, stored = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
     guard = Breaker(database, settings, metrics, health)
-    pipeline = Pipeline(settings, consumer, store, stored, guard, decoders, metrics, health)
+    writer = Writer(store, stored, metrics, health)
+    pipeline = Pipeline(settings, consumer, writer, stored, guard, decoders, metrics, health)
     reporter = LagReporter(consumer, pipeline, metrics)
     async with asyncio.TaskGroup() as group:
         beside = [

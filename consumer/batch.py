@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
 from consumer.arrived import Arrived
 from consumer.kind import Kind, Row
+from consumer.record import Record
 from schemas.readings import Reason
 
 
@@ -16,7 +17,7 @@ from schemas.readings import Reason
 class DeadLetter:
     """A record that can never become what its topic carries, and why."""
 
-    record: ConsumerRecord
+    record: Record
     reason: Reason
     detail: str
 
@@ -26,7 +27,7 @@ class Decoded:
     """What records of one topic have become: rows, the record of each row, and a dead letter for every other record."""
 
     rows: list[Row]
-    records: list[ConsumerRecord]
+    records: list[Record]
     dead_letters: list[DeadLetter]
 
 
@@ -85,7 +86,7 @@ class BatchBuilder:
         self,
         partition: TopicPartition,
         position: int,
-        records: list[ConsumerRecord],
+        records: list[Record],
         end_offset: int,
         kind: Kind,
         decoded: Decoded,

@@ -4,11 +4,11 @@ from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
-from aiokafka import ConsumerRecord
 from msgspec.structs import astuple
 
 from consumer.batch import DeadLetter, Decoded
 from consumer.kind import DEVICE, RECORDED_AT, Kind, Row
+from consumer.record import Record
 from schemas.readings import Limits, TimeLimits, valid_id
 
 KNOWN_IDS_LIMIT: Final = 1_000_000
@@ -25,7 +25,7 @@ class Decoder:
         self.kind = kind
         self._known_ids: set[str] = set()
 
-    def decode(self, records: list[ConsumerRecord], limits: TimeLimits) -> Decoded:
+    def decode(self, records: list[Record], limits: TimeLimits) -> Decoded:
         """Rows of the records that are what the topic carries, and a dead letter for every other one.
 
         Args:
@@ -44,7 +44,7 @@ class Decoder:
                 decoded.records.extend(part)
         return decoded
 
-    def _all_at_once(self, records: list[ConsumerRecord], within: Limits) -> list[Row] | None:
+    def _all_at_once(self, records: list[Record], within: Limits) -> list[Row] | None:
         """The rows of records of which none is to be refused; None when that is not certain."""
         decode = self.kind.decode_lines
         if decode is None:
@@ -56,13 +56,14 @@ class Decoder:
             rows = list(map(astuple, decode(lines)))
         except (ValueError, TypeError, RecursionError):
             return None
-        unknown = set(map(_device, rows)).difference(self._known_ids)
-        if len(rows) != len(records) or not all(map(self._valid, unknown)):
+        if len(rows) != len(records):
+            return None
+        if not self._known_ids.issuperset(map(_device, rows)) and not all(map(self._valid, map(_device, rows))):
             return None
         times = list(map(_recorded_at, rows))
         return rows if within.oldest <= min(times) and max(times) <= within.newest else None
 
-    def _one_by_one(self, records: list[ConsumerRecord], within: Limits, decoded: Decoded) -> None:
+    def _one_by_one(self, records: list[Record], within: Limits, decoded: Decoded) -> None:
         decode, known = self.kind.decode, self._known_ids
         for record in records:
             try:
@@ -89,7 +90,7 @@ class Decoder:
         self._known_ids.add(device_id)
         return True
 
-    def _refuse(self, record: ConsumerRecord, limits: Limits) -> DeadLetter:
+    def _refuse(self, record: Record, limits: Limits) -> DeadLetter:
         verdict = self.kind.refusal(record.value, limits)
         return DeadLetter(record, verdict.reason, str(verdict))
 

@@ -25,7 +25,7 @@ class Kind:
 
     name: str
     turn: int
-    decode: Callable[[bytes], Any]
+    decode: Callable[[Any], Any]
     decode_lines: Callable[[bytes], list[Any]] | None = None
     refusal: Callable[[bytes | None, Limits], InvalidReading]
     limits: Limits | None = None

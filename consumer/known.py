@@ -6,8 +6,7 @@ The primary key decides what is a duplicate. A wrong hint costs a second attempt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
-from operator import itemgetter
+from operator import itemgetter, lt
 from typing import Any, Final
 
 from consumer.kind import DEVICE, RECORDED_AT, Kind, Row
@@ -80,7 +79,8 @@ def in_order(of_device: Mapping[str, list[Row]]) -> list[Row]:
 
 
 def _ascend(rows: list[Row]) -> bool:
-    return len(rows) == 1 or all(before[RECORDED_AT] < after[RECORDED_AT] for before, after in pairwise(rows))
+    times = list(map(_recorded_at, rows))
+    return all(map(lt, times, times[1:]))
 
 
 def _certainly_new(rows: list[Row], bound: datetime | None, doubtful: list[Row]) -> list[Row]:

@@ -1,31 +1,30 @@
-"""fetch -> decode -> Batch -> write: while one batch is being written, the next is fetched and decoded.
+"""fetch -> decode -> Batch -> write: while a topic's batch is being written, the next is fetched and decoded.
 
-getmany ──> Decoder ──> BatchBuilder ──(full, or has waited long enough)──> Store.write ──> Metrics
-   ^                                                                            |
-   └──────────── Assignment: positions from the database, after each rebalance ─┘
+getmany ──> Decoder ──> Lane: BatchBuilder ──(full, or has waited long enough)──> Writer ──> Store.write ──> Metrics
+   ^                                                                                |
+   └──────────── Assignment: positions from the database, after each rebalance ─────┘
 """
 
 import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from consumer import faults
 from consumer.assignment import Assignment
-from consumer.backoff import Backoff
-from consumer.batch import Batch, BatchBuilder, Outcome
+from consumer.batch import BatchBuilder, Outcome
 from consumer.breaker import Breaker
 from consumer.decode import Decoder
 from consumer.health import Health
+from consumer.lane import Lane
 from consumer.metrics import Metrics
 from consumer.offsets import StoredOffsets
+from consumer.record import Record
 from consumer.settings import ConsumerSettings
-from consumer.store import CommitUnknown, Fenced, Store
+from consumer.writer import Writer
 from schemas.readings import TimeLimits
 
 log = structlog.get_logger(__name__)
@@ -43,7 +42,7 @@ class Pipeline:
         self,
         settings: ConsumerSettings,
         consumer: AIOKafkaConsumer,
-        store: Store,
+        writer: Writer,
         stored: StoredOffsets,
         breaker: Breaker,
         decoders: Mapping[str, Decoder],
@@ -52,80 +51,89 @@ class Pipeline:
     ) -> None:
         self._settings = settings
         self._consumer = consumer
-        self._store = store
-        self._stored = stored
+        self._writer = writer
         self._breaker = breaker
         self._decoders = decoders
-        self._metrics = metrics
         self._health = health
-        self._builder = BatchBuilder()
-        self._writing: asyncio.Task[Outcome] | None = None
-        self._in_flight: Batch | None = None
+        longest_wait = settings.batch_max_wait_ms / 1000
+        self._lanes = {topic: Lane(settings.batch_max_records, longest_wait) for topic in decoders}
+        self._held = False
         self.assignment = Assignment(consumer, stored, breaker, metrics, health, self._let_go)
-        self.written: dict[TopicPartition, int] = {}
+
+    @property
+    def written(self) -> dict[TopicPartition, int]:
+        """Up to which offset each partition was written."""
+        return self._writer.written
 
     async def run(self, stop: asyncio.Event) -> None:
         """Move records until `stop` is set, then write what has been collected, within the time the settings give."""
         while not stop.is_set():
             self._health.beat()
             self.assignment.raise_failure()
+            await self._settle()
+            self._begin(lane for lane in self._lanes.values() if lane.due())
             await self._fetch()
-            if self._writing and self._writing.done():
-                await self._settle_write()
-            if self._due():
-                await self._settle_write()
-                self._begin_write()
         try:
             async with asyncio.timeout(self._settings.shutdown_timeout_seconds):
-                await self._settle_write()
-                if len(self._builder):
-                    self._begin_write()
-                    await self._settle_write()
+                await self._write_the_rest()
         except TimeoutError:
-            log.warning("stopped_with_a_batch_unwritten", records=len(self._builder))
+            log.warning(
+                "stopped_with_a_batch_unwritten", records=sum(len(lane.builder) for lane in self._lanes.values())
+            )
 
     def oldest_unwritten(self) -> dict[TopicPartition, int]:
         """Kafka timestamp (ms) of the oldest record in hand, for each partition that has one."""
-        spans = dict(self._builder.spans)
-        if self._in_flight:
-            spans |= self._in_flight.spans
-        return {partition: span.oldest for partition, span in spans.items()}
+        return {partition: span.oldest for lane in self._lanes.values() for partition, span in lane.spans().items()}
 
     def in_hand(self) -> set[TopicPartition]:
         """The partitions that have records taken and not yet written."""
-        return set(self._builder.spans) | (set(self._in_flight.spans) if self._in_flight else set())
+        return {partition for lane in self._lanes.values() for partition in lane.spans()}
 
     async def _fetch(self) -> None:
         if not self._consumer.subscription():
             await asyncio.sleep(IDLE_FETCH_MS / 1000)
             return
-        builder, positions = self._builder, self.assignment.positions
-        room = self._settings.batch_max_records - len(builder)
-        try:
-            fetched = await self._consumer.getmany(timeout_ms=self._patience_ms(), max_records=max(room, 1))
-        except NoOffsetForPartitionError:
-            return  # the position comes from the database, and is on its way
-        except OffsetOutOfRangeError as error:
-            log.error("offset_out_of_range", detail=str(error))
-            await self.assignment.start_over()
+        ours = self._consumer.assignment()
+        open_ = {partition for partition in ours if self._lanes[partition.topic].room}
+        if ours and not open_:
+            await self._wait_for_room()
             return
-        except KafkaError as error:
-            self._health.waits("kafka", f"Kafka cannot be read: {error}")
-            log.warning("fetch_failed", error=repr(error))
-            await asyncio.sleep(1)
-            return
-        self._health.goes_on("kafka")
+        self._go_on()
+        builders = {topic: lane.builder for topic, lane in self._lanes.items()}
+        positions = self.assignment.positions
+        fetched = await self._ask(open_)
         if positions is not self.assignment.positions:
             self.assignment.rewind(fetched)
             return
         limits = TimeLimits.at(datetime.now(UTC), self._settings.retention_days)
         for partition, records in fetched.items():
-            await self._take(partition, records, builder, positions, limits)
+            await self._take(partition, records, builders[partition.topic], positions, limits)
+
+    async def _ask(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[Record]]:
+        """Records of these partitions, not more than each of their lanes has room for."""
+        room = min((self._lanes[partition.topic].room for partition in partitions), default=1)
+        try:
+            fetched: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+                *partitions, timeout_ms=self._patience_ms(), max_records=room
+            )
+        except NoOffsetForPartitionError:
+            return {}  # the position comes from the database, and is on its way
+        except OffsetOutOfRangeError as error:
+            log.error("offset_out_of_range", detail=str(error))
+            await self.assignment.start_over()
+            return {}
+        except KafkaError as error:
+            self._health.waits("kafka", f"Kafka cannot be read: {error}")
+            log.warning("fetch_failed", error=repr(error))
+            await asyncio.sleep(1)
+            return {}
+        self._health.goes_on("kafka")
+        return fetched
 
     async def _take(
         self,
         partition: TopicPartition,
-        records: list[ConsumerRecord],
+        records: list[Record],
         builder: BatchBuilder,
         positions: dict[TopicPartition, int],
         limits: TimeLimits,
@@ -152,138 +160,68 @@ class Pipeline:
         return (self._consumer.highwater(partition) or 0) if ours else 0
 
     def _patience_ms(self) -> int:
-        if self._writing and not self._writing.done() and self._waited_enough():
-            return BUSY_FETCH_MS
-        if not len(self._builder):
-            return IDLE_FETCH_MS
-        left = self._builder.opened + self._settings.batch_max_wait_ms / 1000 - time.monotonic()
-        return max(0, int(left * 1000))
+        """How long a fetch may wait for records: until a batch is due; when it is, until the write before it may have ended."""
+        left = [
+            max(patience * 1000, 0 if lane.idle else BUSY_FETCH_MS)
+            for lane in self._lanes.values()
+            if (patience := lane.patience()) is not None
+        ]
+        return int(min(left, default=IDLE_FETCH_MS))
 
-    def _due(self) -> bool:
-        if len(self._builder) >= self._settings.batch_max_records:
-            return True
-        idle = self._writing is None or self._writing.done()
-        return idle and self._waited_enough()
+    def _begin(self, lanes: Iterable[Lane]) -> None:
+        for lane in lanes:
+            if lane.idle and len(lane.builder):
+                lane.begin(lambda batch: asyncio.create_task(self._writer.write(batch), name="write"))
 
-    def _waited_enough(self) -> bool:
-        waited = time.monotonic() - self._builder.opened
-        return len(self._builder) > 0 and waited * 1000 >= self._settings.batch_max_wait_ms
-
-    def _begin_write(self) -> None:
-        if not len(self._builder):
-            return  # a rebalance came while the batch before was settled
-        self._in_flight = self._builder.build()
-        self._builder = BatchBuilder()
-        self._writing = asyncio.create_task(self._write(self._in_flight), name="write")
-
-    async def _settle_write(self) -> None:
-        """Wait for the write under way. A long wait keeps polling Kafka, with the partitions paused, to stay in the group."""
-        writing = self._writing
-        if writing is None:
-            return
-        await asyncio.wait({writing}, timeout=KEEP_POLLING_SECONDS)
-        while not writing.done():
-            self._health.beat()
-            partitions = set(self.assignment.positions) & set(self._consumer.assignment())
-            self._consumer.pause(*partitions)
-            try:
-                self.assignment.rewind(await self._consumer.getmany(timeout_ms=0))
-            except KafkaError as error:
-                log.warning("fetch_failed", error=repr(error))
-            await asyncio.wait({writing}, timeout=KEEP_POLLING_SECONDS)
-        self._consumer.resume(*(set(self.assignment.positions) & set(self._consumer.assignment())))
-        if self._writing is not writing:
-            return  # the partitions were taken away meanwhile, and the write with them
-        self._writing = self._in_flight = None
-        if self._was_fenced(writing):
+    async def _settle(self) -> None:
+        """See what became of the writes that have ended."""
+        ended = [writing for lane in self._lanes.values() if (writing := lane.settle())]
+        if sum(self._writer.was_fenced(writing) for writing in ended):
             await self.assignment.start_over()
 
-    def _was_fenced(self, writing: "asyncio.Task[Outcome]") -> bool:
-        try:
-            writing.result()
-        except Fenced as fenced:
-            self._metrics.fenced.inc()
-            log.warning("write_fenced", partitions=[f"{each.topic}-{each.partition}" for each in fenced.partitions])
-            return True
-        return False
+    def _under_way(self) -> set[asyncio.Task[Outcome]]:
+        return {lane.writing for lane in self._lanes.values() if lane.writing}
 
-    async def _write(self, batch: Batch) -> Outcome:
-        """Write a batch, however long the database takes to come back."""
-        started = time.monotonic()
-        backoff = Backoff()
-        try:
-            while True:
-                try:
-                    outcome = await self._write_once(batch)
-                    break
-                except Fenced:
-                    raise
-                except Exception as error:  # noqa: BLE001 - whatever it is, the batch is kept, and it is said
-                    self._report_retry(error, batch, backoff)
-                    await backoff.sleep()
-        finally:
-            self._health.goes_on("database")
-            self._metrics.paused.labels("database").set(0)
-        self._report_written(batch, outcome, time.monotonic() - started)
-        return outcome
-
-    async def _write_once(self, batch: Batch) -> Outcome:
-        try:
-            return await self._store.write(batch)
-        except CommitUnknown as unknown:
-            log.warning("commit_outcome_unknown", error=repr(unknown.__cause__))
-            return await self._find_out(batch, unknown.outcome)
-
-    async def _find_out(self, batch: Batch, outcome: Outcome) -> Outcome:
-        backoff = Backoff()
-        while True:
-            try:
-                stored = await self._stored.read(batch.spans)
-                break
-            except Exception as error:  # noqa: BLE001 - as above
-                self._report_retry(error, batch, backoff)
-                await backoff.sleep()
-        if all(stored.get(partition) == span.next_offset for partition, span in batch.spans.items()):
-            log.info("commit_found_done", records=len(batch))
-            return outcome
-        return await self._store.write(batch)  # from where it was, or fenced
-
-    def _report_retry(self, error: Exception, batch: Batch, backoff: Backoff) -> None:
-        cause = faults.cause(error)
-        self._metrics.retries.labels(cause).inc()
-        self._metrics.paused.labels("database").set(1)
-        self._health.waits("database", f"{cause}: {error}")
-        sqlstate: Any = getattr(error, "sqlstate", None)
-        log.warning(
-            "write_retried",
-            cause=cause,
-            sqlstate=sqlstate,
-            error=repr(error),
-            records=len(batch),
-            retry_in=backoff.next_seconds,
+    async def _wait_for_room(self) -> None:
+        """Wait for a write to end. When it takes long, poll Kafka with the partitions paused, to stay in the group."""
+        ended, _ = await asyncio.wait(
+            self._under_way(), timeout=KEEP_POLLING_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
+        if ended:
+            return
+        self._held = True
+        self._consumer.pause(*self._flowing())
+        try:
+            self.assignment.rewind(await self._consumer.getmany(timeout_ms=0))
+        except KafkaError as error:
+            log.warning("fetch_failed", error=repr(error))
 
-    def _report_written(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
-        now = time.time()
-        self._metrics.count(outcome)
-        self._metrics.write_seconds.observe(seconds)
-        for partition, span in batch.spans.items():
-            self.written[partition] = span.next_offset
-            self._metrics.freshness.observe(max(0.0, now - span.oldest / 1000))
-        log.debug("batch_written", records=outcome.consumed.total(), seconds=round(seconds, 4))
+    def _go_on(self) -> None:
+        if self._held:
+            self._held = False
+            self._consumer.resume(*self._flowing())
+
+    def _flowing(self) -> set[TopicPartition]:
+        return set(self.assignment.positions) & set(self._consumer.assignment())
+
+    async def _write_the_rest(self) -> None:
+        for _ in range(2):  # what is under way, then what was collected behind it
+            self._begin(self._lanes.values())
+            if under_way := self._under_way():
+                await asyncio.wait(under_way)
+                await self._settle()
 
     async def _let_go(self) -> None:
-        """Partitions are being taken away: drop what was collected, and let the write under way end, or end it."""
-        self._builder = BatchBuilder()
-        self.written = {}
-        writing = self._writing
-        self._writing = self._in_flight = None
-        if writing is None:
-            return
-        await asyncio.wait({writing}, timeout=self._settings.kafka_session_timeout_ms / 3000)
-        if not writing.done():
-            log.warning("write_abandoned", reason="the partitions are taken away and the database does not answer")
-            writing.cancel()
-            await asyncio.wait({writing})
-        if not writing.cancelled():
-            self._was_fenced(writing)
+        """Partitions are being taken away: drop what was collected, and let the writes under way end, or end them."""
+        writings = {writing for lane in self._lanes.values() if (writing := lane.drop())}
+        if writings:
+            _, late = await asyncio.wait(writings, timeout=self._settings.kafka_session_timeout_ms / 3000)
+            if late:
+                log.warning("write_abandoned", reason="the partitions are taken away and the database does not answer")
+                for writing in late:
+                    writing.cancel()
+                await asyncio.wait(late)
+            for writing in writings:
+                if not writing.cancelled():
+                    self._writer.was_fenced(writing)
+        self._writer.forget()

@@ -14,6 +14,7 @@ from consumer.backoff import Backoff
 from consumer.health import Health
 from consumer.kind import Kind
 from consumer.metrics import Metrics
+from consumer.record import keep_records_small
 from consumer.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,7 @@ LOOK_AGAIN_SECONDS: Final = 2.0
 
 async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsumer:
     """A started consumer that has subscribed to nothing yet; waits for Kafka as long as it takes."""
+    keep_records_small()
     backoff = Backoff()
     while True:
         consumer = AIOKafkaConsumer(

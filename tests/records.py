@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
 from consumer.batch import Batch, BatchBuilder
 from consumer.decode import Decoder
 from consumer.kinds import METER, VEHICLE, assignments_of, registers
+from consumer.record import Record
 from schemas.readings import TimeLimits
 
 KINDS = {
@@ -71,10 +72,7 @@ def records(
 ) -> list[Any]:
     """Kafka records with consecutive offsets."""
     sent = int(datetime.now(UTC).timestamp() * 1000)
-    return [
-        ConsumerRecord(topic, partition, number, sent, 0, b"key", value, None, 3, len(value or b""), ())
-        for number, value in enumerate(values, offset)
-    ]
+    return [Record(topic, partition, number, sent, b"key", value) for number, value in enumerate(values, offset)]
 
 
 def batch(*partitions: list[Any]) -> Batch:
