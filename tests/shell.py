@@ -68,7 +68,7 @@ def unknown(command: list[str]) -> str | None:
         return wrong_with(["python", *command[1:]])
     if first == "curl":
         return next((wrong for word in command[1:] if (wrong := _no_route(word))), None)
-    return None if first in EVERYDAY else f"whether {first} works is not looked up: {HOW_TO_MARK}"
+    return None if first in EVERYDAY or first.isupper() else f"whether {first} works is not looked up: {HOW_TO_MARK}"
 
 
 def _no_route(word: str) -> str | None:
