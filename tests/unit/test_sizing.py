@@ -101,3 +101,17 @@ def test_the_command_says_it_in_json_too() -> None:
     assert said["servers"] == 2  # by the evaluation: 77 s a round
     assert [each["limit"] for each in said["limits"] if each["met"]] == ["evaluation"]
     assert said["demand"]["records"] == pytest.approx(16_666.67)
+
+
+def test_the_tables_that_citus_would_spread_have_their_device_first_in_the_key() -> None:
+    script = (ROOT / "deploy" / "citus" / "distribute.sql").read_text()
+    schema = (ROOT / "sql" / "schema.sql").read_text()
+    spread = dict(re.findall(r"create_distributed_table\('(\w+)', '(\w+)'", script))
+    assert len(spread) == 7
+    for table, device in spread.items():
+        key = re.search(rf"ALTER TABLE ONLY public\.{table}\n    ADD CONSTRAINT \w+ PRIMARY KEY \((\w+)", schema)
+        assert key is not None, table
+        assert key[1] == device
+    for table in re.findall(r"(?:create_reference_table|citus_add_local_table_to_metadata)\('(\w+)'", script):
+        assert f"CREATE TABLE public.{table} (" in schema
+    assert "NOT TRIED" in script
