@@ -64,6 +64,11 @@ def test_no_secret_is_in_the_file() -> None:
     assert named == set(COMPOSE["secrets"])
 
 
+def test_secrets_never_reach_the_repository() -> None:
+    assert "/.secrets/" in (ROOT / ".gitignore").read_text().split()
+    assert {str(Path(each["file"]).parent) for each in COMPOSE["secrets"].values()} == {".secrets"}
+
+
 def test_secrets_reach_the_path_that_the_setting_names() -> None:
     for name, service in OURS.items():
         targets = {f"/run/secrets/{each['target']}" for each in service["secrets"]}
