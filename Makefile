@@ -13,9 +13,9 @@ $(READY): requirements-dev.lock
 	@$(VENV)/bin/pip install --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help setup demo smoke test faults bench fuzz lint audit format lock schema contracts clean
+.PHONY: help setup demo smoke test faults bench fuzz lint audit format configuration lock schema contracts clean
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## only the packages, without running anything
 
@@ -54,6 +54,9 @@ format: $(READY) ## put the code into the house's form
 
 schema: $(READY) ## write sql/schema.sql from the migrations
 	@$(RUN) -m deploy.schema
+
+configuration: $(READY) ## write docs/configuration.md and .env.example from the settings classes
+	@$(RUN) -m tests.configuration
 
 lock: $(READY) ## resolve all dependencies anew and write the lock files
 	@$(RUN) -W ignore -m deploy.stack.lock deploy/stack tests/bench

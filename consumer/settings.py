@@ -10,7 +10,9 @@ from schemas.settings import DatabaseSettings, KafkaSettings, LogSettings, Reten
 class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
     """What `python -m consumer` reads from the environment."""
 
-    kafka_group_id: str = "energy-ingestion"
+    kafka_group_id: str = Field(
+        "energy-ingestion", description="replicas of one group share the partitions and the stored offsets"
+    )
     kafka_session_timeout_ms: int = Field(
         10_000, ge=1000, description="a replica silent for so long loses its partitions to the others"
     )

@@ -66,7 +66,7 @@ def from_environment(kind: type[Settings]) -> Settings:
 class LogSettings(Environment):
     """How a process logs."""
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is less is not logged")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
 
 
@@ -74,18 +74,24 @@ class KafkaSettings(Environment):
     """How to reach Kafka and what the topics are called."""
 
     kafka_bootstrap_servers: str = Field("localhost:9092", description="host:port, several with commas between")
-    kafka_meter_topic: str = "meter-readings"
-    kafka_vehicle_topic: str = "vehicle-readings"
+    kafka_meter_topic: str = Field("meter-readings", description="readings of meters, keyed by meter")
+    kafka_vehicle_topic: str = Field("vehicle-readings", description="readings of vehicles, keyed by vehicle")
     kafka_register_topic: str | None = Field(
         None,
         description="meters that send their register instead of the energy of each interval; unset: there are none",
     )
-    kafka_assignment_topic: str = "vehicle-meter-assignments"
-    kafka_alert_topic: str = "efficiency-alerts"
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
+    kafka_assignment_topic: str = Field(
+        "vehicle-meter-assignments", description="which meter measures which vehicle, keyed by vehicle"
+    )
+    kafka_alert_topic: str = Field("efficiency-alerts", description="faults opened and closed; written")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="SSL encrypts, SASL proves who we are; SASL_SSL does both"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="how SASL proves it; PLAIN shows the password to the broker"
+    )
+    kafka_sasl_username: str | None = Field(None, description="who we are, with SASL")
+    kafka_sasl_password: SecretStr | None = Field(None, description="the password of KAFKA_SASL_USERNAME")
     kafka_ssl_cafile: Path | None = Field(
         None, description="PEM of the authority that signed the brokers' certificates"
     )

@@ -1,0 +1,1 @@
+"""The system in containers (docker-compose.yml): the roles of its database, its secrets, what its Prometheus asks."""
