@@ -14,6 +14,7 @@ from api.problems import handle_problems
 from api.routes import analytics, devices, faults, fleet, history, ingestion, operations, page, stream
 from api.settings import ApiSettings
 from schemas.answers import Problem
+from schemas.metrics import VERSION
 from sql.connection import READER_SETTINGS, pool
 
 DESCRIPTION = """Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
@@ -25,7 +26,7 @@ COMMAND_TIMEOUT_SECONDS = 6.0  # a little above the server's own statement_timeo
 def create_app(settings: ApiSettings) -> FastAPI:
     """The application; it opens connections only when it runs and is asked."""
     metrics = Metrics()
-    app = FastAPI(title="Energy ingestion engine", version="0.1.0", description=DESCRIPTION, lifespan=_lifespan)
+    app = FastAPI(title="Energy ingestion engine", version=VERSION, description=DESCRIPTION, lifespan=_lifespan)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.pace = Pace()

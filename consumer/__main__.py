@@ -25,6 +25,7 @@ from consumer.lag import LagReporter
 from consumer.metrics import Metrics
 from consumer.offsets import StoredOffsets
 from consumer.operators import follow_operators
+from consumer.peek import Peek
 from consumer.pipeline import Pipeline
 from consumer.settings import ConsumerSettings
 from consumer.store import Store
@@ -99,7 +100,7 @@ async def _flow(
     store, stored = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
     guard = Breaker(database, settings, metrics, health)
     pipeline = Pipeline(settings, consumer, store, stored, guard, decoders, metrics, health)
-    reporter = LagReporter(consumer, pipeline, metrics)
+    reporter = LagReporter(consumer, pipeline, metrics, Peek(settings))
     async with asyncio.TaskGroup() as group:
         beside = [
             group.create_task(topics.subscribe(consumer, read, pipeline.assignment, metrics, health)),

@@ -63,6 +63,7 @@ class Pipeline:
         self._in_flight: Batch | None = None
         self.assignment = Assignment(consumer, stored, breaker, metrics, health, self._let_go)
         self.written: dict[TopicPartition, int] = {}
+        self.throughput = (0, 0.0)  # records written, seconds that took, waits for the database left out
 
     async def run(self, stop: asyncio.Event) -> None:
         """Move records until `stop` is set, then write what has been collected, within the time the settings give."""
@@ -213,6 +214,7 @@ class Pipeline:
         backoff = Backoff()
         try:
             while True:
+                tried = time.monotonic()
                 try:
                     outcome = await self._write_once(batch)
                     break
@@ -224,6 +226,8 @@ class Pipeline:
         finally:
             self._health.goes_on("database")
             self._metrics.paused.labels("database").set(0)
+        records, busy = self.throughput
+        self.throughput = (records + len(batch), busy + time.monotonic() - tried)
         self._report_written(batch, outcome, time.monotonic() - started)
         return outcome
 

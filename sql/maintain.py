@@ -6,6 +6,7 @@ Any number may run; one works, the others stand by. A task that fails says so an
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Final
 
 import asyncpg
@@ -15,6 +16,7 @@ from sql.connection import DATABASE_FAULTS
 from sql.efficiency import Thresholds
 from sql.evaluation import evaluate_fleet
 from sql.faults import Hysteresis
+from sql.metrics import MaintenanceMetrics
 from sql.partitions import ensure_partitions
 from sql.queries import queries
 from sql.rollups import refresh_rollups
@@ -30,14 +32,14 @@ Connection = Any  # asyncpg.Connection
 Task = Callable[[Connection, datetime, MaintainSettings], Awaitable[Any]]
 
 
-async def maintain(settings: MaintainSettings, stop: asyncio.Event) -> None:
+async def maintain(settings: MaintainSettings, stop: asyncio.Event, metrics: MaintenanceMetrics) -> None:
     """Rounds, each begun when a pause has passed since the last one began, until `stop`; what is under way then is given up,
     for every step can be begun anew.
     """
     loop, stopped = asyncio.get_running_loop(), asyncio.create_task(stop.wait())
     while not stop.is_set():
         due = loop.time() + settings.maintain_interval_seconds
-        working = asyncio.create_task(maintain_once(settings))
+        working = asyncio.create_task(maintain_once(settings, metrics))
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             working.cancel()
@@ -47,8 +49,9 @@ async def maintain(settings: MaintainSettings, stop: asyncio.Event) -> None:
         await asyncio.wait({stopped}, timeout=max(0.0, due - loop.time()))
 
 
-async def maintain_once(settings: MaintainSettings) -> bool:
+async def maintain_once(settings: MaintainSettings, metrics: MaintenanceMetrics) -> bool:
     """One round; whether every task of it went well. Nothing to do counts as well: another one is at work."""
+    metrics.know(TASKS)
     try:
         connection = await asyncpg.connect(
             settings.database_url.get_secret_value(),
@@ -63,7 +66,7 @@ async def maintain_once(settings: MaintainSettings) -> bool:
         if not (await queries.one_maintains(connection))["alone"]:
             log.info("maintenance_stands_by", reason="another process maintains this database")
             return True
-        return all([await _do(name, task, connection, settings) for name, task in TASKS.items()])
+        return all([await _do(name, task, connection, settings, metrics) for name, task in TASKS.items()])
     except DATABASE_FAULTS as error:
         log.warning("maintenance_failed", task="begin", error=repr(error))
         return False
@@ -71,13 +74,17 @@ async def maintain_once(settings: MaintainSettings) -> bool:
         connection.terminate()
 
 
-async def _do(name: str, task: Task, connection: Connection, settings: MaintainSettings) -> bool:
+async def _do(
+    name: str, task: Task, connection: Connection, settings: MaintainSettings, metrics: MaintenanceMetrics
+) -> bool:
+    began, well = monotonic(), True
     try:
         await task(connection, datetime.now(UTC), settings)
     except DATABASE_FAULTS as error:
         log.warning("maintenance_failed", task=name, error=repr(error), sqlstate=getattr(error, "sqlstate", None))
-        return False
-    return True
+        well = False
+    metrics.done(name, monotonic() - began, well=well)
+    return well
 
 
 async def _partitions(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
