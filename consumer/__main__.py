@@ -96,6 +96,7 @@ async def _flow(
     stop: asyncio.Event,
 ) -> None:
     read = kinds(settings)
+    metrics.know(read)
     decoders = {topic: Decoder(kind) for topic, kind in read.items()}
     store, stored = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
     guard = Breaker(database, settings, metrics, health)

@@ -1,5 +1,6 @@
 """All metrics of a consumer replica, in one place; names and labels are the contract's."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
@@ -7,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consumer.batch import Outcome
 from schemas.metrics import new_registry
+from schemas.readings import Reason
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400)
 _RECORDS = (1, 10, 100, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
@@ -97,6 +99,14 @@ class Metrics:
         self.alerts_waiting = Gauge(
             "energy_alerts_waiting", "Events of faults that are not published yet, by any replica", registry=registry
         )
+
+    def know(self, topics: Iterable[str]) -> None:
+        """Begin the counters of each topic at 0: without, the first records would be no increase."""
+        for topic in topics:
+            for counter in (self.consumed, self.written, self.duplicates):
+                counter.labels(topic)
+            for reason in Reason:
+                self.dead_letters.labels(topic, reason.value)
 
     def count(self, outcome: Outcome) -> None:
         """Add what became of one batch."""
