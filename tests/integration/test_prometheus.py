@@ -84,25 +84,14 @@ async def test_no_panel_of_the_dashboard_is_empty(
     topics: Topics,
     group: Group,
     ask: Ask,
-    processes: Processes,
-    environment: dict[str, str],
     prometheus: Prometheus,
-    tmp_path: Path,
 ) -> None:
     await create_topics(stack.kafka_bootstrap_servers, [topics.assignment], partitions=1)
     await evaluate(database, "VEH-001", NOON)
     await open_fault(database, "VEH-001", NOON)
     replica = group.start(BREAKER_WINDOW_RECORDS="20")
     await replica.until_ready()
-    maintain = Replica(
-        processes.start(
-            [sys.executable, "-m", "sql", "maintain"],
-            log=tmp_path / "maintain.log",
-            env=environment | {"DATABASE_URL": database.migrator_url, "MAINTAIN_METRICS_PORT": "0"},
-            cwd=ROOT,
-        ),
-        tmp_path / "maintain.log",
-    )
+    maintain = _maintain(group, database)
     api = ask()
     prometheus.watch("consumer", [await host(replica)])
     prometheus.watch("maintain", [f"127.0.0.1:{(await maintain.says('maintenance_started'))['metrics_port']}"])
@@ -116,25 +105,30 @@ async def test_no_panel_of_the_dashboard_is_empty(
     await database.execute("GRANT INSERT ON meter_telemetry_history TO energy_writer")
     await produce(stack, topics.vehicle, [b"nothing"] * 10)
     await replica.says("batch_written")
-    minutes = iter(range(1, 10_000))
+    empty, minutes = set(queries()), iter(range(1, 10_000))
 
     async def all_filled() -> bool:
         """Keeps the system busy, and looks whether every query finds something."""
         number = next(minutes)
-        await produce(stack, topics.meter, [meter(at=minute(number / 10)), meter(at=minute(number / 10))])
+        await produce(stack, topics.meter, [meter(at=minute(number / 10))] * 2)
         if number == 5:
             await produce(stack, topics.vehicle, [b"nothing"] * 40)
         await _requests(api)
-        nonlocal empty
-        still = {(title, query) for title, query in empty if not await prometheus.ask(query)}
-        empty = still
+        found = [await prometheus.ask(query) for _, query in sorted(empty)]
+        empty.difference_update([each for each, samples in zip(sorted(empty), found, strict=True) if samples])
         return not empty
 
-    empty = set(queries())
     try:
         await until(all_filled, "no panel is empty", timeout=180, every=0.5)
     except AssertionError:
         raise AssertionError(f"these find nothing: {sorted(empty)}") from None
+
+
+def _maintain(group: Group, database: Database) -> Replica:
+    log = group.directory / "maintain.log"
+    environment = group.environment | {"DATABASE_URL": database.migrator_url, "MAINTAIN_METRICS_PORT": "0"}
+    command = [sys.executable, "-m", "sql", "maintain"]
+    return Replica(group.processes.start(command, log=log, env=environment, cwd=ROOT), log)
 
 
 async def _requests(api: httpx.Client) -> None:
