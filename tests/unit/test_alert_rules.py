@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.demo.__main__ import MAINTAIN_METRICS_PORT, METRICS_PORTS
 from tests.prometheus import DIRECTORY, MISSING, PROMTOOL
 from tests.services import ROOT
 
@@ -53,6 +54,13 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
     assert {case["name"]: "exp_samples" in case["promql_expr_test"][0] for case in cases} == expected
     for case in cases:
         assert f'alertname="{case["name"].split()[0]}"' in case["promql_expr_test"][0]["expr"]
+
+
+def test_the_targets_are_those_of_the_demo() -> None:
+    ports = {"consumer": METRICS_PORTS, "maintain": (MAINTAIN_METRICS_PORT,), "api": (3000,)}
+    for job, expected in ports.items():
+        (targets,) = yaml.safe_load((DIRECTORY / "targets" / f"{job}.yml").read_text())
+        assert targets["targets"] == [f"localhost:{port}" for port in expected]
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason=MISSING)
