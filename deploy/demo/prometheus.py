@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from deploy.stack.ports import PortTakenError, ensure_free
 from deploy.stack.processes import Processes
 
 PORT: Final = 9090
@@ -11,9 +12,9 @@ CONFIGURATION: Final = Path(__file__).parents[1] / "prometheus" / "prometheus.ym
 
 
 def start_prometheus(processes: Processes, directory: Path) -> str | None:
-    """Start it with its data in `directory`; where it answers, None when there is none on the PATH."""
+    """Start it with its data in `directory`; where it answers. None: there is none on the PATH, or its port is taken."""
     program = shutil.which("prometheus")
-    if program is None:
+    if program is None or not _is_free(PORT):
         return None
     directory.mkdir(parents=True, exist_ok=True)
     command = [
@@ -24,3 +25,11 @@ def start_prometheus(processes: Processes, directory: Path) -> str | None:
     ]
     processes.start(command, log=directory / "prometheus.log")
     return f"http://localhost:{PORT}/alerts"
+
+
+def _is_free(port: int) -> bool:
+    try:
+        ensure_free(port, "Prometheus", "nothing")
+    except PortTakenError:
+        return False
+    return True
