@@ -51,9 +51,8 @@ class LagReporter:
         waiting = await self._oldest.of({each: span for each, span in unread.items() if each not in in_hand})
         began, now = waiting | in_hand, time.time()
         behind = {each: span.end - span.first for each, span in unread.items() if each in began}
-        ours &= (
-            self._pipeline.assignment.stored.keys()
-        )  # some may have been taken away meanwhile, and their series with them
+        # some may have been taken away meanwhile, and their series with them
+        ours &= self._pipeline.assignment.stored.keys()
         for partition in ours:
             late = partition in behind
             self._metrics.lag(partition, behind.get(partition, 0), max(0.0, now - began[partition]) if late else 0.0)
