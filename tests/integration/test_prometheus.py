@@ -64,7 +64,9 @@ async def test_lag_is_seen_alerts_and_recovers(
     await prometheus.until("max(energy:consumer_lag_seconds:max) == 0")
 
 
-async def test_a_frozen_replica_is_a_target_that_is_down(topics: Topics, group: Group, prometheus: Prometheus) -> None:
+async def test_a_frozen_replica_is_a_target_that_is_down(
+    database: Database, topics: Topics, group: Group, prometheus: Prometheus
+) -> None:
     frozen, other = group.start(), group.start()
     await frozen.until_ready()
     await other.until_ready()
