@@ -25,6 +25,7 @@ from consumer.lag import LagReporter
 from consumer.metrics import Metrics
 from consumer.offsets import StoredOffsets
 from consumer.operators import follow_operators
+from consumer.peek import Peek
 from consumer.pipeline import Pipeline
 from consumer.settings import ConsumerSettings
 from consumer.store import Store
@@ -98,12 +99,13 @@ async def _flow(
     stop: asyncio.Event,
 ) -> None:
     read = kinds(settings)
+    metrics.know(read)
     decoders = {topic: Decoder(kind) for topic, kind in read.items()}
     store, stored = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
     guard = Breaker(database, settings, metrics, health)
     writer = Writer(store, stored, metrics, health)
     pipeline = Pipeline(settings, consumer, writer, stored, guard, decoders, metrics, health)
-    reporter = LagReporter(consumer, pipeline, metrics)
+    reporter = LagReporter(consumer, pipeline, metrics, Peek(settings))
     async with asyncio.TaskGroup() as group:
         beside = [
             group.create_task(topics.subscribe(consumer, read, pipeline.assignment, metrics, health)),

@@ -49,6 +49,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._holes: dict[TopicPartition, int] = {}
         self._resting: set[TopicPartition] = set()  # of topics that the breaker has stopped
         self.positions: dict[TopicPartition, int] = {}
+        self.stored: dict[TopicPartition, int] = {}  # of all of ours, read or not: what the database said last
         self.halted: dict[TopicPartition, str] = {}
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -136,6 +137,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _forget(self) -> None:
         self.positions = {}
+        self.stored = {}
         self.halted = {}
         self._resting = set()
         if self._restoring:
@@ -182,6 +184,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         positions: dict[TopicPartition, int],
     ) -> None:
         gap = gap_between(stored, beginning, end)
+        self.stored[partition] = stored
         # Also one that is not read gets a position in the client: without, it would wait for one from Kafka, and fetch nothing
         # of the other partitions on that broker meanwhile.
         self._consumer.seek(partition, stored if gap is None else beginning)

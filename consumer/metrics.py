@@ -1,35 +1,27 @@
 """All metrics of a consumer replica, in one place; names and labels are the contract's."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consumer.batch import Outcome
+from schemas.metrics import new_registry
+from schemas.readings import Reason
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400)
 _RECORDS = (1, 10, 100, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
-
-
-def _registry() -> CollectorRegistry:
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each one, which nobody asks for
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    return registry
 
 
 @dataclass(slots=True)
 class Metrics:
     """The replica's registry and the metrics in it."""
 
-    registry: CollectorRegistry = field(default_factory=_registry)
+    registry: CollectorRegistry = field(default_factory=new_registry)
     lag_records: Gauge = field(init=False)
     lag_seconds: Gauge = field(init=False)
+    replicas_needed: Gauge = field(init=False)
     consumed: Counter = field(init=False)
     written: Counter = field(init=False)
     duplicates: Counter = field(init=False)
@@ -53,6 +45,11 @@ class Metrics:
             "energy_consumer_lag_seconds",
             "Age of the oldest record not yet written, 0 when caught up",
             partition,
+            registry=registry,
+        )
+        self.replicas_needed = Gauge(
+            "energy_consumer_replicas_needed",
+            "Replicas that the partitions of this one need; the sum over all replicas is what the group needs",
             registry=registry,
         )
         self.consumed = Counter(
@@ -103,6 +100,14 @@ class Metrics:
             "energy_alerts_waiting", "Events of faults that are not published yet, by any replica", registry=registry
         )
 
+    def know(self, topics: Iterable[str]) -> None:
+        """Begin the counters of each topic at 0: without, the first records would be no increase."""
+        for topic in topics:
+            for counter in (self.consumed, self.written, self.duplicates):
+                counter.labels(topic)
+            for reason in Reason:
+                self.dead_letters.labels(topic, reason.value)
+
     def count(self, outcome: Outcome) -> None:
         """Add what became of one batch."""
         for topic, number in outcome.consumed.items():
@@ -124,3 +129,4 @@ class Metrics:
         """End the series of partitions that are no longer ours."""
         self.lag_records.clear()
         self.lag_seconds.clear()
+        self.replicas_needed.set(0)

@@ -65,6 +65,11 @@ class Pipeline:
         """Up to which offset each partition was written."""
         return self._writer.written
 
+    @property
+    def throughput(self) -> tuple[int, float]:
+        """Records written so far, and the seconds that took; waits for the database are left out."""
+        return self._writer.throughput
+
     async def run(self, stop: asyncio.Event) -> None:
         """Move records until `stop` is set, then write what has been collected, within the time the settings give."""
         while not stop.is_set():

@@ -30,7 +30,9 @@ class Writer:
         self._metrics = metrics
         self._health = health
         self._held_up: set[asyncio.Task[Any] | None] = set()
+        self._ended = 0.0
         self.written: dict[TopicPartition, int] = {}
+        self.throughput = (0, 0.0)  # records written, seconds that took, waits for the database left out
 
     async def write(self, batch: Batch) -> Outcome:
         """Return once the batch is written.
@@ -42,6 +44,7 @@ class Writer:
         backoff = Backoff()
         try:
             while True:
+                tried = time.monotonic()
                 try:
                     outcome = await self._write_once(batch)
                     break
@@ -52,6 +55,7 @@ class Writer:
                     await backoff.sleep()
         finally:
             self._report_free()
+        self._count(len(batch), tried, time.monotonic())
         self._report_written(batch, outcome, time.monotonic() - started)
         return outcome
 
@@ -105,6 +109,12 @@ class Writer:
             records=len(batch),
             retry_in=backoff.next_seconds,
         )
+
+    def _count(self, number: int, began: float, ended: float) -> None:
+        """Writes of several topics overlap: a second in which two were under way is one second."""
+        records, busy = self.throughput
+        self.throughput = (records + number, busy + ended - max(began, self._ended))
+        self._ended = ended
 
     def _report_free(self) -> None:
         self._held_up.discard(asyncio.current_task())

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from schemas.log import configure_logging
@@ -17,6 +18,8 @@ from sql.commands.doctor import doctor
 from sql.connection import DATABASE_FAULTS
 from sql.maintain import maintain as rounds
 from sql.maintain import maintain_once
+from sql.measure import EVERY_SECONDS, keep_measuring
+from sql.metrics import MaintenanceMetrics, serve
 from sql.settings import MaintainSettings, SqlSettings
 
 app = typer.Typer(
@@ -25,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(archive.app, name="archive")
 app.command()(doctor)
+log = structlog.get_logger("sql")
 
 
 @app.command()
@@ -48,7 +52,7 @@ def maintain(
     settings = from_environment(MaintainSettings)
     configure_logging(settings)
     if once:
-        raise typer.Exit(0 if asyncio.run(maintain_once(settings)) else 1)
+        raise typer.Exit(0 if asyncio.run(maintain_once(settings, MaintenanceMetrics())) else 1)
     asyncio.run(_maintain(settings))
 
 
@@ -80,7 +84,14 @@ async def _maintain(settings: MaintainSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await rounds(settings, stop)
+    metrics = MaintenanceMetrics()
+    log.info("maintenance_started", metrics_port=serve(metrics, settings.maintain_metrics_port))
+    every = min(EVERY_SECONDS, settings.maintain_interval_seconds)
+    measuring = asyncio.create_task(keep_measuring(settings.database_url, metrics.state, every), name="measure")
+    try:
+        await rounds(settings, stop, metrics)
+    finally:
+        measuring.cancel()
 
 
 def _settings() -> SqlSettings:

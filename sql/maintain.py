@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Final
 
 import asyncpg
@@ -19,6 +20,7 @@ from sql.connection import DATABASE_FAULTS
 from sql.efficiency import Thresholds
 from sql.evaluation import evaluate_fleet
 from sql.faults import Hysteresis
+from sql.metrics import MaintenanceMetrics
 from sql.packing import pack_indexes
 from sql.partitions import ensure_partitions
 from sql.queries import queries
@@ -48,19 +50,22 @@ Connection = Any  # asyncpg.Connection
 Task = Callable[[Connection, datetime, MaintainSettings], Awaitable[Any]]
 
 
-async def maintain(settings: MaintainSettings, stop: asyncio.Event) -> None:
+async def maintain(settings: MaintainSettings, stop: asyncio.Event, metrics: MaintenanceMetrics) -> None:
     """Rounds of both kinds until `stop`; what is under way then is given up, for every step can be begun anew."""
+    metrics.know(TASKS)
     async with asyncio.TaskGroup() as group:
-        group.create_task(_rounds(QUICK, settings, stop, settings.maintain_interval_seconds))
-        group.create_task(_rounds(LONG, settings, stop, LONG_INTERVAL_SECONDS))
+        group.create_task(_rounds(QUICK, settings, stop, settings.maintain_interval_seconds, metrics))
+        group.create_task(_rounds(LONG, settings, stop, LONG_INTERVAL_SECONDS, metrics))
 
 
-async def _rounds(kind: "_Round", settings: MaintainSettings, stop: asyncio.Event, interval: float) -> None:
+async def _rounds(
+    kind: "_Round", settings: MaintainSettings, stop: asyncio.Event, interval: float, metrics: MaintenanceMetrics
+) -> None:
     """Rounds of one kind, each begun when a pause has passed since the last one began."""
     loop, stopped = asyncio.get_running_loop(), asyncio.create_task(stop.wait())
     while not stop.is_set():
         due = loop.time() + interval
-        working = asyncio.create_task(_round(kind, settings))
+        working = asyncio.create_task(_round(kind, settings, metrics))
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             working.cancel()
@@ -70,12 +75,12 @@ async def _rounds(kind: "_Round", settings: MaintainSettings, stop: asyncio.Even
         await asyncio.wait({stopped}, timeout=max(0.0, due - loop.time()))
 
 
-async def maintain_once(settings: MaintainSettings) -> bool:
+async def maintain_once(settings: MaintainSettings, metrics: MaintenanceMetrics) -> bool:
     """One round of each kind; whether every task went well. Nothing to do counts as well: another one is at work."""
-    return all([await _round(kind, settings) for kind in (QUICK, LONG)])
+    return all([await _round(kind, settings, metrics) for kind in (QUICK, LONG)])
 
 
-async def _round(kind: "_Round", settings: MaintainSettings) -> bool:
+async def _round(kind: "_Round", settings: MaintainSettings, metrics: MaintenanceMetrics) -> bool:
     try:
         connection = await asyncpg.connect(
             settings.database_url.get_secret_value(),
@@ -91,7 +96,7 @@ async def _round(kind: "_Round", settings: MaintainSettings) -> bool:
         if not (await kind.alone(connection))["alone"]:
             log.info("maintenance_stands_by", reason="another process maintains this database")
             return True
-        return all([await _do(name, TASKS[name], connection, settings) for name in kind.tasks])
+        return all([await _do(name, TASKS[name], connection, settings, metrics) for name in kind.tasks])
     except DATABASE_FAULTS as error:
         log.warning("maintenance_failed", task="begin", error=repr(error))
         return False
@@ -99,18 +104,22 @@ async def _round(kind: "_Round", settings: MaintainSettings) -> bool:
         connection.terminate()
 
 
-async def _do(name: str, task: Task, connection: Connection, settings: MaintainSettings) -> bool:
+async def _do(
+    name: str, task: Task, connection: Connection, settings: MaintainSettings, metrics: MaintenanceMetrics
+) -> bool:
+    began, well = monotonic(), True
     try:
         await task(connection, datetime.now(UTC), settings)
+        await queries.note_success(connection, task=name)
     except (*DATABASE_FAULTS, ArchiveError) as error:
         named = isinstance(error, (ArchiveError, OSError)) and str(error)  # repr leaves out the name of the file
         said = named or repr(error)
         log.warning("maintenance_failed", task=name, error=said, sqlstate=getattr(error, "sqlstate", None))
         with contextlib.suppress(*DATABASE_FAULTS):
             await queries.note_failure(connection, task=name, error=said)
-        return False
-    await queries.note_success(connection, task=name)
-    return True
+        well = False
+    metrics.done(name, monotonic() - began, well=well)
+    return well
 
 
 async def _partitions(connection: Connection, now: datetime, settings: MaintainSettings) -> None:

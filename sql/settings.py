@@ -40,6 +40,13 @@ class MaintainSettings(SqlSettings, JudgementSettings):
         87, ge=0, le=100, description="the higher one: not less than FAULT_BELOW_PERCENT"
     )
 
+    maintain_metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="for /metrics; 0 takes any free port; unset: 9465, or any free port when that is taken",
+    )
+
     @model_validator(mode="after")
     def _closes_above_where_it_opens(self) -> Self:
         if self.fault_close_from_percent < self.fault_below_percent:

@@ -11,6 +11,7 @@ import typer
 
 from deploy.demo import checks
 from deploy.demo.hints import guide
+from deploy.demo.prometheus import start_prometheus
 from deploy.demo.run import Demo, Ports, demo
 from deploy.demo.services import ServiceEndedError
 from deploy.stack.jars import JarError
@@ -20,6 +21,7 @@ from deploy.stack.resolve import ROOT, StackError
 from deploy.stack.signals import stopped_by_signals
 
 METRICS_PORTS: Final = (9464, 9465)
+MAINTAIN_METRICS_PORT: Final = 9466
 REPORT_SECONDS: Final = 10.0
 FAULTS: Final = (
     StackError,
@@ -49,7 +51,7 @@ def main(
             if smoke:
                 _smoke()
             else:
-                _demo(Ports(kafka_port, postgres_port, api_port, METRICS_PORTS))
+                _demo(Ports(kafka_port, postgres_port, api_port, METRICS_PORTS, MAINTAIN_METRICS_PORT))
     except FAULTS as error:
         _say(str(error))
         raise typer.Exit(1) from None
@@ -57,16 +59,18 @@ def main(
 
 def _demo(ports: Ports) -> None:
     ensure_free(ports.api, "the API", "API_PORT")
-    for port in ports.metrics:
-        ensure_free(port, "a consumer's metrics", "nothing: stop what listens there")
+    for port in (*ports.metrics, ports.maintain):
+        ensure_free(port, "the metrics of a process", "nothing: stop what listens there")
     with demo(ROOT / "demo", ports, _say, fresh=False) as running:
-        metrics = [f"http://localhost:{port}/metrics" for port in ports.metrics]
+        metrics = [f"http://localhost:{port}/metrics" for port in (*ports.metrics, ports.maintain)]
         typer.echo(guide(running.api, metrics, datetime.now(UTC)))
+        if address := start_prometheus(running.services.processes, ROOT / "demo" / "prometheus"):
+            _say(f"Prometheus with our rules: {address}")
         _report(running)
 
 
 def _smoke() -> None:
-    ports = Ports(None, None, free_port(), (free_port(), free_port()))
+    ports = Ports(None, None, free_port(), (free_port(), free_port()), 0)
     with demo(ROOT / "smoke", ports, _say, fresh=True) as running:
         with httpx.Client(base_url=running.api, timeout=10) as client:
             checks.history_is_right(client, running.history_end, typer.echo)

@@ -30,7 +30,7 @@ The fleet is live: 20,000 devices, a reading a minute each.
   {api}/docs        the API, to read and to try
   {api}/v1/analytics/performance/{vehicle_id(1)}        24 hours of a vehicle
   {api}/v1/analytics/performance/{vehicle_id(one_faulty_vehicle())}        one whose charger is faulty
-  {"  ".join(metrics)}        metrics of the consumers
+  {"  ".join(metrics)}        metrics of the consumers and of maintenance
 
 Try it (a second between the second and the third is enough):
 

@@ -32,12 +32,13 @@ MARGIN_HOURS: Final = 0.1  # the day that is asked for ended when the minute beg
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the demo listens; None is any free port (for the two servers)."""
+    """Where the demo listens; None is any free port (for the two servers), and so is 0 (for maintenance)."""
 
     kafka: int | None
     postgres: int | None
     api: int
     metrics: tuple[int, int]
+    maintain: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ def demo(directory: Path, ports: Ports, say: Say, *, fresh: bool) -> Iterator[De
         with httpx.Client(base_url=api, timeout=10) as client:
             _wait_for_history(client, services, history_end, say)
             # only now: judged while its history still comes in, the fleet would look as if most readings were missing
-            services.start("maintain", "sql", "maintain", DATABASE_URL=stack.database_url, FAULT_OPEN_AFTER="1")
+            services.start(
+                "maintain", "sql", "maintain",
+                DATABASE_URL=stack.database_url, FAULT_OPEN_AFTER="1", MAINTAIN_METRICS_PORT=str(ports.maintain),
+            )  # fmt: skip
             _wait_for_judgement(client, services, say)
         yield Demo(stack, services, api, history_end)
         say("stopping")

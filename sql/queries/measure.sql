@@ -1,0 +1,64 @@
+-- name: measure_database()^
+-- What can be said in one number. Ahead: until the first of the partitioned tables has no partition left for a reading of then.
+-- Where the sender of a replica may not be seen (it takes pg_read_all_stats), the lag is unknown, not 0.
+SELECT
+    pg_database_size(current_database()) AS database_bytes,
+    (SELECT count(*) FROM efficiency_faults WHERE closed_at IS NULL) AS faults_open,
+    (SELECT count(*) FROM vehicle_efficiency) AS vehicles_judged,
+    (SELECT count(*) FROM pg_stat_replication) AS replicas_connected,
+    (
+        SELECT CASE
+            WHEN bool_or(state IS NULL) THEN NULL
+            ELSE coalesce(extract(epoch FROM max(replay_lag)), 0)::double precision
+        END
+        FROM pg_stat_replication
+    ) AS replica_lag_seconds,
+    (
+        SELECT CASE
+            WHEN bool_or(state IS NULL) THEN NULL
+            ELSE coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)), 0)::double precision
+        END
+        FROM pg_stat_replication
+    ) AS replica_lag_bytes,
+    (
+        SELECT extract(epoch FROM min(reaches) - now())::double precision
+        FROM (
+            SELECT inherits.inhparent, max(
+                substring(pg_get_expr(part.relpartbound, part.oid) FROM $bound$TO \('([^']+)'\)$bound$)::timestamptz
+            ) AS reaches
+            FROM pg_inherits AS inherits
+            JOIN pg_class AS part ON part.oid = inherits.inhrelid AND part.relispartition AND part.relkind = 'r'
+            WHERE part.relnamespace = 'public'::regnamespace
+            GROUP BY inherits.inhparent
+        ) AS tables
+    ) AS partitions_ahead_seconds;
+
+-- name: measure_ledger()
+-- By topic, how far the ledger is from what can be counted at once: records that were consumed but neither written, counted as
+-- duplicates nor dead-lettered, and dead letters that are not there (or are too many). Comparing with every row of history takes
+-- the query `ledger`.
+SELECT counted.topic,
+    abs(counted.unaccounted) + abs(
+        counted.dead_lettered
+        - (
+            SELECT count(*) FROM dead_letters AS letter
+            WHERE letter.topic = counted.topic AND letter.resolution IS DISTINCT FROM 'replayed'
+        )
+        - coalesce((SELECT retired.dead_letters FROM retired_records AS retired WHERE retired.topic = counted.topic), 0)
+    ) AS mismatch
+FROM (
+    SELECT topic, sum(records_dead_lettered)::bigint AS dead_lettered,
+        sum(records_consumed - records_written - records_duplicate - records_dead_lettered)::bigint AS unaccounted
+    FROM kafka_offsets
+    GROUP BY topic
+) AS counted
+ORDER BY counted.topic;
+
+-- name: measure_tables()
+-- The size of every table with its indexes, partitions counted with their table.
+SELECT relname AS "table", (
+        SELECT coalesce(sum(pg_total_relation_size(tree.relid)), 0)::bigint FROM pg_partition_tree(class.oid) AS tree
+    ) + CASE relkind WHEN 'r' THEN pg_total_relation_size(class.oid) ELSE 0 END AS bytes
+FROM pg_class AS class
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+ORDER BY relname;

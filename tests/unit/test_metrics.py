@@ -1,0 +1,92 @@
+"""The names and labels that dashboards and alerts of others rely on, and that ours ask for nothing else."""
+
+import re
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from api.metrics import Metrics as ApiMetrics
+from consumer.metrics import Metrics as ConsumerMetrics
+from schemas.readings import Reason
+from sql.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measured
+from tests.dashboard import queries
+from tests.prometheus import DIRECTORY
+
+CONTRACT = {
+    "energy_consumer_lag_records": ("topic", "partition"),
+    "energy_consumer_lag_seconds": ("topic", "partition"),
+    "energy_consumer_replicas_needed": (),
+    "energy_records_consumed": ("topic",),
+    "energy_records_written": ("topic",),
+    "energy_records_duplicate": ("topic",),
+    "energy_dead_letters": ("topic", "reason"),
+    "energy_batch_records": (),
+    "energy_batch_write_seconds": (),
+    "energy_write_retries": ("cause",),
+    "energy_writes_fenced": (),
+    "energy_rebalances": (),
+    "energy_ingest_paused": ("reason",),
+    "energy_freshness_seconds": (),
+    "energy_http_request_duration_seconds": ("method", "route", "status"),
+}
+
+
+def maintenance() -> MaintenanceMetrics:
+    """With everything measured once."""
+    metrics = MaintenanceMetrics()
+    metrics.state.measured = Measured(dict.fromkeys(NUMBERS, 1.0), {name: [] for name in TABLES})
+    return metrics
+
+
+def names(registry: CollectorRegistry) -> set[str]:
+    """What a query may ask a registry for, histograms and counters in all their forms."""
+    found = set()
+    for family in registry.collect():
+        found.add(family.name)
+        if family.type == "counter":
+            found.add(f"{family.name}_total")
+        if family.type == "histogram":
+            found |= {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
+    return found
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_a_metric_of_the_contract_has_its_name_and_labels(name: str) -> None:
+    metrics = [ConsumerMetrics(), ApiMetrics()]
+    collectors = [each for one in metrics for each in vars_of(one) if getattr(each, "_name", None) == name]
+    (collector,) = collectors
+    assert collector._labelnames == CONTRACT[name]
+
+
+def vars_of(metrics: object) -> list[Any]:
+    """The values of an object's fields, with slots or without."""
+    fields = getattr(metrics, "__slots__", None) or vars(metrics)
+    return [getattr(metrics, field) for field in fields]
+
+
+def test_rules_and_panels_ask_for_what_exists() -> None:
+    known = names(ConsumerMetrics().registry) | names(ApiMetrics().registry) | names(maintenance().registry)
+    rules = "".join(
+        line
+        for file in (DIRECTORY / "rules").glob("*.yml")
+        for line in file.read_text().splitlines()
+        if "runbook" not in line
+    )
+    asked = re.findall(r"\benergy_\w+", rules + " ".join(query for _, query in queries()))
+    assert asked
+    assert set(asked) - known == set()
+
+
+def test_counters_of_a_topic_begin_at_zero() -> None:
+    metrics = ConsumerMetrics()
+    metrics.know(["meter-readings"])
+    assert metrics.registry.get_sample_value("energy_records_consumed_total", {"topic": "meter-readings"}) == 0
+    for reason in Reason:
+        labels = {"topic": "meter-readings", "reason": reason.value}
+        assert metrics.registry.get_sample_value("energy_dead_letters_total", labels) == 0
+
+
+@pytest.mark.parametrize("metrics", [ConsumerMetrics(), ApiMetrics(), MaintenanceMetrics()])
+def test_every_process_says_which_build_it_is(metrics: ConsumerMetrics | ApiMetrics | MaintenanceMetrics) -> None:
+    assert "energy_build_info" in names(metrics.registry)
