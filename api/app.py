@@ -11,15 +11,14 @@ from api.live import Live
 from api.metrics import MeasureRequests, Metrics
 from api.pace import Pace
 from api.problems import handle_problems
+from api.reading import TellSource, reading
 from api.routes import analytics, devices, faults, fleet, history, ingestion, operations, page, stream
 from api.settings import ApiSettings
 from schemas.answers import Problem
-from sql.connection import READER_SETTINGS, pool
 
 DESCRIPTION = """Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
 every device, and a way in for readings over HTTP. Energies are kWh, ratios per cent, temperatures degrees Celsius, times
 RFC 3339. Errors are RFC 9457 problem details."""
-COMMAND_TIMEOUT_SECONDS = 6.0  # a little above the server's own statement_timeout: it should speak first
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -31,6 +30,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.pace = Pace()
     app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
     app.state.gateway = Gateway(settings) if settings.ingestion_enabled else None
+    app.add_middleware(TellSource)
     app.add_middleware(MeasureRequests, metrics=metrics)
     handle_problems(app)
     app.include_router(analytics.router)
@@ -48,12 +48,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: ApiSettings = app.state.settings
     gateway: Gateway | None = app.state.gateway
-    async with pool(
-        settings.read_url,
-        size=settings.database_pool_size,
-        server_settings=READER_SETTINGS,
-        command_timeout=COMMAND_TIMEOUT_SECONDS,
-    ) as database:
+    async with reading(settings, app.state.metrics) as database:
         app.state.database = database
         app.state.live = Live(database, app.state.pace)
         if gateway:

@@ -24,6 +24,8 @@ READER_SETTINGS: Final = {
     "jit": "off",
 }
 
+PROBE_SETTINGS: Final = {**READER_SETTINGS, "application_name": "energy-api-probe", "statement_timeout": "2s"}
+
 
 def pool(
     url: SecretStr, *, size: int, server_settings: dict[str, str], command_timeout: float, **options: Any
