@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -159,7 +159,7 @@ class Postgres:
         file.touch(mode=0o600)
         file.write_bytes(msgspec.json.encode(passwords))
 
-    def _as_account(self, command: list[str | Path]) -> "subprocess.CompletedProcess[str]":
+    def _as_account(self, command: Sequence[object]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [str(part) for part in command],
             capture_output=True,

@@ -71,13 +71,13 @@ async def answer(client: httpx.Client) -> httpx.Response:
 async def reads_from(client: httpx.Client, source: str, soc: int | None = None) -> httpx.Response:
     """The first answer that comes from there, and is that new."""
 
-    async def found() -> httpx.Response | None:
+    async def found() -> list[httpx.Response]:
         got = await answer(client)
         if got.headers.get("data-source") != source or got.status_code != 200:
-            return None
-        return got if soc is None or got.json()["soc"] == soc else None
+            return []
+        return [got] if soc is None or got.json()["soc"] == soc else []
 
-    return await until(found, f"an answer comes from the {source}")
+    return (await until(found, f"an answer comes from the {source}"))[0]
 
 
 def metric(client: httpx.Client, name: str) -> float:
@@ -99,7 +99,7 @@ async def test_an_answer_says_that_it_is_from_the_replica_and_how_old_it_may_be(
     async def idle_for_longer_than_the_limit() -> bool:
         got = await answer(client)
         assert (got.status_code, got.headers["data-source"]) == (200, "replica")
-        return (await database.value("SELECT now()") - last_commit).total_seconds() > 2 * float(LIMIT)
+        return bool((await database.value("SELECT now()") - last_commit).total_seconds() > 2 * float(LIMIT))
 
     await until(idle_for_longer_than_the_limit, "the primary was idle for a while", every=0.5)
     ready = body(client.get("/readyz"))
