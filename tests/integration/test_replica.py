@@ -182,6 +182,7 @@ async def test_a_frozen_replica_does_not_freeze_the_service(ask_replica: Ask, wr
         each.suspend()
     try:
         got = await asyncio.gather(*(answer(client) for _ in range(5)))
+        assert {each.status_code for each in got} == {200}, [each.text for each in got]
         assert {each.headers["data-source"] for each in got} == {"primary"}, "those that had asked it already, too"
     finally:
         for each in reversed(family):

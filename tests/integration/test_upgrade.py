@@ -71,7 +71,7 @@ async def test_writers_go_on_while_a_migration_waits_behind_a_long_reader(
             async def tried_twice() -> bool:
                 assert not writing.done(), writing.exception()
                 assert not migrating.done(), migrating.exception()
-                return sum(line["event"] == "migration_waits_for_a_lock" for line in logged) >= 2
+                return [line["event"] for line in logged].count("migration_waits_for_a_lock") >= 2
 
             await until(tried_twice, "the migration has waited twice")
             assert "odometer" not in await columns(database)

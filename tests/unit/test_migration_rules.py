@@ -12,9 +12,10 @@ MIGRATIONS: Final = Path(__file__).parents[2] / "sql" / "migrations"
 FIRST_VERSION: Final = "20261126000005"
 BIG: Final = (
     r"(?:only\s+)?(?:meter_telemetry_history|vehicle_telemetry_history|meter_register_history|meter_live_status|vehicle_live_status"
-    r"|kafka_offsets|dead_letters|meter_hourly\w*|vehicle_hourly\w*)\b"
+    r"|kafka_offsets|dead_letters|meter_energy_hourly|vehicle_energy_hourly)\b"
 )
 ALTERS: Final = rf"alter\s+table\s+(?:if\s+exists\s+)?{BIG}"
+ADDS: Final = rf"{ALTERS}[^;]*\badd\s+(?:column\s+)?(?:if\s+not\s+exists\s+)?\w+"
 RULES: Final = {
     "index": (
         rf"create\s+(?:unique\s+)?index\s+(?!concurrently)(?:if\s+not\s+exists\s+)?(?:\w+\s+)?on\s+{BIG}",
@@ -29,8 +30,7 @@ RULES: Final = {
         "a change of type writes the whole table anew: add a column, fill it in portions, then use it",
     ),
     "not-null": (
-        rf"{ALTERS}[^;]*\badd\s+(?:column\s+)?(?:if\s+not\s+exists\s+)?\w+\s+(?!constraint)(?:(?!default)[^,;])*"
-        r"\bnot\s+null\b(?:(?!default)[^,;])*[,;]",
+        rf"{ADDS}\s+(?!constraint)(?:(?!default)[^,;])*\bnot\s+null\b(?:(?!default)[^,;])*[,;]",
         "a new column that is NOT NULL needs a constant DEFAULT: consumers of the version before do not fill it",
     ),
     "set-not-null": (
@@ -38,7 +38,7 @@ RULES: Final = {
         "SET NOT NULL reads the whole table under its lock: CHECK ... NOT VALID, VALIDATE in the next migration, then this",
     ),
     "volatile-default": (
-        rf"{ALTERS}[^;]*\badd\s+(?:column\s+)?(?:if\s+not\s+exists\s+)?\w+[^,;]*\bdefault\s+(?:random|clock_timestamp|gen_random)",
+        rf"{ADDS}[^,;]*\bdefault\s+(?:random|clock_timestamp|gen_random)",
         "a DEFAULT that differs from row to row writes the whole table anew",
     ),
     "constraint": (
