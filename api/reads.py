@@ -6,7 +6,7 @@ once more of the primary: nothing of it has reached anybody yet.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -61,13 +61,18 @@ class Source:
         """Done with it; a broken one is closed without waiting for its server."""
         self._in_use.discard(connection)
         if broken:
-            connection.terminate()
+            _close(connection)
         await self._pool.release(connection)
 
     def let_go(self) -> None:
         """The server is away: who waits for its answer shall not wait any longer."""
         for connection in list(self._in_use):
-            connection.terminate()
+            _close(connection)
+
+
+def _close(connection: Any) -> None:
+    with suppress(asyncpg.InterfaceError):  # it is closed already, and its pool has noticed
+        connection.terminate()
 
 
 class Reader:

@@ -6,8 +6,10 @@ A request never finds out by waiting: it asks `problem()`, which costs nothing.
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
+import asyncpg
 import structlog
 
 from api.freshness import Freshness
@@ -40,7 +42,8 @@ class Probe:
             async with asyncio.timeout(ANSWERS_WITHIN_SECONDS):
                 return await question(connection)
         except BaseException:
-            connection.terminate()  # giving it back in order would wait for the server
+            with suppress(asyncpg.InterfaceError):  # it is closed already, and its pool has noticed
+                connection.terminate()  # giving it back in order would wait for the server
             raise
         finally:
             await self._pool.release(connection)

@@ -23,6 +23,7 @@ from consumer.breaker import Breaker
 from consumer.decode import Decoder
 from consumer.health import Health
 from consumer.metrics import Metrics
+from consumer.namesake import Namesake
 from consumer.offsets import StoredOffsets
 from consumer.settings import ConsumerSettings
 from consumer.store import CommitUnknown, Fenced, Store
@@ -61,7 +62,8 @@ class Pipeline:
         self._builder = BatchBuilder()
         self._writing: asyncio.Task[Outcome] | None = None
         self._in_flight: Batch | None = None
-        self.assignment = Assignment(consumer, stored, breaker, metrics, health, self._let_go)
+        namesake = Namesake(settings, consumer)
+        self.assignment = Assignment(consumer, stored, breaker, metrics, health, self._let_go, namesake)
         self.written: dict[TopicPartition, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
