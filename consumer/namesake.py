@@ -1,7 +1,7 @@
 """Another replica with our KAFKA_GROUP_INSTANCE_ID: the newer one has the partitions, the older one must end.
 
-The Kafka client does not do this: told that it is not known any more it joins again under the same name, which takes the partitions
-from the newer one, which joins again ... So before it may join again the group is asked who has the name now.
+The Kafka client does not do this: told that it is not known any more it joins again under the same name, which takes the
+partitions from the newer one, which joins again ... So before it may join again the group is asked who has the name now.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
         min_length=1,
         max_length=200,
         pattern=r"^[A-Za-z0-9._-]+$",
-        description="a name of its own for each replica, kept over restarts: a restart within the session time-out moves no partition",
+        description="each replica's own name, kept over restarts: one within the session time-out moves no partition",
     )
     kafka_session_timeout_ms: int = Field(
         10_000, ge=1000, description="a replica silent for so long loses its partitions to the others"
