@@ -7,7 +7,7 @@ from tests.servers import Topics
 from tests.services import Group
 from tests.waiting import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database")]  # which goes after the replicas have ended
 NAMED = {"KAFKA_GROUP_INSTANCE_ID": "replica-0", "KAFKA_SESSION_TIMEOUT_MS": "30000"}
 
 
