@@ -19,17 +19,16 @@ from api.live import Live
 from api.metrics import MeasureRequests, Metrics
 from api.pace import Pace
 from api.problems import handle_problems
+from api.reading import TellSource, reading
 from api.routes import access, analytics, devices, faults, fleet, history, ingestion, operations, page, probes, stream
 from api.settings import ApiSettings, GatewaySettings
 from schemas.version import VERSION
-from sql.connection import READER_SETTINGS, pool
 
 DESCRIPTION = """Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
 every device, and a way in for readings over HTTP. Energies are kWh, ratios per cent, temperatures degrees Celsius, times
 RFC 3339. Errors are RFC 9457 problem details."""
 GATEWAY_DESCRIPTION = "The way in for readings over HTTP: a reading, or a batch of them, is answered once Kafka has it."
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}  # ours are on /metrics
-COMMAND_TIMEOUT_SECONDS = 6.0  # a little above the server's own statement_timeout: it should speak first
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
@@ -41,6 +40,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
     app.state.pace = Pace()
     app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
+    app.add_middleware(TellSource)
     app.include_router(analytics.router)
     for room in (fleet, faults, history, devices, stream, access):
         app.include_router(room.router)
@@ -94,13 +94,7 @@ def _application(settings: GatewaySettings, title: str, description: str, lifesp
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: ApiSettings = app.state.settings
     gateway: Gateway | None = app.state.gateway
-    async with pool(
-        settings.read_url,
-        size=settings.database_pool_size,
-        server_settings=READER_SETTINGS,
-        command_timeout=COMMAND_TIMEOUT_SECONDS,
-        slower_than_ms=settings.sql_log_slower_than_ms,
-    ) as database:
+    async with reading(settings, app.state.metrics) as database:
         app.state.database = database
         app.state.live = Live(database, app.state.pace)
         if gateway:

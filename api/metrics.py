@@ -1,11 +1,13 @@
 """How long requests take, by route template; never by what a client has put into the path."""
 
 import time
+from math import nan
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.replica import Replica
 from schemas.metrics import new_registry
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -40,6 +42,25 @@ class Metrics:
             ("topic", "reason"),
             registry=self.registry,
         )
+        self.reads = Counter(
+            "energy_api_reads_total",
+            "Connections taken to read from, by where: the replica or the primary",
+            ("source",),
+            registry=self.registry,
+        )
+
+    def follow(self, replica: Replica) -> None:
+        """Show how the replica is doing."""
+        Gauge(
+            "energy_api_replica_lag_seconds",
+            "By how much the replica's answers are older than the primary's at most; NaN when that is not known",
+            registry=self.registry,
+        ).set_function(lambda: nan if (staleness := replica.staleness()) is None else staleness)
+        Gauge(
+            "energy_api_replica_up",
+            "Whether the replica answers: 1 or 0",
+            registry=self.registry,
+        ).set_function(lambda: float(replica.answers))
 
 
 class MeasureRequests:

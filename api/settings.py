@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -103,6 +103,11 @@ class ApiSettings(GatewaySettings, DatabaseSettings, JudgementSettings):
     """What `python -m api` reads from the environment."""
 
     database_read_url: DatabaseUrl | None = Field(None, description="a replica to read from; unset: DATABASE_URL")
+    database_read_fallback: Literal["fail", "primary"] = Field(
+        "fail",
+        description="what happens to questions while the replica is away or too old: 503, or DATABASE_URL answers",
+    )
+    read_staleness_limit_seconds: float = Field(30.0, gt=0, description="a replica further behind is not read from")
     database_pool_size: int = Field(20, ge=1, le=1000, description="most connections to the database")
     ingestion_enabled: bool = Field(True, description="whether readings may be sent over HTTP")
 

@@ -16,6 +16,7 @@ from consumer.breaker import Breaker
 from consumer.gaps import gap_between
 from consumer.health import Health
 from consumer.metrics import Metrics
+from consumer.namesake import InstanceIdTakenError, Namesake
 from consumer.offsets import StoredOffsets
 from sql.connection import DATABASE_FAULTS
 
@@ -37,6 +38,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics: Metrics,
         health: Health,
         let_go: Callable[[], Awaitable[None]],
+        namesake: Namesake,
     ) -> None:
         self._consumer = consumer
         self._stored = stored
@@ -44,6 +46,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._metrics = metrics
         self._health = health
         self._let_go = let_go
+        self._namesake = namesake
         self._restoring: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._holes: dict[TopicPartition, int] = {}
@@ -54,11 +57,17 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The group is about to share out its partitions anew; no member gets any before all have come back from here."""
+        taken = False
         try:
             await self.release()
+            if partitions := list(revoked):
+                log.info("partitions_revoked", partitions=_names(partitions))
+                taken = await self._namesake.has_taken_over()
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and carry on
             self._failure = error
-        log.info("partitions_revoked", partitions=_names(revoked))
+        if taken:
+            self._failure = InstanceIdTakenError(self._namesake.name)
+            await asyncio.Event().wait()  # coming back would join the group again, and take the partitions back
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Take over partitions. Returns at once: heartbeats only begin after it, and the database may be away."""
@@ -69,6 +78,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             self._failure = error
             return
         self._forget()
+        self._namesake.joined()
         self._metrics.rebalances.inc()
         self._health.goes_on("starting")
         log.info("partitions_assigned", partitions=_names(partitions))

@@ -21,6 +21,7 @@ from consumer.decode import Decoder
 from consumer.health import Health
 from consumer.lane import Lane
 from consumer.metrics import Metrics
+from consumer.namesake import Namesake
 from consumer.offsets import StoredOffsets
 from consumer.record import Record
 from consumer.settings import ConsumerSettings
@@ -58,7 +59,8 @@ class Pipeline:
         longest_wait = settings.batch_max_wait_ms / 1000
         self._lanes = {topic: Lane(settings.batch_max_records, longest_wait) for topic in decoders}
         self._held = False
-        self.assignment = Assignment(consumer, stored, breaker, metrics, health, self._let_go)
+        namesake = Namesake(settings, consumer)
+        self.assignment = Assignment(consumer, stored, breaker, metrics, health, self._let_go, namesake)
 
     @property
     def written(self) -> dict[TopicPartition, int]:

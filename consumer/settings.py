@@ -13,6 +13,13 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
     kafka_group_id: str = Field(
         "energy-ingestion", description="replicas of one group share the partitions and the stored offsets"
     )
+    kafka_group_instance_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="each replica's own name, kept over restarts: one within the session time-out moves no partition",
+    )
     kafka_session_timeout_ms: int = Field(
         10_000, ge=1000, description="a replica silent for so long loses its partitions to the others"
     )

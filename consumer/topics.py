@@ -30,6 +30,7 @@ async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsume
         consumer = AIOKafkaConsumer(
             **settings.client_options(),
             group_id=settings.kafka_group_id,
+            group_instance_id=settings.kafka_group_instance_id,  # with one, stop() does not leave the group
             client_id="energy-consumer",
             auto_offset_reset="none",  # the database says where to go on; a gap is reported, never jumped
             enable_auto_commit=False,

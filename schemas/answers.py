@@ -98,6 +98,13 @@ class Health(Answer):
     waiting_for: dict[str, str] = Field(default_factory=dict)
 
 
+class Readiness(Health):
+    """Where questions are answered from now, and how much older than the primary's the answers may be (seconds)."""
+
+    data_source: Literal["replica", "primary"] | None = None
+    data_staleness_seconds: float | None = None
+
+
 class DeadLetterCount(Answer):
     """Unresolved dead letters of one topic with one reason."""
 

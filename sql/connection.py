@@ -27,6 +27,8 @@ READER_SETTINGS: Final = {
     "jit": "off",
 }
 
+PROBE_SETTINGS: Final = {**READER_SETTINGS, "application_name": "energy-api-probe", "statement_timeout": "2s"}
+
 
 def pool(
     url: SecretStr,

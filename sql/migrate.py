@@ -21,14 +21,22 @@ from sql.settings import SqlSettings
 log = structlog.get_logger(__name__)
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+LOCK_NOT_GOT: Final = "due to lock timeout"  # the server's words; dbmate passes on no SQLSTATE
 
 
 class MigrationError(Exception):
     """The schema could not be brought up to date; the message is dbmate's."""
 
 
-async def migrate(settings: SqlSettings) -> None:
+class LockNotGotError(MigrationError):
+    """Somebody held a table for longer than a migration may wait for it; nothing of that migration was applied."""
+
+
+async def migrate(settings: SqlSettings, migrations: Path = MIGRATIONS) -> None:
     """Apply what is missing. Two that run at once wait for each other; the second finds nothing to do.
+
+    A migration waits for a lock no longer than MIGRATE_LOCK_TIMEOUT_MS, for whoever writes queues up behind it meanwhile; it lets
+    them pass then, and is tried again.
 
     Raises:
         MigrationError: when a migration fails. Each runs in a transaction of its own, so the schema is that of the last good one.
@@ -36,7 +44,24 @@ async def migrate(settings: SqlSettings) -> None:
     connection = await connect(settings)
     try:
         encrypted = await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-        await _dbmate(settings.database_url.get_secret_value(), encrypted=bool(encrypted))
+        url = _for_dbmate(
+            settings.database_url.get_secret_value(),
+            encrypted=bool(encrypted),
+            lock_timeout_ms=settings.migrate_lock_timeout_ms,
+        )
+        async for attempt in stamina.retry_context(
+            on=LockNotGotError,
+            attempts=None,
+            timeout=settings.migrate_give_up_seconds,
+            wait_initial=1.0,
+            wait_max=10.0,
+        ):
+            with attempt:
+                try:
+                    await _dbmate(url, migrations)
+                except LockNotGotError:
+                    await _report_wait(connection, attempt.num)
+                    raise
         await ensure_partitions(connection, datetime.now(UTC), settings.retention_days)
         await _say_what_public_may(connection)
     finally:
@@ -60,25 +85,30 @@ async def connect(settings: SqlSettings) -> "asyncpg.Connection[asyncpg.Record]"
     return await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
 
 
-async def _dbmate(url: str, *, encrypted: bool) -> None:
+async def _report_wait(connection: "asyncpg.Connection[asyncpg.Record]", attempt: int) -> None:
+    oldest = await queries.oldest_transaction(connection)
+    log.warning("migration_waits_for_a_lock", attempt=attempt, **(oldest or {}))
+
+
+async def _dbmate(url: str, migrations: Path) -> None:
     waiting_for_each_other = ["--migration-lock", "--migration-lock-timeout", "0"]
     command = [
         _dbmate_binary(),
         "--migrations-dir",
-        str(MIGRATIONS),
+        str(migrations),
         "--no-dump-schema",
         *waiting_for_each_other,
         "migrate",
     ]
     process = await asyncio.create_subprocess_exec(
         *command,
-        env={**os.environ, "DATABASE_URL": _for_dbmate(url, encrypted=encrypted)},
+        env={**os.environ, "DATABASE_URL": url},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     output = (await process.communicate())[0].decode(errors="replace").strip()
     if process.returncode:
-        raise MigrationError(output)
+        raise (LockNotGotError if LOCK_NOT_GOT in output else MigrationError)(output)
     for line in output.splitlines():
         if line.startswith("Applying:"):
             log.info("migration_applied", migration=line.removeprefix("Applying:").strip())
@@ -92,9 +122,12 @@ def _dbmate_binary() -> str:
     return found
 
 
-def _for_dbmate(url: str, *, encrypted: bool) -> str:
+def _for_dbmate(url: str, *, encrypted: bool, lock_timeout_ms: int) -> str:
     # dbmate's driver insists on TLS unless told otherwise, ours takes what the server offers: pass on what it got.
     parts = urlsplit(url)
     query = parse_qs(parts.query)
     query.setdefault("sslmode", ["require" if encrypted else "disable"])
+    query["lock_timeout"] = [
+        str(lock_timeout_ms)
+    ]  # its driver passes on what it does not know as a setting of the session
     return urlunsplit(parts._replace(query=urlencode(query, doseq=True)))

@@ -12,6 +12,15 @@ class SqlSettings(DatabaseSettings, LogSettings):
     """What `python -m sql` reads from the environment."""
 
     retention_days: RetentionDays = 400
+    migrate_lock_timeout_ms: int = Field(
+        3000,
+        ge=1,
+        le=60_000,
+        description="a migration waits so long for a lock, then lets the writers pass and tries again",
+    )
+    migrate_give_up_seconds: float = Field(
+        600, gt=0, description="a migration that got no lock for so long is given up; nothing of it was applied"
+    )
 
 
 class MaintainSettings(SqlSettings, JudgementSettings):

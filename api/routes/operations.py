@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.metrics import Metrics
-from api.problems import documented
+from api.problems import Unavailable, documented
+from api.reads import USED, Reads, Used
 from api.routes.parameters import Database
-from schemas.answers import DeadLetterCount, DeadLetterCounts, Health
+from schemas.answers import DeadLetterCount, DeadLetterCounts, Health, Readiness
 from sql.connection import DATABASE_FAULTS
 from sql.queries import queries
 
@@ -30,19 +31,25 @@ async def healthz() -> Health:
     "/readyz",
     operation_id="ready",
     summary="Queries can be answered",
-    responses={503: {"model": Health, "description": "what it waits for"}},
+    responses={503: {"model": Readiness, "description": "what it waits for"}},
 )
-async def readyz(request: Request, response: Response) -> Health:
-    """Ready when the database answers. A gateway that waits for Kafka is told, but does not take the reads down with it."""
+async def readyz(request: Request, response: Response) -> Readiness:
+    """Ready when questions can be answered. A gateway that waits for Kafka, or a replica whose questions the primary answers, is
+    told, but does not take the reads down with it."""
     waiting = {}
     gateway = request.app.state.gateway
     if gateway and (detail := gateway.waiting_for()):
         waiting["gateway"] = detail
-    problem = await _database_problem(request.app.state.database)
+    reads: Reads = request.app.state.database
+    if reads.replica and (detail := reads.replica.problem()):
+        waiting["replica"] = detail
+    problem = await _database_problem(reads)
     if problem:
         response.status_code = 503
-        return Health(status="unavailable", waiting_for=waiting | {"database": problem})
-    return Health(status="ok", waiting_for=waiting)
+        return Readiness(status="unavailable", waiting_for=waiting | {"database": problem})
+    used = USED.get() or Used()
+    staleness = None if used.staleness is None else round(used.staleness, 1)
+    return Readiness(status="ok", waiting_for=waiting, data_source=used.source, data_staleness_seconds=staleness)
 
 
 @router.get("/v1/dead-letters", operation_id="deadLetters", responses=documented(503))
@@ -61,7 +68,7 @@ async def metrics(request: Request) -> Response:
         async with asyncio.timeout(DATABASE_ANSWERS_WITHIN_SECONDS):
             for row in await _count_letters(request.app.state.database):
                 ours.dead_letters.labels(row["topic"], row["reason"]).set(row["letters"])
-    except DATABASE_FAULTS as error:
+    except (Unavailable, *DATABASE_FAULTS) as error:
         log.warning("dead_letters_not_counted", error=repr(error))
     return Response(generate_latest(ours.registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -103,6 +103,22 @@ class Postgres:
         if self.process:
             self._processes.kill(self.process)
 
+    def standby(self, directory: Path, settings: Mapping[str, str] = MappingProxyType({})) -> "Postgres":
+        """A server that follows this one, which must be running: a base backup of it that streams from it once started."""
+        follower = Postgres(self._processes, directory, None, {**self._settings, **settings})
+        follower._follow(self)
+        return follower
+
+    def _follow(self, primary: "Postgres") -> None:
+        self._prepare_account()
+        url = primary.url("postgres", "postgres").rsplit("/", 1)[0]
+        backup = [self._binaries / "pg_basebackup", "-D", self._directory / "data", "-d", url, "-R", "-c", "fast"]
+        done = self._as_account(backup)
+        if done.returncode:
+            raise ProcessEndedError(f"PostgreSQL cannot be copied to {self._directory}:\n{done.stdout}{done.stderr}")
+        self._keep_passwords(primary._passwords)  # noqa: SLF001
+        (self._directory / "roles-made").touch()
+
     def _run(self) -> None:
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         log = self._directory / "postgres.log"
@@ -133,21 +149,27 @@ class Postgres:
                 "--auth=scram-sha-256", f"--pwfile={password_file}", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
                 "--locale=C", "--data-checksums",
             ]  # fmt: skip
-            done = subprocess.run(
-                [str(part) for part in command],
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd=self._directory,
-                user=self._account,
-                group=self._account,
-                extra_groups=[] if self._account else None,
-            )
+            done = self._as_account(command)
         if done.returncode:
             raise ProcessEndedError(f"PostgreSQL cannot initialise {self._directory}:\n{done.stdout}{done.stderr}")
+        self._keep_passwords(passwords)
+
+    def _keep_passwords(self, passwords: dict[str, str]) -> None:
         file = self._directory / "passwords.json"
         file.touch(mode=0o600)
         file.write_bytes(msgspec.json.encode(passwords))
+
+    def _as_account(self, command: Sequence[object]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [str(part) for part in command],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self._directory,
+            user=self._account,
+            group=self._account,
+            extra_groups=[] if self._account else None,
+        )
 
     @contextmanager
     def _secret_file(self, content: str) -> Iterator[Path]:

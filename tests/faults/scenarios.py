@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.faults.attacks import controls, data, database, kafka, replicas, soak
+from tests.faults.attacks import controls, data, database, kafka, replicas, rolling, soak
 from tests.faults.scenario import Scenario
 
 SCENARIOS: Final = (
@@ -14,6 +14,8 @@ SCENARIOS: Final = (
     Scenario("kill-at-random", 50, replicas.kill_one_of_three, "1", replicas.three_under_load),
     Scenario("freeze", 20, replicas.freeze_past_session, "1"),
     Scenario("scale", 10, replicas.scale, "1", replicas.one_under_load),
+    Scenario("rolling", 3, rolling.replace_each(named=True), "1", rolling.three_named),
+    Scenario("rolling-unnamed", 3, rolling.replace_each(named=False), "1", rolling.three_unnamed),
     Scenario("postgres-killed", 20, database.kill_server, "1, 4", database.two_under_load),
     Scenario("postgres-terminates", 20, database.terminate_sessions, "1, 4", database.two_under_load),
     Scenario("postgres-cut-in-commit", 20, database.cut_in_commit, "1, 4"),

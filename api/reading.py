@@ -1,0 +1,93 @@
+"""Reading, put together: pools and the replica's watch while the service runs; headers that say where an answer is from."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from pydantic import SecretStr
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.metrics import Metrics
+from api.reads import USED, Reads, Source, Used
+from api.replica import ANSWERS_WITHIN_SECONDS, Probe, Replica, Watched
+from api.settings import ApiSettings
+from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool
+
+COMMAND_TIMEOUT_SECONDS: Final = 6.0  # a little above the server's own statement_timeout: it should speak first
+
+
+@asynccontextmanager
+async def reading(settings: ApiSettings, metrics: Metrics) -> AsyncIterator[Reads]:
+    """What the settings say to read from. A replica has been looked at before anything is asked of it."""
+    async with AsyncExitStack() as exits:
+        opened = exits.enter_async_context
+        if settings.database_read_url is None:
+            primary = Source("primary", "DATABASE_URL", await opened(_pool(settings, settings.database_url)))
+            yield Reads(primary, None, None, metrics.reads)
+            return
+        standby = Source("replica", "DATABASE_READ_URL", await opened(_pool(settings, settings.database_read_url)))
+        fallback = None
+        if settings.database_read_fallback == "primary":
+            fallback = Source("primary", "DATABASE_URL", await opened(_pool(settings, settings.database_url)))
+        watched = await opened(_probe("DATABASE_READ_URL", settings.database_read_url))
+        beside = await opened(_probe("DATABASE_URL", settings.database_url))
+        replica = Replica(watched, beside, settings.read_staleness_limit_seconds)
+        metrics.follow(replica)
+        reads = Reads(fallback, replica, standby, metrics.reads)
+        await replica.look()
+        watching = asyncio.create_task(replica.watch(), name="replica")
+        try:
+            yield reads
+        finally:
+            watching.cancel()
+            await asyncio.wait({watching})
+
+
+def _pool(settings: ApiSettings, url: SecretStr) -> Any:
+    return pool(
+        url,
+        size=settings.database_pool_size,
+        server_settings=READER_SETTINGS,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        slower_than_ms=settings.sql_log_slower_than_ms,
+    )
+
+
+@asynccontextmanager
+async def _probe(setting: str, url: SecretStr) -> AsyncIterator[Watched]:
+    connections = pool(url, size=1, server_settings=PROBE_SETTINGS, command_timeout=ANSWERS_WITHIN_SECONDS)
+    async with connections:
+        try:
+            yield Watched(setting, Probe(connections))
+        finally:
+            connections.terminate()  # closing in order would wait for a server that may be silent
+
+
+class TellSource:
+    """ASGI middleware: `Data-Source` and `Data-Staleness-Seconds` on every answer that was read from a database."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and say on its answer where it has read."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        used = Used()
+        token = USED.set(used)
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start" and used.source:
+                headers = MutableHeaders(scope=message)
+                headers["Data-Source"] = used.source
+                if used.staleness is not None:
+                    headers["Data-Staleness-Seconds"] = f"{used.staleness:.1f}"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, tell)
+        finally:
+            USED.reset(token)
