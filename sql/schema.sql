@@ -742,6 +742,7 @@ CREATE INDEX late_hours_by_hour ON public.late_hours USING btree (side, hour, de
 
 GRANT USAGE ON SCHEMA public TO energy_writer;
 GRANT USAGE ON SCHEMA public TO energy_reader;
+
 REVOKE ALL ON FUNCTION public.contents_of(part regclass, energy name, columns text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
