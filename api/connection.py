@@ -149,14 +149,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self._closing = True
         self._stop_head_timer()
         self.bounds.refused.labels(status).inc()
-        if not self._idle() and self._may_still_answer():
-            self.cycle.disconnected = True  # what the route says later is not sent
-            self.cycle.message_event.set()
-        elif not self._idle():
-            self.transport.abort()
+        if not self._idle():
+            abandoned = self._may_still_answer()
+            self._abandon()
+            if not abandoned:
+                self.transport.abort()
         if not self.transport.is_closing():
             self.transport.write(_raw_problem(status, detail, self.bounds.protection))
             self._linger()
+
+    def _abandon(self) -> None:
+        """What the route says later is not sent."""
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+
+    def cut_off(self) -> None:
+        """The end, without an answer."""
+        if not self._idle():
+            self._abandon()
+        self.transport.abort()
 
     def _may_still_answer(self) -> bool:
         """Whether it is the body of the request under way that is broken, and nothing was said about it yet."""

@@ -36,7 +36,7 @@ class Unread:
                 before, since = left, now
             if now - since >= self._patience:
                 log.warning("answer_not_taken", bytes=left, seconds=round(now - since, 1))
-                connection.transport.abort()
+                connection.cut_off()
                 cut += 1
             else:
                 self._least[connection] = (before, since)

@@ -5,7 +5,6 @@ Every process that reads settings stands in READERS; a test fails when a class o
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,8 +44,6 @@ OF_THE_STACK: Final = (
     Setting("KAFKA_PORT", "integer", "19092", "1 to 65535", "where the local Kafka listens"),
     Setting("POSTGRES_PORT", "integer", "15432", "1 to 65535", "where the local PostgreSQL listens"),
 )
-# Each secret can be given as a file, NAME_FILE, where the settings know how to read it.
-FROM_FILES: Final = find_spec("schemas.secrets") is not None
 STACK: Final = "The local stack (`make demo`, `make test`)"
 HEAD: Final = """\
 # Configuration
@@ -152,7 +149,7 @@ def _sections() -> Iterator[tuple[str, list[Setting]]]:
 
 def document() -> str:
     """docs/configuration.md."""
-    parts = [HEAD, *([OF_FILES] if FROM_FILES else [])]
+    parts = [HEAD, OF_FILES]
     for title, settings in _sections():
         rows = map(_row, settings)
         parts.append(
@@ -178,7 +175,7 @@ def example() -> str:
 
 
 def _line(setting: Setting) -> str:
-    file = f"\n# or the file that holds it\n#{setting.name}_FILE=" if setting.secret and FROM_FILES else ""
+    file = f"\n# or the file that holds it\n#{setting.name}_FILE=" if setting.secret else ""
     return f"# {setting.description}\n#{setting.name}={setting.default}{file}"
 
 

@@ -10,17 +10,6 @@ from tests.commands import wrong_with
 from tests.configuration import READERS, settings_of
 
 ROOT: Final = Path(__file__).parents[1]
-# Names that other changes under way bring along; to be emptied once they are in.
-AWAITED: Final = frozenset(
-    {
-        "API_KEYS_FILE",
-        "API_OPEN",
-        "ARCHIVE_DIRECTORY",
-        "KAFKA_GROUP_INSTANCE_ID",
-        "MAINTAIN_METRICS_PORT",
-        "energy_consumer_replicas_needed",
-    }
-)
 SUFFIXES: Final = ("_total", "_bucket", "_sum", "_count")
 
 
@@ -36,7 +25,7 @@ class Process:
 def faults_of(process: Process) -> list[str]:
     """What the file says and the code does not know: in words, empty when they agree."""
     wrong = wrong_with(process.command) if process.command[:2] == ["python", "-m"] else "it is not python -m ..."
-    unknown = process.environment - readable(process.command) - AWAITED
+    unknown = process.environment - readable(process.command)
     missing = {name for name in ("DATABASE_URL",) if not {name, f"{name}_FILE"} & process.environment}
     return [
         *([f"{process.name}: {wrong}"] if wrong else []),
@@ -61,7 +50,7 @@ def any_setting() -> frozenset[str]:
 def unknown_metrics(query: str) -> set[str]:
     """Metrics of ours in a PromQL query that no room defines."""
     source = "\n".join(file.read_text() for room in ("consumer", "api", "sql") for file in (ROOT / room).rglob("*.py"))
-    names = set(re.findall(r"\benergy_[a-z_]+", query)) - AWAITED
+    names = set(re.findall(r"\benergy_[a-z_]+", query))
     return {name for name in names if not any(f'"{each}"' in source for each in (name, _stem(name)))}
 
 

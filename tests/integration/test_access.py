@@ -206,4 +206,4 @@ def test_where_access_is_open_no_key_is_asked_for_and_a_wrong_one_does_no_harm(a
         assert body(client.get("/v1/access", headers=headers)) == {
             "open": True, "keyId": None, "scopes": ["ingest", "read"], "devices": None,
         }  # fmt: skip
-        assert status(client, "POST", "/v1/ingestion/meter", headers) == 400
+        assert status(client, "POST", "/v1/ingestion/meter", headers) in {400, 503}  # 503 until Kafka has answered

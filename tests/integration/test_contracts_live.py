@@ -8,14 +8,16 @@ from typing import Any
 import psutil
 import pytest
 
+from api.keys import Scope
 from deploy.stack.processes import end_of
 from tests.answers import Ask, body, problem
 from tests.arrange import assign
 from tests.contracts.ask_everything import ask_everything
 from tests.contracts.openapi import document
 from tests.fuzz.nonsense import exchange, one
+from tests.keyfile import KeyFile
 from tests.records import meter, minute, vehicle
-from tests.servers import Database, Topics
+from tests.servers import Database
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -25,19 +27,22 @@ NONSENSE = 400 + 5 * FUZZ_SECONDS
 MAY_GROW_BYTES = 64 << 20
 
 
-async def test_every_answer_is_what_the_document_says(ask: Ask, write: Any, database: Database, topics: Topics) -> None:
+@pytest.mark.usefixtures("topics")
+async def test_every_answer_is_what_the_document_says(ask: Ask, write: Any, database: Database, tmp_path: Path) -> None:
     await assign(database, "VEH-001", "METER-001")
     await write(
         meter=[meter(at=minute(each)) for each in range(60)], vehicle=[vehicle(at=minute(each)) for each in range(60)]
     )
-    client = ask()
+    keys = KeyFile(tmp_path / "keys.json")
+    key = keys.add(Scope.READ, Scope.INGEST)
+    client = ask(**keys.settings)
     assert body(client.get("/openapi.json")) == document()
 
     async def gateway_is_ready() -> bool:
         return "gateway" not in body(client.get("/readyz"))["waitingFor"]
 
     await until(gateway_is_ready, "the gateway has found its topics")
-    asked = ask_everything(str(client.base_url), examples=15, seconds=FUZZ_SECONDS // 2 or None)
+    asked = ask_everything(str(client.base_url), key, examples=15, seconds=FUZZ_SECONDS // 2 or None)
     assert asked.returncode == 0, asked.stdout[-20_000:] + asked.stderr[-2_000:]
     assert "No issues found" in asked.stdout
 

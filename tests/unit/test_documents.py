@@ -9,9 +9,6 @@ from tests.documents import SHELLS, anchors, documents, fences, inline_commands,
 from tests.shell import HOW_TO_MARK, commands, unknown
 
 ROOT = Path(__file__).parents[2]
-# Documents and commands that other changes under way bring along; to be emptied once they are in.
-AWAITED = {"docs/security.md", "docs/transport.md", "docs/contracts.md", "docs/gateway.md", "SECURITY.md"}
-AWAITED_COMMANDS = ("python -m api keys",)
 
 
 @pytest.mark.parametrize("document", documents())
@@ -28,9 +25,7 @@ def test_commands_in_fences_exist(document: str) -> None:
                 found = list(commands(fence.text))
             except ValueError as error:
                 pytest.fail(f"{fence} cannot be read as shell ({error}): {HOW_TO_MARK}")
-            wrong = [
-                f"{' '.join(command)}: {why}" for command in found if (why := unknown(command)) and not awaited(command)
-            ]
+            wrong = [f"{' '.join(command)}: {why}" for command in found if (why := unknown(command))]
             assert not wrong, f"{fence}: " + "; ".join(wrong)
 
 
@@ -38,7 +33,7 @@ def test_commands_in_fences_exist(document: str) -> None:
 def test_commands_in_running_text_exist(document: str) -> None:
     for code in inline_commands(document):
         first = next(iter(commands(code.partition(" | ")[0])))
-        assert unknown(first) is None or awaited(first), f"{document}: `{code}`: {unknown(first)}"
+        assert unknown(first) is None, f"{document}: `{code}`: {unknown(first)}"
 
 
 @pytest.mark.parametrize("document", documents())
@@ -47,8 +42,6 @@ def test_links_lead_somewhere(document: str) -> None:
         path, _, anchor = target.partition("#")
         file = ((ROOT / document).parent / path).resolve() if path else ROOT / document
         name = str(file.relative_to(ROOT))
-        if name in AWAITED and not file.exists():
-            continue
         assert file.exists(), f"{document} links to {target}, which is not there"
         if anchor and file.suffix == ".md":
             assert anchor in anchors(name), f"{document} links to {target}; {name} has {sorted(anchors(name))}"
@@ -60,10 +53,6 @@ def test_the_index_knows_every_document() -> None:
         name for name in documents() if Path(name).parent == Path("docs") and (ROOT / name).resolve() not in linked
     ]
     assert set(missing) <= {"docs/README.md"}, f"docs/README.md should link to {missing}"
-
-
-def awaited(command: list[str]) -> bool:
-    return " ".join(command).startswith(AWAITED_COMMANDS)
 
 
 @pytest.mark.parametrize(

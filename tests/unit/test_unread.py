@@ -23,7 +23,7 @@ class Connection:
     def get_write_buffer_size(self) -> int:
         return self.left
 
-    def abort(self) -> None:
+    def cut_off(self) -> None:
         self.aborted = True
 
 
