@@ -13,7 +13,9 @@ ENDLESS: Final = "/v1/stream"  # its answer never ends; tests/integration/test_s
 def ask_everything(
     address: str, key: str, *, examples: int, seconds: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """With all checks on, and with an API key that may do everything. The same questions every time, unless it is given `seconds` to go on for."""
+    """With all checks on, and with an API key that may do everything. The same questions every time, unless it is given `seconds`
+    to go on for.
+    """
     how = ["--max-time", str(seconds)] if seconds else ["--generation-deterministic"]
     return subprocess.run(
         [
