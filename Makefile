@@ -43,10 +43,11 @@ audit: $(READY) ## known weaknesses of the packages in the lock files; exit 1 wh
 contracts: $(READY) ## write docs/openapi.json and docs/asyncapi.json from the code
 	@$(RUN) -m tests.contracts
 
-lint: $(READY) ## ruff and mypy --strict
+lint: $(READY) ## ruff, mypy --strict, known weaknesses of the packages
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+	@$(RUN) -m deploy.audit
 
 format: $(READY) ## put the code into the house's form
 	@$(RUN) -m ruff check --fix-only .
