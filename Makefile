@@ -64,5 +64,5 @@ lock: $(READY) ## resolve all dependencies anew and write the lock files
 
 clean: ## stop nothing, remove the local servers' data, the environment and the caches
 	for link in .stack/*/*-outside; do [ ! -L "$$link" ] || rm -rf "$$(readlink "$$link")"; done
-	rm -rf .stack $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .stack $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

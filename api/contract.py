@@ -1,5 +1,6 @@
 """The OpenAPI document of the application, where FastAPI leaves it less than exact: problems, examples, null in a query."""
 
+import json
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -43,8 +44,7 @@ def _complete(operation: dict[str, Any]) -> None:
         responses.setdefault("500", documented(500)[500])
     operation["responses"] = dict(sorted(responses.items()))
     for content in operation.get("requestBody", {}).get("content", {}).values():
-        if "timestamp" in content.get("example", {}):
-            content["example"] = content["example"] | {"timestamp": AT}
+        content["example"] = _at_a_fixed_time(content["example"])
     for parameter in operation.get("parameters", []):
         parameter["schema"] = _without_null(parameter["schema"])
     example = EXAMPLES.get(operation["operationId"])
@@ -53,12 +53,21 @@ def _complete(operation: dict[str, Any]) -> None:
             response["content"][JSON]["example"] = example
 
 
+def _at_a_fixed_time(sent: Any) -> Any:
+    """The same example, but the document is the same tomorrow: of one reading, of several, or of a reading a line."""
+    if isinstance(sent, str):
+        return "".join(json.dumps(_at_a_fixed_time(json.loads(line))) + "\n" for line in sent.splitlines())
+    if isinstance(sent, list):
+        return [_at_a_fixed_time(each) for each in sent]
+    return sent | {"timestamp": AT}
+
+
 ALWAYS_ANSWER: Final = {"live"}  # it has nothing that could fail
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """A parameter that is not given is left out: the text of a query has no null."""
-    some = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
+    some: list[dict[str, Any]] = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
     if len(some) != 1:
         return schema
     rest = {name: value for name, value in schema.items() if name != "anyOf"}

@@ -121,6 +121,20 @@ VEHICLE_READING: Final[dict[str, Any]] = {
     "batteryTemp": 28.3,
 }
 METER_READING: Final[dict[str, Any]] = {"recordedAt": "2026-02-09T15:30:00Z", "kwhConsumedAc": 0.49, "voltage": 240.5}
+
+
+def _batch(name: str) -> dict[str, Any]:
+    """What a batch of two readings is answered, of which one is not valid."""
+    refused = {
+        "index": 1,
+        "status": 422,
+        "message": "timestamp is missing",
+        "errors": [{"field": "timestamp", "reason": "missing_field", "detail": "timestamp is missing"}],
+    }
+    taken = {"index": 0, "status": 201, "message": f"{name} data ingested successfully"}
+    return {"ingested": 1, "refused": 1, "sendAgain": [], "items": [taken, refused]}
+
+
 EXAMPLES: Final[dict[str, Any]] = {
     "vehiclePerformance": PERFORMANCE,
     "vehiclePerformances": {"items": [PERFORMANCE], "unknown": ["VEH-404"]},
@@ -137,6 +151,9 @@ EXAMPLES: Final[dict[str, Any]] = {
     "meters": {"items": [METER], "next": None},
     "ingestMeter": {"success": True, "message": "Meter METER-001 data ingested successfully"},
     "ingestVehicle": {"success": True, "message": "Vehicle VEH-001 data ingested successfully"},
+    "ingestMeters": _batch("Meter METER-001"),
+    "ingestVehicles": _batch("Vehicle VEH-001"),
+    "access": {"open": False, "keyId": "k7f3a1", "scopes": ["read"], "devices": None},
     "live": {"status": "ok", "waitingFor": {}},
     "ready": {"status": "ok", "waitingFor": {"gateway": "topics that do not exist yet: meter-readings"}},
     "deadLetters": {"items": [DEAD_LETTERS], "total": 3},
