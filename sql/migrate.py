@@ -23,7 +23,9 @@ log = structlog.get_logger(__name__)
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 # dbmate needs no other secret than the address of the database, and where certificates and libpq's own settings (PG...) are.
-FOR_DBMATE: Final = frozenset({"APPDATA", "HOME", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "SYSTEMROOT", "TZ", "USERPROFILE"})
+FOR_DBMATE: Final = frozenset(
+    {"APPDATA", "HOME", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "SYSTEMROOT", "TZ", "USERPROFILE"}
+)
 
 
 class MigrationError(Exception):

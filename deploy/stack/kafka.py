@@ -69,7 +69,7 @@ class Membership:
 class Entrance:
     """A second listener, for clients that come over TLS with a name and a password; what each may do is said by ACLs.
 
-    The first one stays open on this machine alone, and whoever comes through it may do everything: it sets the topics and ACLs up.
+    The first one stays, for this machine alone; whoever comes through it may do everything: topics and ACLs are made there.
     """
 
     port: int
@@ -78,6 +78,7 @@ class Entrance:
 
     @property
     def bootstrap_servers(self) -> str:
+        """Where clients come in."""
         return f"localhost:{self.port}"
 
     def settings(self) -> dict[str, str]:

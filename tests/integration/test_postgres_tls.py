@@ -1,4 +1,4 @@
-"""PostgreSQL with TLS and no other way in: every process of ours, with `sslmode=verify-full`, and what each says when it is refused."""
+"""PostgreSQL with TLS and no other way in: our processes with `sslmode=verify-full`, and what each says when it is refused."""
 
 import asyncio
 import itertools
@@ -82,7 +82,7 @@ async def nobody_unencrypted(encrypted: Encrypted) -> AsyncIterator[list[str]]:
         while not done.is_set():
             for row in await administrator.fetch(
                 "SELECT coalesce(nullif(application_name, ''), usename) AS name, ssl FROM pg_stat_activity "
-                "JOIN pg_stat_ssl USING (pid) WHERE backend_type = 'client backend'"
+                "JOIN pg_stat_ssl USING (pid) WHERE backend_type = 'client backend' AND usename IS NOT NULL"  # it has come in
             ):
                 assert row["ssl"], f"{row['name']} is not encrypted"
                 if row["name"] not in seen:
@@ -94,8 +94,10 @@ async def nobody_unencrypted(encrypted: Encrypted) -> AsyncIterator[list[str]]:
         yield seen
     finally:
         done.set()
-        await looking
-        await administrator.close()
+        try:
+            await looking
+        finally:
+            await administrator.close()
 
 
 async def sql(environment: dict[str, str], *arguments: str, given: str = "") -> tuple[int, str]:
@@ -123,7 +125,12 @@ async def test_the_commands_of_the_database_work(
 
 
 async def test_readings_reach_the_database_and_are_read(
-    encrypted: Encrypted, there: dict[str, str], migrated: Database, topics: Topics, processes: Processes, tmp_path: Path
+    encrypted: Encrypted,
+    there: dict[str, str],
+    migrated: Database,
+    topics: Topics,
+    processes: Processes,
+    tmp_path: Path,
 ) -> None:
     async with AIOKafkaProducer(bootstrap_servers=there["KAFKA_BOOTSTRAP_SERVERS"], acks="all") as producer:
         for number in range(20):

