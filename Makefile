@@ -60,7 +60,7 @@ configuration: $(READY) ## write docs/configuration.md and .env.example from the
 	@$(RUN) -m tests.configuration
 
 lock: $(READY) ## resolve all dependencies anew and write the lock files
-	@$(RUN) -W ignore -m deploy.stack.lock deploy/stack tests/bench
+	@$(RUN) -W ignore -m deploy.stack.lock deploy/stack tests/bench tests/tls
 	@command -v uv >/dev/null || { echo 'uv is needed to resolve the Python packages: pip install uv' >&2; exit 1; }
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock

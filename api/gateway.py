@@ -60,7 +60,7 @@ class Gateway:
             return None
         if self._missing:
             return f"topics that do not exist yet: {', '.join(sorted(self._missing))}"
-        return f"Kafka at {self._settings.kafka_bootstrap_servers} does not answer"
+        return self._settings.kafka_away()
 
     def check(self) -> None:
         """Whether a request has a chance, before its body is looked at.

@@ -116,6 +116,12 @@ class KafkaSettings(Environment):
             options["ssl_context"] = self._ssl_context()
         return options
 
+    def kafka_away(self) -> str:
+        """What to tell while no broker lets us in. Why it does not stands in the client's own line: `Unable connect to ...`."""
+        name = f" as {self.kafka_sasl_username}" if self.kafka_security_protocol.startswith("SASL") else ""
+        asked = f"{self.kafka_security_protocol}{name}"
+        return f"Kafka at {self.kafka_bootstrap_servers} does not answer to {asked}; the log says why: Unable connect to ..."
+
     @model_validator(mode="after")
     def _can_connect_as_asked(self) -> Self:
         if self.kafka_security_protocol.startswith("SASL") and not (

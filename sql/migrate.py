@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import ssl
 import sys
 import sysconfig
 from datetime import UTC, datetime
@@ -22,6 +23,10 @@ log = structlog.get_logger(__name__)
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LOCK_NOT_GOT: Final = "due to lock timeout"  # the server's words; dbmate passes on no SQLSTATE
+# dbmate needs no other secret than the address of the database, and where certificates and libpq's own settings (PG...) are.
+FOR_DBMATE: Final = frozenset(
+    {"APPDATA", "HOME", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "SYSTEMROOT", "TZ", "USERPROFILE"}
+)
 
 
 class MigrationError(Exception):
@@ -77,9 +82,13 @@ async def _say_what_public_may(connection: "asyncpg.Connection[asyncpg.Record]")
         )
 
 
-@stamina.retry(
-    on=(OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError), attempts=None, timeout=None
-)
+def _may_pass(error: Exception) -> bool:
+    """Whether waiting can help: a certificate that is not trusted now will not be trusted in a minute."""
+    away = (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
+    return isinstance(error, away) and not isinstance(error, ssl.SSLError)
+
+
+@stamina.retry(on=_may_pass, attempts=None, timeout=None)
 async def connect(settings: SqlSettings) -> "asyncpg.Connection[asyncpg.Record]":
     """A connection for a command; waits for a database that is not there yet, and says so."""
     return await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
@@ -102,7 +111,7 @@ async def _dbmate(url: str, migrations: Path) -> None:
     ]
     process = await asyncio.create_subprocess_exec(
         *command,
-        env={**os.environ, "DATABASE_URL": url},
+        env=_environment_for_dbmate() | {"DATABASE_URL": url},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -112,6 +121,10 @@ async def _dbmate(url: str, migrations: Path) -> None:
     for line in output.splitlines():
         if line.startswith("Applying:"):
             log.info("migration_applied", migration=line.removeprefix("Applying:").strip())
+
+
+def _environment_for_dbmate() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("PG") or name.upper() in FOR_DBMATE}
 
 
 def _dbmate_binary() -> str:

@@ -843,3 +843,5 @@ GRANT SELECT,INSERT ON TABLE public.vehicle_telemetry_history TO energy_writer;
 GRANT SELECT ON TABLE public.vehicle_telemetry_history TO energy_reader;
 
 GRANT SELECT ON TABLE public.vehicle_trends TO energy_reader;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE migrator REVOKE ALL ON FUNCTIONS FROM PUBLIC;

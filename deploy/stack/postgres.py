@@ -65,6 +65,7 @@ class Postgres:
         directory: Path,
         port: int | None,
         settings: Mapping[str, str] = MappingProxyType({}),
+        binaries: Path = BINARIES,
     ) -> None:
         self._processes = processes
         self._settings = {**SETTINGS, **settings}
@@ -72,7 +73,7 @@ class Postgres:
         self._port = port or free_port()
         self.process: psutil.Popen | None = None
         self._asked_for = directory
-        self._directory, self._binaries = directory, BINARIES
+        self._directory, self._binaries = directory, binaries
         self._passwords: dict[str, str] = {}
 
     def url(self, login: str = "migrator", database: str = "energy") -> str:

@@ -1,14 +1,22 @@
 -- migrate:up
--- Nobody has a right by being somebody: what the roles need is granted to them by name. This takes what PUBLIC has by default in this
--- database: temporary tables, objects in the schema, and to call our functions.
+-- What the roles need is granted to them by name. This takes from PUBLIC, which is every login of the server, what it has in a new
+-- database and nobody here needs: temporary tables, objects in the schema, and to call our functions. To connect, to look names up
+-- in the schema and to call functions of extensions stays. What an administrator owns we cannot take: each right by itself.
 DO $$
 BEGIN
     EXECUTE format('REVOKE CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
-    REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 EXCEPTION
-    WHEN insufficient_privilege THEN NULL; -- not our database: `python -m sql migrate` says what is left, below is ours
+    WHEN insufficient_privilege THEN NULL; -- not our database: `python -m sql migrate` says what is left
 END
 $$;
+DO $$
+BEGIN
+    REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+EXCEPTION
+    WHEN insufficient_privilege THEN NULL; -- since PostgreSQL 15 nobody has it in a new database
+END
+$$;
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; -- functions to come
 
 -- Functions of queries are the reader's alone; the writer calls the three that it writes by.
 REVOKE EXECUTE ON FUNCTION
@@ -19,6 +27,7 @@ GRANT EXECUTE ON FUNCTION hold_late_before TO energy_writer;
 GRANT USAGE ON SCHEMA public TO energy_writer, energy_reader;
 
 -- migrate:down
+ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
 REVOKE USAGE ON SCHEMA public FROM energy_writer, energy_reader;
 REVOKE EXECUTE ON FUNCTION hold_late_before FROM energy_writer;
 REVOKE EXECUTE ON FUNCTION first_whole_hour, last_whole_hour, meter_energy, vehicle_energy FROM energy_reader;

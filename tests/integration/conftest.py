@@ -13,11 +13,14 @@ from pydantic import SecretStr
 from consumer.offsets import StoredOffsets
 from consumer.store import Store
 from deploy.stack.processes import Processes
+from deploy.stack.resolve import Servers
 from sql.connection import WRITER_SETTINGS, pool
 from tests.answers import Ask
 from tests.records import batch, records
 from tests.servers import Database
 from tests.services import read_service
+from tests.tls.kafka import Guarded, guarded_kafka
+from tests.tls.postgres import Encrypted, encrypted_postgres
 
 
 @pytest.fixture
@@ -47,3 +50,17 @@ async def write(database: Database) -> AsyncIterator[Any]:
             await store.write(batch(*taken))
 
         yield store_readings
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A broker that wants TLS, a name and a password."""
+    with guarded_kafka(tmp_path_factory.mktemp("guarded"), print) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def encrypted(stack: Servers) -> Iterator[Encrypted]:
+    """A PostgreSQL that wants TLS."""
+    with encrypted_postgres(stack, print) as running:
+        yield running

@@ -148,3 +148,57 @@ async def _refused(url: str, statement: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@pytest.fixture
+def stranger(migrated: Database, stack: Servers) -> Iterator[str]:
+    """The address of a login without any role: what it may do is what PUBLIC may."""
+    if stack.postgres is None:
+        pytest.skip("only an administrator makes logins")
+    name, administrator = f"stranger_{os.getpid()}_{next(_numbers)}", stack.postgres.url("postgres", "postgres")
+    asyncio.run(_administer(administrator, f"CREATE ROLE {name} LOGIN PASSWORD 'of-nobody'"))
+    yield (
+        stack.postgres.url("writer", migrated.name)
+        .replace("writer:", f"{name}:")
+        .replace(stack.postgres.url("writer").split("@")[0].rpartition(":")[2], "of-nobody")
+    )
+    asyncio.run(_administer(administrator, f"DROP ROLE {name}"))
+
+
+async def _administer(url: str, statement: str) -> None:
+    connection: Any = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "CREATE TEMPORARY TABLE mine (id int)",
+        "CREATE TABLE public.mine (id int)",
+        "CREATE SCHEMA mine",
+        "SELECT meter_id FROM meter_live_status",
+        "SELECT hold_late_before()",
+        "SELECT first_whole_hour(now())",
+        "SELECT ensure_history_partitions(now(), now())",
+        "SELECT of_tomorrow()",
+    ],
+)
+async def test_public_may_not(migrated: Database, stranger: str, forbidden: str) -> None:
+    await migrated.execute("CREATE OR REPLACE FUNCTION of_tomorrow() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    try:
+        await _refused(stranger, forbidden)
+    finally:
+        await migrated.execute("DROP FUNCTION of_tomorrow")
+
+
+async def test_no_function_of_ours_is_for_public(migrated: Database, stranger: str) -> None:
+    """Functions of extensions stay open, as everywhere; so does coming in, to a database in which nothing can be seen."""
+    callable_by_all = await migrated.fetch(
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace "
+        f"AND has_function_privilege('public', oid, 'EXECUTE') AND {OURS.format('pg_proc')}"
+    )
+    assert callable_by_all == []
+    await _administer(stranger, "SELECT 1")
