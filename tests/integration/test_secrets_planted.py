@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from api.keys import Scope
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
@@ -59,9 +60,7 @@ def planted(guarded: Guarded, database: Database) -> Planted:
 
 
 @pytest.fixture
-def behind(
-    guarded: Guarded, stack: Servers, new_topics: Topics, environment: dict[str, str]
-) -> dict[str, str]:
+def behind(guarded: Guarded, stack: Servers, new_topics: Topics, environment: dict[str, str]) -> dict[str, str]:
     """The environment of our processes, where Kafka asks for passwords."""
     if stack.postgres is None:
         pytest.skip("a server of somebody else may not ask for passwords")
@@ -91,7 +90,7 @@ async def test_processes_that_work_tell_no_secret(
     planted: Planted, behind: dict[str, str], guarded: Guarded, processes: Processes, tmp_path: Path
 ) -> None:
     keys = KeyFile(tmp_path / "keys.json")
-    planted.secrets["an API key"] = keys.add("ingest", "read")
+    planted.secrets["an API key"] = keys.add(Scope.INGEST, Scope.READ)
     header = bearer(planted.secrets["an API key"])
     replica = Group(processes, behind | guarded.settings("consumer", tmp_path), tmp_path).start()
     as_gateway = behind | guarded.settings("gateway", tmp_path) | keys.settings
