@@ -72,7 +72,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(ClientDisconnect, _gone)
     for gone in (*CONNECTION_FAULTS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
-                 asyncpg.InsufficientResourcesError):  # fmt: skip
+                 asyncpg.InsufficientResourcesError, asyncpg.InvalidAuthorizationSpecificationError):  # fmt: skip
         app.add_exception_handler(gone, _database_away)
     app.add_exception_handler(Exception, _unexpected)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from api.keys import Scope
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
@@ -89,7 +90,7 @@ async def test_processes_that_work_tell_no_secret(
     planted: Planted, behind: dict[str, str], guarded: Guarded, processes: Processes, tmp_path: Path
 ) -> None:
     keys = KeyFile(tmp_path / "keys.json")
-    planted.secrets["an API key"] = keys.add("ingest", "read")
+    planted.secrets["an API key"] = keys.add(Scope.INGEST, Scope.READ)
     header = bearer(planted.secrets["an API key"])
     replica = Group(processes, behind | guarded.settings("consumer", tmp_path), tmp_path).start()
     as_gateway = behind | guarded.settings("gateway", tmp_path) | keys.settings

