@@ -30,7 +30,7 @@ def _many(kind: Kind) -> dict[str, Any]:
     lines = (msgspec.json.encode(one) + b"\n").decode() * 2
     content = {
         JSON_ARRAY: {"schema": {"type": "array", "items": {"anyOf": [_schema(kind), other]}}, "example": [one]},
-        NDJSON: {"schema": {"type": "string", "description": "a reading a line"}, "example": lines},
+        NDJSON: {"schema": {"description": "a reading a line"}, "example": lines},  # whatever is sent is text
     }
     return {"requestBody": {"required": True, "content": content}}
 
