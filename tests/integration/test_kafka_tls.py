@@ -101,8 +101,11 @@ async def until_consumed(database: Database, topics: Topics, each: int) -> None:
         )
 
     await until(all_there, f"{each} readings a side are consumed", timeout=120)
+    nothing = Entry(0, 0, 0, 0)
     assert await ledger(database, topics) == {
-        topic: Entry(each, each, 0, 0) for topic in (topics.meter, topics.vehicle)
+        topics.meter: Entry(each, each, 0, 0),
+        topics.vehicle: Entry(each, each, 0, 0),
+        topics.assignment: nothing,
     }
 
 
