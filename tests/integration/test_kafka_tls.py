@@ -196,14 +196,11 @@ async def _refusal_of_a_topic(client: dict[str, Any]) -> type[Exception]:
     return refusal
 
 
-async def test_without_rights_a_gateway_waits_for_topics_it_may_not_see(place: Place, gateway: Ask) -> None:
+async def test_a_gateway_without_rights_takes_nothing_and_names_its_user(place: Place, gateway: Ask) -> None:
     client = gateway(place.of("nobody"))
-
-    async def told() -> bool:
-        return "topics that do not exist yet" in waits_for(client).get("gateway", "")
-
-    await until(told, "it says which topics it misses")
-    assert place.topics.meter in problem(client.post("/v1/ingestion/meter", content=meter("M", LATELY)), 503)["detail"]
+    await _log_says(place.directory / "api.log", "waiting_for_kafka")
+    assert "does not answer to SASL_SSL as nobody" in waits_for(client)["gateway"]
+    assert "send it again" in problem(client.post("/v1/ingestion/meter", content=meter("M", LATELY)), 503)["detail"]
 
 
 @dataclass(frozen=True, slots=True)
