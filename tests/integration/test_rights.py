@@ -26,11 +26,14 @@ TABLES = {
     "efficiency_faults": ("", "s"),
     "kafka_offsets": ("siu", "s"),
     "late_hours": ("i", "s"),
+    "maintenance_runs": ("", ""),
     "meter_energy_hourly": ("", "s"),
     "meter_live_status": ("siu", "s"),
     "meter_register_history": ("si", "s"),
     "meter_telemetry_history": ("si", "s"),
     "offset_decisions": ("", "s"),
+    "packed_indexes": ("", ""),
+    "retired_months": ("", ""),
     "retired_records": ("", "s"),
     "rollup_state": ("s", "s"),
     "schema_migrations": ("", ""),
@@ -44,6 +47,7 @@ TABLES = {
 }
 # function -> whether the writer may call it, whether the reader may
 FUNCTIONS = {
+    "contents_of": (False, False),
     "declare_assignments": (True, False),
     "derive_intervals": (True, False),
     "ensure_history_partitions": (False, False),
