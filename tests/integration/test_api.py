@@ -198,6 +198,7 @@ async def test_a_body_that_is_no_reading_is_refused_by_field(
     ask: Ask, stack: Servers, topics: Topics, body: bytes, status: int, reasons: list[str]
 ) -> None:
     client = ask()
+    await _gateway_ready(client)  # before that it does not look at bodies
     refused = problem(client.post("/v1/ingestion/meter", content=body), status)
     assert [each["reason"] for each in refused.get("errors", [])] == reasons
     assert await _records_in(stack, topics, topics.meter) == 0
