@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from api.app import create_app, create_gateway
 from api.commands import keys
 from api.connection import Bounds, bounded
+from api.departed import LetThemGo
 from api.headers import ProtectAnswers, protection
 from api.keys import InvalidKeys
 from api.settings import ApiSettings, GatewaySettings
@@ -79,7 +80,7 @@ def _config(service: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
         refused=service.state.metrics.connections_refused,
     )
     return uvicorn.Config(
-        ProtectAnswers(service, settings.api_hsts_seconds),
+        LetThemGo(ProtectAnswers(service, settings.api_hsts_seconds)),
         host=settings.api_host,
         port=settings.api_port,
         http=bounded(bounds),
