@@ -16,6 +16,7 @@ from consumer import health as probes
 from consumer import topics
 from consumer.alerts import AlertRelay
 from consumer.breaker import Breaker
+from consumer.closing import close
 from consumer.commands import breaker, dead_letters, offsets
 from consumer.decode import Decoder
 from consumer.garbage import collect_regularly
@@ -133,10 +134,7 @@ async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 async def _leave(consumer: AIOKafkaConsumer) -> None:
     """Leave the group, so that the others need not wait for our session to end; but not for longer than that would take."""
-    try:
-        async with asyncio.timeout(LEAVE_WITHIN_SECONDS):
-            await consumer.stop()
-    except TimeoutError:
+    if not await close(consumer, LEAVE_WITHIN_SECONDS):
         log.warning("group_not_left", reason="Kafka has not answered; the session ends by itself")
 
 

@@ -97,6 +97,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
     async def start_over(self) -> None:
         """Forget what we believed of our partitions and ask the database again."""
         await self.release()
+        self._forget()  # the group may have been shared out anew meanwhile, and its restoring have begun
         partitions = set(self._consumer.assignment())
         if partitions:
             self._consumer.pause(*partitions)
@@ -120,7 +121,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             return True
         log.info("hole_in_the_log", topic=partition.topic, partition=partition.partition, offset=position)
         self._holes[partition] = position
-        self._consumer.seek(partition, position)
+        if partition in self._consumer.assignment():
+            self._consumer.seek(partition, position)
         return False
 
     def recheck_halted(self) -> None:
@@ -134,7 +136,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         A partition with records in hand goes on once they are written: its stored offset is not the last word before.
         """
         for partition in [each for each in self.positions if each.topic in self._breaker.stopped]:
-            self._consumer.pause(partition)
+            if partition in self._consumer.assignment():
+                self._consumer.pause(partition)
             del self.positions[partition]
             self._resting.add(partition)
         wakes = {each for each in self._resting - in_hand if each.topic not in self._breaker.stopped}
@@ -193,6 +196,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         end: int,
         positions: dict[TopicPartition, int],
     ) -> None:
+        if partition not in self._consumer.assignment():
+            return  # taken away since, without a word yet
         gap = gap_between(stored, beginning, end)
         self.stored[partition] = stored
         # Also one that is not read gets a position in the client: without, it would wait for one from Kafka, and fetch nothing
@@ -203,6 +208,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         if gap is None:
             positions[partition] = stored
+            self._resting.discard(partition)
             self._consumer.resume(partition)
             if self.halted.pop(partition, None):
                 log.info("partition_resumed", topic=partition.topic, partition=partition.partition, offset=stored)

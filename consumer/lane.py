@@ -42,6 +42,8 @@ class Lane:
         """Seconds until the batch being collected has waited long enough; None when it is empty."""
         if not len(self.builder):
             return None
+        if not self.room:
+            return 0.0
         return max(0.0, self.builder.opened + self._longest_wait - time.monotonic())
 
     def due(self) -> bool:

@@ -60,8 +60,8 @@ class Namesake:
 
     async def _members(self) -> list[str]:
         admin: Any = AIOKafkaAdminClient(**self._settings.client_options())
-        await admin.start()
         try:
+            await admin.start()
             answers = await admin.describe_consumer_groups([self._settings.kafka_group_id])
         finally:
             await admin.close()

@@ -10,6 +10,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from consumer.closing import close
 from consumer.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,7 @@ class Peek:
         except (KafkaError, OSError, TimeoutError) as error:
             log.debug("unread_not_seen", error=repr(error))
         finally:
-            await consumer.stop()
+            await close(consumer, PATIENCE_SECONDS)
         return seen
 
     async def _see(

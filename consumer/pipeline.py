@@ -119,10 +119,15 @@ class Pipeline:
     async def _ask(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[Record]]:
         """Records of these partitions, not more than each of their lanes has room for."""
         room = min((self._lanes[partition.topic].room for partition in partitions), default=1)
+        patience = self._patience_ms()
         try:
-            fetched: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
-                *partitions, timeout_ms=self._patience_ms(), max_records=room
-            )
+            # while the group is joined the client waits without bound, and hands out nothing
+            async with asyncio.timeout(patience / 1000 + KEEP_POLLING_SECONDS):
+                fetched: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+                    *partitions, timeout_ms=patience, max_records=room
+                )
+        except TimeoutError:
+            return {}
         except NoOffsetForPartitionError:
             return {}  # the position comes from the database, and is on its way
         except OffsetOutOfRangeError as error:
@@ -173,7 +178,7 @@ class Pipeline:
             for lane in self._lanes.values()
             if (patience := lane.patience()) is not None
         ]
-        return int(min(left, default=IDLE_FETCH_MS))
+        return int(min([IDLE_FETCH_MS, *left]))
 
     def _begin(self, lanes: Iterable[Lane]) -> None:
         for lane in lanes:
@@ -199,8 +204,9 @@ class Pipeline:
         self._held = True
         self._consumer.pause(*self._flowing())
         try:
-            self.assignment.rewind(await self._consumer.getmany(timeout_ms=0))
-        except KafkaError as error:
+            async with asyncio.timeout(KEEP_POLLING_SECONDS):
+                self.assignment.rewind(await self._consumer.getmany(timeout_ms=0))
+        except (KafkaError, TimeoutError) as error:
             log.warning("fetch_failed", error=repr(error))
 
     def _go_on(self) -> None:
@@ -225,10 +231,20 @@ class Pipeline:
             _, late = await asyncio.wait(writings, timeout=self._settings.kafka_session_timeout_ms / 3000)
             if late:
                 log.warning("write_abandoned", reason="the partitions are taken away and the database does not answer")
-                for writing in late:
-                    writing.cancel()
-                await asyncio.wait(late)
+                await _give_up(late)
             for writing in writings:
-                if not writing.cancelled():
+                if writing.done() and not writing.cancelled():
                     self._writer.was_fenced(writing)
         self._writer.forget()
+
+
+async def _give_up(writings: set[asyncio.Task[Outcome]]) -> None:
+    """Cancel writes, again where one catches it, and not for ever: a server that is silent holds up the driver's good-bye, and
+    others wait for our partitions. What is left behind can do no harm, for the claim refuses it.
+    """
+    for _ in range(3):
+        for writing in writings:
+            writing.cancel()
+        _, writings = await asyncio.wait(writings, timeout=1)
+        if not writings:
+            return

@@ -101,6 +101,15 @@ class Viewer:
     address: str
     complaints: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    under_way: set[str] = field(default_factory=set)
+
+    async def has_all_answers(self) -> None:
+        """Wait until nothing that was asked is without an answer, but the stream, which has no end."""
+
+        async def only_the_stream_is_left() -> bool:
+            return all("/v1/stream" in url for url in self.under_way)
+
+        await until(only_the_stream_is_left, "the page has its answers")
 
     async def open(self, place: str = "") -> None:
         """Go to a place of the page, as `#/vehicle/VEH-001`."""
@@ -135,6 +144,9 @@ async def viewer(address: str, **options: Any) -> AsyncIterator[Viewer]:
         await page.add_init_script(REPORT_VIOLATIONS)
         opened = Viewer(page, address)
         page.on("request", lambda request: opened.asked.append(request.url))
+        page.on("request", lambda request: opened.under_way.add(request.url))
+        page.on("requestfinished", lambda request: opened.under_way.discard(request.url))
+        page.on("requestfailed", lambda request: opened.under_way.discard(request.url))
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         page.on("console", lambda said: opened.complaints.append(said.text) if said.type in COMPLAINTS else None)
         yield opened

@@ -47,6 +47,7 @@ async def test_the_service_stands_still_and_goes_on(site: Site, look: Look) -> N
     async with look() as viewer:
         await viewer.open()
         await sees_current_numbers(viewer, "1")
+        await viewer.has_all_answers()
         site.process.suspend()
         await sees_old_numbers(viewer, "silent for ten seconds", "Silent, reconnecting")
         site.process.resume()
