@@ -206,7 +206,12 @@ async def test_what_replay_interrupts_on_the_replica_is_asked_of_the_primary(
     url = standby.url("reader", database.name)
     async with connections(url) as there, connections(database.reader_url) as here:
         replica = Replica(Watched("A", Probe(there)), Watched("B", Probe(here)), limit_seconds=60)
-        await replica.look()
+
+        async def may_be_read() -> bool:
+            await replica.look()
+            return replica.problem() is None
+
+        await until(may_be_read, "the replica may be read from")
         counter = Counter("reads", "Reads", ("source",), registry=CollectorRegistry())
         reads = Reads(Source("primary", "B", here), replica, Source("replica", "A", there), counter)
         async with reads.acquire() as reader:
