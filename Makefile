@@ -26,7 +26,7 @@ smoke: $(READY) ## the demo without a person: starts, checks the numbers and the
 	@exec $(RUN) -m deploy.demo --smoke
 
 test: $(READY) ## all tests, against a real Kafka and a real PostgreSQL (ARGS="-k name" for some of them)
-	@exec $(RUN) -m pytest $(ARGS)
+	@exec $(RUN) -m pytest $(or $(ARGS),-n 2 --dist worksteal)
 
 faults: $(READY) ## the fault matrix (ONLY=scenario, ROUNDS=n): kills, freezes, cuts; exit 1 when a promise was broken
 	@exec $(RUN) -m tests.faults

@@ -1,9 +1,11 @@
 """A lock file -> its jars on this machine, each with the checksum that the lock file names."""
 
+import fcntl
 import hashlib
 import tomllib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,10 +45,11 @@ def locked_jars(lock: Path, name: str, say: Say, artifact: str | None = None) ->
     """
     locked = [Jar(**entry) for entry in tomllib.loads(lock.read_text())["dependencies"]]
     locked = [each for each in locked if artifact in (None, each.artifactId)]
-    missing = [each for each in locked if not _path(each).exists()]
-    for number, jar in enumerate(missing, 1):
-        say(f"{name}: {number} of {len(missing)} jars, {jar.artifactId} {jar.version}")
-        _download(jar)
+    with _alone():
+        missing = [each for each in locked if not _path(each).exists()]
+        for number, jar in enumerate(missing, 1):
+            say(f"{name}: {number} of {len(missing)} jars, {jar.artifactId} {jar.version}")
+            _download(jar)
     for jar in locked:
         with _path(jar).open("rb") as content:
             checksum = hashlib.file_digest(content, "sha256").hexdigest()
@@ -56,6 +59,15 @@ def locked_jars(lock: Path, name: str, say: Say, artifact: str | None = None) ->
                 f"{_path(jar).name} is not the file that was locked; it was removed, start again to fetch it anew"
             )
     return [_path(jar) for jar in locked]
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One run downloads, another waits for it and finds the jars there."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with CACHE.with_name("jars.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _path(jar: Jar) -> Path:

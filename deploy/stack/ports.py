@@ -1,6 +1,11 @@
 """TCP ports of this machine: free ones, and a clear word when one is taken."""
 
+import secrets
 import socket
+from typing import Final
+
+# Below the ports that systems give to outgoing connections: one of those could take the port of a server that restarts.
+CANDIDATES: Final = range(20_000, 32_000)
 
 
 class PortTakenError(Exception):
@@ -9,9 +14,14 @@ class PortTakenError(Exception):
 
 def free_port() -> int:
     """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = secrets.choice(CANDIDATES)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def ensure_free(port: int, what: str, setting: str) -> None:
