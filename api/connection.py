@@ -48,6 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._closing = False
         self._lingers = False
         self._in_head = True
+        self._in_body = False
         self._head_bytes = 0  # of a head that is not complete yet
         self._headers_bytes = 0
         self._refusal = (400, "this is not HTTP/1.1")
@@ -67,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._closing:
             return
         self._unset_keepalive_if_required()
-        if self._in_head or self._idle():
+        if self._in_head or (self._idle() and not self._in_body):  # what was refused early may still send its body
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -116,9 +117,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete."""
         self._in_head = False
+        self._in_body = True
         self._head_bytes = 0
         self._stop_head_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is complete, if there was one."""
+        self._in_body = False
+        super().on_message_complete()
 
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # uvicorn leaves None out

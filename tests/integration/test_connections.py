@@ -159,6 +159,27 @@ def test_requests_one_after_the_other_and_all_at_once_are_answered_in_order(ask:
     assert answer.count(b"HTTP/1.1 200 OK") == 2
 
 
+def test_the_body_of_what_was_refused_early_is_not_counted_as_a_head(ask: Ask) -> None:
+    client = ask(API_MAX_URL_BYTES="2048")
+    body = 100_000
+
+    async def conversation() -> bytes:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        async with asyncio.timeout(PATIENCE):
+            writer.write(b"POST /nowhere HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % body)
+            refusal = await reader.readuntil(b"\r\n\r\n")
+            for part in (b"x" * (body - 1), b"x" + GET[:20], GET[20:] + b"Connection: close\r\n\r\n"):
+                writer.write(part)
+                await writer.drain()
+            answer = refusal + await reader.read()
+        writer.close()
+        return answer
+
+    answer = asyncio.run(conversation())
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert answer.count(b"HTTP/1.1 200 OK") == 1, answer
+
+
 def test_nothing_is_upgraded_and_what_follows_is_not_taken_for_a_request(ask: Ask) -> None:
     upgrade = GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
     answer = asyncio.run(tell(ask(), upgrade + GET + b"\r\n"))
