@@ -80,7 +80,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._forget()
         self._namesake.joined()
         self._metrics.rebalances.inc()
-        self._health.goes_on("starting")
+        if not partitions:
+            self._health.goes_on("starting")
         log.info("partitions_assigned", partitions=_names(partitions))
         self.restore(partitions)
 
@@ -184,6 +185,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         else:
             return
         self._waits_for_offsets(waiting=False)
+        self._health.goes_on("starting")
         for partition in partitions:
             self._place(partition, stored[partition], beginnings[partition], ends[partition], positions)
         self._report_halted()

@@ -24,7 +24,7 @@ class Health:
 
     def __init__(self) -> None:
         self._last_beat = time.monotonic()
-        self._waiting: dict[str, str] = {"starting": "the consumer has not joined its group yet"}
+        self._waiting: dict[str, str] = {"starting": "the consumer has not joined its group and read its offsets yet"}
 
     def beat(self) -> None:
         """The loop came by."""

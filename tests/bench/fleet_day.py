@@ -1,12 +1,19 @@
 """A whole day of the fleet as a backlog: 28.8 million readings in the order of time, through Kafka into empty tables."""
 
 import asyncio
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import asyncpg
+
+from sql.packing import pack_indexes
 from tests.bench import engine
 from tests.bench.backlog import Backlog, fill
 from tests.bench.ground import Ground, Result, with_medians
+from tests.servers import Database
 
 MINUTES: Final = 1440
 SIZES: Final = """
@@ -16,28 +23,52 @@ FROM unnest(ARRAY['meter_telemetry_history', 'vehicle_telemetry_history']::regcl
 WAL: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
 
 
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """One run. Sizes are bytes: as the day was written, and once its month is over and `python -m sql maintain` has packed it."""
+
+    drained: engine.Drained
+    written: dict[str, int]
+    packed: dict[str, int]
+    packing_seconds: float
+
+
 def measure(ground: Ground) -> Iterator[Result]:
     """Time to drain it, the rate of its first and last tenth, and what a reading takes on the disk."""
     backlog = fill(ground, ground.scaled(MINUTES, least=10))
     yield from with_medians(
         result
         for run in range(1, ground.runs + 1)
-        for drained, sizes in (_once(ground, backlog),)
-        for result in _results(ground, drained, sizes, backlog.readings, run)
+        for result in _results(ground, _once(ground, backlog), backlog.readings, run)
     )
 
 
-def _once(ground: Ground, backlog: Backlog) -> tuple[engine.Drained, dict[str, int]]:
+def _once(ground: Ground, backlog: Backlog) -> _Day:
     with ground.database() as database:
         before = asyncio.run(database.value(WAL))
         drained = engine.drain(ground, backlog, database)
-        written = asyncio.run(database.value(WAL)) - before
-        return drained, dict(asyncio.run(database.fetch(SIZES))[0]) | {"wal": int(written)}
+        wal = asyncio.run(database.value(WAL)) - before
+        written = _sizes(database) | {"wal": int(wal)}
+        began = time.monotonic()
+        asyncio.run(_pack(database))
+        return _Day(drained, written, _sizes(database), time.monotonic() - began)
 
 
-def _results(
-    ground: Ground, drained: engine.Drained, sizes: dict[str, int], readings: int, run: int
-) -> Iterator[Result]:
+def _sizes(database: Database) -> dict[str, int]:
+    return dict(asyncio.run(database.fetch(SIZES))[0])
+
+
+async def _pack(database: Database) -> None:
+    """What housekeeping does two days after the end of the month."""
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        await pack_indexes(connection, datetime.now(UTC) + timedelta(days=40))
+    finally:
+        await connection.close()
+
+
+def _results(ground: Ground, day: _Day, readings: int, run: int) -> Iterator[Result]:
+    drained = day.drained
     first, last = (_rate(drained.watch, readings, share) for share in ((0.0, 0.1), (0.9, 1.0)))
     ground.say(f"fleet-day, run {run}: {drained.seconds:.0f} s, {first:,.0f} records/s at first, {last:,.0f} at last")
     yield Result(
@@ -62,13 +93,17 @@ def _results(
         run=run,
         details={"first_tenth_records_per_second": round(first)},
     )
-    yield Result(
-        measure="fleet_day_disk",
-        value=round((sizes["tables"] + sizes["indexes"]) / readings, 2),
-        unit="bytes/reading",
-        run=run,
-        details={f"{name}_bytes_per_reading": round(size / readings, 2) for name, size in sizes.items()},
-    )
+    for measure, sizes, more in (
+        ("fleet_day_disk", day.written, {}),
+        ("fleet_day_disk_packed", day.packed, {"seconds": round(day.packing_seconds, 1)}),
+    ):
+        yield Result(
+            measure=measure,
+            value=round((sizes["tables"] + sizes["indexes"]) / readings, 2),
+            unit="bytes/reading",
+            run=run,
+            details={f"{name}_bytes_per_reading": round(size / readings, 2) for name, size in sizes.items()} | more,
+        )
 
 
 def _rate(watch: engine.Watch, records: int, share: tuple[float, float]) -> float:
