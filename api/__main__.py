@@ -13,10 +13,10 @@ import uvloop
 from fastapi import FastAPI
 
 from api.app import create_app, create_gateway
+from api.around import around
 from api.commands import keys
 from api.connection import Bounds, bounded
-from api.departed import LetThemGo
-from api.headers import ProtectAnswers, protection
+from api.headers import protection
 from api.keys import InvalidKeys
 from api.settings import ApiSettings, GatewaySettings
 from api.unread import Unread
@@ -80,7 +80,7 @@ def _config(service: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
         refused=service.state.metrics.connections_refused,
     )
     return uvicorn.Config(
-        LetThemGo(ProtectAnswers(service, settings.api_hsts_seconds)),
+        around(service),
         host=settings.api_host,
         port=settings.api_port,
         http=bounded(bounds),

@@ -7,16 +7,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
-from starlette.middleware.cors import CORSMiddleware
 
-from api.access import RequireKey
 from api.contract import complete
-from api.direct import Direct
 from api.gateway import Gateway
 from api.gateway_metrics import GatewayMetrics
 from api.keyring import Keyring
 from api.live import Live
-from api.metrics import MeasureRequests, Metrics
+from api.metrics import Metrics
 from api.pace import Pace
 from api.problems import handle_problems
 from api.reading import TellSource, reading
@@ -75,17 +72,7 @@ def _application(settings: GatewaySettings, title: str, description: str, lifesp
         app.state.gateway = Gateway(settings)
         topics = (settings.kafka_meter_topic, settings.kafka_vehicle_topic)
         app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.gateway, topics)
-        app.add_middleware(Direct, endpoints=ingestion.ENDPOINTS)
         app.include_router(ingestion.router)
-    app.add_middleware(RequireKey, keyring=keyring, registry=metrics.registry)
-    if settings.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
-        )
-    app.add_middleware(MeasureRequests, metrics=metrics)
     handle_problems(app)
     return app
 

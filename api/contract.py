@@ -8,11 +8,13 @@ from fastapi import FastAPI
 from api.access import document_access
 from api.examples import EXAMPLES
 from api.problems import documented
+from api.reading import SOURCE, STALENESS
 from schemas.answers import Problem
 
 METHODS: Final = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 JSON: Final = "application/json"
 AT: Final = "2026-02-09T15:30:00Z"  # of examples: a document that is compared must not tell the time
+RETRIED: Final = {"429", "503"}
 REPLACED: Final = ("HTTPValidationError", "ValidationError")  # how FastAPI would describe what is a problem here
 
 
@@ -21,10 +23,15 @@ def complete(app: FastAPI) -> None:
     described = app.openapi()
     document_access(described)
     _define_problem(described.setdefault("components", {}).setdefault("schemas", {}))
-    for path in described["paths"].values():
-        for method, operation in path.items():
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
             if method in METHODS:
                 _complete(operation)
+        if path.startswith("/v1/") and "get" in operations:
+            operations["get"]["responses"]["200"]["headers"] = {
+                SOURCE: _header("string", "Where the answer was read: `replica` or `primary`"),
+                STALENESS: _header("number", "By how much a replica's answer is older than the primary's at most"),
+            }
 
 
 def _define_problem(schemas: dict[str, Any]) -> None:
@@ -49,8 +56,14 @@ def _complete(operation: dict[str, Any]) -> None:
         parameter["schema"] = _without_null(parameter["schema"])
     example = EXAMPLES.get(operation["operationId"])
     for code, response in responses.items():
+        if code in RETRIED:
+            response["headers"] = {"Retry-After": _header("integer", "Seconds to wait before it is sent again")}
         if code.startswith("2") and example is not None and JSON in response.get("content", {}):
             response["content"][JSON]["example"] = example
+
+
+def _header(kind: str, description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
 
 
 def _at_a_fixed_time(sent: Any) -> Any:

@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = "2"
+UNEXPECTED: Final = "the error was logged; try again, and tell the operators if it stays"
 # The body itself cannot be read; with any other reason it is an object whose fields are wrong.
 UNREADABLE: Final = {Reason.EMPTY_VALUE, Reason.INVALID_JSON, Reason.NOT_AN_OBJECT}
 TITLES: Final = {
@@ -116,4 +117,4 @@ async def _database_away(_: Request, error: Any) -> Response:
 
 async def _unexpected(request: Request, error: Any) -> Response:
     log.error("request_failed", method=request.method, exc_info=error)
-    return problem(500, "the error was logged; try again, and tell the operators if it stays")
+    return problem(500, UNEXPECTED)

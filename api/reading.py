@@ -15,6 +15,8 @@ from api.replica import ANSWERS_WITHIN_SECONDS, Probe, Replica, Watched
 from api.settings import ApiSettings
 from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool
 
+SOURCE: Final = "Data-Source"
+STALENESS: Final = "Data-Staleness-Seconds"
 COMMAND_TIMEOUT_SECONDS: Final = 6.0  # a little above the server's own statement_timeout: it should speak first
 
 
@@ -82,9 +84,9 @@ class TellSource:
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start" and used.source:
                 headers = MutableHeaders(scope=message)
-                headers["Data-Source"] = used.source
+                headers[SOURCE] = used.source
                 if used.staleness is not None:
-                    headers["Data-Staleness-Seconds"] = f"{used.staleness:.1f}"
+                    headers[STALENESS] = f"{used.staleness:.1f}"
             await send(message)
 
         try:
