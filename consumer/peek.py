@@ -16,6 +16,7 @@ from consumer.settings import ConsumerSettings
 log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS: Final = 3.0
+LOOK_AFTER_SECONDS: Final = 5.0  # a replica that drains a backlog comes by every partition more often than that
 A_LITTLE_BYTES: Final = 65_536  # of each partition; a broker gives at least one batch of records
 
 
@@ -102,8 +103,8 @@ class OldestUnread:
     """How long partitions have been waiting of which nothing is in hand: stopped, halted, just taken over, or left out of
     batches that others fill.
 
-    When it is first found waiting at an offset, a partition counts from then; one that is still there at the next look is
-    peeked at, once for each offset.
+    When it is first found waiting at an offset, a partition counts from then; one that is still there after LOOK_AFTER_SECONDS
+    is peeked at, once for each offset.
     """
 
     def __init__(self, peek: Peek) -> None:
@@ -120,7 +121,11 @@ class OldestUnread:
             for partition, waiting in self._waiting.items()
             if partition in unread and unread[partition].first == waiting.unread.first
         }
-        unseen = {partition: waiting.unread for partition, waiting in still.items() if waiting.seen is None}
+        unseen = {
+            partition: waiting.unread
+            for partition, waiting in still.items()
+            if waiting.seen is None and now - waiting.since >= LOOK_AFTER_SECONDS
+        }
         for partition, seen in (await self._peek.look(unseen) if unseen else {}).items():
             still[partition] = replace(still[partition], seen=seen)
         self._waiting = {partition: still.get(partition, _Waiting(unread[partition], now)) for partition in unread}

@@ -15,14 +15,14 @@ MINUTES: Final = (
 def measure(ground: Ground) -> Iterator[Result]:
     """Records a second and CPU a record, by one replica and by two, in turn."""
     backlog = fill(ground, MINUTES)
-    yield from with_medians(result for run in range(1, ground.runs + 1) for result in _both(ground, backlog, run))
+    yield from with_medians(result for run in range(1, ground.runs + 1) for result in both(ground, backlog, run))
 
 
-def _both(ground: Ground, backlog: Backlog, run: int) -> Iterator[Result]:
+def both(ground: Ground, backlog: Backlog, run: int) -> tuple[Result, Result]:
+    """By one replica, then by two."""
     one = drained(ground, backlog, run)
-    yield one
     two = drained(ground, backlog, run, replicas=2)
-    yield Result(
+    return one, Result(
         measure="drain_2_replicas",
         value=two.value,
         unit=two.unit,
