@@ -34,7 +34,7 @@ faults: $(READY) ## the fault matrix (ONLY=scenario, ROUNDS=n): kills, freezes, 
 bench: $(READY) ## the benchmarks (ONLY=measure, RUNS=n, SCALE=share): progress on stderr, a JSON object a result on stdout
 	@exec $(RUN) -m tests.bench
 
-fuzz: $(READY) ## nonsense at length (MINUTES=10): the decoders under a coverage-guided fuzzer, then the HTTP service
+fuzz: $(READY) ## nonsense at length (MINUTES=10): so long the decoders under a coverage-guided fuzzer, then as long the HTTP service
 	@exec $(RUN) -m tests.fuzz $(or $(MINUTES),10)
 
 audit: $(READY) ## known weaknesses of the packages in the lock files; exit 1 when there is one

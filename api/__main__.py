@@ -13,7 +13,6 @@ import uvloop
 from fastapi import FastAPI
 
 from api.app import create_app, create_gateway
-from api.around import around
 from api.commands import keys
 from api.connection import Bounds, bounded
 from api.headers import protection
@@ -80,7 +79,7 @@ def _config(service: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
         refused=service.state.metrics.connections_refused,
     )
     return uvicorn.Config(
-        around(service),
+        service,
         host=settings.api_host,
         port=settings.api_port,
         http=bounded(bounds),

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
+from api.around import Guarded
 from api.contract import complete
 from api.gateway import Gateway
 from api.gateway_metrics import GatewayMetrics
@@ -63,7 +64,7 @@ def create_gateway(settings: GatewaySettings) -> FastAPI:
 def _application(settings: GatewaySettings, title: str, description: str, lifespan: Any, *, gateway: bool) -> FastAPI:
     metrics = Metrics()
     keyring = None if settings.api_open else Keyring(settings.api_keys_file, metrics.registry)
-    app = FastAPI(title=title, version=VERSION, description=description, lifespan=lifespan, telemetry=NO_TELEMETRY)
+    app = Guarded(title=title, version=VERSION, description=description, lifespan=lifespan, telemetry=NO_TELEMETRY)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.keyring = keyring

@@ -18,6 +18,7 @@ from api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, TITLES
 
 LINGER_SECONDS: Final = 1.0
 LINGERING_AT_MOST: Final = 256
+WAITING_AT_MOST: Final = 64
 
 
 class _HeadRefused(Exception):  # noqa: N818 - an answer
@@ -51,6 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False
         self._head_bytes = 0  # of a head that is not complete yet
         self._headers_bytes = 0
+        self._beside_bytes = 0  # since the last byte of a body: trailers, chunks' sizes and extensions
         self._refusal = (400, "this is not HTTP/1.1")
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -70,6 +72,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._in_head or (self._idle() and not self._in_body):  # what was refused early may still send its body
             self._head_bytes += len(data)
+        if self._in_body:
+            self._beside_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -81,6 +85,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._in_head and self._head_bytes > self.bounds.url_bytes + self.bounds.header_bytes:
             self._refuse(431, f"the head of a request may take {self.bounds.header_bytes} bytes beside its address")
+        elif self._in_body and self._beside_bytes > self.bounds.header_bytes:
+            self._refuse(431, f"what stands beside a body may take {self.bounds.header_bytes} bytes")
         elif self._idle():
             self._expect_head()
 
@@ -106,9 +112,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stop(414, f"the address of a request may take {self.bounds.url_bytes} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, or one trailer."""
-        super().on_header(name, value)
+        """One header; or one trailer, which nobody here reads."""
         self._headers_bytes += len(name) + len(value) + 4
+        if self._in_head:
+            super().on_header(name, value)
         if len(self.headers) > self.bounds.headers:
             self._stop(431, f"a request may have {self.bounds.headers} headers")
         if self._headers_bytes > self.bounds.header_bytes:
@@ -116,11 +123,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
+        if len(self.pipeline) >= WAITING_AT_MOST:
+            self._stop(400, f"at most {WAITING_AT_MOST} requests may wait for the one before them")
         self._in_head = False
         self._in_body = True
         self._head_bytes = 0
+        self._beside_bytes = 0
         self._stop_head_timer()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._beside_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body is complete, if there was one."""

@@ -6,14 +6,9 @@ request -> is it one of the gateway's? -> its route, and no other of the applica
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-import structlog
-from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.exchange import Exchange, Gone, Refusal
-from api.problems import MEDIA_TYPE, UNEXPECTED, problem_body
-
-log = structlog.get_logger(__name__)
 
 Endpoint = Callable[[Exchange], Awaitable[None]]
 
@@ -26,12 +21,12 @@ class _Route:
 
 
 class Direct:
-    """ASGI middleware around the application: what the others have let through goes straight to its endpoint.
+    """ASGI middleware around the framework: what the others have let through goes straight to its endpoint.
 
     The same routes are in the application for OpenAPI, and for what is not a POST.
     """
 
-    def __init__(self, app: FastAPI, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint]) -> None:
         self._app = app
         self._routes = {path: (_Route(path), endpoint) for path, endpoint in endpoints.items()}
 
@@ -41,7 +36,6 @@ class Direct:
         if found is None:
             await self._app(scope, receive, send)
             return
-        scope["app"] = self._app
         scope["route"], endpoint = found
         exchange = Exchange(scope, receive, send)
         try:
@@ -49,8 +43,5 @@ class Direct:
         except Gone:
             return
         except Refusal as refusal:
-            self._app.state.gateway_metrics.refused(refusal.status)
+            scope["app"].state.gateway_metrics.refused(refusal.status)
             await exchange.refuse(refusal)
-        except Exception as error:
-            log.error("request_failed", method="POST", exc_info=error)
-            await exchange.answer(500, problem_body(500, UNEXPECTED), MEDIA_TYPE.encode())

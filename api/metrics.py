@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.replica import Replica
 from schemas.metrics import new_registry
 
+CLIENT_GONE = 499  # nothing was answered, for nobody was there any more; the number that proxies use
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -75,7 +76,7 @@ class MeasureRequests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, code = time.perf_counter(), 500
+        started, code = time.perf_counter(), CLIENT_GONE
 
         async def watch(message: Message) -> None:
             nonlocal code
@@ -85,6 +86,9 @@ class MeasureRequests:
 
         try:
             await self._app(scope, receive, watch)
+        except Exception:
+            code = 500 if code == CLIENT_GONE else code
+            raise
         finally:
             taken = time.perf_counter() - started
             self._metrics.requests.labels(_method(scope), _route(scope), code).observe(taken)

@@ -17,7 +17,6 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = "2"
-UNEXPECTED: Final = "the error was logged; try again, and tell the operators if it stays"
 # The body itself cannot be read; with any other reason it is an object whose fields are wrong.
 UNREADABLE: Final = {Reason.EMPTY_VALUE, Reason.INVALID_JSON, Reason.NOT_AN_OBJECT}
 TITLES: Final = {
@@ -75,7 +74,7 @@ def handle_problems(app: FastAPI) -> None:
     for gone in (*CONNECTION_FAULTS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
                  asyncpg.InsufficientResourcesError, asyncpg.InvalidAuthorizationSpecificationError):  # fmt: skip
         app.add_exception_handler(gone, _database_away)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, unexpected)
 
 
 async def _http(request: Request, error: Any) -> Response:
@@ -115,6 +114,7 @@ async def _database_away(_: Request, error: Any) -> Response:
     return problem(503, "the database does not answer in time; try again")
 
 
-async def _unexpected(request: Request, error: Any) -> Response:
+async def unexpected(request: Request, error: Any) -> Response:
+    """What nobody has foreseen: 500, and the log knows more."""
     log.error("request_failed", method=request.method, exc_info=error)
-    return problem(500, UNEXPECTED)
+    return problem(500, "the error was logged; try again, and tell the operators if it stays")

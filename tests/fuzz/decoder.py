@@ -1,9 +1,10 @@
 """`python -m tests.fuzz.decoder SECONDS`: the decoders of records under a coverage-guided fuzzer.
 
-Whatever the bytes: nothing is raised but what the decoders say they raise, every refusal has a reason, and what is accepted
-is the same again when it is written and read once more.
+Whatever the bytes: nothing is raised but what the decoders say they raise, every refusal has a reason, what is accepted is the
+same again when it is written and read once more, and many values in one go become what they become one by one.
 """
 
+import contextlib
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,31 +19,60 @@ except ImportError:
     sys.stderr.write("atheris has no package for this Python or machine (CPython 3.11 to 3.13, Linux, x86_64)\n")
     sys.exit(1)
 
-with atheris.instrument_imports(include=["schemas", "consumer"]):
+with atheris.instrument_imports(include=["schemas", "consumer", "api"]):
+    from api.exchange import Refusal
+    from api.intake import JSON_ARRAY, NDJSON, split
+    from consumer.batch import Decoded
+    from consumer.decode import Decoder
     from consumer.kind import Kind
     from consumer.kinds import METER, VEHICLE, assignments_of, registers
+    from consumer.record import Record
     from schemas.readings import Reason, TimeLimits
 
 from datetime import UTC, datetime
 
 from tests.contracts.asyncapi import TOPICS
 
-KINDS: Final[tuple[Kind, ...]] = (METER, VEHICLE, registers(jitter_kwh=1.0), assignments_of("assignments"))
+NAMES: Final[dict[str, Kind]] = {
+    "meterReadings": METER,
+    "vehicleReadings": VEHICLE,
+    "registerReadings": registers(jitter_kwh=1.0),
+    "assignments": assignments_of("assignments"),
+}
 LIMITS: Final = TimeLimits.at(datetime(2026, 6, 1, tzinfo=UTC), 400)
 encode: Final[Callable[[Any], bytes]] = msgspec.json.encode
 
 
 def check(data: bytes) -> None:
-    """All kinds of record against the same bytes."""
-    for kind in KINDS:
-        try:
-            decoded = kind.decode(data)
-        except (ValueError, RecursionError):
-            verdict = kind.refusal(data, kind.limits or LIMITS)
-            assert verdict.reason in Reason
-            assert str(verdict)
-        else:
-            assert kind.decode(encode(decoded)) == decoded
+    """All kinds of record against the same bytes, and the gateway's batches."""
+    for name, kind in NAMES.items():
+        check_alone(kind, data)
+        check_among_others(kind, data, encode(TOPICS[name][-1]))
+    for form in (JSON_ARRAY, NDJSON):
+        with contextlib.suppress(Refusal):
+            assert len(split(data, form, 100)) <= 100
+
+
+def check_alone(kind: Kind, data: bytes) -> None:
+    """One value, by the decoder that names its errors."""
+    try:
+        decoded = kind.decode(data)
+    except (ValueError, RecursionError):
+        verdict = kind.refusal(data, kind.limits or LIMITS)
+        assert verdict.reason in Reason
+        assert str(verdict)
+    else:
+        assert kind.decode(encode(decoded)) == decoded
+
+
+def check_among_others(kind: Kind, data: bytes, good: bytes) -> None:
+    """The same value between two good ones, as a replica takes them."""
+    records = [Record("topic", 0, offset, 0, None, value) for offset, value in enumerate((good, data, good))]
+    together, apart = Decoder(kind).decode(records, LIMITS), Decoded([], [], [])
+    Decoder(kind)._one_by_one(records, kind.limits or LIMITS, apart)
+    assert (together.rows, together.records) == (apart.rows, apart.records)
+    assert [letter.record for letter in together.dead_letters] == [letter.record for letter in apart.dead_letters]
+    assert apart.rows, "the good ones are good"
 
 
 def main() -> None:

@@ -71,6 +71,17 @@ def pipelined(dice: random.Random) -> list[bytes]:
     return [b"".join(_get(dice.choice(PATHS[:4])) for _ in range(dice.randint(2, 20))) + _noise(dice, 40)]
 
 
+def deep_pipeline(dice: random.Random) -> list[bytes]:
+    """Thousands of requests that nobody waits for."""
+    return [_get(dice.choice(PATHS[:4])) * dice.randint(1_000, 5_000)]
+
+
+def endless_trailer(dice: random.Random) -> list[bytes]:
+    """A body that has ended, and then a trailer that does not; or a chunk whose size does not end."""
+    end = dice.choice([b"0\r\nX: ", b"%x;x=" % len(GOOD_BODY)])
+    return [_post(end, b"Transfer-Encoding: chunked"), *([b"a" * 65_536] * 32)]
+
+
 def trickled(dice: random.Random) -> list[bytes]:
     """A request in small pieces that stops somewhere."""
     text = _post(GOOD_BODY, b"Content-Length: %d" % len(GOOD_BODY))
@@ -100,7 +111,7 @@ def noise(dice: random.Random) -> list[bytes]:
 
 
 KINDS: Final[tuple[Generator, ...]] = (
-    wrong_length, chunked_garbage, huge_head, nulls_and_bare_lines, pipelined, trickled, noise,
+    wrong_length, chunked_garbage, huge_head, nulls_and_bare_lines, pipelined, deep_pipeline, endless_trailer, trickled, noise,
 )  # fmt: skip
 
 

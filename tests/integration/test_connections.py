@@ -180,6 +180,31 @@ def test_the_body_of_what_was_refused_early_is_not_counted_as_a_head(ask: Ask) -
     assert answer.count(b"HTTP/1.1 200 OK") == 1, answer
 
 
+def test_what_stands_beside_a_body_is_bounded(ask: Ask) -> None:
+    client = ask()
+    chunked = POST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for endless in (b"0\r\nX: ", b"5;x="):
+        answer = asyncio.run(tell(client, chunked + endless, *([b"a" * 65_536] * 64)))
+        assert b"HTTP/1.1 200" not in answer
+        assert answer.count(b"HTTP/1.1 ") <= 1, answer
+    trailer = asyncio.run(
+        tell(
+            client,
+            b"GET /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n"
+            + GET
+            + b"Connection: close\r\n\r\n",
+        )
+    )
+    assert trailer.count(b"HTTP/1.1 200 OK") == 2, "a trailer is not wrong, only not read"
+
+
+def test_who_asks_thousands_of_things_without_waiting_is_shut_out(ask: Ask) -> None:
+    client = ask()
+    answer = asyncio.run(tell(client, (GET + b"\r\n") * 5000))
+    assert answer.count(b"HTTP/1.1 200 OK") < 100
+    assert client.get("/healthz").status_code == 200
+
+
 def test_nothing_is_upgraded_and_what_follows_is_not_taken_for_a_request(ask: Ask) -> None:
     upgrade = GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
     answer = asyncio.run(tell(ask(), upgrade + GET + b"\r\n"))
