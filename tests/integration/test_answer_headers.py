@@ -1,6 +1,7 @@
 """What browsers are told with every answer, good or bad, and who may ask from another site."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -51,6 +52,23 @@ async def test_every_kind_of_answer_is_protected(ask: Ask, database: Database, t
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["content-security-policy"].startswith("default-src 'none'; frame-ancestors")
         assert answer.headers["strict-transport-security"] == "max-age=600; includeSubDomains"
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+async def test_a_traceback_shows_neither_keys_nor_passwords(
+    ask: Ask, database: Database, tmp_path: Path, form: str
+) -> None:
+    keys = KeyFile(tmp_path / "keys.json")
+    key = keys.add(Scope.READ)
+    client = ask(**keys.settings, LOG_FORMAT=form)
+    await database.execute("ALTER TABLE vehicle_live_status RENAME COLUMN soc TO charge")
+    assert client.get("/v1/vehicles", headers=bearer(key)).status_code == 500
+    told = (tmp_path / "api.log").read_text()
+    assert "request_failed" in told
+    assert "Traceback" in told
+    for secret in (key, urlsplit(database.reader_url).password):
+        assert secret
+        assert secret not in told
 
 
 def test_other_sites_may_not_ask_unless_they_are_named(ask: Ask) -> None:
