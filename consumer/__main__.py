@@ -67,7 +67,7 @@ async def _consume(settings: ConsumerSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics, health = Metrics(), Health()
-    server, port = probes.serve(health, metrics, settings.metrics_port)
+    server, port = probes.serve(health, metrics, settings.metrics_host, settings.metrics_port)
     Watchdog(health).start()
     log.info("consumer_started", group=settings.kafka_group_id, metrics_port=port)
     try:

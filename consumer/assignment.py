@@ -82,7 +82,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._metrics.rebalances.inc()
         if not partitions:
             self._health.goes_on("starting")
-        log.info("partitions_assigned", partitions=_names(partitions))
+        log.info("partitions_assigned", partitions=_names(partitions), member=self._namesake.member_id)
         self.restore(partitions)
 
     def raise_failure(self) -> None:

@@ -53,19 +53,22 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Silent(WSGIRequestHandler):
+    server_version = "energy"
+    sys_version = ""
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
         """Say nothing: a probe every few seconds is no news."""
 
 
-def serve(health: Health, metrics: Metrics, port: int | None) -> tuple[WSGIServer, int]:
+def serve(health: Health, metrics: Metrics, host: str, port: int | None) -> tuple[WSGIServer, int]:
     """Start answering; the server, and the port it took. With no port given, 9464 is tried first and then any free one."""
     application = _application(health, metrics)
     try:
-        server = make_server("", DEFAULT_PORT if port is None else port, application, _Server, _Silent)
+        server = make_server(host, DEFAULT_PORT if port is None else port, application, _Server, _Silent)
     except OSError:
         if port is not None:
             raise
-        server = make_server("", 0, application, _Server, _Silent)
+        server = make_server(host, 0, application, _Server, _Silent)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server, server.server_port
 

@@ -34,16 +34,16 @@ class Namesake:
     def __init__(self, settings: ConsumerSettings, consumer: AIOKafkaConsumer) -> None:
         self._settings = settings
         self._consumer = consumer
-        self._ours = ""
+        self.member_id = ""
         self.name = settings.kafka_group_instance_id or ""
 
     def joined(self) -> None:
         """We are a member of the group now."""
-        self._ours = str(self._consumer._coordinator.member_id)  # noqa: SLF001 - it is told nowhere else
+        self.member_id = str(self._consumer._coordinator.member_id)  # noqa: SLF001 - it is told nowhere else
 
     async def has_taken_over(self) -> bool:
         """Whether the member with our name is another one. When Kafka does not say, it is taken to be us."""
-        if not self.name or not self._ours:
+        if not self.name or not self.member_id:
             return False
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_SECONDS):
@@ -53,7 +53,7 @@ class Namesake:
             return False
         # The broker makes the id of a member with a name from that name and a UUID.
         named = [each for each in members if each[: -len("-") - 36] == self.name]
-        taken = bool(named) and self._ours not in named
+        taken = bool(named) and self.member_id not in named
         if taken:
             log.error("instance_id_taken", instance_id=self.name, detail=str(InstanceIdTakenError(self.name)))
         return taken

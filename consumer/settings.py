@@ -45,6 +45,7 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
         le=65535,
         description="for /metrics, /healthz and /readyz; 0 takes any free port; unset: 9464, or any free port when that is taken",
     )
+    metrics_host: str = Field("0.0.0.0", description="the address that METRICS_PORT is opened on")  # noqa: S104 - probes come from outside
     shutdown_timeout_seconds: float = Field(
         20,
         gt=0,

@@ -52,7 +52,8 @@ def maintain(
     settings = from_environment(MaintainSettings)
     configure_logging(settings)
     if once:
-        raise typer.Exit(0 if asyncio.run(maintain_once(settings, MaintenanceMetrics())) else 1)
+        well = asyncio.run(maintain_once(settings, MaintenanceMetrics(), lambda text: typer.echo(text, err=True)))
+        raise typer.Exit(0 if well else 1)
     asyncio.run(_maintain(settings))
 
 
@@ -85,7 +86,10 @@ async def _maintain(settings: MaintainSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics = MaintenanceMetrics()
-    log.info("maintenance_started", metrics_port=serve(metrics, settings.maintain_metrics_port))
+    log.info(
+        "maintenance_started",
+        metrics_port=serve(metrics, settings.maintain_metrics_host, settings.maintain_metrics_port),
+    )
     every = min(EVERY_SECONDS, settings.maintain_interval_seconds)
     measuring = asyncio.create_task(keep_measuring(settings.database_url, metrics.state, every), name="measure")
     try:

@@ -47,6 +47,7 @@ LONG_SESSION: Final = {
 LONG_STATEMENT_SECONDS: Final = 24 * 3600.0
 LONG_INTERVAL_SECONDS: Final = 3600
 Connection = Any  # asyncpg.Connection
+Say = Callable[[str], None]
 Task = Callable[[Connection, datetime, MaintainSettings], Awaitable[Any]]
 
 
@@ -75,12 +76,17 @@ async def _rounds(
         await asyncio.wait({stopped}, timeout=max(0.0, due - loop.time()))
 
 
-async def maintain_once(settings: MaintainSettings, metrics: MaintenanceMetrics) -> bool:
-    """One round of each kind; whether every task went well. Nothing to do counts as well: another one is at work."""
-    return all([await _round(kind, settings, metrics) for kind in (QUICK, LONG)])
+async def maintain_once(settings: MaintainSettings, metrics: MaintenanceMetrics, say: Say) -> bool:
+    """One round of each kind; whether every task went well. Nothing to do counts as well: another one is at work.
+
+    `say` is told of every task how it went.
+    """
+    return all([await _round(kind, settings, metrics, say) for kind in (QUICK, LONG)])
 
 
-async def _round(kind: "_Round", settings: MaintainSettings, metrics: MaintenanceMetrics) -> bool:
+async def _round(
+    kind: "_Round", settings: MaintainSettings, metrics: MaintenanceMetrics, say: Say = lambda _: None
+) -> bool:
     try:
         connection = await asyncpg.connect(
             settings.database_url.get_secret_value(),
@@ -95,8 +101,14 @@ async def _round(kind: "_Round", settings: MaintainSettings, metrics: Maintenanc
     try:
         if not (await kind.alone(connection))["alone"]:
             log.info("maintenance_stands_by", reason="another process maintains this database")
+            say(f"{', '.join(kind.tasks)}: left to another process, which maintains this database")
             return True
-        return all([await _do(name, TASKS[name], connection, settings, metrics) for name in kind.tasks])
+        done = []
+        for name in kind.tasks:
+            began = monotonic()
+            done.append(await _do(name, TASKS[name], connection, settings, metrics))
+            say(f"{name}: {'done' if done[-1] else 'failed'}, {monotonic() - began:.1f} s")
+        return all(done)
     except DATABASE_FAULTS as error:
         log.warning("maintenance_failed", task="begin", error=repr(error))
         return False

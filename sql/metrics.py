@@ -103,12 +103,12 @@ class MaintenanceMetrics:
             self.failures.labels(task).inc()
 
 
-def serve(metrics: MaintenanceMetrics, port: int | None) -> int:
+def serve(metrics: MaintenanceMetrics, host: str, port: int | None) -> int:
     """Answer /metrics on a thread of its own; the port it took. With no port given, 9465 is tried first and then any free one."""
     try:
-        server, _ = start_http_server(DEFAULT_PORT if port is None else port, registry=metrics.registry)
+        server, _ = start_http_server(DEFAULT_PORT if port is None else port, host, registry=metrics.registry)
     except OSError:
         if port is not None:
             raise
-        server, _ = start_http_server(0, registry=metrics.registry)
+        server, _ = start_http_server(0, host, registry=metrics.registry)
     return int(server.server_port)

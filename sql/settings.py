@@ -56,6 +56,11 @@ class MaintainSettings(SqlSettings, JudgementSettings):
         description="for /metrics; 0 takes any free port; unset: 9465, or any free port when that is taken",
     )
 
+    maintain_metrics_host: str = Field(
+        "0.0.0.0",  # noqa: S104 - Prometheus comes from outside
+        description="the address that MAINTAIN_METRICS_PORT is opened on",
+    )
+
     @model_validator(mode="after")
     def _closes_above_where_it_opens(self) -> Self:
         if self.fault_close_from_percent < self.fault_below_percent:

@@ -187,11 +187,11 @@ async def _layout(settings: ConsumerSettings) -> tuple[set[TopicPartition], dict
 
 
 def _holdings(members: list[Any]) -> Iterator[tuple[TopicPartition, str]]:
-    for _, client, host, _, assigned, *_ in members:
+    for member, _, host, _, assigned, *_ in members:
         if assigned:
             for topic, partitions in ConsumerProtocolMemberAssignment.decode(assigned).assignment:
                 for partition in partitions:
-                    yield TopicPartition(topic, partition), f"{client}@{host.removeprefix('/')}"
+                    yield TopicPartition(topic, partition), f"{member}@{host.removeprefix('/')}"
 
 
 @asynccontextmanager

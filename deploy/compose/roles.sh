@@ -9,4 +9,5 @@ for login in migrator writer reader; do
     options+=" -c energy.$login=$(<"$secrets/${login}_password")"
 done
 PGOPTIONS=$options psql --no-psqlrc --set ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres \
-    --file "$roles" --command 'CREATE DATABASE energy OWNER migrator'
+    --file "$roles" --command 'CREATE DATABASE energy OWNER migrator' \
+    --command '\connect energy' --command 'CREATE EXTENSION pg_stat_statements'

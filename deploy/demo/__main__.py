@@ -10,6 +10,7 @@ import httpx
 import typer
 
 from deploy.demo import checks
+from deploy.demo.environment import write_environment
 from deploy.demo.hints import guide
 from deploy.demo.prometheus import start_prometheus
 from deploy.demo.run import Demo, Ports, demo
@@ -63,9 +64,13 @@ def _demo(ports: Ports) -> None:
         ensure_free(port, "the metrics of a process", "nothing: stop what listens there")
     with demo(ROOT / "demo", ports, _say, fresh=False) as running:
         metrics = [f"http://localhost:{port}/metrics" for port in (*ports.metrics, ports.maintain)]
-        typer.echo(guide(running.api, metrics, datetime.now(UTC)))
-        if address := start_prometheus(running.services.processes, ROOT / "demo" / "prometheus"):
-            _say(f"Prometheus with our rules: {address}")
+        targets = {
+            "consumer": [f"localhost:{port}" for port in ports.metrics],
+            "maintain": [f"localhost:{ports.maintain}"],
+            "api": [f"localhost:{ports.api}"],
+        }
+        pages = start_prometheus(running.services.processes, ROOT / "demo" / "prometheus", targets, _say)
+        typer.echo(guide(running.api, metrics, pages, write_environment(running.stack), datetime.now(UTC)))
         _report(running)
 
 
@@ -85,6 +90,8 @@ def _report(running: Demo) -> None:
     before = asyncio.run(_stored(running))
     while True:
         time.sleep(REPORT_SECONDS)
+        for name in running.services.start_again("consumer-"):
+            _say(f"{name} has ended: the other one takes over its partitions, and it is started again")
         running.services.check()
         stored = asyncio.run(_stored(running))
         _say(f"{stored:,} readings stored, {(stored - before) / REPORT_SECONDS:,.0f} a second")

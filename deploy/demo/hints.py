@@ -2,9 +2,11 @@
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from deploy.demo.fleet import VISITOR_METER, VISITOR_VEHICLE, one_faulty_vehicle
+from deploy.demo.prometheus import Pages
 from deploy.simulator.fleet import vehicle_id
 from schemas.readings import MeterReading, VehicleReading, example
 
@@ -20,9 +22,10 @@ def commands(api: str, now: datetime) -> list[str]:
     ]
 
 
-def guide(api: str, metrics: list[str], now: datetime) -> str:
+def guide(api: str, metrics: list[str], pages: Pages | None, environment: Path, now: datetime) -> str:
     """Where to look, and what to paste."""
     tries = "\n".join(f"  {command}" for command in commands(api, now))
+    watched = f"  {pages.graphs}        graphs\n  {pages.alerts}        alerts\n" if pages else ""
     return f"""
 The fleet is live: 20,000 devices, a reading a minute each.
 
@@ -31,13 +34,20 @@ The fleet is live: 20,000 devices, a reading a minute each.
   {api}/v1/analytics/performance/{vehicle_id(1)}        24 hours of a vehicle
   {api}/v1/analytics/performance/{vehicle_id(one_faulty_vehicle())}        one whose charger is faulty
   {"  ".join(metrics)}        metrics of the consumers and of maintenance
-
+{watched}
 Try it (a second between the second and the third is enough):
 
 {tries}
 
+Commands of docs/operations.md find the demo in another terminal, here, after: . {_short(environment)}
+
 Ctrl-C stops everything.
 """
+
+
+def _short(file: Path) -> Path:
+    here = Path.cwd()
+    return file.relative_to(here) if file.is_relative_to(here) else file
 
 
 def _post(url: str, body: dict[str, Any]) -> str:

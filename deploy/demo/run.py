@@ -76,11 +76,14 @@ def demo(directory: Path, ports: Ports, say: Say, *, fresh: bool) -> Iterator[De
             # only now: judged while its history still comes in, the fleet would look as if most readings were missing
             services.start(
                 "maintain", "sql", "maintain",
-                DATABASE_URL=stack.database_url, FAULT_OPEN_AFTER="1", MAINTAIN_METRICS_PORT=str(ports.maintain),
+                DATABASE_URL=stack.database_url, FAULT_OPEN_AFTER="1", MAINTAIN_METRICS_HOST="127.0.0.1",
+                MAINTAIN_METRICS_PORT=str(ports.maintain),
             )  # fmt: skip
             _wait_for_judgement(client, services, say)
-        yield Demo(stack, services, api, history_end)
-        say("stopping")
+        try:
+            yield Demo(stack, services, api, history_end)
+        finally:
+            say("stopping")
 
 
 async def _prepare(stack: Servers) -> None:
@@ -102,8 +105,8 @@ async def _prepare(stack: Servers) -> None:
 
 def _start(services: Services, ports: Ports) -> str:
     for number, port in enumerate(ports.metrics, 1):
-        services.start(f"consumer-{number}", "consumer", METRICS_PORT=str(port))
-    services.start("api", "api", API_PORT=str(ports.api), API_OPEN="true", DATABASE_READ_URL=services.stack.reader_url)
+        services.start(f"consumer-{number}", "consumer", METRICS_HOST="127.0.0.1", METRICS_PORT=str(port))
+    services.start("api", "api", API_PORT=str(ports.api), API_OPEN="true", DATABASE_URL=services.stack.reader_url)
     services.start(
         "simulator", "deploy.simulator",
         "--backfill-hours", str(HISTORY_HOURS + MARGIN_HOURS), "--backfill-devices", str(VEHICLES_WITH_HISTORY),

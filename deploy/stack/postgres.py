@@ -194,6 +194,11 @@ class Postgres:
                 await connection.execute("CREATE DATABASE energy OWNER migrator")
         finally:
             await connection.close()
+        connection = await asyncpg.connect(self.url("postgres"))
+        try:
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")  # for `python -m sql doctor`
+        finally:
+            await connection.close()
 
     async def _answers(self) -> None:
         connection = await asyncpg.connect(self.url("postgres", "postgres"), timeout=5)

@@ -8,6 +8,5 @@ BEGIN
     EXECUTE format('CREATE ROLE writer LOGIN IN ROLE energy_writer PASSWORD %L', current_setting('energy.writer'));
     EXECUTE format('CREATE ROLE reader LOGIN IN ROLE energy_reader PASSWORD %L', current_setting('energy.reader'));
     GRANT pg_read_all_stats TO migrator;
-    CREATE EXTENSION pg_stat_statements;
 END
 $$;

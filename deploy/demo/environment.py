@@ -1,0 +1,21 @@
+"""What a person's shell needs for the commands of docs/operations.md against the running demo."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Final
+
+from deploy.stack.resolve import Servers
+
+NAME: Final = "environment"
+
+
+def write_environment(stack: Servers) -> Path:
+    """A file to `source`: where the servers are, the schema's owner, and this Python first on the PATH. It holds a password."""
+    settings = {"KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers, "DATABASE_URL": stack.database_url}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
+    lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
+    file = stack.directory / NAME
+    file.touch(mode=0o600)
+    file.write_text("\n".join(lines) + "\n")
+    return file
