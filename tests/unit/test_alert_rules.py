@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.demo.__main__ import MAINTAIN_METRICS_PORT, METRICS_PORTS
+from api.settings import ApiSettings
+from consumer import health
+from sql import metrics
 from tests.prometheus import DIRECTORY, MISSING, PROMTOOL
 from tests.services import ROOT
 
@@ -56,11 +58,15 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
         assert f'alertname="{case["name"].split()[0]}"' in case["promql_expr_test"][0]["expr"]
 
 
-def test_the_targets_are_those_of_the_demo() -> None:
-    ports = {"consumer": METRICS_PORTS, "maintain": (MAINTAIN_METRICS_PORT,), "api": (3000,)}
-    for job, expected in ports.items():
+def test_the_targets_are_the_default_ports() -> None:
+    ports = {
+        "consumer": health.DEFAULT_PORT,
+        "maintain": metrics.DEFAULT_PORT,
+        "api": ApiSettings.model_fields["api_port"].default,
+    }
+    for job, port in ports.items():
         (targets,) = yaml.safe_load((DIRECTORY / "targets" / f"{job}.yml").read_text())
-        assert targets["targets"] == [f"localhost:{port}" for port in expected]
+        assert targets["targets"] == [f"localhost:{port}"]
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason=MISSING)
