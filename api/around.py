@@ -3,7 +3,7 @@
 All of it lies outside of the framework's own machinery, so that the gateway's routes, which answer thousands of requests a
 second, can go by that.
 
-LetThemGo -> ProtectAnswers -> errors -> MeasureRequests -> (CORS) -> RequireKey -> Direct -> the framework and its routes
+LetThemGo -> HeadIsGet -> ProtectAnswers -> errors -> MeasureRequests -> (CORS) -> RequireKey -> Direct -> framework, routes
 """
 
 from fastapi import FastAPI
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from api.access import RequireKey
 from api.departed import LetThemGo
 from api.direct import Direct
+from api.head import HeadIsGet
 from api.headers import ProtectAnswers
 from api.metrics import MeasureRequests
 from api.problems import unexpected
@@ -40,4 +41,4 @@ class Guarded(FastAPI):
             )
         service = MeasureRequests(service, self.state.metrics)
         service = ServerErrorMiddleware(service, handler=unexpected)
-        return LetThemGo(ProtectAnswers(service, settings.api_hsts_seconds))
+        return LetThemGo(HeadIsGet(ProtectAnswers(service, settings.api_hsts_seconds)))

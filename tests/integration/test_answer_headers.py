@@ -71,6 +71,17 @@ async def test_a_traceback_shows_neither_keys_nor_passwords(
         assert secret not in told
 
 
+def test_head_is_answered_where_probes_send_it(ask: Ask) -> None:
+    client = ask()
+    for path in ("/", "/healthz", "/metrics"):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (200, b""), path
+        assert int(answer.headers["content-length"]) > 0
+        protected(answer)
+    assert client.head("/v1/stream").status_code == 405, "it would never end"
+    assert client.get("/healthz").json()["status"] == "ok", "the connection is good for more"
+
+
 def test_other_sites_may_not_ask_unless_they_are_named(ask: Ask) -> None:
     preflight = {"Origin": ELSEWHERE, "Access-Control-Request-Method": "GET"}
     client = ask()
