@@ -23,10 +23,9 @@ def column(table: str, name: str) -> str:
     return f"-- migrate:up\nALTER TABLE {table} ADD COLUMN {name} integer;\n\n-- migrate:down\n"
 
 
-def index(table: str, name: str, columns: str) -> Iterator[str]:
-    """An index on a table that is written to: what an attempt may have left is dropped first."""
-    yield f"-- migrate:up transaction:false\nDROP INDEX CONCURRENTLY IF EXISTS {name};\n\n-- migrate:down\n"
-    yield f"-- migrate:up transaction:false\nCREATE INDEX CONCURRENTLY {name} ON {table} ({columns});\n\n-- migrate:down\n"
+def index(table: str, name: str, columns: str) -> str:
+    """An index on a table that is written to."""
+    return f"-- migrate:up transaction:false\nCREATE INDEX CONCURRENTLY {name} ON {table} ({columns});\n\n-- migrate:down\n"
 
 
 def index_of_all(parent: str, partitions: Iterable[str], name: str, columns: str) -> Iterator[str]:
@@ -34,6 +33,6 @@ def index_of_all(parent: str, partitions: Iterable[str], name: str, columns: str
     parts = {part: f"{name}_{part.rpartition('_')[2]}" for part in partitions}
     yield f"-- migrate:up\nCREATE INDEX {name} ON ONLY {parent} ({columns});\n\n-- migrate:down\n"
     for part, its_own in parts.items():
-        yield from index(part, its_own, columns)
+        yield index(part, its_own, columns)
     attached = "\n".join(f"ALTER INDEX {name} ATTACH PARTITION {its_own};" for its_own in parts.values())
     yield f"-- migrate:up\n{attached}\n\n-- migrate:down\n"

@@ -27,8 +27,8 @@ class Acknowledged(NamedTuple):
 
 
 class Load:
-    """`journal` holds what was acknowledged, `ends` the offset after the last of it in each partition, `begins` is the time of the
-    first reading.
+    """`journal` holds what was acknowledged, `ends` the offset after the last of it in each partition, `begins` is when
+    the first reading is of.
     """
 
     def __init__(self, bootstrap_servers: str, topics: Topics) -> None:

@@ -86,9 +86,7 @@ async def _migrate(arena: Arena) -> None:
     month = f"meter_telemetry_history_y{arena.load.begins:%Ym%m}"
     directory = arena.group.directory / "migrations"
     name = f"later_{len(list(directory.glob('*')))}"  # another one in every round
-    migrations = newer(
-        directory, [column("meter_telemetry_history", name), *index(month, f"{name}_idx", "ingested_at")]
-    )
+    migrations = newer(directory, [column("meter_telemetry_history", name), index(month, f"{name}_idx", "ingested_at")])
     await migrate(SqlSettings(database_url=SecretStr(arena.database.migrator_url)), migrations)
     assert await arena.database.value(VALID, f"{name}_idx"), "the index can be used"
 
