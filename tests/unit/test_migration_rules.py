@@ -39,6 +39,10 @@ RULES: Final = {
         rf"create\s+(?:unique\s+)?index\s+(?!concurrently)(?:if\s+not\s+exists\s+)?(?:\w+\s+)?on\s+(?!only\b){BIG}",
         "CREATE INDEX holds writers up: CONCURRENTLY, in a file of its own with transaction:false",
     ),
+    "half-built": (
+        r"create\s+(?:unique\s+)?index\s+concurrently\s+if\s+not\s+exists",
+        "IF NOT EXISTS is content with what an attempt has left half built",
+    ),
     "drop-index": (
         r"drop\s+index\s+(?!concurrently)",
         "DROP INDEX waits for everybody: CONCURRENTLY, in a file of its own with transaction:false",
@@ -129,6 +133,7 @@ def up(statement: str, options: str = "") -> str:
         ("index", "CREATE UNIQUE INDEX ON kafka_offsets (topic);"),
         ("index", "CREATE INDEX later ON meter_telemetry_history_y2026m11 (ingested_at);"),
         ("drop-index", "DROP INDEX old_one;"),
+        ("transaction", "DROP INDEX CONCURRENTLY old_one;"),
         ("type", "ALTER TABLE meter_telemetry_history ALTER COLUMN voltage TYPE real;"),
         ("type", "ALTER TABLE vehicle_live_status ALTER soc SET DATA TYPE numeric;"),
         ("not-null", "ALTER TABLE vehicle_live_status ADD COLUMN odometer integer NOT NULL;"),
@@ -164,6 +169,11 @@ def test_each_rule_finds_what_it_forbids(rule: str, statement: str) -> None:
 )
 def test_what_holds_nobody_up_is_not_found(migration: str) -> None:
     assert list(trespasses(migration)) == []
+
+
+def test_an_index_is_not_taken_for_built_because_its_name_is_there() -> None:
+    carelessly = "CREATE INDEX CONCURRENTLY IF NOT EXISTS later ON kafka_offsets (topic);"
+    assert [found.split(":")[0] for found in trespasses(up(carelessly, " transaction:false"))] == ["half-built"]
 
 
 def test_without_a_transaction_a_file_holds_one_statement() -> None:
