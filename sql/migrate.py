@@ -41,7 +41,7 @@ async def migrate(settings: SqlSettings, migrations: Path = MIGRATIONS) -> None:
     """Apply what is missing. Two that run at once wait for each other; the second finds nothing to do.
 
     A migration waits for a lock no longer than MIGRATE_LOCK_TIMEOUT_MS, for whoever writes queues up behind it meanwhile; it lets
-    them pass then, and is tried again.
+    them pass then, and is tried again. An index that it has left half built is dropped before.
 
     Raises:
         MigrationError: when a migration fails. Each runs in a transaction of its own, so the schema is that of the last good one.
@@ -63,6 +63,7 @@ async def migrate(settings: SqlSettings, migrations: Path = MIGRATIONS) -> None:
         ):
             with attempt:
                 try:
+                    await _drop_half_built(connection, settings.migrate_lock_timeout_ms)
                     await _dbmate(url, migrations)
                 except LockNotGotError:
                     await _report_wait(connection, attempt.num)
@@ -71,6 +72,19 @@ async def migrate(settings: SqlSettings, migrations: Path = MIGRATIONS) -> None:
         await _say_what_public_may(connection)
     finally:
         await connection.close()
+
+
+async def _drop_half_built(connection: "asyncpg.Connection[asyncpg.Record]", lock_timeout_ms: int) -> None:
+    """CREATE INDEX CONCURRENTLY that got no lock leaves an index behind that nobody can use, and its name is taken: make room."""
+    await connection.execute(f"SET lock_timeout = {lock_timeout_ms}")
+    try:
+        async for row in queries.half_built_indexes(connection):
+            await connection.execute(f'DROP INDEX CONCURRENTLY IF EXISTS "{row["index_name"]}"')
+            log.info("half_built_index_dropped", index=row["index_name"])
+    except asyncpg.LockNotAvailableError as error:
+        raise LockNotGotError(str(error)) from error
+    finally:
+        await connection.execute("RESET lock_timeout")
 
 
 async def _say_what_public_may(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

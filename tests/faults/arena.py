@@ -53,7 +53,7 @@ class Watch:
 class Arena:
     """`live` are the replicas that should be running, `known` is what the oracle must be told, `measured` goes to the report.
 
-    `brokers` are there by number when there are several.
+    `brokers` are there by number when there are several. `tries`: how often a time may be measured until it is within its limit.
     """
 
     stack: Servers
@@ -63,6 +63,7 @@ class Arena:
     load: Load
     say: Callable[[str], None]
     brokers: Mapping[int, Kafka]
+    tries: int = 1
     live: list[Replica] = field(default_factory=list)
     everyone: list[Replica] = field(default_factory=list)
     watch: Watch = field(default_factory=Watch)
@@ -173,7 +174,12 @@ class Arena:
 
 @contextmanager
 def arena(
-    stack: Servers, template: Database, directory: Path, say: Callable[[str], None], brokers: Mapping[int, Kafka]
+    stack: Servers,
+    template: Database,
+    directory: Path,
+    say: Callable[[str], None],
+    brokers: Mapping[int, Kafka],
+    tries: int = 1,
 ) -> Iterator[Arena]:
     """An arena with a database and topics of its own; called outside of an event loop."""
     number = f"{os.getpid()}-{next(_numbers)}"
@@ -193,4 +199,4 @@ def arena(
     ):
         environment = service_environment(stack, database, topics) | SETTINGS
         load = Load(stack.kafka_bootstrap_servers, topics)
-        yield Arena(stack, database, topics, Group(processes, environment, directory), load, say, brokers)
+        yield Arena(stack, database, topics, Group(processes, environment, directory), load, say, brokers, tries)

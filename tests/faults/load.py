@@ -27,12 +27,14 @@ class Acknowledged(NamedTuple):
 
 
 class Load:
-    """`journal` holds what was acknowledged, `ends` the offset after the last of it in each partition."""
+    """`journal` holds what was acknowledged, `ends` the offset after the last of it in each partition, `begins` is when
+    the first reading is of.
+    """
 
     def __init__(self, bootstrap_servers: str, topics: Topics) -> None:
         self._servers = bootstrap_servers
         self._topics = topics
-        self._start = datetime.now(UTC).replace(second=0, microsecond=0) - BEGINNING
+        self.begins = datetime.now(UTC).replace(second=0, microsecond=0) - BEGINNING
         self._minute = 0
         self._producer: Any = None
         self._running: asyncio.Task[None] | None = None
@@ -59,7 +61,7 @@ class Load:
     async def send(self, minutes: int) -> None:
         """The next minutes of all devices, at once."""
         for _ in range(minutes):
-            at = self._start + timedelta(minutes=self._minute)
+            at = self.begins + timedelta(minutes=self._minute)
             kwh = (self._minute % 97) / 97
             self._minute += 1
             for device in range(DEVICES):
