@@ -99,6 +99,9 @@ async def _round(
         return False
     log_slow_statements(connection, settings.sql_log_slower_than_ms)
     try:
+        # in every round: one that stands by should say it too, for it may be the only one left to ask
+        rows = queries.last_successes(connection, tasks=list(kind.tasks))
+        metrics.recall({row["task"]: row["at"] async for row in rows})
         if not (await kind.alone(connection))["alone"]:
             log.info("maintenance_stands_by", reason="another process maintains this database")
             say(f"{', '.join(kind.tasks)}: left to another process, which maintains this database")

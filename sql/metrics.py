@@ -77,7 +77,7 @@ class MaintenanceMetrics:
         registry.register(self.state)
         self.last_success = Gauge(
             "energy_maintenance_last_success_timestamp_seconds",
-            "When each task last went well in this process, 0 when it has not yet",
+            "When each task last went well, in this process or another; 0: never",
             task,
             registry=registry,
         )
@@ -89,10 +89,14 @@ class MaintenanceMetrics:
         )
 
     def know(self, tasks: Iterable[str]) -> None:
-        """Begin the series of each task, so that one that never succeeds can be seen."""
+        """Begin the counters of each task at 0: without, the first failure would be no increase."""
         for task in tasks:
-            self.last_success.labels(task)
             self.failures.labels(task)
+
+    def recall(self, successes: Mapping[str, float]) -> None:
+        """When each task last went well as the database knows, 0: never. So a restart does not look like a standstill."""
+        for task, at in successes.items():
+            self.last_success.labels(task).set(at)
 
     def done(self, task: str, seconds: float, *, well: bool) -> None:
         """A task has ended."""

@@ -1,6 +1,7 @@
 """The Grafana dashboard as the tests read it: its panels and their queries, variables filled in."""
 
 import json
+import re
 from typing import Any
 
 from tests.services import ROOT
@@ -23,6 +24,14 @@ def panels() -> list[dict[str, Any]]:
 def queries() -> list[tuple[str, str]]:
     """The title of the panel and the query, for every query."""
     return [(panel["title"], _fill_in(target["expr"])) for panel in panels() for target in panel["targets"]]
+
+
+def label_values() -> list[tuple[str, str]]:
+    """What the variables offer: of which metric the values of which label."""
+    asked = [variable["query"]["query"] for variable in dashboard()["templating"]["list"]]
+    found = [re.fullmatch(r"label_values\((\w+), (\w+)\)", query) for query in asked]
+    assert all(found), asked
+    return [(each[1], each[2]) for each in found if each]
 
 
 def _fill_in(query: str) -> str:

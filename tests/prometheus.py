@@ -45,6 +45,14 @@ class Prometheus:
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
+    async def label_values(self, metric: str, label: str) -> list[str]:
+        """What a variable of a dashboard offers: the values of a label, as far as the metric has them."""
+        async with httpx.AsyncClient(base_url=self.address, timeout=20) as client:
+            answer = (await client.get(f"/api/v1/label/{label}/values", params={"match[]": metric})).json()
+        assert answer["status"] == "success", f"{metric}, {label}: {answer}"
+        found: list[str] = answer["data"]
+        return found
+
     async def until(self, query: str, *, timeout: float = 120) -> list[dict[str, Any]]:
         """The samples of a query, once there are any."""
         return await until(lambda: self.ask(query), f"{query} finds something", timeout=timeout, every=0.5)

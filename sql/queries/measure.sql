@@ -5,7 +5,11 @@ SELECT
     pg_database_size(current_database()) AS database_bytes,
     (SELECT count(*) FROM efficiency_faults WHERE closed_at IS NULL) AS faults_open,
     (SELECT count(*) FROM vehicle_efficiency) AS vehicles_judged,
-    (SELECT count(*) FROM pg_stat_replication) AS replicas_connected,
+    (
+        -- a base backup is no replica: it comes, and goes for good
+        SELECT count(*) FROM pg_stat_replication
+        WHERE application_name IS DISTINCT FROM 'pg_basebackup' AND state IS DISTINCT FROM 'backup'
+    ) AS replicas_connected,
     (
         SELECT CASE
             WHEN bool_or(state IS NULL) THEN NULL

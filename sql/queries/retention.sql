@@ -53,6 +53,12 @@ SELECT pg_try_advisory_lock(hashtext('energy.housekeeping')) AS alone;
 INSERT INTO maintenance_runs (task, succeeded_at) VALUES (:task, now())
 ON CONFLICT (task) DO UPDATE SET succeeded_at = now();
 
+-- name: last_successes(tasks)
+-- When each of these tasks last went well, in seconds since 1970; 0: never.
+SELECT named.task, coalesce(extract(epoch FROM run.succeeded_at), 0)::double precision AS at
+FROM unnest(:tasks::text[]) AS named (task)
+LEFT JOIN maintenance_runs AS run ON run.task = named.task;
+
 -- name: note_failure(task, error)!
 INSERT INTO maintenance_runs (task, failed_at, error) VALUES (:task, now(), :error)
 ON CONFLICT (task) DO UPDATE SET failed_at = now(), error = excluded.error;

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 
 from consumer.offsets import StoredOffsets
 from consumer.store import Store
+from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.resolve import Servers, clear
 from sql.connection import WRITER_SETTINGS, pool
 from tests.answers import Ask
 from tests.records import batch, records
@@ -50,6 +51,21 @@ async def write(database: Database) -> AsyncIterator[Any]:
             await store.write(batch(*taken))
 
         yield store_readings
+
+
+@pytest.fixture
+def standby(stack: Servers, database: Database) -> Iterator[Postgres]:
+    """A server that streams from the primary of this run."""
+    if stack.postgres is None:
+        pytest.skip("a standby is made of the server from packages")
+    directory = stack.directory / f"standby-of-{database.name}"
+    follower = stack.postgres.standby(
+        directory, {"shared_buffers": "64MB", "max_standby_streaming_delay": "0", "hot_standby_feedback": "off"}
+    )
+    follower.start()
+    yield follower
+    follower.kill()
+    clear(directory)
 
 
 @pytest.fixture(scope="module")

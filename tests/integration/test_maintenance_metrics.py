@@ -1,19 +1,25 @@
 """What maintenance says of itself and of the database, over HTTP."""
 
+import asyncio
+import itertools
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
 from sql.maintain import TASKS
 from tests.arrange import evaluate, open_fault
 from tests.records import NOON
 from tests.servers import Database
 from tests.services import ROOT, Replica
+from tests.standby import no_replay
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -21,16 +27,29 @@ Samples = dict[tuple[str, ...], float]
 
 
 @pytest.fixture
-async def maintenance(
+async def start_maintenance(
     database: Database, processes: Processes, environment: dict[str, str], tmp_path: Path
-) -> "Maintenance":
-    settings = {"DATABASE_URL": database.migrator_url, "MAINTAIN_INTERVAL_SECONDS": "1", "MAINTAIN_METRICS_PORT": "0"}
-    log = tmp_path / "maintain.log"
-    command = [sys.executable, "-m", "sql", "maintain"]
-    process = processes.start(command, log=log, env=environment | settings, cwd=ROOT)
-    started = Replica(process, log)
-    port = (await started.says("maintenance_started"))["metrics_port"]
-    return Maintenance(f"http://127.0.0.1:{port}/metrics", started)
+) -> "Start":
+    numbers = itertools.count(1)
+
+    async def start() -> Maintenance:
+        settings = {
+            "DATABASE_URL": database.migrator_url,
+            "MAINTAIN_INTERVAL_SECONDS": "1",
+            "MAINTAIN_METRICS_PORT": "0",
+        }
+        log = tmp_path / f"maintain-{next(numbers)}.log"
+        command = [sys.executable, "-m", "sql", "maintain"]
+        started = Replica(processes.start(command, log=log, env=environment | settings, cwd=ROOT), log)
+        port = (await started.says("maintenance_started"))["metrics_port"]
+        return Maintenance(f"http://127.0.0.1:{port}/metrics", started)
+
+    return start
+
+
+@pytest.fixture
+async def maintenance(start_maintenance: "Start") -> "Maintenance":
+    return await start_maintenance()
 
 
 class Maintenance:
@@ -64,10 +83,48 @@ class Maintenance:
         return samples
 
 
+Start = Callable[[], Awaitable[Maintenance]]
+
+
 async def test_every_task_says_when_it_last_went_well(maintenance: Maintenance) -> None:
     for task in TASKS:
         samples = await maintenance.until("energy_maintenance_last_success_timestamp_seconds", task, least=1e9)
     assert {samples["energy_maintenance_failures_total", task] for task in TASKS} == {0}
+
+
+async def test_a_second_process_knows_what_went_well_in_the_first(
+    maintenance: Maintenance, start_maintenance: Start, processes: Processes, database: Database
+) -> None:
+    succeeded = "energy_maintenance_last_success_timestamp_seconds"
+    for task in TASKS:
+        before = await maintenance.until(succeeded, task, least=1e9)
+    processes.stop(maintenance.process.process)
+    await database.execute("DELETE FROM maintenance_runs WHERE task = 'packing'")
+    await database.execute("INSERT INTO maintenance_runs (task, succeeded_at) VALUES ('of an older release', now())")
+    connection = await asyncpg.connect(database.migrator_url)
+    try:  # as a third process would: so the second stands by, and does not do what takes long itself
+        await connection.execute("SELECT pg_advisory_lock(hashtext('energy.housekeeping'))")
+        second = await start_maintenance()
+        samples = await second.until(succeeded, "retention", least=1e9)
+        assert samples[succeeded, "retention"] == pytest.approx(before[succeeded, "retention"], abs=5)
+        samples = await second.until(succeeded, "rollups", least=before[succeeded, "rollups"] + 0.5)
+        assert samples[succeeded, "packing"] == 0, "it never went well: that can be seen"
+        assert {key[1] for key in samples if key[0] == succeeded} == set(TASKS)
+        assert ("energy_maintenance_task_seconds", "retention") not in samples
+    finally:
+        await connection.close()
+
+
+async def test_a_replica_that_does_not_replay_is_behind_by_bytes(
+    maintenance: Maintenance, database: Database, standby: Postgres
+) -> None:
+    await maintenance.until("energy_replicas_connected", value=1)
+    async with no_replay(standby, database):
+        await database.execute("CREATE TABLE written AS SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+        await maintenance.until("energy_replica_lag_bytes", least=1e6)
+    await maintenance.until("energy_replica_lag_bytes", value=0)
+    await asyncio.to_thread(standby.kill)
+    await maintenance.until("energy_replicas_connected", value=0)
 
 
 async def test_a_task_that_fails_is_counted_and_the_others_go_on(maintenance: Maintenance, database: Database) -> None:

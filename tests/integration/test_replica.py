@@ -1,11 +1,8 @@
 """Reading from a real standby: how old answers are, and what happens when it falls behind, stops, freezes and comes back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
 import httpx
 import psutil
 import pytest
@@ -15,38 +12,15 @@ from pydantic import SecretStr
 from api.reads import Reads, Source
 from api.replica import Probe, Replica, Watched
 from deploy.stack.postgres import Postgres
-from deploy.stack.resolve import Servers, clear
 from sql.connection import READER_SETTINGS, pool
 from tests.answers import Ask, body, problem
 from tests.records import minute, vehicle
 from tests.servers import Database
+from tests.standby import no_replay, on_standby
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 LIMIT = "5"
-
-
-@pytest.fixture
-def standby(stack: Servers, database: Database) -> Iterator[Postgres]:
-    """A server that streams from the primary of this run."""
-    if stack.postgres is None:
-        pytest.skip("a standby is made of the server from packages")
-    directory = stack.directory / f"standby-of-{database.name}"
-    follower = stack.postgres.standby(
-        directory, {"shared_buffers": "64MB", "max_standby_streaming_delay": "0", "hot_standby_feedback": "off"}
-    )
-    follower.start()
-    yield follower
-    follower.kill()
-    clear(directory)
-
-
-async def on_standby(standby: Postgres, database: Database, statement: str) -> Any:
-    connection = await asyncpg.connect(standby.url("postgres", database.name))
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture
@@ -107,13 +81,6 @@ async def test_an_answer_says_that_it_is_from_the_replica_and_how_old_it_may_be(
     assert ready["dataStalenessSeconds"] < float(LIMIT)
     assert metric(client, "energy_api_replica_lag_seconds") < float(LIMIT)
     assert metric(client, "energy_api_replica_up") == 1
-
-
-@asynccontextmanager
-async def no_replay(standby: Postgres, database: Database) -> AsyncIterator[None]:
-    await on_standby(standby, database, "SELECT pg_wal_replay_pause()")
-    yield
-    await on_standby(standby, database, "SELECT pg_wal_replay_resume()")
 
 
 async def test_a_replica_too_far_behind_is_refused_or_passed_over_as_set(

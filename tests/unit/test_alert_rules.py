@@ -52,10 +52,17 @@ def test_every_entry_of_the_page_is_of_an_alert() -> None:
 
 def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
     cases = yaml.safe_load((DIRECTORY / "rules_test.yml").read_text())["tests"]
-    expected = {f"{name} {what}": bool(what == "fires") for name in NAMES for what in ("fires", "is quiet")}
-    assert {case["name"]: "exp_samples" in case["promql_expr_test"][0] for case in cases} == expected
+    found: set[tuple[str, str]] = set()
     for case in cases:
-        assert f'alertname="{case["name"].split()[0]}"' in case["promql_expr_test"][0]["expr"]
+        named = re.fullmatch(r"(\w+) (fires|is quiet)(: .+)?", case["name"])
+        assert named, f"neither `ALERT fires` nor `ALERT is quiet`, with or without `: why`: {case['name']}"
+        alert, what, _ = named.groups()
+        first = case["promql_expr_test"][0]
+        assert ("exp_samples" in first) == (what == "fires"), case["name"]
+        assert f'alertname="{alert}"' in first["expr"]
+        found.add((alert, what))
+    assert found == {(name, what) for name in NAMES for what in ("fires", "is quiet")}
+    assert len({case["name"] for case in cases}) == len(cases)
 
 
 def test_the_targets_are_the_default_ports() -> None:
@@ -71,7 +78,13 @@ def test_the_targets_are_the_default_ports() -> None:
 
 @pytest.mark.skipif(PROMTOOL is None, reason=MISSING)
 @pytest.mark.parametrize(
-    "arguments", [("test", "rules", "rules_test.yml"), ("check", "config", "prometheus.yml")], ids=["rules", "config"]
+    "arguments",
+    [
+        ("test", "rules", "rules_test.yml"),
+        ("test", "rules", "records_test.yml"),
+        ("check", "config", "prometheus.yml"),
+    ],
+    ids=["rules", "records", "config"],
 )
 def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
     done = subprocess.run([str(PROMTOOL), *arguments], cwd=DIRECTORY, capture_output=True, text=True, check=False)

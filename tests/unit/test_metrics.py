@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.metrics import Metrics as ApiMetrics
+from api.replica import Probe, Replica, Watched
 from consumer.metrics import Metrics as ConsumerMetrics
 from schemas.readings import Reason
 from sql.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measured
@@ -39,6 +40,13 @@ def maintenance() -> MaintenanceMetrics:
     return metrics
 
 
+def read_service() -> ApiMetrics:
+    """With a replica to read from."""
+    metrics = ApiMetrics()
+    metrics.follow(Replica(Watched("DATABASE_READ_URL", Probe(None)), Watched("DATABASE_URL", Probe(None)), 60))
+    return metrics
+
+
 def names(registry: CollectorRegistry) -> set[str]:
     """What a query may ask a registry for, histograms and counters in all their forms."""
     found = set()
@@ -66,7 +74,7 @@ def vars_of(metrics: object) -> list[Any]:
 
 
 def test_rules_and_panels_ask_for_what_exists() -> None:
-    known = names(ConsumerMetrics().registry) | names(ApiMetrics().registry) | names(maintenance().registry)
+    known = names(ConsumerMetrics().registry) | names(read_service().registry) | names(maintenance().registry)
     rules = "".join(
         line
         for file in (DIRECTORY / "rules").glob("*.yml")
@@ -76,6 +84,15 @@ def test_rules_and_panels_ask_for_what_exists() -> None:
     asked = re.findall(r"\benergy_\w+", rules + " ".join(query for _, query in queries()))
     assert asked
     assert set(asked) - known == set()
+
+
+def test_a_replica_that_is_gone_or_behind_is_asked_for_by_an_alert_and_by_a_panel() -> None:
+    shown = " ".join(query for _, query in queries())
+    alerts = (DIRECTORY / "rules" / "alerts.yml").read_text()
+    for name in names(read_service().registry) | names(maintenance().registry):
+        if re.fullmatch(r"energy_(api_)?replicas?_(up|connected|lag_seconds|lag_bytes)", name):
+            assert re.search(rf"\b{name}\b", shown), name
+            assert re.search(rf"\b{name}\b", alerts), name
 
 
 def test_counters_of_a_topic_begin_at_zero() -> None:
