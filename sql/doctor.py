@@ -137,7 +137,9 @@ async def _topics(connection: Connection, _: DoctorSettings) -> Finding:
 
 
 async def _transactions(connection: Connection, _: DoctorSettings) -> Finding:
-    rows = await _all(queries.ask_transactions(connection))
+    rows = await _all(
+        queries.ask_transactions(connection, idle_seconds=findings.IDLE_SECONDS, busy_seconds=findings.BUSY_SECONDS)
+    )
     return findings.transactions(rows, (await queries.ask_prepared(connection))["prepared"])
 
 

@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 
 Level = Literal["ok", "warn", "fail"]
 LEVELS: Final[tuple[Level, ...]] = ("ok", "warn", "fail")
+IDLE_SECONDS: Final = 60.0  # a transaction in which nothing is asked is forgotten by then
+BUSY_SECONDS: Final = 600.0
 Row = Any  # a record, or anything else with names
 
 

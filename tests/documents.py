@@ -2,9 +2,12 @@
 
 How a document marks its commands:
 
-    ```sh           every line is looked up: make targets, `python -m` commands down to the options, curl's paths
-    ```sh run       and executed, all of a document in order, on a real Kafka and PostgreSQL
-    <!-- not run here: reason -->      on the line before a fence: neither; the reason stands where people read it
+    ```sh run       every line is looked up (make targets, `python -m` commands down to the options, curl's paths) and
+                    executed, all of a document in order, on a real Kafka and PostgreSQL
+    <!-- not run here: reason -->      on the line before a fence: looked up as far as we know the commands, and not
+                    executed; the reason stands where people read it
+
+A fence of shell is one or the other.
 """
 
 import re

@@ -20,6 +20,7 @@ EVERYDAY: Final = {
 }  # fmt: skip
 PROBES: Final = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
 HOW_TO_MARK: Final = "write `<!-- not run here: reason -->` on the line before the fence, or choose another language"
+NOT_OURS: Final = "is not looked up"
 _HERE_DOCUMENT: Final = re.compile(r"<<-?['\"]?(\w+)['\"]?(.*?)\n.*?^\s*\1$", re.DOTALL | re.MULTILINE)
 _OF_THE_API: Final = re.compile(r"(https?://)?(127\.0\.0\.1|localhost|\$\w+|[A-Z]+)(:\w+)?(/|$)")
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
@@ -68,7 +69,7 @@ def unknown(command: list[str]) -> str | None:
         return wrong_with(["python", *command[1:]])
     if first == "curl":
         return next((wrong for word in command[1:] if (wrong := _no_route(word))), None)
-    return None if first in EVERYDAY or first.isupper() else f"whether {first} works is not looked up: {HOW_TO_MARK}"
+    return None if first in EVERYDAY or first.isupper() else f"whether {first} works {NOT_OURS}: {HOW_TO_MARK}"
 
 
 def _no_route(word: str) -> str | None:

@@ -1,5 +1,6 @@
 """`python -m consumer offsets`: where each partition stands, and the decisions nobody makes but an operator."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -199,6 +200,8 @@ async def _kafka(settings: ConsumerSettings) -> AsyncIterator[Any]:
     consumer = AIOKafkaConsumer(**settings.client_options(), enable_auto_commit=False)
     try:
         await consumer.start()
+        # aiokafka cannot stop a client whose tasks have not begun: with nothing to ask it is stopped at once.
+        await asyncio.sleep(0)
         yield consumer
     finally:
         await consumer.stop()

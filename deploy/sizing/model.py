@@ -8,7 +8,7 @@ from typing import Final
 from deploy.sizing import measured
 
 DAY: Final = 86_400
-CONNECTIONS_OF_A_CONSUMER: Final = 4
+CONNECTIONS_OF_A_CONSUMER: Final = 8  # at most, as in consumer/__main__.py: a test compares
 CONNECTIONS_BESIDE: Final = 10  # maintenance, metrics and people
 KAFKA_DAYS: Final = 7
 KAFKA_COPIES: Final = 3

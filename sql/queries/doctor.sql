@@ -103,14 +103,15 @@ SELECT consumer_group, topic, partition, end_offset - next_offset AS records,
 FROM kafka_offsets WHERE end_offset > next_offset AND updated_at < now() - interval '10 minutes'
 ORDER BY 1, 2, 3;
 
--- name: ask_transactions()
+-- name: ask_transactions(idle_seconds, busy_seconds)
 -- Transactions that have been under way for long; those of our own housekeeping may take hours.
 SELECT pid, coalesce(nullif(application_name, ''), 'unnamed') AS name, state,
     extract(epoch FROM now() - xact_start)::double precision AS seconds
 FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()
     AND application_name <> 'energy-housekeeping'
-    AND xact_start < now() - CASE WHEN state LIKE 'idle in transaction%' THEN interval '1 minute' ELSE interval '10 minutes' END
+    AND xact_start < now() - make_interval(secs =>
+        CASE WHEN state LIKE 'idle in transaction%' THEN :idle_seconds::double precision ELSE :busy_seconds::double precision END)
 ORDER BY xact_start;
 
 -- name: ask_prepared()^

@@ -22,14 +22,20 @@ def documents() -> dict[str, dict[str, Any]]:
     return {"openapi.json": openapi.document(), "asyncapi.json": asyncapi.document()}
 
 
-def main() -> None:
-    """Write them below docs/, and below schemas/released/ when asked to."""
-    folders = [ROOT / "docs"] + ([RELEASED / VERSION] if "release" in sys.argv[1:] else [])
+def main(released: Path = RELEASED) -> None:
+    """Write them below docs/, and below schemas/released/ when asked to: once a version, for others rely on what is there."""
+    folders = [ROOT / "docs"]
+    if "release" in sys.argv[1:]:
+        if (released / VERSION).exists():
+            sys.exit(
+                f"{VERSION} is released already, and stays as it is: set the next version first (docs/contracts.md)"
+            )
+        folders.append(released / VERSION)
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         for name, document in documents().items():
             (folder / name).write_text(text(document))
-            sys.stderr.write(f"written: {(folder / name).relative_to(ROOT)}\n")
+            sys.stderr.write(f"written: {folder.name}/{name}\n")
 
 
 if __name__ == "__main__":

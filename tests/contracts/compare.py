@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tests.contracts.narrowing import ranges, types
+
 METHODS: Final = ("get", "put", "post", "delete", "patch", "head", "options")
-FLOORS: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems")
-CEILINGS: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
 Schema = dict[str, Any]
 
 
@@ -28,6 +28,7 @@ class Documents:
             if now is None:
                 yield f"{name}: removed"
                 continue
+            yield from self._keys(name, was, now)
             yield from self._parameters(name, was, now)
             yield from self._bodies(name, was, now)
             yield from self._responses(name, was, now)
@@ -39,12 +40,20 @@ class Documents:
             if now is None:
                 yield f"{name}: removed"
                 continue
+            if was["action"] != now["action"]:
+                yield f"{name}: the action {was['action']} became {now['action']}"
             message, channel = name.removeprefix(was["action"]), was["channel"]["$ref"].rsplit("/", 1)[1]
             addresses = [each["channels"].get(channel, {}).get("address") for each in (self.earlier, self.newer)]
             if addresses[0] != addresses[1]:
                 yield f"{name}: the topic {addresses[0]} became {addresses[1]}"
-            pair = [each["components"]["messages"][message]["payload"] for each in (self.earlier, self.newer)]
-            yield from self.schema(name, *pair, sent=was["action"] == "receive")
+            pair = [each["components"]["messages"][message] for each in (self.earlier, self.newer)]
+            media = [
+                one.get("contentType", document.get("defaultContentType"))
+                for one, document in zip(pair, (self.earlier, self.newer), strict=True)
+            ]
+            if media[0] != media[1]:
+                yield f"{name}: the content type {media[0]} became {media[1]}"
+            yield from self.schema(name, *(each["payload"] for each in pair), sent=was["action"] == "receive")
 
     def schema(self, at: str, was: Schema, now: Schema, *, sent: bool) -> Iterator[str]:
         """What breaks between two schemas: of what others send to us, or of what we give to them."""
@@ -53,9 +62,9 @@ class Documents:
             yield from self._alternatives(at, was, now, sent)
             return
         narrow, wide = (was, now) if sent else (now, was)
-        if not _types(narrow) <= _types(wide) and "any" not in _types(wide):
-            yield f"{at}: {sorted(_types(was))} became {sorted(_types(now))}"
-        yield from _ranges(at, was, now, sent)
+        if not types(narrow) <= types(wide) and "any" not in types(wide):
+            yield f"{at}: {sorted(types(was))} became {sorted(types(now))}"
+        yield from ranges(at, was, now, sent)
         yield from self._members(at, was, now, sent)
         if "items" in was and "items" in now:
             yield from self.schema(f"{at}[]", was["items"], now["items"], sent=sent)
@@ -77,10 +86,22 @@ class Documents:
             else:
                 yield from self.schema(f"{at}.{name}", schema, newer[name], sent=sent)
         required, before = set(now.get("required", [])), set(was.get("required", []))
+        if sent and now.get("additionalProperties") is False and was.get("additionalProperties") is not False:
+            yield f"{at}: fields that are not named are no longer taken"
         if sent:
             yield from (f"{at}.{name}: now required" for name in sorted(required - before))
         else:
             yield from (f"{at}.{name}: no longer always given" for name in sorted((before - required) & set(newer)))
+
+    def _keys(self, name: str, was: Schema, now: Schema) -> Iterator[str]:
+        """Whatever key opened a route must still open it; a route that was open stays so."""
+        earlier, newer = (
+            each.get("security", document.get("security")) or [{}]
+            for each, document in ((was, self.earlier), (now, self.newer))
+        )
+        for key in earlier:
+            if not any(_opens(key, wanted) for wanted in newer):
+                yield f"{name}: no longer open to {_said_of(key)}"
 
     def _parameters(self, name: str, was: Schema, now: Schema) -> Iterator[str]:
         earlier, newer = ({(p["in"], p["name"]): p for p in each.get("parameters", [])} for each in (was, now))
@@ -91,8 +112,11 @@ class Documents:
         for key, parameter in earlier.items():
             if key not in newer:
                 yield f"{name} {key[1]}: removed"
-            else:
-                yield from self.schema(f"{name} {key[1]}", parameter["schema"], newer[key]["schema"], sent=True)
+                continue
+            before, after = (each["schema"] for each in (parameter, newer[key]))
+            yield from self.schema(f"{name} {key[1]}", before, after, sent=True)
+            if before.get("default") != after.get("default"):
+                yield f"{name} {key[1]}: the default {before.get('default')} became {after.get('default')}"
 
     def _bodies(self, name: str, was: Schema, now: Schema) -> Iterator[str]:
         earlier, newer = (each.get("requestBody", {}) for each in (was, now))
@@ -109,12 +133,34 @@ class Documents:
             answer = now["responses"].get(code)
             if answer is None and code.startswith("2"):
                 yield f"{name}: no longer answers {code}"
-            for media, content in response.get("content", {}).items() if answer else ():
+            if answer is None:
+                continue
+            yield from self._headers(f"{name} {code}", response.get("headers", {}), answer.get("headers", {}))
+            for media, content in response.get("content", {}).items():
                 given = answer.get("content", {}).get(media)
                 if given is None:
                     yield f"{name} {code}: no longer gives {media}"
                 elif "schema" in content and "schema" in given:
                     yield from self.schema(f"{name} {code}", content["schema"], given["schema"], sent=False)
+
+    def _headers(self, name: str, was: Schema, now: Schema) -> Iterator[str]:
+        for header, described in was.items():
+            if header not in now:
+                yield f"{name}: no longer gives the header {header}"
+            else:
+                pair = (each.get("schema", {}) for each in (described, now[header]))
+                yield from self.schema(f"{name} {header}", *pair, sent=False)
+
+
+def _opens(key: dict[str, list[str]], wanted: dict[str, list[str]]) -> bool:
+    return all(scheme in key and set(scopes) <= set(key[scheme]) for scheme, scopes in wanted.items())
+
+
+def _said_of(key: dict[str, list[str]]) -> str:
+    return (
+        " and ".join(f"{scheme} with {', '.join(scopes) or 'any scope'}" for scheme, scopes in key.items())
+        or "everybody"
+    )
 
 
 def _operations(document: Schema) -> Iterator[tuple[str, str, Schema]]:
@@ -129,38 +175,3 @@ def _resolved(document: Schema, schema: Schema) -> Schema:
             found = found[part]
         schema = found
     return schema
-
-
-def _types(schema: Schema) -> set[str]:
-    """A number may be an integer as well; what is not said may be anything."""
-    said = schema.get("type", "any")
-    types = set(said) if isinstance(said, list) else {said}
-    return types | {"integer"} if "number" in types else types
-
-
-def _ranges(at: str, was: Schema, now: Schema, sent: bool) -> Iterator[str]:
-    """Ranges of what is sent may only grow, those of what is given only shrink; the same for what may be chosen from."""
-    sign = 1 if sent else -1
-    for bounds, direction in ((FLOORS, 1), (CEILINGS, -1)):
-        for bound in bounds:
-            open_end = float("-inf") * direction
-            before, after = (each.get(bound, open_end) for each in (was, now))
-            if (after - before if after != before else 0) * direction * sign > 0:
-                yield f"{at}: {bound} {was.get(bound, 'none')} became {now.get(bound, 'none')}"
-    for rule in ("pattern", "format"):
-        loosened = rule not in (now if sent else was)
-        if was.get(rule) != now.get(rule) and not loosened:
-            yield f"{at}: {rule} {was.get(rule)!r} became {now.get(rule)!r}"
-    narrow, wide = map(_choices, (was, now) if sent else (now, was))
-    if wide is not None and (narrow is None or not narrow <= wide):
-        yield f"{at}: the choice {_said(was)} became {_said(now)}"
-
-
-def _choices(schema: Schema) -> set[str] | None:
-    """What may be chosen from; None for anything."""
-    given = [schema["const"]] if "const" in schema else schema.get("enum")
-    return None if given is None else set(map(str, given))
-
-
-def _said(schema: Schema) -> str:
-    return ", ".join(sorted(_choices(schema) or {"of anything"}))

@@ -1,6 +1,8 @@
 """The doctor finds a healthy database healthy, and names each sickness that it is given."""
 
 import json
+import re
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ import jsonschema
 import pytest
 
 from deploy.stack.resolve import Servers
+from sql import findings
 from sql.doctor import CHECKS
+from sql.queries import queries
 from tests.old_months import Command, command
 from tests.servers import Database
 
@@ -168,6 +172,82 @@ async def test_an_index_that_is_not_valid_is_named(sql: Command, database: Datab
     _, _, found = await ask(sql)
     assert found["indexes"]["level"] == "warn"
     assert "not valid: not_unique" in found["indexes"]["what"]
+
+
+async def test_an_index_that_nobody_uses_and_a_table_without_one_are_named(sql: Command, database: Database) -> None:
+    await database.execute(
+        "CREATE TABLE large AS SELECT n AS id, lpad(n::text, 150) AS words FROM generate_series(1, 110000) AS n;"
+        "CREATE INDEX never_used ON large (words)"
+    )
+    await database.execute("DO $$ BEGIN FOR n IN 1..1001 LOOP PERFORM count(*) FROM large; END LOOP; END $$")
+    _, _, found = await ask(sql)
+    assert found["indexes"]["level"] == "warn"
+    assert "not used: never_used (" in found["indexes"]["what"]
+    assert "read from end to end: large (1,0" in found["indexes"]["what"]
+    assert found["indexes"]["do"] == (
+        "drop what is not used on any replica either; find the statement (slow_statements) and give it an index"
+    )
+
+
+async def test_dead_rows_that_nobody_removes_are_named(sql: Command, database: Database) -> None:
+    await database.execute("ALTER TABLE vehicle_live_status SET (autovacuum_enabled = false)")
+    await database.execute(
+        "INSERT INTO vehicle_live_status "
+        "(vehicle_id, soc, last_kwh_delivered_dc, last_battery_temp, recorded_at, updated_at) "
+        "SELECT 'VEH-' || n, 50, 1, 20, now(), now() FROM generate_series(1, 10001) AS n; DELETE FROM vehicle_live_status"
+    )
+    _, _, found = await ask(sql)
+    assert found["live_tables"]["level"] == "warn"
+    assert "vehicle_live_status has 10,001 dead rows for 0 live ones" in found["live_tables"]["what"]
+    assert "VACUUM" in found["live_tables"]["do"]
+
+
+async def test_a_transaction_in_which_nothing_happens_is_named(database: Database) -> None:
+    """Asked directly: for how long it may last is a minute for the command."""
+    forgotten, doctor = [await asyncpg.connect(database.migrator_url) for _ in range(2)]
+    try:
+        await forgotten.execute("SET application_name = 'forgetful'; BEGIN; SELECT 1")
+        asked = {"idle_seconds": findings.IDLE_SECONDS, "busy_seconds": findings.BUSY_SECONDS}
+        assert [row async for row in queries.ask_transactions(doctor, **asked)] == []
+        rows = [row async for row in queries.ask_transactions(doctor, **asked | {"idle_seconds": 0.0})]
+    finally:
+        await forgotten.close()
+        await doctor.close()
+    found = findings.transactions(rows, 0)
+    assert (found.check, found.level) == ("transactions", "warn")
+    assert re.fullmatch(r"forgetful \(pid \d+\) for 0 s, idle in transaction", found.what)
+    assert "pg_terminate_backend" in found.do
+
+
+async def test_few_connections_left_are_named(sql: Command, database: Database) -> None:
+    most = await database.value(
+        "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+    )
+    async with AsyncExitStack() as held:
+        for _ in range(int(most * 0.82)):
+            connection = await asyncpg.connect(database.migrator_url)
+            held.push_async_callback(connection.close)
+        _, _, found = await ask(sql)
+    assert found["connections"]["level"] in {"warn", "fail"}
+    assert f"of {most} connections are in use" in found["connections"]["what"]
+    assert "raise max_connections" in found["connections"]["do"]
+
+
+async def test_a_slot_that_nobody_reads_is_named(sql: Command, stack: Servers, database: Database) -> None:
+    assert stack.postgres is not None, "only the server from packages has a superuser for tests"
+    administrator = await asyncpg.connect(stack.postgres.url("postgres", database.name))
+    try:
+        await administrator.execute("SELECT pg_create_physical_replication_slot('forgotten', true)")
+        for _ in range(66):  # segments of 16 MiB, each with a word in it: more than 1 GiB
+            await administrator.execute("SELECT pg_logical_emit_message(false, 'test', 'word'), pg_switch_wal()")
+        _, _, found = await ask(sql)
+    finally:
+        await administrator.execute("SELECT pg_drop_replication_slot('forgotten')")
+        await administrator.execute("CHECKPOINT")
+        await administrator.close()
+    assert found["replication"]["level"] == "warn"
+    assert re.search(r"slot forgotten keeps 1,\d{3},\d{3},\d{3} bytes of WAL for nobody", found["replication"]["what"])
+    assert "drop slots" in found["replication"]["do"]
 
 
 async def test_slow_statements_are_known_once_the_extension_is_there(

@@ -60,6 +60,21 @@ FUNCTIONS = {
     "vehicle_energy": (False, True),
     "walk_registers": (False, False),
 }
+# (role, table) -> column -> rights beyond those of the table; whatever stands as [ ] above is spelled out here
+_SEEN_OF_A_LETTER = (
+    "consumer_group",
+    "topic",
+    "partition",
+    "offset",
+    "reason",
+    "rejected_at",
+    "resolved_at",
+    "resolution",
+)
+COLUMNS = {
+    ("reader", "dead_letters"): dict.fromkeys(_SEEN_OF_A_LETTER, "s"),
+    ("writer", "alert_outbox"): {"published_at": "u"},
+}
 RIGHTS = {"s": "SELECT", "i": "INSERT", "u": "UPDATE", "d": "DELETE"}
 OURS = "NOT EXISTS (SELECT FROM pg_depend WHERE objid = {}.oid AND deptype = 'e')"
 
@@ -97,6 +112,39 @@ async def _may(database: Database, role: str, table: int) -> str:
     for right in ("TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"):
         assert not await database.value("SELECT has_table_privilege($1, $2::oid, $3)", role, table, right), right
     return letters
+
+
+async def test_columns_have_their_rights_and_no_more(migrated: Database) -> None:
+    found = await migrated.fetch(
+        "SELECT role, relname, attname, string_agg(letter, '' ORDER BY place) AS letters "
+        "FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped, "
+        "unnest(ARRAY['writer', 'reader']) AS role, "
+        "unnest($1::text[], $2::text[]) WITH ORDINALITY AS rights (letter, privilege, place) "
+        "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f') "
+        f"AND NOT relispartition AND {OURS.format('pg_class')} "
+        "AND has_column_privilege(role, pg_class.oid, attnum, privilege) "
+        "AND NOT has_table_privilege(role, pg_class.oid, privilege) "
+        "GROUP BY 1, 2, 3",
+        [*"siur"],
+        ["SELECT", "INSERT", "UPDATE", "REFERENCES"],
+    )
+    decided: dict[tuple[Any, Any], dict[Any, Any]] = {}
+    for row in found:
+        decided.setdefault((row["role"], row["relname"]), {})[row["attname"]] = row["letters"]
+    assert decided == COLUMNS
+
+
+async def test_no_sequence_can_be_reached(migrated: Database) -> None:
+    """Numbers are drawn by identity columns and by functions, with the rights of the owner."""
+    found = await migrated.fetch(
+        "SELECT role, relname FROM pg_class, unnest(ARRAY['writer', 'reader']) AS role "
+        "WHERE relnamespace = 'public'::regnamespace AND relkind = 'S' "
+        "AND has_sequence_privilege(role, pg_class.oid, 'USAGE, SELECT, UPDATE')"
+    )
+    assert [tuple(row) for row in found] == []
+    assert await migrated.value(
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'S'"
+    )
 
 
 async def test_no_partition_has_rights_of_its_own(migrated: Database) -> None:

@@ -1,5 +1,6 @@
 """docker-compose.yml against the code: settings, commands, ports, secrets. No engine is needed, and none runs it here."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import jsonschema
 import pytest
 import yaml
 
@@ -17,6 +19,32 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+
+
+def faults_of_schema(compose: dict[str, Any]) -> list[str]:
+    schema = json.loads((ROOT / "tests" / "schemas" / "compose.json").read_text())
+    known = {
+        key: value for key, value in compose.items() if key != "name"
+    }  # younger than the schema: tests/schemas/README.md
+    return [f"{error.json_path}: {error.message}" for error in jsonschema.Draft7Validator(schema).iter_errors(known)]
+
+
+def test_the_file_is_what_the_compose_specification_takes() -> None:
+    assert faults_of_schema(COMPOSE) == []
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", COMPOSE["name"])
+
+
+@pytest.mark.parametrize(
+    ("service", "wrong"),
+    [
+        ({"mem_limits": "1g"}, "mem_limits"),
+        ({"cap_drop": "ALL"}, "cap_drop"),
+        ({"healthcheck": {"tests": []}}, "tests"),
+    ],
+)
+def test_the_schema_finds_what_is_wrong(service: dict[str, Any], wrong: str) -> None:
+    changed = COMPOSE | {"services": SERVICES | {"api": SERVICES["api"] | service}}
+    assert any(wrong in fault for fault in faults_of_schema(changed))
 
 
 def test_all_roles_are_there() -> None:

@@ -1,5 +1,7 @@
 """deploy/k8s, as `kubectl kustomize` builds it, against the code and the schemas of Kubernetes. No cluster is needed or asked."""
 
+import copy
+import json
 import re
 import shutil
 import subprocess
@@ -7,11 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from consumer.__main__ import LEAVE_WITHIN_SECONDS
 from consumer.settings import ConsumerSettings
+from deploy.demo.run import PARTITIONS
 from tests.manifests import Process, any_setting, faults_of, unknown_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +77,7 @@ def test_every_object_is_what_kubernetes_takes(layer: str, version: str) -> None
         "kubernetes_validate", reason="schemas of Kubernetes: a development package"
     )
     for each in built(layer):
-        if each["kind"] != "ScaledObject":  # KEDA's own; its names are held against ours below
+        if each["kind"] != "ScaledObject":  # KEDA's own: below
             kubernetes_validate.validate(each, version, strict=True)
 
 
@@ -189,6 +193,56 @@ def test_nothing_passes_the_network_that_is_not_named(layer: str) -> None:
     assert int(servers.rpartition(":")[2]) in open_to
 
 
+def closed(schema: Any) -> Any:
+    """The schema without room for names that it does not know, as a server with strict validation takes it."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: closed(value) for key, value in schema.items()}
+    return {"additionalProperties": False} | kept if kept.get("type") == "object" and "properties" in kept else kept
+
+
+def faults_of_scaler(scaler: dict[str, Any]) -> list[str]:
+    """By the schema of KEDA 2.16; `fallback.behavior` is younger: tests/schemas/README.md."""
+    schema = closed(json.loads((ROOT / "tests" / "schemas" / "keda-scaledobject.json").read_text()))
+    known = copy.deepcopy(scaler)
+    behavior = known["spec"]["fallback"].pop("behavior")
+    assert behavior in {"static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"}
+    return [
+        f"{error.json_path}: {error.message}" for error in jsonschema.Draft202012Validator(schema).iter_errors(known)
+    ]
+
+
+def test_the_scaler_is_what_keda_takes() -> None:
+    assert faults_of_scaler(of_kind("overlays/production", "ScaledObject")["energy-consumer"]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"maxReplicas": 3}, "maxReplicas"),
+        ({"pollingInterval": "15s"}, "15s"),
+        ({"triggers": [{"type": "prometheus"}]}, "metadata"),
+    ],
+)
+def test_the_schema_of_keda_finds_what_is_wrong(change: dict[str, Any], wrong: str) -> None:
+    scaler = of_kind("overlays/production", "ScaledObject")["energy-consumer"]
+    assert any(wrong in fault for fault in faults_of_scaler(scaler | {"spec": scaler["spec"] | change}))
+
+
+def partitions_of_readings() -> int:
+    """Of both topics together, as docker-compose.yml makes them; the demo makes as many."""
+    command = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["topics"]["command"][-1]
+    each = re.search(r"--partitions (\d+) ", command)
+    assert each is not None
+    assert int(each[1]) == PARTITIONS
+    made = re.search(r"for topic in (.*); do", command)
+    assert made is not None
+    topics = [topic for topic in made[1].split() if topic.endswith("-readings")]
+    return int(each[1]) * len(topics)
+
+
 def test_the_scaler_asks_for_a_metric_that_exists_and_stays_within_the_partitions() -> None:
     scaled = of_kind("overlays/production", "ScaledObject")["energy-consumer"]["spec"]
     consumer = of_kind("overlays/production", "StatefulSet")["energy-consumer"]
@@ -201,8 +255,8 @@ def test_the_scaler_asks_for_a_metric_that_exists_and_stays_within_the_partition
     (trigger,) = scaled["triggers"]
     assert unknown_metrics(trigger["metadata"]["query"]) == set()
     assert all(isinstance(value, str) for value in trigger["metadata"].values())  # KEDA takes nothing else
-    partitions = 8 * 2  # of the topics of readings, as docker-compose.yml and the demo make them
-    assert scaled["minReplicaCount"] <= scaled["fallback"]["replicas"] <= scaled["maxReplicaCount"] == partitions
+    assert scaled["minReplicaCount"] <= scaled["fallback"]["replicas"] <= scaled["maxReplicaCount"]
+    assert scaled["maxReplicaCount"] == partitions_of_readings()
 
 
 @pytest.mark.parametrize("layer", LAYERS)

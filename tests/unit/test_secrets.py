@@ -1,5 +1,7 @@
 """A secret comes from its setting or from the file that NAME_FILE names, and is shown nowhere."""
 
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from consumer.settings import ConsumerSettings
 from schemas.secrets import SecretFileError, secret_settings
 from schemas.settings import Environment, KafkaSettings, from_environment
 
+ROOT = Path(__file__).parents[2]
 SECRET = "Tr0mbone-quarry"
 URL = f"postgresql://writer:{SECRET}@localhost/energy"
 
@@ -126,6 +129,27 @@ def test_settings_never_show_a_secret(password: str) -> None:
     shown = (repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json())
     empty = KafkaSettings()
     assert all(text.count(password) <= repr(empty).count(password) for text in shown)
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_traceback_in_the_log_shows_no_variable(form: str) -> None:
+    """In a process of its own, for the log of this one is the tests'."""
+    script = (
+        "import structlog\n"
+        "from schemas.log import configure_logging\n"
+        "from schemas.settings import LogSettings\n"
+        f"configure_logging(LogSettings(log_format={form!r}))\n"
+        "def connect(url):\n"
+        "    raise OSError('nobody is there')\n"
+        "try:\n"
+        "    connect('Tr0mbone-' + 'quarry')\n"
+        "except OSError:\n"
+        "    structlog.get_logger('api').exception('failed')\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+    assert "Traceback" in said
+    assert "nobody is there" in said
+    assert SECRET not in said
 
 
 def test_sasl_without_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

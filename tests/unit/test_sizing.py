@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.__main__ import CONNECTIONS
 from deploy.sizing import measured
-from deploy.sizing.model import Fleet, Server, demand, limits, servers
+from deploy.sizing.model import CONNECTIONS_OF_A_CONSUMER, Fleet, Server, demand, limits, servers
 from deploy.sizing.report import lines
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ FLEETS = st.builds(
         (measured.DRAIN_RECORDS, "({:,} records/s)"),
         (measured.POSTGRES_MICROSECONDS, "{} in the last one"),
         (measured.CONSUMER_MICROSECONDS, "{}, 2.02, 0.10 microseconds"),
-        (measured.CONSUMER_MEBIBYTES, "{} MiB"),
+        (measured.CONSUMER_MEBIBYTES, "(242,441 to 311,617), {} MiB"),
         (measured.EVALUATION_SECONDS, "all 10,000 vehicles judged over 24 hours, faults and all stored | {} s"),
         (measured.ROLLUP_SECONDS, "23 hours in one go | {} s"),
         (measured.REQUESTS, "{:,} requests/s"),
@@ -45,6 +46,12 @@ FLEETS = st.builds(
 )
 def test_inputs_are_those_of_the_benchmarks(number: float, words: str) -> None:
     assert words.format(number) in BENCHMARKS
+
+
+def test_a_consumer_is_given_as_many_connections_as_it_may_open() -> None:
+    assert CONNECTIONS_OF_A_CONSUMER == CONNECTIONS
+    for document, words in (("operations", "up to {} a consumer"), ("scaling", "Up to {} a consumer")):
+        assert words.format(CONNECTIONS) in (ROOT / "docs" / f"{document}.md").read_text(), document
 
 
 def test_twenty_thousand_devices_are_the_designs_figures() -> None:
