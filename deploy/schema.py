@@ -29,6 +29,7 @@ def dump(url: str) -> str:
         "--no-owner",
         "--exclude-table=*_history_y*",
         "--exclude-table=*_hourly_y*",
+        "--exclude-extension=pg_stat_statements",
         url,
     ]
     dumped = subprocess.run(command, check=True, capture_output=True, text=True).stdout
