@@ -44,7 +44,7 @@ SETTINGS: Final = {
     "shared_buffers": "512MB",
     "effective_cache_size": "4GB",
     "maintenance_work_mem": "256MB",
-    "max_wal_size": "8GB",
+    "max_wal_size": "16GB",
     "checkpoint_timeout": "15min",
     "wal_compression": "on",
     "random_page_cost": "1.1",
