@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from consumer.arrived import Arrived
+from consumer.copying import copied
 from consumer.kind import DEVICE, RECORDED_AT, RefusedRow, Row, Written
 from consumer.known import Parted, in_order
 from consumer.late import late_hours
@@ -83,8 +84,8 @@ def _conflict(row: Row) -> RefusedRow:
 
 async def _copy(connection: Connection, telemetry: Telemetry, rows: list[Row]) -> None:
     if rows:
-        await connection.copy_records_to_table(
-            telemetry.history, records=rows, columns=telemetry.columns, timeout=COPY_TIMEOUT
+        await connection.copy_to_table(
+            telemetry.history, source=copied(rows), format="binary", columns=telemetry.columns, timeout=COPY_TIMEOUT
         )
 
 
