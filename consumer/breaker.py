@@ -3,9 +3,12 @@
 closed ── too many of the last records are refused ──> open ── operator closes it ──> closed
                                                         └── operator lets them through ──> ... ── share low again ──> closed
 
-The state lies in the database, for all replicas and for operators; each replica looks every two seconds.
+The state lies in the database, for all replicas and for operators; each replica looks every two seconds, and one that stops a
+topic tells of it at once. With every change of state the windows begin anew: what was seen before it has been judged.
 """
 
+import asyncio
+import contextlib
 from collections import deque
 from typing import Any, Final
 
@@ -61,7 +64,8 @@ class Breaker:
         self._share = settings.breaker_share
         self._size = settings.breaker_window_records
         self._windows: dict[str, Window] = {}
-        self._let_through: set[str] = set()
+        self._states: dict[str, str] = {}
+        self._tripped = asyncio.Event()
         self._unrecorded: dict[str, str] = {}
         self.stopped: dict[str, str] = {}
 
@@ -69,36 +73,46 @@ class Breaker:
         """Note a portion of decoded records; whether the topic must be stopped before they are taken."""
         window = self._windows.setdefault(topic, Window(self._size))
         window.add(seen, refused)
-        if topic in self._let_through or not window.exceeds(self._share):
+        if self._lets_through(topic) or not window.exceeds(self._share):
             return False
         detail = f"{window.refused} of the last {window.seen} records were refused"
         self.stopped[topic] = self._unrecorded[topic] = detail
         del self._windows[topic]
+        self._tripped.set()
         log.error("breaker_opened", topic=topic, detail=detail)
         self._report()
         return True
+
+    async def wait(self, seconds: float) -> None:
+        """Until it is time to look: after `seconds`, or at once when a topic was stopped here."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._tripped.wait(), seconds)
+        self._tripped.clear()
 
     async def look(self) -> None:
         """Tell the database what has happened here, and learn what others have done."""
         try:
             async with self._pool.acquire() as connection:
                 await self._tell(connection)
-                states = {
-                    row["topic"]: (row["state"], row["detail"])
-                    async for row in queries.breakers(connection, consumer_group=self._group)
-                }
+                rows = [row async for row in queries.breakers(connection, consumer_group=self._group)]
         except DATABASE_FAULTS as error:
             log.debug("breakers_unknown", error=repr(error))
             return
-        self._let_through = {topic for topic, (state, _) in states.items() if state != OPEN}
-        self.stopped = {topic: detail for topic, (state, detail) in states.items() if state == OPEN} | self._unrecorded
+        states = {row["topic"]: row["state"] for row in rows}
+        for topic in [each for each in self._windows if self._states.get(each) != states.get(each)]:
+            del self._windows[topic]
+        self._states = states
+        self.stopped = {row["topic"]: row["detail"] for row in rows if row["state"] == OPEN} | self._unrecorded
         self._report()
+
+    def _lets_through(self, topic: str) -> bool:
+        return self._states.get(topic, OPEN) != OPEN
 
     async def _tell(self, connection: Any) -> None:
         for topic, detail in list(self._unrecorded.items()):
             await queries.open_breaker(connection, consumer_group=self._group, topic=topic, detail=detail)
             self._unrecorded.pop(topic, None)
-        for topic in filter(self._is_good_again, self._let_through):
+        for topic in filter(self._is_good_again, filter(self._lets_through, self._states)):
             await queries.close_breaker(connection, consumer_group=self._group, topic=topic)
             log.info("breaker_closed", topic=topic, reason="the share of refused records is low again")
 

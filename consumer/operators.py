@@ -1,6 +1,5 @@
 """What operators decide while we run: gaps that were settled, breakers that were closed."""
 
-import asyncio
 from itertools import count
 from typing import Final
 
@@ -12,9 +11,9 @@ HALTED_EVERY: Final = 5  # looks
 
 
 async def follow_operators(pipeline: Pipeline, breaker: Breaker) -> None:
-    """Look every two seconds, at halted partitions every ten, until cancelled."""
+    """Look every two seconds and when a topic was stopped here, at halted partitions every ten, until cancelled."""
     for look in count(1):
-        await asyncio.sleep(LOOK_SECONDS)
+        await breaker.wait(LOOK_SECONDS)
         await breaker.look()
         pipeline.assignment.follow_breaker(pipeline.in_hand())
         if look % HALTED_EVERY == 0:
