@@ -11,6 +11,8 @@ Level = Literal["ok", "warn", "fail"]
 LEVELS: Final[tuple[Level, ...]] = ("ok", "warn", "fail")
 IDLE_SECONDS: Final = 60.0  # a transaction in which nothing is asked is forgotten by then
 BUSY_SECONDS: Final = 600.0
+LAG_SECONDS: Final = 60.0
+LAG_BYTES: Final = 1 << 30  # of WAL; a replica whose replay is paused keeps the small lag in seconds that it had before
 Row = Any  # a record, or anything else with names
 
 
@@ -115,7 +117,7 @@ def live_tables(rows: Sequence[Row]) -> Finding:
 def replication(replicas: Sequence[Row], slots: Sequence[Row], standby_seconds: float | None) -> Finding:
     """How far replicas are behind, and whether a forgotten one makes the disk fill."""
     if standby_seconds is not None:
-        level: Level = "warn" if standby_seconds > 60 else "ok"  # noqa: PLR2004
+        level: Level = "warn" if standby_seconds > LAG_SECONDS else "ok"
         return Finding(
             "replication",
             level,
@@ -130,12 +132,12 @@ def replication(replicas: Sequence[Row], slots: Sequence[Row], standby_seconds: 
     said = [
         f"slot {row['name']} keeps {row['bytes']:,} bytes of WAL for nobody"
         for row in slots
-        if not row["active"] and row["bytes"] > 1 << 30
+        if not row["active"] and row["bytes"] > LAG_BYTES
     ]
     said += [
         f"{row['name']} is {row['seconds'] or 0:.0f} s and {row['bytes'] or 0:,} bytes behind"
         for row in replicas
-        if (row["seconds"] or 0) > 60 or row["state"] != "streaming"  # noqa: PLR2004
+        if (row["seconds"] or 0) > LAG_SECONDS or (row["bytes"] or 0) > LAG_BYTES or row["state"] != "streaming"
     ]
     if said:
         return Finding(

@@ -52,6 +52,8 @@ def months(*found: str) -> list[dict[str, Any]]:
         (findings.replication([], [], None), "ok", "no replica"),
         (findings.replication([REPLICA], [SLOT], None), "ok", "1 replicas stream"),
         (findings.replication([REPLICA | {"seconds": 61.0}], [], None), "warn", "r is 61 s"),
+        (findings.replication([REPLICA | {"bytes": 2**31}], [], None), "warn", "r is 0 s and 2,147,483,648 bytes"),
+        (findings.replication([REPLICA | {"state": "catchup"}], [], None), "warn", "r is 0 s"),
         (findings.replication([], [SLOT | {"bytes": 2**31}], None), "warn", "slot s keeps"),
         (findings.replication([], [SLOT | {"wal_status": "lost"}], None), "fail", "lost their WAL: s"),
         (findings.replication([], [], 3.0), "ok", "this is a replica, 3 s behind"),
