@@ -171,8 +171,8 @@ async def _retention(connection: Connection, now: datetime, settings: MaintainSe
         await refresh_statistics(connection, now)
 
 
-async def _packing(connection: Connection, now: datetime, _: MaintainSettings) -> None:
-    await pack_indexes(connection, now)
+async def _packing(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
+    await pack_indexes(connection, now, open_months=settings.pack_open_months)
 
 
 @dataclass(frozen=True, slots=True)

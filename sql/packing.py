@@ -1,6 +1,7 @@
-"""Indexes of months that are over, built anew: half-empty pages at the end of every device's run become full ones.
+"""Primary keys of history, built anew: the half-empty pages that every device's run leaves behind become full ones.
 
-No lock that keeps readers or writers waiting is taken. Each index is done once; an interrupted one is begun again.
+A month that is being written is packed whenever its key has grown by half since, a month that is over once more, for good.
+No lock that keeps readers or writers waiting is taken. What was interrupted is begun again.
 """
 
 from datetime import datetime, timedelta
@@ -13,14 +14,20 @@ from sql.queries import queries
 log = structlog.get_logger(__name__)
 
 GRACE: Final = timedelta(days=2)  # after the end of a month: most of what is late has come by then
+GROWTH: Final = 1.5  # a smaller one writes more, a larger one keeps more half-empty pages: docs/decisions/0009
+OPEN_BYTES: Final = 512 * 2**20  # of a month that is not over; right after, every device's last page is split once more
 
 
-async def pack_indexes(connection: Any, now: datetime) -> list[str]:
-    """Pack the primary keys of every month that has been over for two days and was not packed yet.
+async def pack_indexes(
+    connection: Any, now: datetime, *, open_months: bool = True, open_bytes: int = OPEN_BYTES
+) -> list[str]:
+    """Pack the primary keys that are due.
 
     Args:
         connection: of the schema's owner, in no transaction.
         now: the server's clock.
+        open_months: also those of months that are not over.
+        open_bytes: how large the key of such a month has to be.
 
     Returns:
         The indexes that were built anew.
@@ -28,14 +35,18 @@ async def pack_indexes(connection: Any, now: datetime) -> list[str]:
     async for row in queries.leftovers_of_packing(connection):
         await connection.execute(f'DROP INDEX CONCURRENTLY IF EXISTS "{row["index_name"]}"')
         log.info("packing_leftover_dropped", index=row["index_name"])
-    month = (now - GRACE).date().replace(day=1)
-    due = [row async for row in queries.indexes_to_pack(connection, month=month)]
+    due = [
+        row
+        async for row in queries.indexes_to_pack(
+            connection, now=now, grace=GRACE, open_months=open_months, open_bytes=open_bytes, growth=GROWTH
+        )
+    ]
     for row in due:
         name = row["index_name"]
         if row["begun_with"] in {None, row["built"]}:
             await queries.begin_packing(connection, index_name=name, built=row["built"], bytes=row["bytes"])
             await connection.execute(f'REINDEX INDEX CONCURRENTLY "{name}"')
-        packed = await queries.end_packing(connection, index_name=name)
+        packed = await queries.end_packing(connection, index_name=name, now=now)
         if packed["bytes_before"] > packed["bytes_after"]:
             log.info("index_packed", index=name, bytes_before=packed["bytes_before"], bytes_after=packed["bytes_after"])
     return [row["index_name"] for row in due]

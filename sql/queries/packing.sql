@@ -1,7 +1,9 @@
--- name: indexes_to_pack(month)
--- Primary keys of attached months before the given one that were not built anew yet, the newest first.
--- Below a megabyte there is nothing to gain.
-SELECT key.relname AS index_name, key.oid AS built, pg_relation_size(key.oid) AS bytes, packed.built AS begun_with
+-- name: indexes_to_pack(now, grace, open_months, open_bytes, growth)
+-- Primary keys of attached months that are to be built anew, the newest month first: those whose packing was interrupted; those of
+-- months that are over and were not packed since (below a megabyte there is nothing to gain); and, of history with `open_months`,
+-- those of at least `open_bytes` that are `growth` times as large as they were when packed last.
+SELECT key.relname AS index_name, key.oid AS built, size.bytes,
+    CASE WHEN packed.packed_at IS NULL THEN packed.built END AS begun_with
 FROM pg_inherits AS inherits
 JOIN pg_class AS parent ON parent.oid = inherits.inhparent AND parent.relkind = 'p'
     AND parent.relnamespace = current_schema()::regnamespace
@@ -9,9 +11,14 @@ JOIN pg_class AS part ON part.oid = inherits.inhrelid AND part.relkind = 'r'
     AND part.relname ~ '^(meter|vehicle)_(telemetry_history|register_history|energy_hourly)_y\d{4}m\d{2}$'
 JOIN pg_index AS of_key ON of_key.indrelid = part.oid AND of_key.indisprimary
 JOIN pg_class AS key ON key.oid = of_key.indexrelid
+CROSS JOIN LATERAL (SELECT pg_relation_size(key.oid) AS bytes) AS size
+CROSS JOIN LATERAL (
+    SELECT (to_date(right(part.relname, 7), 'YYYY"m"MM') + interval '1 month') AT TIME ZONE 'UTC' + :grace::interval AS over_at
+) AS month
 LEFT JOIN packed_indexes AS packed ON packed.index_name = key.relname
-WHERE packed.packed_at IS NULL AND pg_relation_size(key.oid) >= 1048576
-    AND to_date(right(part.relname, 7), 'YYYY"m"MM') < :month::date
+WHERE packed.built IS NOT NULL AND packed.packed_at IS NULL
+    OR over_at <= :now AND size.bytes >= 1048576 AND coalesce(packed.packed_at < over_at AND size.bytes > packed.bytes_after, true)
+    OR :open_months AND part.relname ~ '_history_' AND size.bytes >= greatest(:open_bytes, :growth::double precision * packed.bytes_after)
 ORDER BY right(part.relname, 7) DESC, key.relname;
 
 -- name: leftovers_of_packing()
@@ -24,9 +31,11 @@ WHERE NOT of_leftover.indisvalid AND part.relname ~ '_y\d{4}m\d{2}$';
 
 -- name: begin_packing(index_name, built, bytes)!
 INSERT INTO packed_indexes (index_name, built, bytes_before) VALUES (:index_name, :built, :bytes)
-ON CONFLICT (index_name) DO NOTHING;
+ON CONFLICT (index_name) DO UPDATE
+SET built = excluded.built, bytes_before = excluded.bytes_before, begun_at = now(), bytes_after = NULL, packed_at = NULL;
 
--- name: end_packing(index_name)^
-UPDATE packed_indexes SET bytes_after = pg_relation_size(to_regclass(quote_ident(index_name))), packed_at = now()
+-- name: end_packing(index_name, now)^
+-- What was added after the round had begun may be in half-empty pages again: the time is that of its beginning.
+UPDATE packed_indexes SET bytes_after = pg_relation_size(to_regclass(quote_ident(index_name))), packed_at = :now
 WHERE index_name = :index_name
 RETURNING bytes_before, bytes_after;

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from bisect import bisect_left
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -68,18 +69,35 @@ class Drained:
     began: float
 
 
-def drain(ground: Ground, backlog: Backlog, database: Database, *, replicas: int = 1, stored: bool = False) -> Drained:
-    """Drain a backlog into a database; `stored` says that it holds readings already."""
+def drain(
+    ground: Ground,
+    backlog: Backlog,
+    database: Database,
+    *,
+    replicas: int = 1,
+    stored: bool = False,
+    beside: Callable[[asyncio.Event], Coroutine[Any, Any, None]] | None = None,
+) -> Drained:
+    """Drain a backlog into a database; `stored` says that it holds readings already, `beside` runs until its event is set."""
     directory = ground.new_directory("drain")
     environment = service_environment(ground.stack, database, backlog.topics)
     environment["KAFKA_GROUP_ID"] = f"bench-{directory.name}-{database.name}"
     with Processes() as processes:
-        drained = asyncio.run(_drain(ground, backlog, database, Group(processes, environment, directory), replicas))
+        drained = asyncio.run(
+            _drain(ground, backlog, database, Group(processes, environment, directory), replicas, beside)
+        )
     asyncio.run(_prove(backlog, database, stored=stored))
     return drained
 
 
-async def _drain(ground: Ground, backlog: Backlog, database: Database, group: Group, replicas: int) -> Drained:
+async def _drain(
+    ground: Ground,
+    backlog: Backlog,
+    database: Database,
+    group: Group,
+    replicas: int,
+    beside: Callable[[asyncio.Event], Coroutine[Any, Any, None]] | None,
+) -> Drained:
     running = [group.start() for _ in range(replicas)]
     clients = [replica.process for replica in running]
     watch = Watch()
@@ -88,8 +106,13 @@ async def _drain(ground: Ground, backlog: Backlog, database: Database, group: Gr
     before, already = Costs.now(ground.stack, clients), watch.counts[-1] if watch.counts else 0
     if already > backlog.records / 2:
         raise RuntimeError("most was drained before every replica had its partitions: more records are needed")
+    drained = asyncio.Event()
+    other = asyncio.create_task(beside(drained)) if beside else None
     await watching
     after = Costs.now(ground.stack, clients)
+    drained.set()
+    if other:
+        await other
     seconds = watch.times[-1] - assigned
     rate = (backlog.records - watch.consumed_at(assigned)) / seconds
     return Drained(rate, seconds, after.per_record(before, backlog.records - already), watch, assigned)

@@ -1,11 +1,12 @@
 """A whole day of the fleet as a backlog: 28.8 million readings in the order of time, through Kafka into empty tables."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -16,6 +17,9 @@ from tests.bench.ground import Ground, Result, with_medians
 from tests.servers import Database
 
 MINUTES: Final = 1440
+PACK_EVERY_SECONDS: Final = (
+    4.0  # the day passes in some 100 s: more often than once an hour of it, as housekeeping does
+)
 SIZES: Final = """
 SELECT sum(pg_table_size(relid))::bigint AS tables, sum(pg_indexes_size(relid))::bigint AS indexes
 FROM unnest(ARRAY['meter_telemetry_history', 'vehicle_telemetry_history']::regclass[]) AS history,
@@ -25,12 +29,18 @@ WAL: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
 
 @dataclass(frozen=True, slots=True)
 class _Day:
-    """One run. Sizes are bytes: as the day was written, and once its month is over and `python -m sql maintain` has packed it."""
+    """One run: the day by itself, and once more with housekeeping beside it, which packs the month that is written as it grows.
+
+    Sizes are bytes: as the day was written, and once its month is over and was packed as a whole.
+    """
 
     drained: engine.Drained
     written: dict[str, int]
     packed: dict[str, int]
     packing_seconds: float
+    kept: engine.Drained
+    kept_sizes: dict[str, int]
+    kept_packed: int
 
 
 def measure(ground: Ground) -> Iterator[Result]:
@@ -47,24 +57,42 @@ def _once(ground: Ground, backlog: Backlog) -> _Day:
     with ground.database() as database:
         before = asyncio.run(database.value(WAL))
         drained = engine.drain(ground, backlog, database)
-        wal = asyncio.run(database.value(WAL)) - before
-        written = _sizes(database) | {"wal": int(wal)}
+        written = _sizes(database, before)
         began = time.monotonic()
-        asyncio.run(_pack(database))
-        return _Day(drained, written, _sizes(database), time.monotonic() - began)
+        asyncio.run(_pack(database, datetime.now(UTC) + timedelta(days=40)))
+        packed, seconds = _sizes(database), time.monotonic() - began
+    with ground.database() as database:
+        before = asyncio.run(database.value(WAL))
+        housekeeping = _Housekeeping(database)
+        kept = engine.drain(ground, backlog, database, beside=housekeeping.until)
+        return _Day(drained, written, packed, seconds, kept, _sizes(database, before), housekeeping.packed)
 
 
-def _sizes(database: Database) -> dict[str, int]:
-    return dict(asyncio.run(database.fetch(SIZES))[0])
+def _sizes(database: Database, wal_before: Any = None) -> dict[str, int]:
+    sizes = dict(asyncio.run(database.fetch(SIZES))[0])
+    return sizes if wal_before is None else sizes | {"wal": int(asyncio.run(database.value(WAL)) - wal_before)}
 
 
-async def _pack(database: Database) -> None:
-    """What housekeeping does two days after the end of the month."""
+async def _pack(database: Database, now: datetime) -> int:
     connection = await asyncpg.connect(database.migrator_url)
     try:
-        await pack_indexes(connection, datetime.now(UTC) + timedelta(days=40))
+        return len(await pack_indexes(connection, now))
     finally:
         await connection.close()
+
+
+@dataclass(slots=True)
+class _Housekeeping:
+    """Packs what is due, again and again; what is under way at the end of the day is finished."""
+
+    database: Database
+    packed: int = 0
+
+    async def until(self, over: asyncio.Event) -> None:
+        while not over.is_set():
+            self.packed += await _pack(self.database, datetime.now(UTC))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), PACK_EVERY_SECONDS)
 
 
 def _results(ground: Ground, day: _Day, readings: int, run: int) -> Iterator[Result]:
@@ -93,8 +121,18 @@ def _results(ground: Ground, day: _Day, readings: int, run: int) -> Iterator[Res
         run=run,
         details={"first_tenth_records_per_second": round(first)},
     )
+    ground.say(f"fleet-day, run {run}, with housekeeping beside it: {day.kept.seconds:.0f} s")
+    yield Result(
+        measure="fleet_day_kept",
+        value=round(day.kept.seconds, 2),
+        unit="s",
+        ratio=round(day.kept.rate / drained.rate, 4),
+        run=run,
+        details={"records_per_second": round(day.kept.rate), "keys_packed": day.kept_packed} | day.kept.cpu,
+    )
     for measure, sizes, more in (
         ("fleet_day_disk", day.written, {}),
+        ("fleet_day_kept_disk", day.kept_sizes, {}),
         ("fleet_day_disk_packed", day.packed, {"seconds": round(day.packing_seconds, 1)}),
     ):
         yield Result(

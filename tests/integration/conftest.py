@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 from pydantic import SecretStr
 
+from consumer.batch import Outcome
 from consumer.offsets import StoredOffsets
 from consumer.store import Store
 from deploy.stack.postgres import Postgres
@@ -37,18 +38,18 @@ def ask(processes: Processes, environment: dict[str, str], tmp_path: Path) -> It
 
 @pytest.fixture
 async def write(database: Database) -> AsyncIterator[Any]:
-    """Stores readings of both kinds, as the consumer does."""
+    """Stores readings of both kinds, as the consumer does, and gives what became of them."""
     positions = {"meter": 0, "vehicle": 0}
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
         store, stored = Store(to, "test"), StoredOffsets(to, "test")
 
-        async def store_readings(**readings: list[bytes]) -> None:
+        async def store_readings(**readings: list[bytes]) -> Outcome:
             taken = []
             for kind, values in readings.items():
                 await stored.register({TopicPartition(f"{kind}-readings", 0): 0})
                 taken.append(records(values, topic=f"{kind}-readings", offset=positions[kind]))
                 positions[kind] += len(values)
-            await store.write(batch(*taken))
+            return await store.write(batch(*taken))
 
         yield store_readings
 

@@ -1,4 +1,4 @@
-"""Indexes of months that are over get smaller, once, while readings go on."""
+"""Keys of history get smaller while readings go on: of a month that is over once, of one that is written as it grows."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,8 @@ PART = f"meter_telemetry_history_y{LAST:%Ym%m}"
 FILL = """
 INSERT INTO meter_telemetry_history (meter_id, recorded_at, kwh_consumed_ac, voltage)
 SELECT 'METER-' || lpad(meter::text, 5, '0'), $1::timestamptz + ($2::integer + minute) * interval '1 min', 1, 230
-FROM generate_series(1, 200) AS meter, generate_series(0, 9) AS minute ORDER BY meter, minute"""
+FROM generate_series(1, $3) AS meter, generate_series(0, 9) AS minute ORDER BY meter, minute"""
+METERS = 200
 MINUTES = 500
 
 
@@ -36,9 +37,11 @@ async def connection(database: Database) -> AsyncIterator[Any]:
     connected.terminate()
 
 
-async def interleaved(database: Database) -> None:
-    for begins in range(0, MINUTES, 10):
-        await database.fetch(FILL, LAST, begins)
+async def interleaved(database: Database, first: int = 0, beyond: int = MINUTES, *, meters: int = METERS) -> None:
+    connected = await connect(database)
+    for begins in range(first, beyond, 10):
+        await connected.execute(FILL, LAST, begins, meters)
+    await connected.close()
 
 
 async def size(database: Database) -> int:
@@ -49,7 +52,7 @@ async def test_a_finished_month_gets_smaller_once_while_readings_go_on(
     connection: Any, database: Database, write: Any
 ) -> None:
     await interleaved(database)
-    before, rows = await size(database), 200 * MINUTES
+    before, rows = await size(database), METERS * MINUTES
     assert await pack_indexes(connection, AFTER - timedelta(seconds=1)) == [], "late readings are still to come"
 
     async def go_on() -> int:
@@ -71,6 +74,56 @@ async def test_a_finished_month_gets_smaller_once_while_readings_go_on(
     assert await pack_indexes(connection, AFTER) == [], "not twice"
     assert await database.value("SELECT bool_and(indisvalid) FROM pg_index")
     assert await database.value(f"SELECT count(*) FROM {PART}") >= rows
+
+
+async def test_a_month_that_is_written_is_packed_whenever_its_key_has_grown_by_half_and_once_more_at_its_end(
+    connection: Any, database: Database
+) -> None:
+    during, key = LAST + timedelta(days=20), f"{PART}_pkey"
+
+    async def pack(now: datetime = during, **changes: Any) -> list[str]:
+        return await pack_indexes(connection, now, **({"open_bytes": 2**20} | changes))
+
+    async def grow(first: int, beyond: int) -> None:
+        await interleaved(database, first, beyond, meters=20)
+
+    await grow(0, 3000)
+    assert await pack(open_bytes=64 * 2**20) == [], "it is too small"
+    assert await pack(open_months=False) == [], "it is not over"
+    assert await pack() == [key]
+    packed = await size(database)
+    assert await pack() == []
+
+    await grow(3000, 3300)
+    assert packed < await size(database) < 1.5 * packed
+    assert await pack() == []
+    await grow(3300, 4500)
+    assert await size(database) > 1.5 * packed
+    assert await pack() == [key]
+
+    await grow(4500, 4600)
+    assert await pack() == []
+    assert await pack(AFTER) == [key], "whatever it has grown by, it is over now"
+    assert await pack(AFTER + timedelta(days=1)) == []
+
+
+async def test_readings_are_told_from_their_copies_while_the_key_that_tells_them_is_built_anew(
+    connection: Any, database: Database, write: Any
+) -> None:
+    await interleaved(database)
+    before = await database.value(f"SELECT count(*) FROM {PART}")
+    packing = asyncio.create_task(pack_indexes(connection, LAST + timedelta(days=20), open_bytes=2**20))
+    written = 0
+    while not packing.done() or written < 10:
+        fresh = meter(meter_id=f"METER-00{written % METERS:03}", at=LAST + timedelta(minutes=MINUTES + written))
+        older = meter(meter_id="METER-00007", at=LAST + timedelta(minutes=written % MINUTES), kwh=1, voltage=230)
+        outcome = await write(meter=[fresh, fresh, older])
+        assert outcome.written.total() == 1
+        assert outcome.duplicates.total() == 2
+        written += 1
+
+    assert await packing == [f"{PART}_pkey"]
+    assert await database.value(f"SELECT count(*) FROM {PART}") == before + written
 
 
 async def test_what_an_interrupted_packing_has_left_is_removed(connection: Any, database: Database) -> None:
