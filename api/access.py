@@ -19,10 +19,8 @@ from api.keys import Scope as KeyScope
 from api.problems import documented, problem
 
 # Probes and Prometheus carry no keys, and metrics name no devices. The page and the documents hold no data.
-OPEN: Final = frozenset(
-    {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
-)
-OPEN_BELOW: Final = "/assets/"
+OPEN: Final = frozenset({"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"})
+OPEN_BELOW: Final = ("/assets/", "/docs/")
 INGESTION: Final = "/v1/ingestion/"
 HOW: Final = "send it as `Authorization: Bearer KEY` (or `X-API-Key: KEY`)"
 _AUTHORIZATION: Final = b"authorization"

@@ -18,7 +18,20 @@ from api.metrics import Metrics
 from api.pace import Pace
 from api.problems import handle_problems
 from api.reading import TellSource, reading
-from api.routes import access, analytics, devices, faults, fleet, history, ingestion, operations, page, probes, stream
+from api.routes import (
+    access,
+    analytics,
+    devices,
+    documents,
+    faults,
+    fleet,
+    history,
+    ingestion,
+    operations,
+    page,
+    probes,
+    stream,
+)
 from api.settings import ApiSettings, GatewaySettings
 from schemas.version import VERSION
 
@@ -64,7 +77,15 @@ def create_gateway(settings: GatewaySettings) -> FastAPI:
 def _application(settings: GatewaySettings, title: str, description: str, lifespan: Any, *, gateway: bool) -> FastAPI:
     metrics = Metrics()
     keyring = None if settings.api_open else Keyring(settings.api_keys_file, metrics.registry)
-    app = Guarded(title=title, version=VERSION, description=description, lifespan=lifespan, telemetry=NO_TELEMETRY)
+    app = Guarded(
+        title=title,
+        version=VERSION,
+        description=description,
+        lifespan=lifespan,
+        telemetry=NO_TELEMETRY,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.keyring = keyring
@@ -74,6 +95,7 @@ def _application(settings: GatewaySettings, title: str, description: str, lifesp
         topics = (settings.kafka_meter_topic, settings.kafka_vehicle_topic)
         app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.gateway, topics)
         app.include_router(ingestion.router)
+    app.include_router(documents.router)
     handle_problems(app)
     return app
 

@@ -5,24 +5,17 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CLOSED: Final = "default-src 'none'; frame-ancestors 'none'"
-# The viewer of /docs comes from elsewhere, and starts with a script in the page (FastAPI's get_swagger_ui_html).
-DOCUMENTS: Final = (
-    "default-src 'none'; script-src https://cdn.jsdelivr.net 'unsafe-inline'; style-src https://cdn.jsdelivr.net "
-    "'unsafe-inline'; img-src 'self' data: https://fastapi.tiangolo.com; connect-src 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
-)
-_DOCUMENTS_AT: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 Headers = list[tuple[bytes, bytes]]
 
 
-def protection(hsts_seconds: int, policy: str = CLOSED) -> Headers:
+def protection(hsts_seconds: int) -> Headers:
     """The headers of an answer that says nothing else about them."""
     headers = {
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Resource-Policy": "same-origin",
-        "Content-Security-Policy": policy,
+        "Content-Security-Policy": CLOSED,
         "Cache-Control": "no-store",
     }
     if hsts_seconds:
@@ -35,21 +28,19 @@ class ProtectAnswers:
 
     def __init__(self, app: ASGIApp, hsts_seconds: int) -> None:
         self._app = app
-        self._closed = protection(hsts_seconds)
-        self._documents = protection(hsts_seconds, DOCUMENTS)
+        self._ours = protection(hsts_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and its answer with these headers."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        ours = self._documents if scope["path"] in _DOCUMENTS_AT else self._closed
 
         async def protect(message: Message) -> None:
             if message["type"] == "http.response.start":
                 theirs = list(message.get("headers", ()))
                 said = {name.lower() for name, _ in theirs}
-                message = {**message, "headers": theirs + [each for each in ours if each[0] not in said]}
+                message = {**message, "headers": theirs + [each for each in self._ours if each[0] not in said]}
             await send(message)
 
         await self._app(scope, receive, protect)

@@ -1,15 +1,18 @@
 """What browsers are told with every answer, good or bad, and who may ask from another site."""
 
+import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
 
 from api.keys import Scope
+from deploy.stack.processes import Processes
 from tests.answers import Ask
 from tests.keyfile import KeyFile, bearer
 from tests.servers import Database
+from tests.services import gateway_service
 
 pytestmark = pytest.mark.anyio
 EVERYWHERE = {
@@ -52,6 +55,24 @@ async def test_every_kind_of_answer_is_protected(ask: Ask, database: Database, t
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["content-security-policy"].startswith("default-src 'none'; frame-ancestors")
         assert answer.headers["strict-transport-security"] == "max-age=600; includeSubDomains"
+
+
+def test_the_documents_need_nothing_from_elsewhere_of_either_service(
+    ask: Ask, processes: Processes, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with gateway_service(processes, environment, tmp_path) as gateway:
+        for client in (ask(), gateway):
+            page = client.get("/docs")
+            assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+            policy = page.headers["content-security-policy"]
+            assert "http" not in policy
+            assert "script-src 'self';" in policy
+            links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+            assert len(links) == 5
+            for link in links:
+                assert client.get(urljoin("/docs", link)).status_code == 200, link
+        assert client.get("/docs/..%2fapp.py").status_code == 404
+        assert client.get("/redoc").status_code in {401, 404}
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
