@@ -172,7 +172,7 @@ async def _retention(connection: Connection, now: datetime, settings: MaintainSe
 
 
 async def _packing(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    await pack_indexes(connection, now, open_months=settings.pack_open_months)
+    await pack_indexes(connection, now, most=settings.pack_open_key_gib * 2**30)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,19 +15,18 @@ log = structlog.get_logger(__name__)
 
 GRACE: Final = timedelta(days=2)  # after the end of a month: most of what is late has come by then
 GROWTH: Final = 1.5  # a smaller one writes more, a larger one keeps more half-empty pages: docs/decisions/0009
-OPEN_BYTES: Final = 512 * 2**20  # of a month that is not over; right after, every device's last page is split once more
+# Bytes of the key of a month that is not over. Right after it is built anew, every device's last page is split once more.
+LEAST: Final = 2**29
 
 
-async def pack_indexes(
-    connection: Any, now: datetime, *, open_months: bool = True, open_bytes: int = OPEN_BYTES
-) -> list[str]:
+async def pack_indexes(connection: Any, now: datetime, *, most: int, least: int = LEAST) -> list[str]:
     """Pack the primary keys that are due.
 
     Args:
         connection: of the schema's owner, in no transaction.
         now: the server's clock.
-        open_months: also those of months that are not over.
-        open_bytes: how large the key of such a month has to be.
+        most: bytes of the key of a month that is not over; a larger one is left until then.
+        least: likewise; a smaller one gains little.
 
     Returns:
         The indexes that were built anew.
@@ -38,7 +37,7 @@ async def pack_indexes(
     due = [
         row
         async for row in queries.indexes_to_pack(
-            connection, now=now, grace=GRACE, open_months=open_months, open_bytes=open_bytes, growth=GROWTH
+            connection, now=now, grace=GRACE, least=least, most=most, growth=GROWTH
         )
     ]
     for row in due:

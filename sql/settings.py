@@ -38,9 +38,11 @@ class MaintainSettings(SqlSettings, JudgementSettings):
         ge=1,
         description="how long dead letters are kept after they were replayed or discarded, and alerts after they were sent",
     )
-    pack_open_months: bool = Field(
-        True,
-        description="build the keys of a month that is being written anew whenever they have grown by half; off: once it is over",
+    pack_open_key_gib: int = Field(
+        32,
+        ge=0,
+        description="the key of a month that is being written is built anew whenever it has grown by half, up to this size; "
+        "0: only once the month is over",
     )
     rollup_grace_minutes: int = Field(
         10, ge=0, le=1440, description="an hour is rolled up so long after its end; later readings cost a second pass"

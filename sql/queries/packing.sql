@@ -1,7 +1,7 @@
--- name: indexes_to_pack(now, grace, open_months, open_bytes, growth)
+-- name: indexes_to_pack(now, grace, least, most, growth)
 -- Primary keys of attached months that are to be built anew, the newest month first: those whose packing was interrupted; those of
--- months that are over and were not packed since (below a megabyte there is nothing to gain); and, of history with `open_months`,
--- those of at least `open_bytes` that are `growth` times as large as they were when packed last.
+-- months that are over and were not packed since (below a megabyte there is nothing to gain); and those of history, of `least` to
+-- `most` bytes, that are `growth` times as large as they were when packed last.
 SELECT key.relname AS index_name, key.oid AS built, size.bytes,
     CASE WHEN packed.packed_at IS NULL THEN packed.built END AS begun_with
 FROM pg_inherits AS inherits
@@ -18,7 +18,8 @@ CROSS JOIN LATERAL (
 LEFT JOIN packed_indexes AS packed ON packed.index_name = key.relname
 WHERE packed.built IS NOT NULL AND packed.packed_at IS NULL
     OR over_at <= :now AND size.bytes >= 1048576 AND coalesce(packed.packed_at < over_at AND size.bytes > packed.bytes_after, true)
-    OR :open_months AND part.relname ~ '_history_' AND size.bytes >= greatest(:open_bytes, :growth::double precision * packed.bytes_after)
+    OR part.relname ~ '_history_' AND size.bytes <= :most
+        AND size.bytes >= greatest(:least, :growth::double precision * packed.bytes_after)
 ORDER BY right(part.relname, 7) DESC, key.relname;
 
 -- name: leftovers_of_packing()

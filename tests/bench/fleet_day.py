@@ -11,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 
 from sql.packing import pack_indexes
+from sql.settings import MaintainSettings
 from tests.bench import engine
 from tests.bench.backlog import Backlog, fill
 from tests.bench.ground import Ground, Result, with_medians
@@ -76,7 +77,7 @@ def _sizes(database: Database, wal_before: Any = None) -> dict[str, int]:
 async def _pack(database: Database, now: datetime) -> int:
     connection = await asyncpg.connect(database.migrator_url)
     try:
-        return len(await pack_indexes(connection, now))
+        return len(await pack_indexes(connection, now, most=MaintainSettings().pack_open_key_gib * 2**30))
     finally:
         await connection.close()
 

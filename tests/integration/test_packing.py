@@ -53,7 +53,9 @@ async def test_a_finished_month_gets_smaller_once_while_readings_go_on(
 ) -> None:
     await interleaved(database)
     before, rows = await size(database), METERS * MINUTES
-    assert await pack_indexes(connection, AFTER - timedelta(seconds=1)) == [], "late readings are still to come"
+    assert await pack_indexes(connection, AFTER - timedelta(seconds=1), most=2**35) == [], (
+        "late readings are still to come"
+    )
 
     async def go_on() -> int:
         written = 0
@@ -62,7 +64,7 @@ async def test_a_finished_month_gets_smaller_once_while_readings_go_on(
             written += 1
         return written
 
-    packing = asyncio.create_task(pack_indexes(connection, AFTER))
+    packing = asyncio.create_task(pack_indexes(connection, AFTER, most=0))
     written = await go_on()
     assert await packing == [f"{PART}_pkey"]
     assert written > 0
@@ -71,7 +73,7 @@ async def test_a_finished_month_gets_smaller_once_while_readings_go_on(
     assert after < before * 0.75, f"{before / rows:.1f} B of index a reading before, {after / rows:.1f} after"
     (kept,) = await database.fetch("SELECT index_name, bytes_before, bytes_after FROM packed_indexes")
     assert tuple(kept) == (f"{PART}_pkey", before, after)
-    assert await pack_indexes(connection, AFTER) == [], "not twice"
+    assert await pack_indexes(connection, AFTER, most=0) == [], "not twice"
     assert await database.value("SELECT bool_and(indisvalid) FROM pg_index")
     assert await database.value(f"SELECT count(*) FROM {PART}") >= rows
 
@@ -82,14 +84,15 @@ async def test_a_month_that_is_written_is_packed_whenever_its_key_has_grown_by_h
     during, key = LAST + timedelta(days=20), f"{PART}_pkey"
 
     async def pack(now: datetime = during, **changes: Any) -> list[str]:
-        return await pack_indexes(connection, now, **({"open_bytes": 2**20} | changes))
+        return await pack_indexes(connection, now, **({"least": 2**20, "most": 2**35} | changes))
 
     async def grow(first: int, beyond: int) -> None:
         await interleaved(database, first, beyond, meters=20)
 
     await grow(0, 3000)
-    assert await pack(open_bytes=64 * 2**20) == [], "it is too small"
-    assert await pack(open_months=False) == [], "it is not over"
+    assert await pack(least=2**26) == [], "it is too small"
+    assert await pack(most=2**20) == [], "it is too large"
+    assert await pack(most=0) == [], "it is not over"
     assert await pack() == [key]
     packed = await size(database)
     assert await pack() == []
@@ -112,7 +115,7 @@ async def test_readings_are_told_from_their_copies_while_the_key_that_tells_them
 ) -> None:
     await interleaved(database)
     before = await database.value(f"SELECT count(*) FROM {PART}")
-    packing = asyncio.create_task(pack_indexes(connection, LAST + timedelta(days=20), open_bytes=2**20))
+    packing = asyncio.create_task(pack_indexes(connection, LAST + timedelta(days=20), least=2**20, most=2**35))
     written = 0
     while not packing.done() or written < 10:
         fresh = meter(meter_id=f"METER-00{written % METERS:03}", at=LAST + timedelta(minutes=MINUTES + written))
@@ -135,21 +138,21 @@ async def test_what_an_interrupted_packing_has_left_is_removed(connection: Any, 
         )
         await connection.execute("SET lock_timeout = '200ms'")
         with pytest.raises(asyncpg.LockNotAvailableError):
-            await pack_indexes(connection, AFTER)
+            await pack_indexes(connection, AFTER, most=0)
         assert await database.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 1
     finally:
         await holder.close()
     await connection.execute("SET lock_timeout = '30s'")
-    assert await pack_indexes(connection, AFTER) == [f"{PART}_pkey"]
+    assert await pack_indexes(connection, AFTER, most=0) == [f"{PART}_pkey"]
     assert await database.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
 
 
 async def test_an_index_that_was_built_before_the_kill_is_not_built_again(connection: Any, database: Database) -> None:
     await interleaved(database)
-    await pack_indexes(connection, AFTER)
+    await pack_indexes(connection, AFTER, most=0)
     await database.execute("UPDATE packed_indexes SET packed_at = NULL, bytes_after = NULL")
     number = await database.value(f"SELECT '{PART}_pkey'::regclass::oid")
-    assert await pack_indexes(connection, AFTER) == [f"{PART}_pkey"]
+    assert await pack_indexes(connection, AFTER, most=0) == [f"{PART}_pkey"]
     assert await database.value(f"SELECT '{PART}_pkey'::regclass::oid") == number
     assert await database.value("SELECT count(*) FROM packed_indexes WHERE packed_at IS NULL") == 0
 
