@@ -11,6 +11,7 @@ from typing import Final
 
 from fastapi import HTTPException, Request, Response
 
+INDEX: Final = "index.html"
 MEDIA_TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -36,14 +37,21 @@ class Files:
     paths: Mapping[str, Path]
     policy: str
 
-    def answer(self, request: Request, name: str) -> Response:
-        """A file, or 304 where the browser has it already.
+    def page(self, request: Request) -> Response:
+        """The page itself, or 304 where the browser has it already."""
+        return self._answer(request, INDEX)
+
+    def asset(self, request: Request, name: str) -> Response:
+        """A file that belongs to the page, likewise.
 
         Raises:
             HTTPException: 404, there is no such file.
         """
-        if name not in self.paths:
+        if name not in self.paths or name == INDEX:
             raise HTTPException(404, f"the page has no file {name}")
+        return self._answer(request, name)
+
+    def _answer(self, request: Request, name: str) -> Response:
         found = _asset(self.paths[name])
         headers = {
             "Content-Security-Policy": self.policy,
@@ -66,16 +74,18 @@ def served(directory: Path) -> dict[str, Path]:
     return {path.name: path for path in directory.iterdir() if path.suffix in MEDIA_TYPES}
 
 
-def of_package(package: str, directory: str) -> Path:
-    """Where an installed package keeps files for browsers. It is not imported.
+def of_package(package: str, directory: str, *names: str) -> dict[str, Path]:
+    """Files that an installed package keeps for browsers. It is not imported.
 
     Raises:
-        RuntimeError: it is not installed.
+        RuntimeError: it is not installed, or has no such files.
     """
     found = find_spec(package)
-    if found is None or found.origin is None:
-        raise RuntimeError(f"the package {package} is not installed: pip install -r requirements.lock")
-    return Path(found.origin).parent / directory
+    where = Path(found.origin).parent / directory if found and found.origin else Path()
+    paths = {name: where / name for name in names}
+    if not all(path.is_file() for path in paths.values()):
+        raise RuntimeError(f"the package {package} is not installed as it should be: pip install -r requirements.lock")
+    return paths
 
 
 @cache

@@ -10,6 +10,7 @@ topic tells of it at once. With every change of state the windows begin anew: wh
 import asyncio
 import contextlib
 from collections import deque
+from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
@@ -64,7 +65,7 @@ class Breaker:
         self._share = settings.breaker_share
         self._size = settings.breaker_window_records
         self._windows: dict[str, Window] = {}
-        self._states: dict[str, str] = {}
+        self._states: dict[str, tuple[str, datetime]] = {}
         self._tripped = asyncio.Event()
         self._unrecorded: dict[str, str] = {}
         self.stopped: dict[str, str] = {}
@@ -98,7 +99,7 @@ class Breaker:
         except DATABASE_FAULTS as error:
             log.debug("breakers_unknown", error=repr(error))
             return
-        states = {row["topic"]: row["state"] for row in rows}
+        states = {row["topic"]: (row["state"], row["changed_at"]) for row in rows}
         for topic in [each for each in self._windows if self._states.get(each) != states.get(each)]:
             del self._windows[topic]
         self._states = states
@@ -106,15 +107,16 @@ class Breaker:
         self._report()
 
     def _lets_through(self, topic: str) -> bool:
-        return self._states.get(topic, OPEN) != OPEN
+        return topic in self._states and self._states[topic][0] != OPEN
 
     async def _tell(self, connection: Any) -> None:
         for topic, detail in list(self._unrecorded.items()):
             await queries.open_breaker(connection, consumer_group=self._group, topic=topic, detail=detail)
             self._unrecorded.pop(topic, None)
         for topic in filter(self._is_good_again, filter(self._lets_through, self._states)):
-            await queries.close_breaker(connection, consumer_group=self._group, topic=topic)
-            log.info("breaker_closed", topic=topic, reason="the share of refused records is low again")
+            _, since = self._states[topic]
+            if await queries.end_let_through(connection, consumer_group=self._group, topic=topic, since=since):
+                log.info("breaker_closed", topic=topic, reason="the share of refused records is low again")
 
     def _is_good_again(self, topic: str) -> bool:
         window = self._windows.get(topic)

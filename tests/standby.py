@@ -21,5 +21,7 @@ async def on_standby(standby: Postgres, database: Database, statement: str) -> A
 @asynccontextmanager
 async def no_replay(standby: Postgres, database: Database) -> AsyncIterator[None]:
     await on_standby(standby, database, "SELECT pg_wal_replay_pause()")
-    yield
-    await on_standby(standby, database, "SELECT pg_wal_replay_resume()")
+    try:
+        yield
+    finally:
+        await on_standby(standby, database, "SELECT pg_wal_replay_resume()")

@@ -9,11 +9,10 @@ from api.files import Files, of_package, served
 from api.routes.page import POLICY
 
 ROOM: Final = Path(__file__).parents[1]
-VIEWER: Final = ("swagger-ui-bundle.js", "swagger-ui.css")
 FILES: Final = Files(
     served(ROOM / "documents")
     | {"icon.svg": ROOM / "page" / "icon.svg"}
-    | {name: of_package("fastapi_offline", "static") / name for name in VIEWER},
+    | of_package("fastapi_offline", "static", "swagger-ui-bundle.js", "swagger-ui.css"),
     POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'"),  # the viewer styles its own elements
 )
 router = APIRouter(include_in_schema=False)
@@ -22,10 +21,10 @@ router = APIRouter(include_in_schema=False)
 @router.get("/docs")
 def documents(request: Request) -> Response:
     """The page."""
-    return FILES.answer(request, "index.html")
+    return FILES.page(request)
 
 
 @router.get("/docs/{name}")
 def asset(request: Request, name: str) -> Response:
     """A file that belongs to it."""
-    return FILES.answer(request, name)
+    return FILES.asset(request, name)

@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Final
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from api.files import Files, of_package, served
 
-INDEX: Final = "index.html"
-PLOTLY: Final = "plotly.min.js"
 # Nothing inline, nothing from elsewhere; how Plotly gets along with that: api/page/charts.js and index.html.
 POLICY: Final = "; ".join(
     (
@@ -23,7 +21,7 @@ POLICY: Final = "; ".join(
     )
 )
 FILES: Final = Files(
-    served(Path(__file__).parents[1] / "page") | {PLOTLY: of_package("plotly", "package_data") / PLOTLY}, POLICY
+    served(Path(__file__).parents[1] / "page") | of_package("plotly", "package_data", "plotly.min.js"), POLICY
 )
 router = APIRouter(include_in_schema=False)
 
@@ -31,12 +29,10 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 def page(request: Request) -> Response:
     """The page."""
-    return FILES.answer(request, INDEX)
+    return FILES.page(request)
 
 
 @router.get("/assets/{name}")
 def asset(request: Request, name: str) -> Response:
     """A file that belongs to the page."""
-    if name == INDEX:
-        raise HTTPException(404, f"the page has no file {name}")
-    return FILES.answer(request, name)
+    return FILES.asset(request, name)

@@ -15,3 +15,9 @@ RETURNING topic;
 
 -- name: close_breaker(consumer_group, topic)^
 DELETE FROM topic_breakers WHERE consumer_group = :consumer_group AND topic = :topic RETURNING topic;
+
+-- name: end_let_through(consumer_group, topic, since)^
+-- Only what the replica has seen: somebody may have opened or let through anew meanwhile.
+DELETE FROM topic_breakers
+WHERE consumer_group = :consumer_group AND topic = :topic AND state = 'letting_through' AND changed_at = :since
+RETURNING topic;

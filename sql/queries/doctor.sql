@@ -64,7 +64,7 @@ ORDER BY 1, 2;
 -- Who follows; a copy that is being made is not a replica yet.
 SELECT application_name AS name, state, extract(epoch FROM replay_lag)::double precision AS seconds,
     pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS bytes
-FROM pg_stat_replication WHERE state <> 'backup' ORDER BY 1;
+FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' ORDER BY 1;
 
 -- name: ask_standby()^
 -- On a replica: how old what it shows is; 0 when it has everything that it was sent.

@@ -1,7 +1,7 @@
 -- name: indexes_to_pack(now, grace, least, most, growth)
--- Primary keys of attached months that are to be built anew, the newest month first: those whose packing was interrupted; those of
--- months that are over and were not packed since (below a megabyte there is nothing to gain); and those of history, of `least` to
--- `most` bytes, that are `growth` times as large as they were when packed last.
+-- Primary keys of attached months that are to be built anew, the newest month first: those of months that are over and were not packed
+-- since (below a megabyte there is nothing to gain); those of history, of `least` to `most` bytes, that are `growth` times as large as
+-- they were when packed last; and those whose packing was interrupted.
 SELECT key.relname AS index_name, key.oid AS built, size.bytes,
     CASE WHEN packed.packed_at IS NULL THEN packed.built END AS begun_with
 FROM pg_inherits AS inherits
@@ -16,8 +16,8 @@ CROSS JOIN LATERAL (
     SELECT (to_date(right(part.relname, 7), 'YYYY"m"MM') + interval '1 month') AT TIME ZONE 'UTC' + :grace::interval AS over_at
 ) AS month
 LEFT JOIN packed_indexes AS packed ON packed.index_name = key.relname
-WHERE packed.built IS NOT NULL AND packed.packed_at IS NULL
-    OR over_at <= :now AND size.bytes >= 1048576 AND coalesce(packed.packed_at < over_at AND size.bytes > packed.bytes_after, true)
+WHERE over_at <= :now AND size.bytes >= 1048576 AND coalesce(packed.packed_at < over_at, true)
+    OR packed.built IS NOT NULL AND packed.packed_at IS NULL AND (size.bytes <= :most OR packed.built <> key.oid)
     OR part.relname ~ '_history_' AND size.bytes <= :most
         AND size.bytes >= greatest(:least, :growth::double precision * packed.bytes_after)
 ORDER BY right(part.relname, 7) DESC, key.relname;
@@ -30,13 +30,13 @@ JOIN pg_class AS leftover ON leftover.oid = of_leftover.indexrelid AND leftover.
 JOIN pg_class AS part ON part.oid = of_leftover.indrelid AND part.relnamespace = current_schema()::regnamespace
 WHERE NOT of_leftover.indisvalid AND part.relname ~ '_y\d{4}m\d{2}$';
 
--- name: begin_packing(index_name, built, bytes)!
-INSERT INTO packed_indexes (index_name, built, bytes_before) VALUES (:index_name, :built, :bytes)
+-- name: begin_packing(index_name, built, bytes, now)!
+INSERT INTO packed_indexes (index_name, built, bytes_before, begun_at) VALUES (:index_name, :built, :bytes, :now)
 ON CONFLICT (index_name) DO UPDATE
-SET built = excluded.built, bytes_before = excluded.bytes_before, begun_at = now(), bytes_after = NULL, packed_at = NULL;
+SET built = excluded.built, bytes_before = excluded.bytes_before, begun_at = excluded.begun_at, bytes_after = NULL, packed_at = NULL;
 
--- name: end_packing(index_name, now)^
--- What was added after the round had begun may be in half-empty pages again: the time is that of its beginning.
-UPDATE packed_indexes SET bytes_after = pg_relation_size(to_regclass(quote_ident(index_name))), packed_at = :now
+-- name: end_packing(index_name)^
+-- What was added after it had begun may be in half-empty pages again: the time is that of its beginning.
+UPDATE packed_indexes SET bytes_after = pg_relation_size(to_regclass(quote_ident(index_name))), packed_at = begun_at
 WHERE index_name = :index_name
 RETURNING bytes_before, bytes_after;

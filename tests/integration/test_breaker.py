@@ -88,6 +88,27 @@ async def test_what_was_let_through_does_not_stop_a_topic_once_more_when_another
     assert broken.trips(TOPIC, WINDOW, WINDOW), "it is closed, and judges anew"
 
 
+async def test_a_replica_does_not_end_what_was_stopped_or_let_through_anew_since_it_looked(
+    database: Database, replicas: tuple[Breaker, Breaker]
+) -> None:
+    broken, good = replicas
+    assert broken.trips(TOPIC, WINDOW, WINDOW)
+    await looks(broken)
+    await let_through(database)
+    await looks(good)
+    assert not good.trips(TOPIC, WINDOW, 0)
+    await database.execute("UPDATE topic_breakers SET state = 'open', changed_at = now()")
+    await looks(good)
+    assert await state(database) == "open"
+
+    await let_through(database)
+    await looks(good)
+    assert not good.trips(TOPIC, WINDOW, 0)
+    await let_through(database)
+    await looks(good, good)
+    assert await state(database) == "letting_through"
+
+
 async def test_a_replica_that_stops_a_topic_tells_of_it_at_once(
     database: Database, replicas: tuple[Breaker, Breaker]
 ) -> None:

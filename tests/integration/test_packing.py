@@ -1,13 +1,15 @@
 """Keys of history get smaller while readings go on: of a month that is over once, of one that is written as it grows."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
+from sql import packing
 from sql.packing import pack_indexes
 from sql.statistics import refresh_statistics
 from tests.old_months import connect
@@ -59,14 +61,14 @@ async def test_a_finished_month_gets_smaller_once_while_readings_go_on(
 
     async def go_on() -> int:
         written = 0
-        while not packing.done():
+        while not building.done():
             await write(meter=[meter(at=minute(written))])
             written += 1
         return written
 
-    packing = asyncio.create_task(pack_indexes(connection, AFTER, most=0))
+    building = asyncio.create_task(pack_indexes(connection, AFTER, most=0))
     written = await go_on()
-    assert await packing == [f"{PART}_pkey"]
+    assert await building == [f"{PART}_pkey"]
     assert written > 0
 
     after = await size(database)
@@ -110,41 +112,95 @@ async def test_a_month_that_is_written_is_packed_whenever_its_key_has_grown_by_h
     assert await pack(AFTER + timedelta(days=1)) == []
 
 
+@asynccontextmanager
+async def held_up(database: Database, phase: str, statement: str) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+    """Keeps a build from getting past a phase; gives a function that waits until it is there."""
+    holder = await asyncpg.connect(database.migrator_url)
+
+    async def there() -> bool:
+        return bool(await database.value("SELECT count(*) FROM pg_stat_progress_create_index WHERE phase = $1", phase))
+
+    try:
+        await holder.execute(statement)
+        yield lambda: until(there, f"the build is {phase}")
+    finally:
+        await holder.close()
+
+
+def held_before_the_build(database: Database) -> AbstractAsyncContextManager[Callable[[], Awaitable[Any]]]:
+    return held_up(database, "waiting for writers before build", f"BEGIN; LOCK TABLE {PART} IN ROW EXCLUSIVE MODE")
+
+
+async def invalid_indexes(database: Database) -> int:
+    return int(await database.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid"))
+
+
 async def test_readings_are_told_from_their_copies_while_the_key_that_tells_them_is_built_anew(
     connection: Any, database: Database, write: Any
 ) -> None:
     await interleaved(database)
     before = await database.value(f"SELECT count(*) FROM {PART}")
-    packing = asyncio.create_task(pack_indexes(connection, LAST + timedelta(days=20), least=2**20, most=2**35))
-    written = 0
-    while not packing.done() or written < 10:
-        fresh = meter(meter_id=f"METER-00{written % METERS:03}", at=LAST + timedelta(minutes=MINUTES + written))
-        older = meter(meter_id="METER-00007", at=LAST + timedelta(minutes=written % MINUTES), kwh=1, voltage=230)
-        outcome = await write(meter=[fresh, fresh, older])
-        assert outcome.written.total() == 1
-        assert outcome.duplicates.total() == 2
-        written += 1
+    # Both keys are written to by then, and a copy meets both.
+    old_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1"
+    async with held_up(database, "waiting for old snapshots", old_snapshot) as until_held:
+        building = asyncio.create_task(pack_indexes(connection, LAST + timedelta(days=20), least=2**20, most=2**35))
+        await until_held()
+        for number in range(30):
+            fresh = meter(f"METER-{number % METERS + 1:05}", LAST + timedelta(minutes=MINUTES + number))
+            older = meter("METER-00007", LAST + timedelta(minutes=number), kwh=1, voltage=230)
+            outcome = await write(meter=[fresh, fresh, older])
+            assert (outcome.written.total(), outcome.duplicates.total()) == (1, 2)
+        assert not building.done()
 
-    assert await packing == [f"{PART}_pkey"]
-    assert await database.value(f"SELECT count(*) FROM {PART}") == before + written
+    assert await building == [f"{PART}_pkey"]
+    assert await database.value(f"SELECT count(*) FROM {PART}") == before + 30
 
 
-async def test_what_an_interrupted_packing_has_left_is_removed(connection: Any, database: Database) -> None:
+async def test_a_packing_that_fails_leaves_nothing_behind_and_does_not_keep_others_from_theirs(
+    connection: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await interleaved(database)
-    holder = await asyncpg.connect(database.migrator_url)
-    try:
-        await holder.execute(
-            f"BEGIN; INSERT INTO {PART} SELECT * FROM {PART} LIMIT 0; LOCK TABLE {PART} IN ROW EXCLUSIVE MODE"
-        )
-        await connection.execute("SET lock_timeout = '200ms'")
-        with pytest.raises(asyncpg.LockNotAvailableError):
-            await pack_indexes(connection, AFTER, most=0)
-        assert await database.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 1
-    finally:
-        await holder.close()
-    await connection.execute("SET lock_timeout = '30s'")
+    other = "vehicle_telemetry_history"
+    await database.fetch(
+        f"INSERT INTO {other} (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp) "
+        "SELECT 'VEH-1', $1::timestamptz + n * interval '1 s', 1, 50, 20 FROM generate_series(1, 40000) AS n",
+        LAST,
+    )
+    monkeypatch.setattr(packing, "PATIENCE", "200ms")
+
+    async def is_dropped() -> bool:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP INDEX%' AND datname = current_database()"
+        return bool(await database.value(asked))
+
+    async with held_before_the_build(database):
+        building = asyncio.create_task(pack_indexes(connection, AFTER, most=0))
+        await until(is_dropped, "the build has failed, and what it left is being dropped")
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        await building
+    assert await invalid_indexes(database) == 0
+    assert await database.value("SELECT index_name FROM packed_indexes WHERE packed_at IS NOT NULL") == (
+        f"{other}_y{LAST:%Ym%m}_pkey"
+    )
+    assert await connection.fetchval("SHOW lock_timeout") == "30s", "as the session was opened"
     assert await pack_indexes(connection, AFTER, most=0) == [f"{PART}_pkey"]
-    assert await database.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
+
+
+async def test_a_packing_that_was_killed_is_begun_again_unless_it_is_not_wanted_any_more(
+    connection: Any, database: Database
+) -> None:
+    during = LAST + timedelta(days=20)
+    await interleaved(database)
+    killed = await connect(database)
+    async with held_before_the_build(database) as until_held:
+        building = asyncio.create_task(pack_indexes(killed, during, least=2**20, most=2**35))
+        await until_held()
+        await database.execute(f"SELECT pg_terminate_backend({killed.get_server_pid()})")
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await building
+    assert await invalid_indexes(database) == 1
+    assert await pack_indexes(connection, during, least=2**20, most=0) == []
+    assert await invalid_indexes(database) == 0
+    assert await pack_indexes(connection, during, most=2**35) == [f"{PART}_pkey"], "small as it is"
 
 
 async def test_an_index_that_was_built_before_the_kill_is_not_built_again(connection: Any, database: Database) -> None:
