@@ -23,6 +23,9 @@ from sql.connection import DATABASE_FAULTS
 log = structlog.get_logger(__name__)
 
 PASSING: Final = (KafkaError, *DATABASE_FAULTS)
+# Where a paused partition stands until the database has said where to go on. Without a position the client would ask Kafka for
+# one, fetch nothing of the other partitions on that broker meanwhile, and might even end fetching (consumer/fetching.py).
+ANY: Final = 0
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -74,6 +77,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         partitions = set(assigned)
         try:
             self._consumer.pause(*partitions)  # before the first await: getmany must not hand out their records yet
+            for partition in partitions:
+                self._consumer.seek(partition, ANY)
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and carry on
             self._failure = error
             return
@@ -202,15 +207,13 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             return  # taken away since, without a word yet
         gap = gap_between(stored, beginning, end)
         self.stored[partition] = stored
-        # Also one that is not read gets a position in the client: without, it would wait for one from Kafka, and fetch nothing
-        # of the other partitions on that broker meanwhile.
-        self._consumer.seek(partition, stored if gap is None else beginning)
         if partition.topic in self._breaker.stopped:
             self._resting.add(partition)
             return
         if gap is None:
             positions[partition] = stored
             self._resting.discard(partition)
+            self._consumer.seek(partition, stored)
             self._consumer.resume(partition)
             if self.halted.pop(partition, None):
                 log.info("partition_resumed", topic=partition.topic, partition=partition.partition, offset=stored)

@@ -12,12 +12,13 @@ from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumer.assignment import Assignment
 from consumer.batch import BatchBuilder, Outcome
 from consumer.breaker import Breaker
 from consumer.decode import Decoder
+from consumer.fetching import ensure_fetching
 from consumer.health import Health
 from consumer.lane import Lane
 from consumer.metrics import Metrics
@@ -77,6 +78,7 @@ class Pipeline:
         while not stop.is_set():
             self._health.beat()
             self.assignment.raise_failure()
+            ensure_fetching(self._consumer)
             await self._settle()
             self._begin(lane for lane in self._lanes.values() if lane.due())
             await self._fetch()
@@ -128,8 +130,6 @@ class Pipeline:
                 )
         except TimeoutError:
             return {}
-        except NoOffsetForPartitionError:
-            return {}  # the position comes from the database, and is on its way
         except OffsetOutOfRangeError as error:
             log.error("offset_out_of_range", detail=str(error))
             await self.assignment.start_over()
