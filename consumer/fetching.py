@@ -5,7 +5,10 @@ group, keeps its partitions, and `getmany` finds nothing for ever. Seen when a l
 one partition were under way, and the second answer met an assertion.
 """
 
+import structlog
 from aiokafka import AIOKafkaConsumer
+
+log = structlog.get_logger(__name__)
 
 
 class FetchingEndedError(Exception):
@@ -21,4 +24,6 @@ def ensure_fetching(consumer: AIOKafkaConsumer) -> None:
     task = consumer._fetcher.error_future  # noqa: SLF001 - its task; the client never looks at it itself
     if task.done():
         cause = None if task.cancelled() else task.exception()
-        raise FetchingEndedError("the Kafka client has stopped fetching; this process must be started anew") from cause
+        error = FetchingEndedError("the Kafka client has stopped fetching; this process must be started anew")
+        log.error("fetching_ended", detail=str(error), error=repr(cause))
+        raise error from cause
