@@ -37,6 +37,15 @@ def ask(processes: Processes, environment: dict[str, str], tmp_path: Path) -> It
 
 
 @pytest.fixture
+async def connections(database: Database) -> AsyncIterator[Any]:
+    """A pool of the consumer's login."""
+    async with pool(
+        SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
 async def write(database: Database) -> AsyncIterator[Any]:
     """Stores readings of both kinds, as the consumer does, and gives what became of them."""
     positions = {"meter": 0, "vehicle": 0}

@@ -1,7 +1,6 @@
 """Breakers of two replicas on one database: what one of them does and what the other makes of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,14 +18,6 @@ from tests.servers import Database
 pytestmark = pytest.mark.anyio
 TOPIC = "meter-readings"
 WINDOW = 100
-
-
-@pytest.fixture
-async def connections(database: Database) -> AsyncIterator[Any]:
-    async with pool(
-        SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30
-    ) as opened:
-        yield opened
 
 
 @pytest.fixture

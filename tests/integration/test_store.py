@@ -8,12 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 from aiokafka import TopicPartition
-from pydantic import SecretStr
 
 from consumer.offsets import StoredOffsets
 from consumer.store import Fenced, Store
 from schemas.readings import Reason
-from sql.connection import WRITER_SETTINGS, pool
+from sql.connection import WRITER_SETTINGS
 from tests.records import assignment, batch, meter, minute, records, vehicle
 from tests.servers import Database, Entry, Topics, ledger, waits_for_a_lock
 from tests.waiting import until
@@ -22,14 +21,6 @@ pytestmark = pytest.mark.anyio
 TOPICS = Topics("meter-readings", "vehicle-readings", 1)
 METERS, VEHICLES = TopicPartition("meter-readings", 0), TopicPartition("vehicle-readings", 0)
 ASSIGNMENTS = TopicPartition("assignments", 0)
-
-
-@pytest.fixture
-async def connections(database: Database) -> AsyncIterator[Any]:
-    async with pool(
-        SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30
-    ) as opened:
-        yield opened
 
 
 @pytest.fixture
