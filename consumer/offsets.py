@@ -12,6 +12,7 @@ from sql.connection import DATABASE_FAULTS
 from sql.queries import queries
 
 EVICTION_PATIENCE: Final = 5.0  # seconds; below the writer's lock_timeout
+LOOK_AGAIN: Final = 0.25  # a replica has a transaction for each topic; the second is met once the first has ended
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +49,9 @@ class StoredOffsets:
             )
 
     async def _evict_holders(self, waiting: int) -> None:
-        """End, again and again, the sessions that the given one still waits for."""
+        """Once patience is over, end the sessions that the given one waits for, one after the other as it meets them."""
+        await asyncio.sleep(EVICTION_PATIENCE)
         while True:
-            await asyncio.sleep(EVICTION_PATIENCE)
             try:
                 async with self._pool.acquire() as connection:
                     async for holder in queries.evict_holders(connection, waiting=waiting):
@@ -63,6 +64,7 @@ class StoredOffsets:
                         )
             except DATABASE_FAULTS as error:
                 log.warning("eviction_failed", error=repr(error))
+            await asyncio.sleep(LOOK_AGAIN)
 
 
 def keys(partitions: Iterable[TopicPartition]) -> dict[str, list[Any]]:

@@ -61,7 +61,7 @@ class Site:
                 except httpx.TransportError:
                     return False
 
-        await until(ready, f"the read service is ready; its log ends:\n{end_of(self.log)}")
+        await until(ready, lambda: f"the read service is ready; its log ends:\n{end_of(self.log)}")
 
     def stop(self) -> None:
         """SIGTERM."""

@@ -106,7 +106,7 @@ async def start_prometheus(processes: Processes, directory: Path) -> Prometheus:
             except httpx.TransportError:
                 return False
 
-    await until(ready, f"Prometheus is ready; its log ends:\n{end_of(log)}")
+    await until(ready, lambda: f"Prometheus is ready; its log ends:\n{end_of(log)}")
     return running
 
 

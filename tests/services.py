@@ -66,7 +66,10 @@ class Replica:
             )
             return self.events(name)
 
-        return (await until(found, f"the replica logs {name}; its log ends:\n{end_of(self.log)}", timeout=timeout))[0]
+        said = await until(
+            found, lambda: f"the replica logs {name}; its log ends:\n{end_of(self.log)}", timeout=timeout
+        )
+        return said[0]
 
     async def address(self) -> str:
         """Where its metrics and probes are."""

@@ -8,11 +8,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], Awaitable[T]], what: str, *, timeout: float = 60, every: float = 0.05) -> T:
+async def until(
+    condition: Callable[[], Awaitable[T]], what: str | Callable[[], str], *, timeout: float = 60, every: float = 0.05
+) -> T:
     """What `condition` gives once it is truthy.
 
     Raises:
-        AssertionError: names `what` was waited for and what the condition gave last.
+        AssertionError: names `what` was waited for (asked only then, where it is a function) and what the condition gave last.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -20,5 +22,6 @@ async def until(condition: Callable[[], Awaitable[T]], what: str, *, timeout: fl
         if last:
             return last
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:.0f} s for: {what}; last seen: {last!r}")
+            said = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {timeout:.0f} s for: {said}; last seen: {last!r}")
         await asyncio.sleep(every)

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from aiokafka import TopicPartition
 
-from consumer.offsets import StoredOffsets
+from consumer.offsets import EVICTION_PATIENCE, StoredOffsets
 from consumer.store import Fenced, Store
 from schemas.readings import Reason
 from sql.connection import WRITER_SETTINGS
@@ -227,6 +227,17 @@ async def test_a_session_that_keeps_a_claim_in_the_middle_of_copy_is_ended_by_wh
     with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionError)):
         await copy
     assert frozen.is_closed()
+
+
+async def test_all_sessions_of_a_frozen_replica_are_ended_together(stored: StoredOffsets, database: Database) -> None:
+    frozen = [await asyncpg.connect(database.writer_url, server_settings=WRITER_SETTINGS) for _ in range(2)]
+    for session, topic in zip(frozen, ("meter-readings", "vehicle-readings"), strict=True):
+        await session.execute(f"BEGIN; UPDATE kafka_offsets SET next_offset = 7 WHERE topic = '{topic}'")
+
+    read = stored.read([METERS, VEHICLES])
+    assert await asyncio.wait_for(read, 1.6 * EVICTION_PATIENCE) == {METERS: 0, VEHICLES: 0}
+    for session in frozen:
+        session.terminate()
 
 
 async def test_offsets_are_read_after_the_transaction_that_claims_them(

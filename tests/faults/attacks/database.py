@@ -77,7 +77,9 @@ async def away_at_start(arena: Arena, number: int) -> None:
         await asyncio.to_thread(postgres.stop)
         replicas = arena.start(2)
     else:
-        replicas = arena.start(2)
+        replicas = arena.start()
+        await replicas[0].says("partitions_assigned")
+        replicas += arena.start()
         await replicas[0].says("partitions_revoked")
         await asyncio.to_thread(postgres.kill)
     await asyncio.sleep(1)
