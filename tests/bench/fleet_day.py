@@ -30,18 +30,21 @@ WAL: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
 
 @dataclass(frozen=True, slots=True)
 class _Day:
-    """One run: the day by itself, and once more with housekeeping beside it, which packs the month that is written as it grows.
-
-    Sizes are bytes: as the day was written, and once its month is over and was packed as a whole.
-    """
+    """The day by itself. Sizes are bytes: as it was written, and once its month is over and was packed as a whole."""
 
     drained: engine.Drained
     written: dict[str, int]
     packed: dict[str, int]
     packing_seconds: float
-    kept: engine.Drained
-    kept_sizes: dict[str, int]
-    kept_packed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The day with housekeeping beside it, which packs the month that is written as it grows."""
+
+    drained: engine.Drained
+    sizes: dict[str, int]
+    keys_packed: int
 
 
 def measure(ground: Ground) -> Iterator[Result]:
@@ -50,23 +53,33 @@ def measure(ground: Ground) -> Iterator[Result]:
     yield from with_medians(
         result
         for run in range(1, ground.runs + 1)
-        for result in _results(ground, _once(ground, backlog), backlog.readings, run)
+        for result in _results(ground, *_both(ground, backlog, run), backlog.readings, run)
     )
 
 
-def _once(ground: Ground, backlog: Backlog) -> _Day:
+def _both(ground: Ground, backlog: Backlog, run: int) -> tuple[_Day, _Kept]:
+    if run % 2:
+        return _by_itself(ground, backlog), _with_housekeeping(ground, backlog)
+    kept = _with_housekeeping(ground, backlog)
+    return _by_itself(ground, backlog), kept
+
+
+def _by_itself(ground: Ground, backlog: Backlog) -> _Day:
     with ground.database() as database:
         before = asyncio.run(database.value(WAL))
         drained = engine.drain(ground, backlog, database)
         written = _sizes(database, before)
         began = time.monotonic()
         asyncio.run(_pack(database, datetime.now(UTC) + timedelta(days=40)))
-        packed, seconds = _sizes(database), time.monotonic() - began
+        return _Day(drained, written, _sizes(database), time.monotonic() - began)
+
+
+def _with_housekeeping(ground: Ground, backlog: Backlog) -> _Kept:
     with ground.database() as database:
         before = asyncio.run(database.value(WAL))
         housekeeping = _Housekeeping(database)
-        kept = engine.drain(ground, backlog, database, beside=housekeeping.until)
-        return _Day(drained, written, packed, seconds, kept, _sizes(database, before), housekeeping.packed)
+        drained = engine.drain(ground, backlog, database, beside=housekeeping.until)
+        return _Kept(drained, _sizes(database, before), housekeeping.packed)
 
 
 def _sizes(database: Database, wal_before: Any = None) -> dict[str, int]:
@@ -96,7 +109,7 @@ class _Housekeeping:
                 await asyncio.wait_for(over.wait(), PACK_EVERY_SECONDS)
 
 
-def _results(ground: Ground, day: _Day, readings: int, run: int) -> Iterator[Result]:
+def _results(ground: Ground, day: _Day, kept: _Kept, readings: int, run: int) -> Iterator[Result]:
     drained = day.drained
     first, last = (_rate(drained.watch, readings, share) for share in ((0.0, 0.1), (0.9, 1.0)))
     ground.say(f"fleet-day, run {run}: {drained.seconds:.0f} s, {first:,.0f} records/s at first, {last:,.0f} at last")
@@ -122,18 +135,18 @@ def _results(ground: Ground, day: _Day, readings: int, run: int) -> Iterator[Res
         run=run,
         details={"first_tenth_records_per_second": round(first)},
     )
-    ground.say(f"fleet-day, run {run}, with housekeeping beside it: {day.kept.seconds:.0f} s")
+    ground.say(f"fleet-day, run {run}, with housekeeping beside it: {kept.drained.seconds:.0f} s")
     yield Result(
         measure="fleet_day_kept",
-        value=round(day.kept.seconds, 2),
+        value=round(kept.drained.seconds, 2),
         unit="s",
-        ratio=round(day.kept.rate / drained.rate, 4),
+        ratio=round(kept.drained.rate / drained.rate, 4),
         run=run,
-        details={"records_per_second": round(day.kept.rate), "keys_packed": day.kept_packed} | day.kept.cpu,
+        details={"records_per_second": round(kept.drained.rate), "keys_packed": kept.keys_packed} | kept.drained.cpu,
     )
     for measure, sizes, more in (
         ("fleet_day_disk", day.written, {}),
-        ("fleet_day_kept_disk", day.kept_sizes, {}),
+        ("fleet_day_kept_disk", kept.sizes, {}),
         ("fleet_day_disk_packed", day.packed, {"seconds": round(day.packing_seconds, 1)}),
     ):
         yield Result(
