@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 PASSING: Final = (KafkaError, *DATABASE_FAULTS)
 # Where a paused partition stands until the database has said where to go on. Without a position the client would ask Kafka for
 # one, fetch nothing of the other partitions on that broker meanwhile, and might even end fetching (consumer/fetching.py).
+# So never commit to Kafka without saying which offsets.
 ANY: Final = 0
 
 

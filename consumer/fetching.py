@@ -1,8 +1,8 @@
-"""Whether the Kafka client still fetches.
+"""Whether the Kafka client still works.
 
-aiokafka fetches in a task of its own. When an error ends that task the client logs it and goes on without: it stays in the
-group, keeps its partitions, and `getmany` finds nothing for ever. Seen when a leader was killed: two questions for the offset of
-one partition were under way, and the second answer met an assertion.
+aiokafka fetches, and keeps up its membership of the group, in tasks of its own. When an error ends one of them the client logs it
+and goes on without: it keeps its partitions, and `getmany` finds nothing, or the same error, for ever. Seen when a leader was
+killed: two questions for the offset of one partition were under way, and the second answer met an assertion.
 """
 
 import structlog
@@ -16,14 +16,15 @@ class FetchingEndedError(Exception):
 
 
 def ensure_fetching(consumer: AIOKafkaConsumer) -> None:
-    """See that the client fetches.
+    """See that the tasks of a client that was started, and not stopped, are at work.
 
     Raises:
-        FetchingEndedError: it does not; the cause is in the log, and attached.
+        FetchingEndedError: one has ended; the cause is in the log, and attached.
     """
-    task = consumer._fetcher.error_future  # noqa: SLF001 - its task; the client never looks at it itself
-    if task.done():
-        cause = None if task.cancelled() else task.exception()
-        error = FetchingEndedError("the Kafka client has stopped fetching; this process must be started anew")
-        log.error("fetching_ended", detail=str(error), error=repr(cause))
-        raise error from cause
+    # The client looks at the first of them never, and at the second only to raise its error again and again.
+    for task in (consumer._fetcher.error_future, consumer._coordinator._coordination_task):  # noqa: SLF001
+        if task.done():
+            cause = None if task.cancelled() else task.exception()
+            error = FetchingEndedError("the Kafka client has stopped fetching; this process must be started anew")
+            log.error("fetching_ended", detail=str(error), error=repr(cause))
+            raise error from cause

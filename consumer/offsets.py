@@ -50,11 +50,15 @@ class StoredOffsets:
 
     async def _evict_holders(self, waiting: int) -> None:
         """Once patience is over, end the sessions that the given one waits for, one after the other as it meets them."""
+        told: set[int] = set()
         await asyncio.sleep(EVICTION_PATIENCE)
         while True:
             try:
                 async with self._pool.acquire() as connection:
-                    async for holder in queries.evict_holders(connection, waiting=waiting):
+                    async for holder in queries.evict_holders(connection, waiting=waiting, patience=EVICTION_PATIENCE):
+                        if holder["pid"] in told:
+                            continue  # it takes its time to end
+                        told.add(holder["pid"])
                         log.warning(
                             "session_evicted",
                             pid=holder["pid"],
@@ -64,6 +68,7 @@ class StoredOffsets:
                         )
             except DATABASE_FAULTS as error:
                 log.warning("eviction_failed", error=repr(error))
+                await asyncio.sleep(EVICTION_PATIENCE)
             await asyncio.sleep(LOOK_AGAIN)
 
 

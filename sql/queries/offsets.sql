@@ -18,15 +18,17 @@ WHERE stored.consumer_group = :consumer_group
 ORDER BY stored.topic, stored.partition
 FOR UPDATE OF stored;
 
--- name: evict_holders(waiting)
+-- name: evict_holders(waiting, patience)
 -- Ends the sessions of other consumers that the given session waits for, and names them. A consumer that was stopped in the
 -- middle of a transaction (SIGSTOP, a frozen machine) would keep its claim for ever: the server's own time-outs do not look at a
--- session that has prepared a statement or is in the middle of a COPY.
+-- session that has prepared a statement or is in the middle of a COPY. One that began less than `patience` seconds ago has not been
+-- waited for that long.
 SELECT holder.pid, holder.client_addr, holder.xact_start, pg_terminate_backend(holder.pid) AS ended
 FROM unnest(pg_blocking_pids(:waiting)) AS blocking (pid)
 JOIN pg_stat_activity AS holder USING (pid)
 WHERE holder.usename = current_user
     AND holder.application_name = current_setting('application_name')
+    AND holder.xact_start < clock_timestamp() - make_interval(secs => :patience)
     AND holder.wait_event_type IS DISTINCT FROM 'Lock'; -- one that waits itself is on its way
 
 -- name: claim(consumer_group, topics, partitions, expected_offsets, next_offsets, end_offsets, consumed, dead_lettered)

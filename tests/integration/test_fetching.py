@@ -1,7 +1,7 @@
 """What the Kafka client does behind our back, in one process with the test so that it can be seen."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -89,11 +89,23 @@ async def test_kafka_is_never_asked_where_to_go_on(
     assert not flow.done()
 
 
-async def test_a_replica_ends_when_its_client_has_stopped_fetching(
-    stack: Servers, database: Database, topics: Topics, consumer: AIOKafkaConsumer, flow: "asyncio.Task[None]"
+TASKS: dict[str, Callable[[AIOKafkaConsumer], "asyncio.Task[None]"]] = {
+    "fetching": lambda consumer: consumer._fetcher._fetch_task,
+    "membership": lambda consumer: consumer._coordinator._coordination_task,
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+async def test_a_replica_ends_when_a_task_of_its_client_has_ended(
+    stack: Servers,
+    database: Database,
+    topics: Topics,
+    consumer: AIOKafkaConsumer,
+    flow: "asyncio.Task[None]",
+    task: str,
 ) -> None:
     await until_written(stack, database, topics.meter)
-    consumer._fetcher._fetch_task.cancel()
+    TASKS[task](consumer).cancel()
     await asyncio.wait({flow}, timeout=30)
     assert flow.done(), "it would have stayed in the group, and read nothing for ever"
     error = flow.exception()
