@@ -12,26 +12,26 @@ import typer
 import uvloop
 from aiokafka import AIOKafkaConsumer
 
-from consumer import health as probes
-from consumer import topics
-from consumer.alerts import AlertRelay
-from consumer.breaker import Breaker
-from consumer.closing import close
+from consumer.alert_relay import AlertRelay
 from consumer.commands import breaker, dead_letters, offsets
-from consumer.decode import Decoder
-from consumer.garbage import collect_regularly
-from consumer.health import Health
-from consumer.kinds import kinds
-from consumer.lag import LagReporter
-from consumer.metrics import Metrics
-from consumer.offsets import StoredOffsets
-from consumer.operators import follow_operators
-from consumer.peek import Peek
-from consumer.pipeline import Pipeline
+from consumer.gc_schedule import collect_regularly
+from consumer.kafka import client as topics
+from consumer.kafka.closing import close
+from consumer.lag.oldest_unread import Peek
+from consumer.lag.reporter import LagReporter
+from consumer.monitoring import health as probes
+from consumer.monitoring.health import Health
+from consumer.monitoring.metrics import Metrics
+from consumer.monitoring.watchdog import Watchdog
+from consumer.pipeline.batch_writer import Writer
+from consumer.pipeline.breaker import Breaker
+from consumer.pipeline.operators import follow_operators
+from consumer.pipeline.poll_loop import Pipeline
+from consumer.records.decode import Decoder
 from consumer.settings import ConsumerSettings
-from consumer.store import Store
-from consumer.watchdog import Watchdog
-from consumer.writer import Writer
+from consumer.storage.offsets import StoredOffsets
+from consumer.storage.store import Store
+from consumer.topic_registry import kinds
 from schemas.log import configure_logging
 from schemas.settings import from_environment
 from sql.connection import WRITER_SETTINGS, pool

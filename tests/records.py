@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 from aiokafka import TopicPartition
 
-from consumer.batch import Batch, BatchBuilder
-from consumer.decode import Decoder
-from consumer.kinds import METER, VEHICLE, assignments_of, registers
-from consumer.record import Record
+from consumer.records.batch import Batch, BatchBuilder
+from consumer.records.decode import Decoder
+from consumer.records.record import Record
+from consumer.topic_registry import METER, VEHICLE, assignments_of, registers
 from schemas.readings import TimeLimits
 
 KINDS = {

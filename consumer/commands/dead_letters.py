@@ -7,14 +7,14 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from consumer.arrived import Arrived
-from consumer.batch import Batch, DeadLetter
 from consumer.commands.common import SETTINGS, Partition, Refused, Topic, Yes, confirm, connect, run, table
-from consumer.decode import Decoder
-from consumer.kind import Kind
-from consumer.kinds import kinds
+from consumer.records.batch import Batch, DeadLetter
+from consumer.records.decode import Decoder
+from consumer.records.record_type import Kind
+from consumer.records.rows import Arrived
 from consumer.settings import ConsumerSettings
-from consumer.store import Fenced, Store
+from consumer.storage.store import Fenced, Store
+from consumer.topic_registry import kinds
 from schemas.readings import Reason, TimeLimits
 from sql.connection import pool
 from sql.queries import queries

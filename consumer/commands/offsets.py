@@ -14,9 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from consumer.commands.common import Partition, Refused, Topic, Yes, confirm, connect, run, table
-from consumer.gaps import gap_between
-from consumer.kinds import kinds
 from consumer.settings import ConsumerSettings
+from consumer.storage.gaps import gap_between
+from consumer.topic_registry import kinds
 from sql.queries import queries
 
 app = typer.Typer(no_args_is_help=True, help="Where each partition stands, and where it continues.")

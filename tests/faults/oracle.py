@@ -9,10 +9,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from consumer.decode import Decoder
-from consumer.kind import DEVICE, RECORDED_AT, Kind, Row
-from consumer.kinds import METER, VEHICLE
-from consumer.telemetry import Telemetry
+from consumer.records.decode import Decoder
+from consumer.records.record_type import DEVICE, RECORDED_AT, Kind, Row
+from consumer.records.telemetry import Telemetry
+from consumer.topic_registry import METER, VEHICLE
 from schemas.readings import TimeLimits
 from tests.faults.load import Acknowledged
 from tests.servers import Database, Topics, ledger

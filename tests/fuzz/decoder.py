@@ -22,11 +22,11 @@ except ImportError:
 with atheris.instrument_imports(include=["schemas", "consumer", "api"]):
     from api.exchange import Refusal
     from api.intake import JSON_ARRAY, NDJSON, split
-    from consumer.batch import Decoded
-    from consumer.decode import Decoder
-    from consumer.kind import Kind
-    from consumer.kinds import METER, VEHICLE, assignments_of, registers
-    from consumer.record import Record
+    from consumer.records.batch import Decoded
+    from consumer.records.decode import Decoder
+    from consumer.records.record import Record
+    from consumer.records.record_type import Kind
+    from consumer.topic_registry import METER, VEHICLE, assignments_of, registers
     from schemas.readings import Reason, TimeLimits
 
 from datetime import UTC, datetime

@@ -10,9 +10,9 @@ import pytest
 from aiokafka import TopicPartition
 from pydantic import SecretStr
 
-from consumer.batch import Outcome
-from consumer.offsets import StoredOffsets
-from consumer.store import Store
+from consumer.records.batch import Outcome
+from consumer.storage.offsets import StoredOffsets
+from consumer.storage.store import Store
 from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers, clear

@@ -7,9 +7,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from consumer.breaker import Breaker
-from consumer.health import Health
-from consumer.metrics import Metrics
+from consumer.monitoring.health import Health
+from consumer.monitoring.metrics import Metrics
+from consumer.pipeline.breaker import Breaker
 from consumer.settings import ConsumerSettings
 from sql.connection import WRITER_SETTINGS, pool
 from sql.queries import queries

@@ -9,12 +9,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from consumer import topics as kafka_topics
 from consumer.__main__ import _flow
-from consumer.closing import close
-from consumer.fetching import FetchingEndedError
-from consumer.health import Health
-from consumer.metrics import Metrics
+from consumer.kafka import client as kafka_topics
+from consumer.kafka.closing import close
+from consumer.kafka.fetching import FetchingEndedError
+from consumer.monitoring.health import Health
+from consumer.monitoring.metrics import Metrics
 from consumer.settings import ConsumerSettings
 from deploy.stack.resolve import Servers
 from sql.connection import WRITER_SETTINGS, pool

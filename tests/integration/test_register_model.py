@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from consumer.offsets import StoredOffsets
-from consumer.store import Store
+from consumer.storage.offsets import StoredOffsets
+from consumer.storage.store import Store
 from sql.connection import WRITER_SETTINGS, pool
 from sql.rollups import refresh_rollups
 from tests.records import batch, minute, records, register

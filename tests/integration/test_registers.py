@@ -10,8 +10,8 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from pydantic import SecretStr
 
-from consumer.offsets import StoredOffsets
-from consumer.store import Store
+from consumer.storage.offsets import StoredOffsets
+from consumer.storage.store import Store
 from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics
 from schemas.readings import Reason

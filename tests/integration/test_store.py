@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from aiokafka import TopicPartition
 
-from consumer.offsets import EVICTION_PATIENCE, StoredOffsets
-from consumer.store import Fenced, Store
+from consumer.storage.offsets import EVICTION_PATIENCE, StoredOffsets
+from consumer.storage.store import Fenced, Store
 from schemas.readings import Reason
 from sql.connection import WRITER_SETTINGS
 from tests.records import assignment, batch, meter, minute, records, vehicle

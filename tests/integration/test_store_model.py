@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from consumer.offsets import StoredOffsets
-from consumer.store import Fenced, Store
+from consumer.storage.offsets import StoredOffsets
+from consumer.storage.store import Fenced, Store
 from sql.connection import WRITER_SETTINGS, pool
 from tests.records import batch, meter, minute, records
 from tests.servers import Database, Entry, Topics, ledger

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from api.settings import ApiSettings
-from consumer import health
+from consumer.monitoring import health
 from sql import metrics
 from tests.prometheus import DIRECTORY, MISSING, PROMTOOL
 from tests.services import ROOT

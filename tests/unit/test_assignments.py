@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.batch import DeadLetter
-from consumer.decode import Decoder
-from consumer.kind import Row
-from consumer.kinds import assignments_of
+from consumer.records.batch import DeadLetter
+from consumer.records.decode import Decoder
+from consumer.records.record_type import Row
+from consumer.topic_registry import assignments_of
 from schemas.readings import Reason, TimeLimits
 from tests.records import assignment, records
 

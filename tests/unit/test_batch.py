@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import astuple
 
-from consumer.batch import BatchBuilder
-from consumer.decode import Decoder
-from consumer.kinds import METER, VEHICLE
+from consumer.records.batch import BatchBuilder
+from consumer.records.decode import Decoder
+from consumer.topic_registry import METER, VEHICLE
 from schemas.readings import TimeLimits
 from tests.records import NOON, meter, minute, records, vehicle
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.breaker import Window
+from consumer.pipeline.breaker import Window
 
 PORTIONS = st.lists(
     st.integers(1, 300).flatmap(lambda seen: st.tuples(st.just(seen), st.integers(0, seen))), max_size=30

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.copying import AT_ONCE, copied
+from consumer.storage.copy_encoding import AT_ONCE, copied
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consumer.batch import DeadLetter
-from consumer.decode import Decoder
-from consumer.kind import Kind, Row
-from consumer.kinds import METER, VEHICLE
+from consumer.records.batch import DeadLetter
+from consumer.records.decode import Decoder
+from consumer.records.record_type import Kind, Row
+from consumer.topic_registry import METER, VEHICLE
 from schemas.readings import ID_PATTERN, InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
 from tests.records import meter, records, vehicle
 

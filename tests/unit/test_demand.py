@@ -4,7 +4,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.demand import CATCH_UP_SECONDS, Demand
+from consumer.lag.replicas_needed import CATCH_UP_SECONDS, Demand
 
 PARTITION = TopicPartition("meter-readings", 0)
 rates = st.floats(1, 1e6)

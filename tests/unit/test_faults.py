@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from consumer.faults import cause, is_connection_lost, is_row_fault
+from consumer.storage.errors import cause, is_connection_lost, is_row_fault
 
 
 def fault(sqlstate: str, constraint: str | None = None) -> asyncpg.PostgresError:

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.arrived import Arrived
-from consumer.known import in_order, part
+from consumer.records.rows import Arrived
+from consumer.storage.newest_readings import in_order, part
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
 TIMES = st.integers(0, 8).map(lambda minutes: DAWN + timedelta(minutes=minutes))

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
-from consumer.late import EVERY_DEVICE, late_hours
+from consumer.storage.late_hours import EVERY_DEVICE, late_hours
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from api.metrics import Metrics as ApiMetrics
 from api.replica import Probe, Replica, Watched
-from consumer.metrics import Metrics as ConsumerMetrics
+from consumer.monitoring.metrics import Metrics as ConsumerMetrics
 from schemas.readings import Reason
 from sql.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measured
 from tests.dashboard import queries

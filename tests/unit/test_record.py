@@ -8,7 +8,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from consumer.record import Record, keep_records_small
+from consumer.records.record import Record, keep_records_small
 
 PARTITION = TopicPartition("meter-readings", 3)
 READ_COMMITTED = 1

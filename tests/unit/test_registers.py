@@ -6,9 +6,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.decode import Decoder
-from consumer.kinds import registers
-from consumer.registers import ONE_STRETCH, in_turns
+from consumer.records.decode import Decoder
+from consumer.storage.registers import ONE_STRETCH, in_turns
+from consumer.topic_registry import registers
 from schemas.readings import Reason, TimeLimits
 from tests.records import meter, records
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from consumer.health import STUCK_AFTER_SECONDS, Health
-from consumer.watchdog import ENDS_AFTER, EXIT_CODE, SAYS_AFTER, Watchdog
+from consumer.monitoring.health import STUCK_AFTER_SECONDS, Health
+from consumer.monitoring.watchdog import ENDS_AFTER, EXIT_CODE, SAYS_AFTER, Watchdog
 
 
 @pytest.fixture

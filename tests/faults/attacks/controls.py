@@ -24,7 +24,7 @@ async def with_kafkas_offsets(arena: Arena) -> None:
         arena,
         {
             "sql/queries/offsets.sql": (CLAIM, ""),
-            "consumer/assignment.py": (OFFSETS_OF_THE_DATABASE, OFFSETS_OF_KAFKA),
+            "consumer/pipeline/rebalance.py": (OFFSETS_OF_THE_DATABASE, OFFSETS_OF_KAFKA),
         },
     )
 

@@ -2,7 +2,7 @@
 
 from aiokafka import TopicPartition
 
-from consumer.kind import RECORDED_AT
+from consumer.records.record_type import RECORDED_AT
 from tests.faults.arena import Arena
 from tests.records import meter
 from tests.waiting import until

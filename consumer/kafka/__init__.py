@@ -1,0 +1,4 @@
+"""The Kafka client: starting, checking and closing it, subscribing, static membership.
+
+Everything that touches aiokafka's internals is here.
+"""

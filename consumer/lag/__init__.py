@@ -1,0 +1,1 @@
+"""How far behind the partitions are, measured beside the pipeline."""

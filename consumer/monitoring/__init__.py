@@ -1,0 +1,1 @@
+"""What a consumer process reports about itself: metrics, health probes, the watchdog."""

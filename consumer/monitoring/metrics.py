@@ -1,0 +1,132 @@
+"""All metrics of a consumer replica, in one place; names and labels are the contract's."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from aiokafka import TopicPartition
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from consumer.records.batch import Outcome
+from schemas.metrics import new_registry
+from schemas.readings import Reason
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400)
+_RECORDS = (1, 10, 100, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
+
+
+@dataclass(slots=True)
+class Metrics:
+    """The replica's registry and the metrics in it."""
+
+    registry: CollectorRegistry = field(default_factory=new_registry)
+    lag_records: Gauge = field(init=False)
+    lag_seconds: Gauge = field(init=False)
+    replicas_needed: Gauge = field(init=False)
+    consumed: Counter = field(init=False)
+    written: Counter = field(init=False)
+    duplicates: Counter = field(init=False)
+    dead_letters: Counter = field(init=False)
+    batch_records: Histogram = field(init=False)
+    write_seconds: Histogram = field(init=False)
+    retries: Counter = field(init=False)
+    fenced: Counter = field(init=False)
+    rebalances: Counter = field(init=False)
+    paused: Gauge = field(init=False)
+    breaker_open: Gauge = field(init=False)
+    freshness: Histogram = field(init=False)
+    alerts_published: Counter = field(init=False)
+    alerts_waiting: Gauge = field(init=False)
+
+    def __post_init__(self) -> None:
+        partition = ("topic", "partition")
+        registry = self.registry
+        self.lag_records = Gauge("energy_consumer_lag_records", "Records not yet written", partition, registry=registry)
+        self.lag_seconds = Gauge(
+            "energy_consumer_lag_seconds",
+            "Age of the oldest record not yet written, 0 when caught up",
+            partition,
+            registry=registry,
+        )
+        self.replicas_needed = Gauge(
+            "energy_consumer_replicas_needed",
+            "Replicas that the partitions of this one need; the sum over all replicas is what the group needs",
+            registry=registry,
+        )
+        self.consumed = Counter(
+            "energy_records_consumed", "Records taken from Kafka and settled", ("topic",), registry=registry
+        )
+        self.written = Counter("energy_records_written", "Readings written to history", ("topic",), registry=registry)
+        self.duplicates = Counter(
+            "energy_records_duplicate", "Readings that were stored already", ("topic",), registry=registry
+        )
+        self.dead_letters = Counter(
+            "energy_dead_letters", "Records that can never become a reading", ("topic", "reason"), registry=registry
+        )
+        self.batch_records = Histogram(
+            "energy_batch_records", "Records in a batch", buckets=_RECORDS, registry=registry
+        )
+        self.write_seconds = Histogram(
+            "energy_batch_write_seconds", "Time to write a batch, retries included", buckets=_SECONDS, registry=registry
+        )
+        self.retries = Counter(
+            "energy_write_retries", "Writes tried again after a passing fault", ("cause",), registry=registry
+        )
+        self.fenced = Counter(
+            "energy_writes_fenced", "Batches refused because another consumer has written", registry=registry
+        )
+        self.rebalances = Counter(
+            "energy_rebalances", "Times the group gave this replica its partitions", registry=registry
+        )
+        self.paused = Gauge(
+            "energy_ingest_paused", "1 while reading waits for the reason named", ("reason",), registry=registry
+        )
+        self.breaker_open = Gauge(
+            "energy_breaker_open",
+            "1 while a topic is not read because most of it is refused",
+            ("topic",),
+            registry=registry,
+        )
+        self.freshness = Histogram(
+            "energy_freshness_seconds",
+            "From the Kafka timestamp of the oldest record of each partition in a batch to its commit",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+        self.alerts_published = Counter(
+            "energy_alerts_published", "Events of faults that Kafka has acknowledged", registry=registry
+        )
+        self.alerts_waiting = Gauge(
+            "energy_alerts_waiting", "Events of faults that are not published yet, by any replica", registry=registry
+        )
+
+    def know(self, topics: Iterable[str]) -> None:
+        """Begin the counters of each topic at 0: without, the first records would be no increase."""
+        for topic in topics:
+            for counter in (self.consumed, self.written, self.duplicates):
+                counter.labels(topic)
+            for reason in Reason:
+                self.dead_letters.labels(topic, reason.value)
+
+    def count(self, outcome: Outcome) -> None:
+        """Add what became of one batch."""
+        for topic, number in outcome.consumed.items():
+            self.consumed.labels(topic).inc(number)
+        for topic, number in outcome.written.items():
+            self.written.labels(topic).inc(number)
+        for topic, number in outcome.duplicates.items():
+            self.duplicates.labels(topic).inc(number)
+        for (topic, reason), number in outcome.dead_letters.items():
+            self.dead_letters.labels(topic, reason.value).inc(number)
+        self.batch_records.observe(outcome.consumed.total())
+
+    def lag(self, partition: TopicPartition, records: int, seconds: float) -> None:
+        """How far one of our partitions is behind."""
+        self.lag_records.labels(partition.topic, partition.partition).set(records)
+        self.lag_seconds.labels(partition.topic, partition.partition).set(seconds)
+
+    def forget_lag(self) -> None:
+        """End the series of partitions that are no longer ours."""
+        self.lag_records.clear()
+        self.lag_seconds.clear()
+        self.replicas_needed.set(0)

@@ -1,0 +1,1 @@
+"""The flow of records through one process: fetch -> decode -> buffer -> write; rebalances, and what operators decide."""

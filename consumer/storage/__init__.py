@@ -1,0 +1,1 @@
+"""One batch, one PostgreSQL transaction: claim the offsets, write the rows and dead letters, commit."""

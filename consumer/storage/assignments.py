@@ -1,0 +1,29 @@
+"""Assignments -> the database's own rules for them, in the order of arrival; and what became of each."""
+
+from itertools import islice
+from typing import Final
+
+from consumer.records.record_type import Kind, RefusedRow, Written
+from consumer.records.rows import Arrived
+from consumer.storage.row_writers import Connection, Terms
+from schemas.readings import Reason
+from sql.queries import queries
+
+AT_ONCE: Final = 2_000  # in one statement: well within its time-out
+
+
+async def declare(connection: Connection, kind: Kind, arrived: Arrived, terms: Terms, *, origin: str) -> Written:
+    """Declare assignments that came from `origin`. What is a duplicate or a contradiction is decided by what is stored."""
+    written = Written()
+    rows = iter(arrived.rows)
+    while part := list(islice(rows, AT_ONCE)):
+        vehicles, starts, meters, ends = map(list, zip(*part, strict=True))
+        outcomes = queries.declare_assignments(
+            connection, vehicle_ids=vehicles, meter_ids=meters, starts=starts, ends=ends, origin=origin
+        )
+        for row, settled in zip(part, [outcome async for outcome in outcomes], strict=True):
+            if settled["outcome"] == "duplicate":
+                written.duplicates.append(row)
+            elif settled["outcome"] == "overlap":
+                written.refused.append(RefusedRow(row, Reason.OVERLAPPING_ASSIGNMENT, settled["detail"]))
+    return written

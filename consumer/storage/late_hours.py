@@ -1,0 +1,23 @@
+"""Readings older than what is rolled up: the hours they have changed, for the refresh to look at again."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+from consumer.records.record_type import DEVICE, RECORDED_AT, Row
+
+EVERY_DEVICE: Final = ""
+# Above so many devices an hour is marked for all of them: a backlog changes whole hours, and a mark for each device and batch
+# would be nearly as many rows as readings.
+DEVICES_OF_ONE_HOUR: Final = 1000
+
+
+def late_hours(rows: Iterable[Row], late_before: datetime) -> list[tuple[str, datetime]]:
+    """(device id or EVERY_DEVICE, beginning of the hour) of what rows older than `late_before` have changed."""
+    changed = {
+        (row[DEVICE], int(row[RECORDED_AT].timestamp()) // 3600) for row in rows if row[RECORDED_AT] < late_before
+    }
+    hours = {hour for _, hour in changed}
+    if len(changed) > DEVICES_OF_ONE_HOUR * len(hours):
+        changed = {(EVERY_DEVICE, hour) for hour in hours}
+    return sorted((device, datetime.fromtimestamp(hour * 3600, UTC)) for device, hour in changed)
