@@ -13,12 +13,12 @@ import uvloop
 from fastapi import FastAPI
 
 from api.app import create_app, create_gateway
+from api.auth.api_keys import InvalidKeys
 from api.commands import keys
-from api.connection import Bounds, bounded
-from api.headers import protection
-from api.keys import InvalidKeys
+from api.middleware.security_headers import protection
+from api.server.protocol import Bounds, bounded
+from api.server.stalled_clients import Unread
 from api.settings import ApiSettings, GatewaySettings
-from api.unread import Unread
 from schemas.log import configure_logging
 from schemas.settings import from_environment
 

@@ -9,29 +9,18 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from api.around import Guarded
-from api.contract import complete
-from api.gateway import Gateway
-from api.gateway_metrics import GatewayMetrics
-from api.keyring import Keyring
-from api.live import Live
+from api.auth.key_store import Keyring
+from api.database.pools import TellSource, reading
+from api.fleet.live_updates import Live
+from api.fleet.reading_rate import Pace
+from api.ingestion.metrics import GatewayMetrics
+from api.ingestion.producer import Gateway
 from api.metrics import Metrics
-from api.pace import Pace
+from api.openapi.document import complete
 from api.problems import handle_problems
-from api.reading import TellSource, reading
-from api.routes import (
-    access,
-    analytics,
-    devices,
-    documents,
-    faults,
-    fleet,
-    history,
-    ingestion,
-    operations,
-    page,
-    probes,
-    stream,
-)
+from api.routes import access, analytics, devices, documents, faults, fleet, history, ingestion, page, probes
+from api.routes import events as stream
+from api.routes import health as operations
 from api.settings import ApiSettings, GatewaySettings
 from schemas.version import VERSION
 

@@ -11,14 +11,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
-from api.access import RequireKey
-from api.departed import LetThemGo
-from api.direct import Direct
-from api.head import HeadIsGet
-from api.headers import ProtectAnswers
+from api.auth.access import RequireKey
+from api.database.pools import SOURCE, STALENESS
+from api.ingestion.fast_path import Direct
 from api.metrics import MeasureRequests
+from api.middleware.disconnects import LetThemGo
+from api.middleware.head_requests import HeadIsGet
+from api.middleware.security_headers import ProtectAnswers
 from api.problems import unexpected
-from api.reading import SOURCE, STALENESS
 from api.routes.ingestion import ENDPOINTS
 from api.settings import GatewaySettings
 

@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.replica import Replica
+from api.database.replica import Replica
 from schemas.metrics import new_registry
 
 CLIENT_GONE = 499  # nothing was answered, for nobody was there any more; the number that proxies use

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from api.keyfile import change_keys, read_keys
-from api.keys import Keys, Scope, new_key
+from api.auth.api_keys import Keys, Scope, new_key
+from api.auth.key_file import change_keys, read_keys
 from tests.services import ROOT
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Final, NoReturn, TypeVar
 import msgspec
 import typer
 
-from api.keyfile import change_keys, read_keys
-from api.keys import InvalidKeys, Key, Keys, Scope, new_key
+from api.auth.api_keys import InvalidKeys, Key, Keys, Scope, new_key
+from api.auth.key_file import change_keys, read_keys
 from api.settings import KeySettings
 from schemas.settings import from_environment
 

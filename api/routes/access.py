@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from api.access import access_of
+from api.auth.access import access_of
 from schemas.access import AccessAnswer
 
 router = APIRouter(prefix="/v1", tags=["access"])

@@ -5,8 +5,8 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from api.files import Files, of_package, served
 from api.routes.page import POLICY
+from api.static_files import Files, of_package, served
 
 ROOM: Final = Path(__file__).parents[1]
 FILES: Final = Files(

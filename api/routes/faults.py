@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter
 
-from api.cursors import cursor, place
 from api.problems import documented
+from api.routes.pagination import cursor, place
 from api.routes.parameters import AfterCursor, Database, Limit, OneVehicle
 from schemas.history import Fault, Faults
 from sql.queries import queries

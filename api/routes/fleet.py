@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request
 
-from api.cursors import cursor, place
-from api.fleet import judge_all, last_summary, summary
+from api.fleet.summary import judge_all, last_summary, summary
 from api.problems import documented
+from api.routes.pagination import cursor, place
 from api.routes.parameters import AfterCursor, Database, End, Limit, refused
 from schemas.answers import Coverage, Judgement
 from schemas.fleet import Aging, AgingVehicle, FleetSummary, RankedVehicle, Ranking

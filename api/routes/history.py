@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Request
 
-from api.buckets import Period, buckets
-from api.cursors import cursor, place
 from api.problems import documented
+from api.routes.pagination import cursor, place
 from api.routes.parameters import AfterCursor, Database, From, Limit, MeterId, TimeZone, To, VehicleId, refused
+from api.routes.time_buckets import Period, buckets
 from schemas.answers import Coverage
 from schemas.history import (
     MeterBucket,

@@ -5,11 +5,11 @@ from typing import Any, Final
 import msgspec
 from fastapi import APIRouter, status
 
-from api.direct import Endpoint
-from api.exchange import Exchange
-from api.intake import JSON_ARRAY, METER, NDJSON, VEHICLE, Kind
+from api.ingestion.fast_path import Endpoint
+from api.ingestion.handlers import take_batch, take_one
+from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, VEHICLE, Kind
+from api.ingestion.request import Exchange
 from api.problems import MEDIA_TYPE, documented
-from api.taking import take_batch, take_one
 from schemas.answers import Ingested
 from schemas.ingestion import BatchAnswer, BatchProblem
 from schemas.readings import example

@@ -5,7 +5,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from api.files import Files, of_package, served
+from api.static_files import Files, of_package, served
 
 # Nothing inline, nothing from elsewhere; how Plotly gets along with that: api/page/charts.js and index.html.
 POLICY: Final = "; ".join(

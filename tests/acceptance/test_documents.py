@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from api.keys import Scope
+from api.auth.api_keys import Scope
 from tests.browser import Look, Site, some_vehicles
 from tests.keyfile import KeyFile
 

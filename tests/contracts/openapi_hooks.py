@@ -14,7 +14,7 @@ ORDERS = {"sort": "efficiency", "order": "asc"}  # what they are when a question
 
 
 def cursor(place: list[Any]) -> str:
-    """As api/cursors.py writes it."""
+    """As api/routes/pagination.py writes it."""
     return urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).rstrip(b"=").decode()
 
 

@@ -20,8 +20,8 @@ except ImportError:
     sys.exit(1)
 
 with atheris.instrument_imports(include=["schemas", "consumer", "api"]):
-    from api.exchange import Refusal
-    from api.intake import JSON_ARRAY, NDJSON, split
+    from api.ingestion.parsing import JSON_ARRAY, NDJSON, split
+    from api.ingestion.request import Refusal
     from consumer.records.batch import Decoded
     from consumer.records.decode import Decoder
     from consumer.records.record import Record

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.access import OPEN, OPEN_BELOW, scope_of
 from api.app import create_app
-from api.keys import Scope
+from api.auth.access import OPEN, OPEN_BELOW, scope_of
+from api.auth.api_keys import Scope
 from api.settings import ApiSettings
 from tests.answers import Ask, body, problem
 from tests.keyfile import KeyFile, bearer, id_of

@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 
-from api.keys import Scope
+from api.auth.api_keys import Scope
 from deploy.stack.processes import Processes
 from tests.answers import Ask
 from tests.keyfile import KeyFile, bearer

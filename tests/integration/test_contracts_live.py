@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from api.keys import Scope
+from api.auth.api_keys import Scope
 from deploy.stack.processes import end_of
 from tests.answers import Ask, body, problem
 from tests.arrange import assign

@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.keys import Scope
+from api.auth.api_keys import Scope
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics

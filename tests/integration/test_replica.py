@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
 
-from api.reads import Reads, Source
-from api.replica import Probe, Replica, Watched
+from api.database.replica import Probe, Replica, Watched
+from api.database.routing import Reads, Source
 from deploy.stack.postgres import Postgres
 from sql.connection import READER_SETTINGS, pool
 from tests.answers import Ask, body, problem

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from api.keys import Scope
+from api.auth.api_keys import Scope
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers

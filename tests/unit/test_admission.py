@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from api.admission import Admission, Overloaded
+from api.ingestion.admission import Admission, Overloaded
 
 READINGS, REQUESTS, BYTES = 100, 8, 1000
 

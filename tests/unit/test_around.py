@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.app import create_app, create_gateway
-from api.keys import Scope
+from api.auth.api_keys import Scope
 from api.settings import ApiSettings, GatewaySettings
 from tests.answers import problem
 from tests.keyfile import KeyFile

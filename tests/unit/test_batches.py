@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.batches import settle
-from api.exchange import Refusal
-from api.intake import JSON_ARRAY, METER, NDJSON, limits_now, media_type, read_all, split
-from api.lanes import Parcel
+from api.ingestion.batches import settle
+from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, limits_now, media_type, read_all, split
+from api.ingestion.partition_queue import Parcel
+from api.ingestion.request import Refusal
 from api.problems import Unavailable
 from schemas.ingestion import BatchAnswer, BatchProblem
 from tests.records import meter

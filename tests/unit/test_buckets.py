@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.buckets import buckets
+from api.routes.time_buckets import buckets
 
 ZONES = sorted(available_timezones() - {"localtime"})
 HOUR = timedelta(hours=1)

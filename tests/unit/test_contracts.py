@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from api.examples import EXAMPLES
+from api.openapi.examples import EXAMPLES
 from schemas import access, answers, fleet, history, ingestion
 from schemas.alerts import Alert
 from schemas.assignments import decode_assignment

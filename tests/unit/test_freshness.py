@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.freshness import Freshness
+from api.database.staleness import Freshness
 
 
 def test_nothing_is_known_of_a_replica_that_was_not_asked() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from api import keyfile
-from api.keyfile import change_keys, read_keys
-from api.keyring import Keyring
-from api.keys import InvalidKeys, Keys, Scope, new_key
+from api.auth import key_file as keyfile
+from api.auth.api_keys import InvalidKeys, Keys, Scope, new_key
+from api.auth.key_file import change_keys, read_keys
+from api.auth.key_store import Keyring
 from tests.keyfile import KeyFile, id_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)

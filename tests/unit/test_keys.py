@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.keys import NONE, PATTERN, InvalidKeys, Key, Keys, Scope, dump, new_key, parse
+from api.auth.api_keys import NONE, PATTERN, InvalidKeys, Key, Keys, Scope, dump, new_key, parse
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SECRET, KEPT = new_key("somebody", [Scope.READ], created=NOW)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from api.database.replica import Probe, Replica, Watched
 from api.metrics import Metrics as ApiMetrics
-from api.replica import Probe, Replica, Watched
 from consumer.monitoring.metrics import Metrics as ConsumerMetrics
 from schemas.readings import Reason
 from sql.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measured

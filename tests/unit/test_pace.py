@@ -1,6 +1,6 @@
 """How fast a counter grows, from looks at it."""
 
-from api.pace import Pace
+from api.fleet.reading_rate import Pace
 
 
 def looks(*seen: tuple[float, int]) -> list[float | None]:

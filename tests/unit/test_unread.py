@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.unread import Unread
+from api.server.stalled_clients import Unread
 
 
 @dataclass(eq=False)

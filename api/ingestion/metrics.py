@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from api.gateway import Gateway
+from api.ingestion.producer import Gateway
 
 Outcome = Literal["acknowledged", "invalid", "forbidden", "unavailable", "overloaded"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("acknowledged", "invalid", "forbidden", "unavailable", "overloaded")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api.exchange import Refusal
+from api.ingestion.request import Refusal
 from schemas.readings import InvalidReading, MeterReading, Reading, TimeLimits, VehicleReading, read_meter, read_vehicle
 
 JSON_ARRAY: Final = "application/json"

@@ -13,7 +13,7 @@ import httptools
 from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.headers import Headers
+from api.middleware.security_headers import Headers
 from api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, TITLES
 
 LINGER_SECONDS: Final = 1.0

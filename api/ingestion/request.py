@@ -12,7 +12,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from api.admission import Admission
+from api.ingestion.admission import Admission
 from api.problems import MEDIA_TYPE, problem_body
 from schemas.answers import FieldProblem
 

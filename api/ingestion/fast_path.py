@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.exchange import Exchange, Gone, Refusal
+from api.ingestion.request import Exchange, Gone, Refusal
 
 Endpoint = Callable[[Exchange], Awaitable[None]]
 

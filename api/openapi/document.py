@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from api.access import document_access
-from api.examples import EXAMPLES
+from api.auth.access import document_access
+from api.database.pools import SOURCE, STALENESS
+from api.openapi.examples import EXAMPLES
 from api.problems import documented
-from api.reading import SOURCE, STALENESS
 from schemas.answers import Problem
 
 METHODS: Final = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}

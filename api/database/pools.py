@@ -9,9 +9,9 @@ from pydantic import SecretStr
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.database.replica import ANSWERS_WITHIN_SECONDS, Probe, Replica, Watched
+from api.database.routing import USED, Reads, Source, Used
 from api.metrics import Metrics
-from api.reads import USED, Reads, Source, Used
-from api.replica import ANSWERS_WITHIN_SECONDS, Probe, Replica, Watched
 from api.settings import ApiSettings
 from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool
 

@@ -15,8 +15,8 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
+from api.database.replica import Replica, is_connection_fault
 from api.problems import Unavailable
-from api.replica import Replica, is_connection_fault
 from sql.connection import DATABASE_FAULTS
 
 log = structlog.get_logger(__name__)

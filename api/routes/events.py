@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.access import still_admitted
-from api.live import Listener
+from api.auth.access import still_admitted
+from api.fleet.live_updates import Listener
 from api.problems import documented
 from api.routes.parameters import OneVehicle
 

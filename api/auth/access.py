@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.keyring import Keyring
-from api.keys import LONGEST
-from api.keys import Scope as KeyScope
+from api.auth.api_keys import LONGEST
+from api.auth.api_keys import Scope as KeyScope
+from api.auth.key_store import Keyring
 from api.problems import documented, problem
 
 # Probes and Prometheus carry no keys, and metrics name no devices. The page and the documents hold no data.

@@ -9,8 +9,8 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from api.keyfile import read_keys
-from api.keys import NONE, InvalidKeys, Keys
+from api.auth.api_keys import NONE, InvalidKeys, Keys
+from api.auth.key_file import read_keys
 
 log = structlog.get_logger(__name__)
 

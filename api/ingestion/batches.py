@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from api.gateway import Gateway
-from api.intake import Kind
-from api.lanes import Parcel
+from api.ingestion.parsing import Kind
+from api.ingestion.partition_queue import Parcel
+from api.ingestion.producer import Gateway
 from api.problems import TITLES, Unavailable, field_problems
 from schemas.readings import InvalidReading, Reading
 

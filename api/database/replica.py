@@ -12,7 +12,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from api.freshness import Freshness
+from api.database.staleness import Freshness
 from sql.connection import CONNECTION_FAULTS, DATABASE_FAULTS
 from sql.queries import queries
 

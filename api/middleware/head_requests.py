@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.access import OPEN
+from api.auth.access import OPEN
 
 
 class HeadIsGet:

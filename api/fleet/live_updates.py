@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import structlog
 
-from api.fleet import last_summary
-from api.pace import Pace
+from api.fleet.reading_rate import Pace
+from api.fleet.summary import last_summary
 from api.problems import Unavailable
 from schemas.answers import Answer, VehicleStatus
 from schemas.fleet import Away

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
-from api.pace import Pace
+from api.fleet.reading_rate import Pace
 from schemas.fleet import FleetLive, FleetSummary, Share, Statuses
 from sql.efficiency import DIGITS, Sums, Thresholds, judge
 from sql.queries import queries

@@ -14,8 +14,8 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from api.admission import Admission
-from api.lanes import Lanes, Parcel
+from api.ingestion.admission import Admission
+from api.ingestion.partition_queue import Lanes, Parcel
 from api.problems import Unavailable
 from api.settings import GatewaySettings
 from schemas.readings import MeterReading, Reading

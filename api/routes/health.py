@@ -7,9 +7,9 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from api.database.routing import USED, Reads, Used
 from api.metrics import Metrics
 from api.problems import Unavailable, documented
-from api.reads import USED, Reads, Used
 from api.routes.parameters import Database
 from schemas.answers import DeadLetterCount, DeadLetterCounts, Health, Readiness
 from sql.connection import DATABASE_FAULTS

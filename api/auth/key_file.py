@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from api.keys import NONE, InvalidKeys, Keys, dump, parse
+from api.auth.api_keys import NONE, InvalidKeys, Keys, dump, parse
 
 LARGEST: Final = 16 * 1024 * 1024  # about 40,000 keys; more is a mistake
 NEW_FILE_MODE: Final = 0o600

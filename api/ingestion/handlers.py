@@ -7,13 +7,13 @@ from typing import Final
 
 import msgspec
 
-from api.access import access_of, may_ingest
-from api.admission import Admission, Overloaded
-from api.batches import AGAIN, FORBIDDEN, INGESTED, INVALID, settle
-from api.exchange import AGAIN_IN_SECONDS, JSON, Exchange, Refusal
-from api.gateway import Gateway
-from api.gateway_metrics import GatewayMetrics, Outcome
-from api.intake import METER, Kind, limits_now, media_type, read_all, split
+from api.auth.access import access_of, may_ingest
+from api.ingestion.admission import Admission, Overloaded
+from api.ingestion.batches import AGAIN, FORBIDDEN, INGESTED, INVALID, settle
+from api.ingestion.metrics import GatewayMetrics, Outcome
+from api.ingestion.parsing import METER, Kind, limits_now, media_type, read_all, split
+from api.ingestion.producer import Gateway
+from api.ingestion.request import AGAIN_IN_SECONDS, JSON, Exchange, Refusal
 from api.problems import MEDIA_TYPE, UNREADABLE, Unavailable, field_problems
 from api.settings import GatewaySettings
 from schemas.readings import InvalidReading, Reading

@@ -1,0 +1,1 @@
+"""Where a request reads: connection pools, primary or replica, replication lag."""

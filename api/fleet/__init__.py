@@ -1,0 +1,1 @@
+"""The state of the whole fleet: summary, reading rate, live updates."""

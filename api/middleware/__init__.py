@@ -1,0 +1,1 @@
+"""ASGI middleware, one a module; `app.py` lists the order."""

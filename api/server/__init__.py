@@ -1,0 +1,1 @@
+"""Below ASGI: uvicorn with limits on connections, request heads and clients that stop reading."""
