@@ -16,10 +16,10 @@ from sql.assign import Assignment, AssignmentError, read_assignments, write_assi
 from sql.commands import archive
 from sql.commands.doctor import doctor
 from sql.connection import DATABASE_FAULTS
-from sql.maintain import maintain as rounds
-from sql.maintain import maintain_once
-from sql.measure import EVERY_SECONDS, keep_measuring
-from sql.metrics import MaintenanceMetrics, serve
+from sql.maintenance.database_metrics import EVERY_SECONDS, keep_measuring
+from sql.maintenance.metrics import MaintenanceMetrics, serve
+from sql.maintenance.scheduler import maintain as rounds
+from sql.maintenance.scheduler import maintain_once
 from sql.settings import MaintainSettings, SqlSettings
 
 app = typer.Typer(

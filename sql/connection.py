@@ -6,7 +6,7 @@ from typing import Any, Final
 import asyncpg
 from pydantic import SecretStr
 
-from sql.slow import log_slow_statements
+from sql.slow_statements import log_slow_statements
 
 # A consumer that is stopped in the middle of a transaction (SIGSTOP, a frozen machine) holds the claim on its partitions. The
 # server ends such a session where it can (idle_in_transaction_session_timeout); whoever takes the partitions over ends the rest.

@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from sql.rollups import refresh_rollups
+from sql.maintenance.rollups import refresh_rollups
 from tests.records import NOON
 from tests.servers import Database
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from sql.maintain import LONG_SESSION
+from sql.maintenance.scheduler import LONG_SESSION
 from tests.servers import Database
 from tests.services import ROOT
 

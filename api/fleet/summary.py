@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from api.fleet.reading_rate import Pace
 from schemas.fleet import FleetLive, FleetSummary, Share, Statuses
-from sql.efficiency import DIGITS, Sums, Thresholds, judge
+from sql.analytics.efficiency import DIGITS, Sums, Thresholds, judge
 from sql.queries import queries
 
 WINDOW: Final = timedelta(hours=24)

@@ -9,10 +9,10 @@ from api.problems import documented
 from api.routes.parameters import Database, End, VehicleId, VehicleIds
 from schemas.answers import Coverage, Performance
 from schemas.fleet import Performances, TrendDay, VehicleTrend
-from sql.efficiency import Sums, Thresholds, judge
-from sql.faults import JUDGED
+from sql.analytics.efficiency import Sums, Thresholds, judge
+from sql.analytics.fault_state import JUDGED
+from sql.analytics.trend import WINDOW_DAYS, Day, trend
 from sql.queries import queries
-from sql.trend import WINDOW_DAYS, Day, trend
 
 WINDOW: Final = timedelta(hours=24)
 router = APIRouter(prefix="/v1/analytics", tags=["analytics"])

@@ -13,7 +13,7 @@ from api.routes.parameters import AfterCursor, Database, End, Limit, refused
 from schemas.answers import Coverage, Judgement
 from schemas.fleet import Aging, AgingVehicle, FleetSummary, RankedVehicle, Ranking
 from schemas.readings import ID_PATTERN
-from sql.efficiency import Thresholds
+from sql.analytics.efficiency import Thresholds
 from sql.queries import queries
 
 Sort = Literal["efficiency", "energyAc", "energyDc", "temperature", "vehicleId"]

@@ -25,7 +25,7 @@ from schemas.history import (
     VehicleReadingItem,
     VehicleReadings,
 )
-from sql.efficiency import Sums, Thresholds, judge
+from sql.analytics.efficiency import Sums, Thresholds, judge
 from sql.queries import queries
 
 DAY: Final = timedelta(hours=24)

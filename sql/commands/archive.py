@@ -11,8 +11,8 @@ import typer
 from schemas.log import configure_logging
 from schemas.settings import from_environment
 from sql import migrate as migration
-from sql import restore as restoring
-from sql.archive import MANIFEST, Archive, ArchiveError, archives, verify
+from sql.archive import restore as restoring
+from sql.archive.manifest import MANIFEST, Archive, ArchiveError, archives, verify
 from sql.connection import DATABASE_FAULTS
 from sql.settings import MaintainSettings
 

@@ -11,8 +11,8 @@ import typer
 from schemas.log import configure_logging
 from schemas.settings import from_environment
 from sql.connection import DATABASE_FAULTS
-from sql.doctor import SESSION, examine
-from sql.findings import LEVELS, Finding, worst
+from sql.doctor.checks import SESSION, examine
+from sql.doctor.server_findings import LEVELS, Finding, worst
 from sql.queries import queries
 from sql.settings import DoctorSettings
 

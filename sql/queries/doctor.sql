@@ -1,4 +1,4 @@
--- What `python -m sql doctor` asks. Each question is cheap but the ledger's; sql/findings.py judges the answers.
+-- What `python -m sql doctor` asks. Each question is cheap but the ledger's; sql/doctor/server_findings.py judges the answers.
 
 -- name: ask_server()^
 SELECT current_database() AS database, pg_is_in_recovery() AS standby, current_setting('server_version') AS version;

@@ -12,11 +12,11 @@ import asyncpg
 import httpx
 
 from deploy.stack.processes import Processes
-from sql.efficiency import Thresholds
-from sql.evaluation import evaluate_fleet
-from sql.faults import Hysteresis
-from sql.maintain import SESSION
-from sql.rollups import refresh_rollups
+from sql.analytics.efficiency import Thresholds
+from sql.analytics.fault_state import Hysteresis
+from sql.maintenance.fleet_evaluation import evaluate_fleet
+from sql.maintenance.rollups import refresh_rollups
+from sql.maintenance.scheduler import SESSION
 from tests.bench.ground import Ground, Result, with_medians
 from tests.bench.query import ASSIGN, FILL
 from tests.servers import Database, Topics

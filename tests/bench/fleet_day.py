@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from sql.packing import pack_indexes
+from sql.maintenance.reindexing import pack_indexes
 from sql.settings import MaintainSettings
 from tests.bench import engine
 from tests.bench.backlog import Backlog, fill

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from sql.maintain import SESSION
-from sql.rollups import refresh_rollups
+from sql.maintenance.rollups import refresh_rollups
+from sql.maintenance.scheduler import SESSION
 from tests.bench.fleet import KNOWN
 from tests.bench.ground import Ground
 from tests.bench.query import ASSIGN, FILL

@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sql.archive import ArchiveError, archives, verify
-from sql.export import export
-from sql.retention import retire_months
+from sql.archive.export import export
+from sql.archive.manifest import ArchiveError, archives, verify
+from sql.maintenance.retention import retire_months
 from tests.old_months import (
     FILL,
     HISTORIES,

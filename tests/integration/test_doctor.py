@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from deploy.stack.resolve import Servers
-from sql import findings
-from sql.doctor import CHECKS
+from sql.doctor import server_findings as findings
+from sql.doctor.checks import CHECKS
 from sql.queries import queries
 from tests.doctor import ask
 from tests.old_months import Command, command

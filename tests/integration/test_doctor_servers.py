@@ -10,7 +10,7 @@ import pytest
 
 from deploy.stack.postgres import Postgres
 from deploy.stack.resolve import Servers
-from sql import findings
+from sql.doctor import server_findings as findings
 from sql.queries import queries
 from tests.doctor import ask
 from tests.old_months import Command, command

@@ -7,9 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sql.efficiency import Efficiency, Sums, Thresholds, judge
+from sql.analytics.efficiency import Efficiency, Sums, Thresholds, judge
+from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
-from sql.rollups import refresh_rollups
 from tests.servers import Database
 
 pytestmark = pytest.mark.anyio

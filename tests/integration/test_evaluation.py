@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from schemas.alerts import Alert
-from sql.efficiency import Thresholds
-from sql.evaluation import evaluate_fleet
-from sql.faults import Hysteresis
-from sql.trends import refresh_trends
+from sql.analytics.efficiency import Thresholds
+from sql.analytics.fault_state import Hysteresis
+from sql.maintenance.fleet_evaluation import evaluate_fleet
+from sql.maintenance.trends import refresh_trends
 from tests.integration.test_energy import Fleet
 from tests.servers import Database
 from tests.services import ROOT

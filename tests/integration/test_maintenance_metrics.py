@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
-from sql.maintain import TASKS
+from sql.maintenance.scheduler import TASKS
 from tests.arrange import evaluate, open_fault
 from tests.records import NOON
 from tests.servers import Database

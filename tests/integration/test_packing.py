@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sql import packing
-from sql.packing import pack_indexes
-from sql.statistics import refresh_statistics
+from sql.maintenance import reindexing as packing
+from sql.maintenance.reindexing import pack_indexes
+from sql.maintenance.statistics import refresh_statistics
 from tests.old_months import connect
 from tests.records import meter, minute
 from tests.servers import Database

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from sql.connection import WRITER_SETTINGS, pool
-from sql.rollups import refresh_rollups
+from sql.maintenance.rollups import refresh_rollups
 from tests.records import batch, minute, records, register
 from tests.servers import Database, Entry, Topics, ledger
 

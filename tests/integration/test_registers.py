@@ -16,8 +16,8 @@ from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics
 from schemas.readings import Reason
 from sql.connection import WRITER_SETTINGS, pool
+from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
-from sql.rollups import refresh_rollups
 from tests.records import batch, meter, minute, records, register
 from tests.servers import Database, Entry, Topics, ledger
 from tests.services import Group

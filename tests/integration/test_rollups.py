@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from sql.connection import WRITER_SETTINGS, pool
+from sql.maintenance.rollups import _move_late_before, refresh_rollups
 from sql.queries import queries
-from sql.rollups import _move_late_before, refresh_rollups
 from tests.records import batch, meter, records, vehicle
 from tests.servers import Database, locked, waits_for_a_lock
 from tests.waiting import until

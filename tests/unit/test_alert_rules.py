@@ -9,7 +9,7 @@ import yaml
 
 from api.settings import ApiSettings
 from consumer.monitoring import health
-from sql import metrics
+from sql.maintenance import metrics
 from tests.prometheus import DIRECTORY, MISSING, PROMTOOL
 from tests.services import ROOT
 

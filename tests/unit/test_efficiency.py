@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sql.efficiency import Sums, Thresholds, judge
+from sql.analytics.efficiency import Sums, Thresholds, judge
 
 LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
 DAY = 86400.0

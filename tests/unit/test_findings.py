@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sql import findings, standing
-from sql.findings import LEVELS, Finding, worst
+from sql.doctor import engine_findings as standing
+from sql.doctor import server_findings as findings
+from sql.doctor.server_findings import LEVELS, Finding, worst
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 DURABLE = {"fsync": True, "full_page_writes": True, "synchronous_commit": True, "checksum_failures": 0}

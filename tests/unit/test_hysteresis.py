@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.answers import Judgement
-from sql.faults import JUDGED, Hysteresis, Standing, advance
+from sql.analytics.fault_state import JUDGED, Hysteresis, Standing, advance
 
 RULES = Hysteresis(open_after=3, close_after=2, close_from=87)
 BAD: tuple[Judgement, float | None] = ("faulty", 80.0)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sql import parquet
-from sql.archive import ArchiveError, put_aside, read_contents
-from sql.parquet import Writer, as_csv, batches
+from sql.archive import parquet
+from sql.archive.manifest import ArchiveError, put_aside, read_contents
+from sql.archive.parquet import Writer, as_csv, batches
 
 HISTORY = "meter_telemetry_history"
 COLUMNS = (("recorded_at", "timestamptz"), ("kwh_consumed_ac", "float8"), ("meter_id", "text"), ("derived", "bool"))

@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from sql.queries import queries
-from sql.slow import first_line, log_slow_statements, name_of
+from sql.slow_statements import first_line, log_slow_statements, name_of
 
 
 class Connection:

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from sql.trend import Day, trend
+from sql.analytics.trend import Day, trend
 
 FIRST = date(2026, 3, 1)
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from sql.efficiency import Sums, Thresholds, judge
-from sql.faults import JUDGED
+from sql.analytics.efficiency import Sums, Thresholds, judge
+from sql.analytics.fault_state import JUDGED
+from sql.analytics.trend import WINDOW_DAYS, Day, Trend, trend
 from sql.queries import queries
-from sql.trend import WINDOW_DAYS, Day, Trend, trend
 
 log = structlog.get_logger(__name__)
 

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import asyncpg
 
-from sql import findings, standing
-from sql.findings import Finding
+from sql.doctor import engine_findings as standing
+from sql.doctor import server_findings as findings
+from sql.doctor.server_findings import Finding
 from sql.queries import queries
 from sql.settings import DoctorSettings
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from sql.archive import Archive, ArchivedFile, ArchiveError, verify_file
-from sql.export import SECONDS, contents, in_thread
+from sql.archive.export import SECONDS, contents, in_thread
+from sql.archive.manifest import Archive, ArchivedFile, ArchiveError, verify_file
 from sql.queries import queries
 
 SCHEMA: Final = "archive"
@@ -76,7 +76,7 @@ async def _restore(
 
 
 async def _lines(path: Path, file: ArchivedFile, say: Callable[[int], None]) -> AsyncIterator[bytes]:
-    from sql.parquet import as_csv, batches  # noqa: PLC0415 - pyarrow takes long to load, and only archives need it
+    from sql.archive.parquet import as_csv, batches  # noqa: PLC0415 - pyarrow takes long to load, and only archives need it
 
     rows = 0
     for batch in batches(path, file.columns):

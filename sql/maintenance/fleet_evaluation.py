@@ -12,8 +12,8 @@ import msgspec
 import structlog
 
 from schemas.alerts import Alert
-from sql.efficiency import Efficiency, Sums, Thresholds, judge
-from sql.faults import Hysteresis, Standing, advance
+from sql.analytics.efficiency import Efficiency, Sums, Thresholds, judge
+from sql.analytics.fault_state import Hysteresis, Standing, advance
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)

@@ -6,7 +6,7 @@ Pure: rows in, findings out.
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from sql.findings import Finding, Row
+from sql.doctor.server_findings import Finding, Row
 from sql.months import WAITS, month_after
 
 

@@ -184,7 +184,7 @@ def read_contents(path: Path, history: str) -> Contents:
     Raises:
         ArchiveError: it is no Parquet file, or a broken one.
     """
-    from sql.parquet import Tally, batches  # noqa: PLC0415 - pyarrow takes long to load, and only archives need it
+    from sql.archive.parquet import Tally, batches  # noqa: PLC0415 - pyarrow takes long to load, and only archives need it
 
     tally = Tally(history)
     for batch in batches(path):

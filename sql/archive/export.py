@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from sql.archive import ENERGY, ArchivedFile, ArchiveError, Contents, digest, force, put_aside, read_contents
+from sql.archive.manifest import ENERGY, ArchivedFile, ArchiveError, Contents, digest, force, put_aside, read_contents
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ async def export(connection: Any, part: str, history: str, directory: Path) -> A
         ArchiveError: the file does not say what the rows said.
         OSError: the disk is full, or may not be written to.
     """
-    from sql.parquet import TYPES, Writer  # noqa: PLC0415 - pyarrow takes long to load, and only archives need it
+    from sql.archive.parquet import TYPES, Writer  # noqa: PLC0415 - pyarrow takes long to load, and only archives need it
 
     columns = [(str(row["name"]), str(row["kind"])) async for row in queries.columns_of(connection, history=history)]
     unknown = [f"{name} {kind}" for name, kind in columns if kind not in TYPES]

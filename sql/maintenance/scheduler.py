@@ -15,21 +15,21 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from sql.archive import ArchiveError
+from sql.analytics.efficiency import Thresholds
+from sql.analytics.fault_state import Hysteresis
+from sql.archive.manifest import ArchiveError
 from sql.connection import DATABASE_FAULTS
-from sql.efficiency import Thresholds
-from sql.evaluation import evaluate_fleet
-from sql.faults import Hysteresis
-from sql.metrics import MaintenanceMetrics
-from sql.packing import pack_indexes
+from sql.maintenance.fleet_evaluation import evaluate_fleet
+from sql.maintenance.metrics import MaintenanceMetrics
+from sql.maintenance.reindexing import pack_indexes
+from sql.maintenance.retention import retire_months
+from sql.maintenance.rollups import refresh_rollups
+from sql.maintenance.statistics import refresh_statistics
+from sql.maintenance.trends import refresh_trends
 from sql.partitions import ensure_partitions
 from sql.queries import queries
-from sql.retention import retire_months
-from sql.rollups import refresh_rollups
 from sql.settings import MaintainSettings
-from sql.slow import log_slow_statements
-from sql.statistics import refresh_statistics
-from sql.trends import refresh_trends
+from sql.slow_statements import log_slow_statements
 
 log = structlog.get_logger(__name__)
 

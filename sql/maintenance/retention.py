@@ -10,7 +10,8 @@ from typing import Any
 
 import structlog
 
-from sql.archive import (
+from sql.archive.export import contents, export, in_thread
+from sql.archive.manifest import (
     ENERGY,
     ArchivedFile,
     ArchiveError,
@@ -22,8 +23,7 @@ from sql.archive import (
     verify_file,
     write_manifest,
 )
-from sql.archive import MANIFEST as MANIFEST_NAME
-from sql.export import contents, export, in_thread
+from sql.archive.manifest import MANIFEST as MANIFEST_NAME
 from sql.months import Month, Part, months, over
 from sql.queries import queries
 

@@ -8,7 +8,7 @@ import structlog
 from pydantic import SecretStr
 
 from sql.connection import DATABASE_FAULTS
-from sql.metrics import NUMBERS, DatabaseState, Measured
+from sql.maintenance.metrics import NUMBERS, DatabaseState, Measured
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)

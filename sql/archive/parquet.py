@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from sql.archive import ENERGY, ArchiveError, Contents
+from sql.archive.manifest import ENERGY, ArchiveError, Contents
 
 GROUP_BYTES: Final = 32 * 1024 * 1024  # of CSV, before it becomes one row group
 HASH: Final = "row_hash"  # travels along and is not stored

@@ -1,0 +1,1 @@
+"""What energy sums mean: efficiency, fault hysteresis, trends. Pure functions without a database driver."""

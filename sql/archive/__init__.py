@@ -1,0 +1,1 @@
+"""Monthly partitions as verified Parquet files: export, verify, restore."""
