@@ -19,8 +19,8 @@ from api.middleware.security_headers import protection
 from api.server.protocol import Bounds, bounded
 from api.server.stalled_clients import Unread
 from api.settings import ApiSettings, GatewaySettings
-from schemas.log import configure_logging
-from schemas.settings import from_environment
+from schemas.config.logging import configure_logging
+from schemas.config.settings import from_environment
 
 app = typer.Typer(
     help="The read service: answers from PostgreSQL, readings over HTTP into Kafka.", add_completion=False

@@ -22,7 +22,7 @@ from api.routes import access, analytics, devices, documents, faults, fleet, his
 from api.routes import events as stream
 from api.routes import health as operations
 from api.settings import ApiSettings, GatewaySettings
-from schemas.version import VERSION
+from schemas.config.version import VERSION
 
 DESCRIPTION = """Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
 every device, and a way in for readings over HTTP. Energies are kWh, ratios per cent, temperatures degrees Celsius, times

@@ -8,7 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.database.replica import Replica
-from schemas.metrics import new_registry
+from schemas.config.metrics import new_registry
 
 CLIENT_GONE = 499  # nothing was answered, for nobody was there any more; the number that proxies use
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

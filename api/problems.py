@@ -9,8 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from schemas.answers import FieldProblem, Problem
-from schemas.readings import InvalidReading, Reason
+from schemas.records.readings import InvalidReading, Reason
+from schemas.responses.base import FieldProblem, Problem
 from sql.connection import CONNECTION_FAULTS
 
 log = structlog.get_logger(__name__)

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from schemas.settings import (
+from schemas.config.settings import (
     DatabaseSettings,
     DatabaseUrl,
     Environment,

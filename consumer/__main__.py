@@ -32,8 +32,8 @@ from consumer.settings import ConsumerSettings
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from consumer.topic_registry import kinds
-from schemas.log import configure_logging
-from schemas.settings import from_environment
+from schemas.config.logging import configure_logging
+from schemas.config.settings import from_environment
 from sql.connection import WRITER_SETTINGS, pool
 
 app = typer.Typer(

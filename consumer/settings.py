@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from schemas.settings import DatabaseSettings, KafkaSettings, LogSettings, RetentionDays
+from schemas.config.settings import DatabaseSettings, KafkaSettings, LogSettings, RetentionDays
 
 
 class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):

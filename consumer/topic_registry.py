@@ -9,8 +9,8 @@ from consumer.settings import ConsumerSettings
 from consumer.storage.assignments import declare
 from consumer.storage.readings import write_readings
 from consumer.storage.registers import write_registers
-from schemas import assignments, readings
-from schemas.readings import MeterReading, RegisterReading, VehicleReading
+from schemas.records import assignments, readings
+from schemas.records.readings import MeterReading, RegisterReading, VehicleReading
 from sql.queries import queries
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import structlog
 import typer
 
-from schemas.log import configure_logging
-from schemas.settings import from_environment
+from schemas.config.logging import configure_logging
+from schemas.config.settings import from_environment
 from sql import migrate as migration
 from sql.assign import Assignment, AssignmentError, read_assignments, write_assignments
 from sql.commands import archive

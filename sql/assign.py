@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 
-from schemas.readings import ID_RULE, valid_id
+from schemas.records.readings import ID_RULE, valid_id
 from sql.queries import queries
 
 HEADER: Final = ["vehicle_id", "meter_id", "valid_from", "valid_to"]

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from schemas.settings import DatabaseSettings, JudgementSettings, KafkaSettings, LogSettings, RetentionDays
+from schemas.config.settings import DatabaseSettings, JudgementSettings, KafkaSettings, LogSettings, RetentionDays
 
 
 class SqlSettings(DatabaseSettings, LogSettings):

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
-from schemas.settings import KafkaSettings
+from schemas.config.settings import KafkaSettings
 from sql.settings import MaintainSettings, SqlSettings
 
 ROOT: Final = Path(__file__).parents[1]

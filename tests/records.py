@@ -11,7 +11,7 @@ from consumer.records.batch import Batch, BatchBuilder
 from consumer.records.decode import Decoder
 from consumer.records.record import Record
 from consumer.topic_registry import METER, VEHICLE, assignments_of, registers
-from schemas.readings import TimeLimits
+from schemas.records.readings import TimeLimits
 
 KINDS = {
     "meter-readings": METER,

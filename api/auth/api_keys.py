@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from schemas.readings import ID_RULE, valid_id
+from schemas.records.readings import ID_RULE, valid_id
 
 PATTERN: Final = re.compile(rb"energy_([a-z0-9]{12})_[A-Za-z0-9_-]{43}")
 LONGEST: Final = 63

@@ -11,7 +11,7 @@ import typer
 from api.auth.api_keys import InvalidKeys, Key, Keys, Scope, new_key
 from api.auth.key_file import change_keys, read_keys
 from api.settings import KeySettings
-from schemas.settings import from_environment
+from schemas.config.settings import from_environment
 
 app = typer.Typer(no_args_is_help=True, help="API keys: a running service follows the file within two seconds.")
 

@@ -11,8 +11,8 @@ import structlog
 from api.fleet.reading_rate import Pace
 from api.fleet.summary import last_summary
 from api.problems import Unavailable
-from schemas.answers import Answer, VehicleStatus
-from schemas.fleet import Away
+from schemas.responses.base import Answer, VehicleStatus
+from schemas.responses.fleet import Away
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from api.fleet.reading_rate import Pace
-from schemas.fleet import FleetLive, FleetSummary, Share, Statuses
+from schemas.responses.fleet import FleetLive, FleetSummary, Share, Statuses
 from sql.analytics.efficiency import DIGITS, Sums, Thresholds, judge
 from sql.queries import queries
 

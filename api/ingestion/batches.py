@@ -11,7 +11,7 @@ from api.ingestion.parsing import Kind
 from api.ingestion.partition_queue import Parcel
 from api.ingestion.producer import Gateway
 from api.problems import TITLES, Unavailable, field_problems
-from schemas.readings import InvalidReading, Reading
+from schemas.records.readings import InvalidReading, Reading
 
 INGESTED: Final = 201
 FORBIDDEN: Final = 403

@@ -16,7 +16,7 @@ from api.ingestion.producer import Gateway
 from api.ingestion.request import AGAIN_IN_SECONDS, JSON, Exchange, Refusal
 from api.problems import MEDIA_TYPE, UNREADABLE, Unavailable, field_problems
 from api.settings import GatewaySettings
-from schemas.readings import InvalidReading, Reading
+from schemas.records.readings import InvalidReading, Reading
 
 BODY_LIMIT: Final = 64 * 1024  # a reading takes a few hundred bytes
 OUTCOME_OF: Final[dict[int, Outcome]] = {

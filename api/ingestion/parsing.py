@@ -9,7 +9,15 @@ from typing import Any, Final
 import msgspec
 
 from api.ingestion.request import Refusal
-from schemas.readings import InvalidReading, MeterReading, Reading, TimeLimits, VehicleReading, read_meter, read_vehicle
+from schemas.records.readings import (
+    InvalidReading,
+    MeterReading,
+    Reading,
+    TimeLimits,
+    VehicleReading,
+    read_meter,
+    read_vehicle,
+)
 
 JSON_ARRAY: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"

@@ -18,7 +18,7 @@ from api.ingestion.admission import Admission
 from api.ingestion.partition_queue import Lanes, Parcel
 from api.problems import Unavailable
 from api.settings import GatewaySettings
-from schemas.readings import MeterReading, Reading
+from schemas.records.readings import MeterReading, Reading
 
 log = structlog.get_logger(__name__)
 

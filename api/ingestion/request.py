@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.ingestion.admission import Admission
 from api.problems import MEDIA_TYPE, problem_body
-from schemas.answers import FieldProblem
+from schemas.responses.base import FieldProblem
 
 PEEK_SECONDS: Final = 0.02  # a small body has come together with its headers
 DRAIN_SECONDS: Final = 2.0

@@ -9,7 +9,7 @@ from api.auth.access import document_access
 from api.database.pools import SOURCE, STALENESS
 from api.openapi.examples import EXAMPLES
 from api.problems import documented
-from schemas.answers import Problem
+from schemas.responses.base import Problem
 
 METHODS: Final = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 JSON: Final = "application/json"

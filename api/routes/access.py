@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from api.auth.access import access_of
-from schemas.access import AccessAnswer
+from schemas.responses.access import AccessAnswer
 
 router = APIRouter(prefix="/v1", tags=["access"])
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, HTTPException, Request
 
 from api.problems import documented
 from api.routes.parameters import Database, End, VehicleId, VehicleIds
-from schemas.answers import Coverage, Performance
-from schemas.fleet import Performances, TrendDay, VehicleTrend
+from schemas.responses.base import Coverage, Performance
+from schemas.responses.fleet import Performances, TrendDay, VehicleTrend
 from sql.analytics.efficiency import Sums, Thresholds, judge
 from sql.analytics.fault_state import JUDGED
 from sql.analytics.trend import WINDOW_DAYS, Day, trend

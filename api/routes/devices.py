@@ -4,7 +4,7 @@ from fastapi import APIRouter, HTTPException
 
 from api.problems import documented
 from api.routes.parameters import After, Database, Limit, MeterId, VehicleId
-from schemas.answers import MeterPage, MeterStatus, VehiclePage, VehicleStatus
+from schemas.responses.base import MeterPage, MeterStatus, VehiclePage, VehicleStatus
 from sql.queries import queries
 
 router = APIRouter(prefix="/v1", tags=["live status"])

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from api.problems import documented
 from api.routes.pagination import cursor, place
 from api.routes.parameters import AfterCursor, Database, Limit, OneVehicle
-from schemas.history import Fault, Faults
+from schemas.responses.history import Fault, Faults
 from sql.queries import queries
 
 router = APIRouter(prefix="/v1", tags=["faults"])

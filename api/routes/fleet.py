@@ -10,9 +10,9 @@ from api.fleet.summary import judge_all, last_summary, summary
 from api.problems import documented
 from api.routes.pagination import cursor, place
 from api.routes.parameters import AfterCursor, Database, End, Limit, refused
-from schemas.answers import Coverage, Judgement
-from schemas.fleet import Aging, AgingVehicle, FleetSummary, RankedVehicle, Ranking
-from schemas.readings import ID_PATTERN
+from schemas.records.readings import ID_PATTERN
+from schemas.responses.base import Coverage, Judgement
+from schemas.responses.fleet import Aging, AgingVehicle, FleetSummary, RankedVehicle, Ranking
 from sql.analytics.efficiency import Thresholds
 from sql.queries import queries
 

@@ -11,7 +11,7 @@ from api.database.routing import USED, Reads, Used
 from api.metrics import Metrics
 from api.problems import Unavailable, documented
 from api.routes.parameters import Database
-from schemas.answers import DeadLetterCount, DeadLetterCounts, Health, Readiness
+from schemas.responses.base import DeadLetterCount, DeadLetterCounts, Health, Readiness
 from sql.connection import DATABASE_FAULTS
 from sql.queries import queries
 

@@ -14,8 +14,8 @@ from api.problems import documented
 from api.routes.pagination import cursor, place
 from api.routes.parameters import AfterCursor, Database, From, Limit, MeterId, TimeZone, To, VehicleId, refused
 from api.routes.time_buckets import Period, buckets
-from schemas.answers import Coverage
-from schemas.history import (
+from schemas.responses.base import Coverage
+from schemas.responses.history import (
     MeterBucket,
     MeterBuckets,
     MeterReadingItem,

@@ -10,9 +10,9 @@ from api.ingestion.handlers import take_batch, take_one
 from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, VEHICLE, Kind
 from api.ingestion.request import Exchange
 from api.problems import MEDIA_TYPE, documented
-from schemas.answers import Ingested
-from schemas.ingestion import BatchAnswer, BatchProblem
-from schemas.readings import example
+from schemas.records.readings import example
+from schemas.responses.base import Ingested
+from schemas.responses.ingestion import BatchAnswer, BatchProblem
 
 router = APIRouter(prefix="/v1/ingestion", tags=["ingestion"])
 

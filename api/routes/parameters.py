@@ -9,8 +9,8 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
-from schemas.instants import QUERY_PATTERN
-from schemas.readings import ID_PATTERN, ID_RULE, valid_id
+from schemas.records.instants import QUERY_PATTERN
+from schemas.records.readings import ID_PATTERN, ID_RULE, valid_id
 
 VEHICLES_AT_ONCE: Final = 500
 ID_SCHEMA: Final[dict[str, Any]] = {"pattern": ID_PATTERN, "minLength": 1, "maxLength": 64}

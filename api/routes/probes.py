@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from schemas.answers import Health
+from schemas.responses.base import Health
 
 router = APIRouter(tags=["operations"])
 

@@ -10,8 +10,8 @@ import typer
 from aiokafka.errors import KafkaError
 
 from consumer.settings import ConsumerSettings
-from schemas.log import configure_logging
-from schemas.settings import from_environment
+from schemas.config.logging import configure_logging
+from schemas.config.settings import from_environment
 from sql.connection import CONNECTION_FAULTS
 
 T = TypeVar("T")

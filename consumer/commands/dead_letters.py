@@ -15,7 +15,7 @@ from consumer.records.rows import Arrived
 from consumer.settings import ConsumerSettings
 from consumer.storage.store import Fenced, Store
 from consumer.topic_registry import kinds
-from schemas.readings import Reason, TimeLimits
+from schemas.records.readings import Reason, TimeLimits
 from sql.connection import pool
 from sql.queries import queries
 

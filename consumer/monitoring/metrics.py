@@ -7,8 +7,8 @@ from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consumer.records.batch import Outcome
-from schemas.metrics import new_registry
-from schemas.readings import Reason
+from schemas.config.metrics import new_registry
+from schemas.records.readings import Reason
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400)
 _RECORDS = (1, 10, 100, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)

@@ -27,7 +27,7 @@ from consumer.records.decode import Decoder
 from consumer.records.record import Record
 from consumer.settings import ConsumerSettings
 from consumer.storage.offsets import StoredOffsets
-from schemas.readings import TimeLimits
+from schemas.records.readings import TimeLimits
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from consumer.records.record import Record
 from consumer.records.record_type import Kind, Row
 from consumer.records.rows import Arrived
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from msgspec.structs import astuple
 from consumer.records.batch import DeadLetter, Decoded
 from consumer.records.record import Record
 from consumer.records.record_type import DEVICE, RECORDED_AT, Kind, Row
-from schemas.readings import Limits, TimeLimits, valid_id
+from schemas.records.readings import Limits, TimeLimits, valid_id
 
 KNOWN_IDS_LIMIT: Final = 1_000_000
 AT_ONCE: Final = 250  # values in one go: when one of them is wrong, so many are looked at one by one

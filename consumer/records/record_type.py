@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from schemas.readings import InvalidReading, Limits, Reason
+from schemas.records.readings import InvalidReading, Limits, Reason
 
 Row = tuple[Any, ...]  # (device id, the instant it speaks of, then what else it says)
 DEVICE: Final = 0

@@ -6,7 +6,7 @@ from typing import Final
 from consumer.records.record_type import Kind, RefusedRow, Written
 from consumer.records.rows import Arrived
 from consumer.storage.row_writers import Connection, Terms
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 from sql.queries import queries
 
 AT_ONCE: Final = 2_000  # in one statement: well within its time-out

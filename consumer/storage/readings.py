@@ -15,7 +15,7 @@ from consumer.storage.copy_encoding import copied
 from consumer.storage.late_hours import late_hours
 from consumer.storage.newest_readings import Parted, in_order
 from consumer.storage.row_writers import Connection, Terms
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 from sql.queries import queries
 
 COPY_TIMEOUT: Final = 120.0

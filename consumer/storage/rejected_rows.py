@@ -10,7 +10,7 @@ from consumer.records.rows import Arrived
 from consumer.storage.errors import is_row_fault
 from consumer.storage.newest_readings import NewestReadings
 from consumer.storage.row_writers import Connection, Terms
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 
 _TRIAL: Final = Terms(NewestReadings(), late_before=datetime.min.replace(tzinfo=UTC), cautious=True)
 

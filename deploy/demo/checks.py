@@ -17,7 +17,7 @@ from deploy.demo.fleet import FLEET, HISTORY_HOURS, VISITOR_VEHICLE, faulty_vehi
 from deploy.demo.hints import commands
 from deploy.simulator.fleet import vehicle_id
 from deploy.simulator.totals import expected_totals
-from schemas.settings import KafkaSettings
+from schemas.config.settings import KafkaSettings
 from sql.queries import queries
 
 POSTED_RATIO: Final = 71.08  # 32.15 of 45.23 kWh

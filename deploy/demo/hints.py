@@ -8,7 +8,7 @@ from typing import Any
 from deploy.demo.fleet import VISITOR_METER, VISITOR_VEHICLE, one_faulty_vehicle
 from deploy.demo.prometheus import Pages
 from deploy.simulator.fleet import vehicle_id
-from schemas.readings import MeterReading, VehicleReading, example
+from schemas.records.readings import MeterReading, VehicleReading, example
 
 
 def commands(api: str, now: datetime) -> list[str]:

@@ -19,7 +19,7 @@ from deploy.simulator.fleet import vehicle_id
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers, servers
 from deploy.stack.topics import create_topics
-from schemas.settings import KafkaSettings
+from schemas.config.settings import KafkaSettings
 from sql.assign import write_assignments
 from sql.migrate import migrate
 from sql.settings import SqlSettings

@@ -16,7 +16,7 @@ from deploy.simulator.misbehave import Shares
 from deploy.simulator.producer import ReadingProducer
 from deploy.simulator.readings import Side, assignment_record
 from deploy.simulator.run import PATIENCE_S, FleetRun, Plan
-from schemas.settings import KafkaSettings, from_environment
+from schemas.config.settings import KafkaSettings, from_environment
 
 COMMANDS: Final = ("run", "assignments")
 app = typer.Typer(

@@ -7,7 +7,7 @@ from random import Random
 
 from deploy.simulator.malformed import VARIETIES, spoilt
 from deploy.simulator.readings import Record
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from deploy.simulator.readings import Record, Side, encode
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 
 Fields = dict[str, Any]
 

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.partitioner import DefaultPartitioner
 
 from deploy.simulator.readings import Record, Side
-from schemas.settings import KafkaSettings
+from schemas.config.settings import KafkaSettings
 
 Say = Callable[[str], None]
 READINGS: Final = (Side.METER, Side.VEHICLE)

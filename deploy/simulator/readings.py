@@ -8,8 +8,8 @@ import msgspec
 
 from deploy.simulator.charging import state_at
 from deploy.simulator.fleet import MINUTE_MS, Assignment, Vehicle
-from schemas import assignments
-from schemas.readings import MeterReading, VehicleReading
+from schemas.records import assignments
+from schemas.records.readings import MeterReading, VehicleReading
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # 0.4 microseconds a reading; %-formatting 0.9 to 1.5, because Python is slow at writing floats.

@@ -13,7 +13,7 @@ from typing import Final
 from deploy.simulator.fleet import Assignment
 from deploy.simulator.readings import Record, Side, encode, milliseconds
 from deploy.simulator.sessions import RealSession, real_sessions
-from schemas.readings import MeterReading, VehicleReading
+from schemas.records.readings import MeterReading, VehicleReading
 
 EFFICIENCY: Final = 0.95
 _MINUTE: Final = timedelta(minutes=1)

@@ -13,7 +13,7 @@ from deploy.stack.ports import PortTakenError
 from deploy.stack.processes import ProcessEndedError
 from deploy.stack.signals import stopped_by_signals
 from deploy.stack.topics import create_topics
-from schemas.settings import KafkaSettings
+from schemas.config.settings import KafkaSettings
 
 
 def main(

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, Final
 
-from schemas.answers import Judgement
-from schemas.settings import JudgementSettings
+from schemas.config.settings import JudgementSettings
+from schemas.responses.base import Judgement
 
 SECONDS_PER_READING: Final = 60.0
 DIGITS: Final = 2

@@ -7,7 +7,7 @@ between nothing changes, and an evaluation that cannot judge (too little data) n
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.answers import Judgement
+from schemas.responses.base import Judgement
 
 JUDGED: Final = frozenset[Judgement]({"healthy", "degraded", "faulty"})
 

@@ -8,8 +8,8 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from schemas.log import configure_logging
-from schemas.settings import from_environment
+from schemas.config.logging import configure_logging
+from schemas.config.settings import from_environment
 from sql import migrate as migration
 from sql.archive import restore as restoring
 from sql.archive.manifest import MANIFEST, Archive, ArchiveError, archives, verify

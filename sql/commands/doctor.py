@@ -8,8 +8,8 @@ import asyncpg
 import msgspec
 import typer
 
-from schemas.log import configure_logging
-from schemas.settings import from_environment
+from schemas.config.logging import configure_logging
+from schemas.config.settings import from_environment
 from sql.connection import DATABASE_FAULTS
 from sql.doctor.checks import SESSION, examine
 from sql.doctor.server_findings import LEVELS, Finding, worst

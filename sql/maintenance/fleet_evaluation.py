@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 import structlog
 
-from schemas.alerts import Alert
+from schemas.records.alerts import Alert
 from sql.analytics.efficiency import Efficiency, Sums, Thresholds, judge
 from sql.analytics.fault_state import Hysteresis, Standing, advance
 from sql.queries import queries

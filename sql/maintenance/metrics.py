@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from schemas.metrics import new_registry
+from schemas.config.metrics import new_registry
 
 DEFAULT_PORT: Final = 9465
 

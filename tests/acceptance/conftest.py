@@ -19,7 +19,7 @@ from deploy.simulator.readings import Record
 from deploy.simulator.replay import Visit
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
-from schemas.settings import KafkaSettings
+from schemas.config.settings import KafkaSettings
 from tests.browser import CHROMIUM, MISSING, Look, Site, viewer
 from tests.servers import Database, Topics, ledger
 from tests.services import ROOT, read_service

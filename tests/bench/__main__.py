@@ -14,8 +14,8 @@ import typer
 
 from deploy.stack.resolve import ROOT, servers
 from deploy.stack.signals import stopped_by_signals
-from schemas.log import configure_logging
-from schemas.settings import LogSettings
+from schemas.config.logging import configure_logging
+from schemas.config.settings import LogSettings
 from tests.bench import drain, fleet, fleet_day, gateway, growth, limit, load, query, quick, steady
 from tests.bench.ground import Ground, Result
 from tests.bench.others import compare

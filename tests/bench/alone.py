@@ -11,7 +11,7 @@ import asyncpg
 import uvloop
 from aiokafka import AIOKafkaConsumer
 
-from schemas.settings import DatabaseSettings, KafkaSettings
+from schemas.config.settings import DatabaseSettings, KafkaSettings
 from sql.connection import WRITER_SETTINGS
 from tests.bench.bare import BATCH, done, reader, store, waiting
 from tests.bench.sides import METER, VEHICLE, Row, Side

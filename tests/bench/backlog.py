@@ -16,7 +16,7 @@ from deploy.simulator.producer import ReadingProducer
 from deploy.simulator.readings import Record, milliseconds
 from deploy.simulator.timetable import due, timetable
 from deploy.stack.topics import create_topics
-from schemas.settings import KafkaSettings
+from schemas.config.settings import KafkaSettings
 from tests.bench.ground import Ground
 from tests.servers import Topics
 

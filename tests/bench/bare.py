@@ -15,7 +15,7 @@ import msgspec
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from schemas.settings import DatabaseSettings, KafkaSettings
+from schemas.config.settings import DatabaseSettings, KafkaSettings
 from sql.connection import WRITER_SETTINGS
 from tests.bench.sides import METER, VEHICLE, Row, Side
 

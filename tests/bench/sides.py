@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from schemas.readings import MeterReading, VehicleReading, decode_meter, decode_vehicle
+from schemas.records.readings import MeterReading, VehicleReading, decode_meter, decode_vehicle
 
 Row = tuple[Any, ...]
 

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 from deploy.simulator.readings import encode
 from deploy.stack.processes import Processes, end_of
 from deploy.stack.topics import create_topics
-from schemas.readings import MeterReading
+from schemas.records.readings import MeterReading
 from tests.bench.backlog import PARTITIONS, VEHICLES, kafka_settings
 from tests.bench.costs import Costs
 from tests.bench.ground import Ground, Result, with_medians

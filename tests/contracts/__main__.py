@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from schemas.version import VERSION
+from schemas.config.version import VERSION
 from tests.contracts import asyncapi, openapi
 
 ROOT = Path(__file__).parents[2]

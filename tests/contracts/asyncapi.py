@@ -4,10 +4,10 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.alerts import Alert
-from schemas.assignments import Assignment
-from schemas.readings import MeterReading, RegisterReading, VehicleReading
-from schemas.version import VERSION
+from schemas.config.version import VERSION
+from schemas.records.alerts import Alert
+from schemas.records.assignments import Assignment
+from schemas.records.readings import MeterReading, RegisterReading, VehicleReading
 
 AT: Final = "2026-02-09T15:30:00Z"
 METER: Final = {"meterId": "METER-001", "kwhConsumedAc": 45.23, "voltage": 240.5, "timestamp": AT}

@@ -11,8 +11,8 @@ import typer
 
 from deploy.stack.resolve import ROOT, servers
 from deploy.stack.signals import stopped_by_signals
-from schemas.log import configure_logging
-from schemas.settings import LogSettings
+from schemas.config.logging import configure_logging
+from schemas.config.settings import LogSettings
 from tests.bench.ground import Ground
 from tests.faults.report import markdown
 from tests.faults.scenario import Report, run

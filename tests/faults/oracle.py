@@ -13,7 +13,7 @@ from consumer.records.decode import Decoder
 from consumer.records.record_type import DEVICE, RECORDED_AT, Kind, Row
 from consumer.records.telemetry import Telemetry
 from consumer.topic_registry import METER, VEHICLE
-from schemas.readings import TimeLimits
+from schemas.records.readings import TimeLimits
 from tests.faults.load import Acknowledged
 from tests.servers import Database, Topics, ledger
 

@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["schemas", "consumer", "api"]):
     from consumer.records.record import Record
     from consumer.records.record_type import Kind
     from consumer.topic_registry import METER, VEHICLE, assignments_of, registers
-    from schemas.readings import Reason, TimeLimits
+    from schemas.records.readings import Reason, TimeLimits
 
 from datetime import UTC, datetime
 

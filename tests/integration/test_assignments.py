@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 from sql.queries import queries
 from tests.records import assignment, meter, minute, vehicle
 from tests.servers import Database, Entry, Topics, ledger, locked, waits_for_a_lock

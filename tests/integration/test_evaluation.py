@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from schemas.alerts import Alert
+from schemas.records.alerts import Alert
 from sql.analytics.efficiency import Thresholds
 from sql.analytics.fault_state import Hysteresis
 from sql.maintenance.fleet_evaluation import evaluate_fleet

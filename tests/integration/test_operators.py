@@ -13,7 +13,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 from tests.records import meter, minute, vehicle
 from tests.servers import Database, Entry, Topics, ledger
 from tests.services import ROOT, Group, Operator

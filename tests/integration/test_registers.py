@@ -14,7 +14,7 @@ from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS, pool
 from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from consumer.storage.offsets import EVICTION_PATIENCE, StoredOffsets
 from consumer.storage.store import Fenced, Store
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS
 from tests.records import assignment, batch, meter, minute, records, vehicle
 from tests.servers import Database, Entry, Topics, ledger, waits_for_a_lock

@@ -11,7 +11,7 @@ from consumer.records.batch import DeadLetter
 from consumer.records.decode import Decoder
 from consumer.records.record_type import Row
 from consumer.topic_registry import assignments_of
-from schemas.readings import Reason, TimeLimits
+from schemas.records.readings import Reason, TimeLimits
 from tests.records import assignment, records
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from msgspec.structs import astuple
 from consumer.records.batch import BatchBuilder
 from consumer.records.decode import Decoder
 from consumer.topic_registry import METER, VEHICLE
-from schemas.readings import TimeLimits
+from schemas.records.readings import TimeLimits
 from tests.records import NOON, meter, minute, records, vehicle
 
 LIMITS = TimeLimits.at(NOON, 400)

@@ -14,7 +14,7 @@ from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, limits_now, media_t
 from api.ingestion.partition_queue import Parcel
 from api.ingestion.request import Refusal
 from api.problems import Unavailable
-from schemas.ingestion import BatchAnswer, BatchProblem
+from schemas.responses.ingestion import BatchAnswer, BatchProblem
 from tests.records import meter
 
 NOW = datetime.now(UTC)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from schemas.settings import Environment
+from schemas.config.settings import Environment
 from tests.configuration import FILES, READERS, by_readers, settings_of
 
 ROOT = Path(__file__).parents[2]

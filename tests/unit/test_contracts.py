@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from api.openapi.examples import EXAMPLES
-from schemas import access, answers, fleet, history, ingestion
-from schemas.alerts import Alert
-from schemas.assignments import decode_assignment
-from schemas.readings import decode_meter, decode_register, decode_vehicle, valid_id
-from schemas.version import VERSION
+from schemas.config.version import VERSION
+from schemas.records.alerts import Alert
+from schemas.records.assignments import decode_assignment
+from schemas.records.readings import decode_meter, decode_register, decode_vehicle, valid_id
+from schemas.responses import access, fleet, history, ingestion
+from schemas.responses import base as answers
 from tests.contracts import asyncapi
 from tests.contracts.__main__ import RELEASED, ROOT, documents, text
 from tests.contracts.compare import Documents

@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from schemas.version import VERSION
+from schemas.config.version import VERSION
 from tests.dashboard import FILE, dashboard, panels, queries
 from tests.prometheus import DIRECTORY
 from tests.services import ROOT

@@ -13,7 +13,7 @@ from consumer.records.batch import DeadLetter
 from consumer.records.decode import Decoder
 from consumer.records.record_type import Kind, Row
 from consumer.topic_registry import METER, VEHICLE
-from schemas.readings import ID_PATTERN, InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
+from schemas.records.readings import ID_PATTERN, InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
 from tests.records import meter, records, vehicle
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

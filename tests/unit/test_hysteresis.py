@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.answers import Judgement
+from schemas.responses.base import Judgement
 from sql.analytics.fault_state import JUDGED, Hysteresis, Standing, advance
 
 RULES = Hysteresis(open_after=3, close_after=2, close_from=87)

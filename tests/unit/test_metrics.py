@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from api.database.replica import Probe, Replica, Watched
 from api.metrics import Metrics as ApiMetrics
 from consumer.monitoring.metrics import Metrics as ConsumerMetrics
-from schemas.readings import Reason
+from schemas.records.readings import Reason
 from sql.maintenance.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measured
 from tests.dashboard import queries
 from tests.prometheus import DIRECTORY

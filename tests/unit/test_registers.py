@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from consumer.records.decode import Decoder
 from consumer.storage.registers import ONE_STRETCH, in_turns
 from consumer.topic_registry import registers
-from schemas.readings import Reason, TimeLimits
+from schemas.records.readings import Reason, TimeLimits
 from tests.records import meter, records
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)

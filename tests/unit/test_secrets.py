@@ -12,8 +12,8 @@ from pydantic import SecretStr, ValidationError
 
 from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
-from schemas.secrets import SecretFileError, secret_settings
-from schemas.settings import Environment, KafkaSettings, from_environment
+from schemas.config.secrets import SecretFileError, secret_settings
+from schemas.config.settings import Environment, KafkaSettings, from_environment
 
 ROOT = Path(__file__).parents[2]
 SECRET = "Tr0mbone-quarry"

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
-from schemas.secrets import secret_settings
+from schemas.config.secrets import secret_settings
 from sql.settings import MaintainSettings
 
 KINDS = (ApiSettings, ConsumerSettings, MaintainSettings)

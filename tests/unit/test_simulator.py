@@ -21,8 +21,8 @@ from deploy.simulator.readings import Record, Side, assignment_record, milliseco
 from deploy.simulator.sessions import charged_share, real_sessions
 from deploy.simulator.timetable import Clock, clock_from, due, timetable
 from deploy.simulator.totals import expected_totals
-from schemas.assignments import decode_assignment
-from schemas.readings import InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
+from schemas.records.assignments import decode_assignment
+from schemas.records.readings import InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
 from sql.assign import read_assignments
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ import asyncpg
 import uvloop
 from aiokafka import AIOKafkaConsumer
 
-from schemas.settings import DatabaseSettings, KafkaSettings
+from schemas.config.settings import DatabaseSettings, KafkaSettings
 from tests.bench.sides import METER, VEHICLE, Side
 
 IN_FLIGHT: Final = 20

@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from schemas.secrets import SecretFiles
+from schemas.config.secrets import SecretFiles
 
 RetentionDays = Annotated[
     int, Field(ge=1, le=36500, description="how long history is kept; older readings are refused")

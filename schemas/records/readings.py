@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Protocol
 import msgspec
 from msgspec import Meta
 
-from schemas.instants import INSTANT_PATTERN
+from schemas.records.instants import INSTANT_PATTERN
 
 # The first two fields of each reading are its identity, and all are in the order of its table's columns: what the consumer writes
 # is the struct as a tuple.

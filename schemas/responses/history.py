@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.answers import Answer, Coverage, Cursor
+from schemas.responses.base import Answer, Coverage, Cursor
 
 
 class VehicleReadingItem(Answer):

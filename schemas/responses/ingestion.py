@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.answers import Answer, FieldProblem, Problem
+from schemas.responses.base import Answer, FieldProblem, Problem
 
 
 class ItemAnswer(Answer):

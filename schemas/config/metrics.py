@@ -5,7 +5,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from schemas.version import VERSION
+from schemas.config.version import VERSION
 
 
 def new_registry() -> CollectorRegistry:

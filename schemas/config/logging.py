@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from schemas.settings import LogSettings
+from schemas.config.settings import LogSettings
 
 
 def configure_logging(settings: LogSettings) -> None:

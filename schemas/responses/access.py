@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from schemas.answers import Answer
+from schemas.responses.base import Answer
 
 
 class AccessAnswer(Answer):

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from schemas.instants import INSTANT_PATTERN
-from schemas.readings import DeviceId, FieldError, InvalidReading, Limits, Reason, explain, valid_id
+from schemas.records.instants import INSTANT_PATTERN
+from schemas.records.readings import DeviceId, FieldError, InvalidReading, Limits, Reason, explain, valid_id
 
 Instant = Annotated[
     datetime,

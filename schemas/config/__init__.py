@@ -1,0 +1,1 @@
+"""Settings, secrets, logging, the metrics registry and the version, shared by every process."""

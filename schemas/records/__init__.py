@@ -1,0 +1,1 @@
+"""What the Kafka topics carry: readings, vehicle-meter assignments, alerts."""

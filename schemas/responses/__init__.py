@@ -1,0 +1,1 @@
+"""The bodies that the HTTP API returns."""
