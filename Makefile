@@ -57,7 +57,7 @@ schema: $(READY) ## write sql/schema.sql from the migrations
 	@$(RUN) -m deploy.schema
 
 configuration: $(READY) ## write docs/configuration.md and .env.example from the settings classes
-	@$(RUN) -m tests.configuration
+	@$(RUN) -m tests.support.repository.configuration
 
 lock: $(READY) ## resolve all dependencies anew and write the lock files
 	@$(RUN) -W ignore -m deploy.stack.lock deploy/stack tests/bench tests/tls

@@ -16,8 +16,8 @@ from deploy.stack.resolve import ROOT, Servers, StackError, servers
 from deploy.stack.topics import create_topics
 from sql.migrate import migrate
 from sql.settings import SqlSettings
-from tests.servers import Database, Topics, new_database
-from tests.services import Group, service_environment
+from tests.support.servers import Database, Topics, new_database
+from tests.support.services import Group, service_environment
 
 PARTITIONS = 4
 _numbers = itertools.count(1)

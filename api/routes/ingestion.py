@@ -1,4 +1,4 @@
-"""The gateway's routes: one reading a request or many, answered once Kafka has them. `api.direct` leads to them."""
+"""The gateway's routes: one reading a request or many, answered once Kafka has them. `api.ingestion.fast_path` leads to them."""
 
 from typing import Any, Final
 

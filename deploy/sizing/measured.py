@@ -24,7 +24,7 @@ ROLLUP_SECONDS: Final = 0.82  # of an hour of 20,000 devices
 ROLLED_UP_DEVICES: Final = 20_000
 REQUESTS: Final = 1_190  # of one vehicle, a second, on two cores with the database
 
-# Here: tests/integration/test_sizing.py inserts such rows and compares. Tables and indexes.
+# Here: tests/integration/deploy/test_sizing.py inserts such rows and compares. Tables and indexes.
 ROLLUP_BYTES: Final = 133  # a device and hour
 LIVE_BYTES: Final = 197  # a device
 

@@ -20,10 +20,10 @@ from deploy.simulator.replay import Visit
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
 from schemas.config.settings import KafkaSettings
-from tests.browser import CHROMIUM, MISSING, Look, Site, viewer
-from tests.servers import Database, Topics, ledger
-from tests.services import ROOT, read_service
-from tests.waiting import until
+from tests.support.browser import CHROMIUM, MISSING, Look, Site, viewer
+from tests.support.servers import Database, Topics, ledger
+from tests.support.services import ROOT, read_service
+from tests.support.waiting import until
 
 
 @dataclass(frozen=True, slots=True)

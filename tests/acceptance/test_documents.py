@@ -7,8 +7,8 @@ import pytest
 from playwright.async_api import expect
 
 from api.auth.api_keys import Scope
-from tests.browser import Look, Site, some_vehicles
-from tests.keyfile import KeyFile
+from tests.support.browser import Look, Site, some_vehicles
+from tests.support.keyfile import KeyFile
 
 pytestmark = pytest.mark.anyio
 

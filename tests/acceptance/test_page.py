@@ -8,10 +8,10 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from tests.arrange import assign
-from tests.browser import Look, Site, some_vehicles
-from tests.records import meter, vehicle
-from tests.services import Group
+from tests.support.arrange import assign
+from tests.support.browser import Look, Site, some_vehicles
+from tests.support.records import meter, vehicle
+from tests.support.services import Group
 
 pytestmark = pytest.mark.anyio
 DAY = timedelta(minutes=1435)

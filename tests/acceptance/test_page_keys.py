@@ -7,8 +7,8 @@ import pytest
 from playwright.async_api import expect
 
 from api.auth.api_keys import Scope
-from tests.browser import Look, Site, Viewer, some_vehicles
-from tests.keyfile import KeyFile, id_of
+from tests.support.browser import Look, Site, Viewer, some_vehicles
+from tests.support.keyfile import KeyFile, id_of
 
 pytestmark = pytest.mark.anyio
 

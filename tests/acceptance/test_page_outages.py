@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import expect
 
-from tests.arrange import evaluate
-from tests.browser import Look, Site, Viewer
+from tests.support.arrange import evaluate
+from tests.support.browser import Look, Site, Viewer
 
 pytestmark = pytest.mark.anyio
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from playwright.async_api import expect
 
-from tests.arrange import evaluate
-from tests.browser import Look, Site, some_vehicles
-from tests.records import vehicle
-from tests.services import Group
+from tests.support.arrange import evaluate
+from tests.support.browser import Look, Site, some_vehicles
+from tests.support.records import vehicle
+from tests.support.services import Group
 
 pytestmark = pytest.mark.anyio
 PHONE = {"width": 360, "height": 740}

@@ -7,10 +7,10 @@ from playwright.async_api import expect
 
 from deploy.simulator import disturb, replay
 from tests.acceptance.conftest import Station
-from tests.browser import CHROMIUM, MISSING, viewer
-from tests.servers import Entry, committed_in_kafka, ledger, locked, waits_for_a_lock
-from tests.services import Group, Replica
-from tests.waiting import until
+from tests.support.browser import CHROMIUM, MISSING, viewer
+from tests.support.servers import Entry, committed_in_kafka, ledger, locked, waits_for_a_lock
+from tests.support.services import Group, Replica
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,8 @@ from deploy.stack.processes import Processes, end_of
 from tests.bench.backlog import Backlog
 from tests.bench.costs import Costs
 from tests.bench.ground import Ground
-from tests.servers import Database, ledger
-from tests.services import Group, Replica, service_environment
+from tests.support.servers import Database, ledger
+from tests.support.services import Group, Replica, service_environment
 
 LOOK_SECONDS: Final = 0.02
 CONSUMED: Final = "SELECT coalesce(sum(records_consumed), 0)::bigint FROM kafka_offsets"

@@ -20,9 +20,9 @@ from tests.bench.costs import Costs
 from tests.bench.ground import Ground, Result, with_medians
 from tests.bench.load import Load
 from tests.bench.steady import fleet_topics
-from tests.servers import Topics
-from tests.services import gateway_service, service_environment
-from tests.waiting import until
+from tests.support.servers import Topics
+from tests.support.services import gateway_service, service_environment
+from tests.support.waiting import until
 
 SECONDS: Final = 15
 DEVICES: Final = 10_000

@@ -19,7 +19,7 @@ from tests.bench.costs import Costs
 from tests.bench.ground import Ground, Result, with_medians
 from tests.bench.steady import fleet_topics, start_fleet
 from tests.bench.stored import stored_day, this_minute
-from tests.services import Group, read_service, service_environment
+from tests.support.services import Group, read_service, service_environment
 
 VEHICLES: Final = 10_000
 SECONDS: Final = 20

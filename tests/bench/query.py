@@ -15,8 +15,8 @@ from deploy.stack.processes import Processes
 from sql.connection import READER_SETTINGS
 from sql.queries import queries
 from tests.bench.ground import Ground, Result, with_medians
-from tests.servers import Database, Topics
-from tests.services import read_service, service_environment
+from tests.support.servers import Database, Topics
+from tests.support.services import read_service, service_environment
 
 DAY: Final = timedelta(hours=24)
 MINUTES: Final = 1440

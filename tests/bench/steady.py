@@ -22,9 +22,9 @@ from schemas.records.readings import MeterReading
 from tests.bench.backlog import PARTITIONS, VEHICLES, kafka_settings
 from tests.bench.costs import Costs
 from tests.bench.ground import Ground, Result, with_medians
-from tests.servers import Database, Topics
-from tests.services import ROOT, Group, Replica, service_environment
-from tests.waiting import until
+from tests.support.servers import Database, Topics
+from tests.support.services import ROOT, Group, Replica, service_environment
+from tests.support.waiting import until
 
 SECONDS: Final = 300
 LONGEST_PAUSE: Final = 0.3  # more than a batch waits: the probes come at every moment of its wait

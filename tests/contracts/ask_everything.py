@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-ENDLESS: Final = "/v1/stream"  # its answer never ends; tests/integration/test_stream.py reads it
+ENDLESS: Final = "/v1/stream"  # its answer never ends; tests/integration/api/test_events.py reads it
 
 
 def ask_everything(

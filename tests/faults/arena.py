@@ -18,9 +18,9 @@ from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics
 from tests.faults.load import Load
 from tests.faults.oracle import Known, Verdict, judge
-from tests.servers import Database, Topics, new_database
-from tests.services import Group, Operator, Replica, service_environment
-from tests.waiting import until
+from tests.support.servers import Database, Topics, new_database
+from tests.support.services import Group, Operator, Replica, service_environment
+from tests.support.waiting import until
 
 PARTITIONS: Final = 4
 SETTINGS: Final = {

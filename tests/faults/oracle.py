@@ -15,7 +15,7 @@ from consumer.records.telemetry import Telemetry
 from consumer.topic_registry import METER, VEHICLE
 from schemas.records.readings import TimeLimits
 from tests.faults.load import Acknowledged
-from tests.servers import Database, Topics, ledger
+from tests.support.servers import Database, Topics, ledger
 
 Place = tuple[str, int, int]
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.contracts.__main__ import ROOT
 
-LONG: Final = "tests/integration/test_contracts_live.py"
+LONG: Final = "tests/integration/api/test_contracts_live.py"
 
 
 def main() -> int:

@@ -17,10 +17,10 @@ from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers, clear
 from sql.connection import WRITER_SETTINGS, pool
-from tests.answers import Ask
-from tests.records import batch, records
-from tests.servers import Database
-from tests.services import read_service
+from tests.support.answers import Ask
+from tests.support.records import batch, records
+from tests.support.servers import Database
+from tests.support.services import read_service
 from tests.tls.kafka import Guarded, guarded_kafka
 from tests.tls.postgres import Encrypted, encrypted_postgres
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import SHELLS, anchors, documents, fences, inline_commands, links
-from tests.shell import HOW_TO_MARK, NOT_OURS, commands, unknown
+from tests.support.repository.documents import SHELLS, anchors, documents, fences, inline_commands, links
+from tests.support.repository.shell import HOW_TO_MARK, NOT_OURS, commands, unknown
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,8 +84,8 @@ def test_the_index_knows_every_document() -> None:
         ("python -m consumer > out.log 2>&1 &", None),
         ("python -m sql migrate twice", "takes no twice"),
         ("python -m sql assign assignments.csv", None),
-        ("python -m tests.configuration", None),
-        ("python -m tests.configuration now", "takes no arguments"),
+        ("python -m tests.support.repository.configuration", None),
+        ("python -m tests.support.repository.configuration now", "takes no arguments"),
         ("kubectl get pods", "not run here"),
         ("curl -X POST localhost:3000/v1/ingestion/meter --data-binary @- <<END\n{a: 1; b}\nEND\nmake demo", None),
         ("curl localhost:3000/v1/ingestion/cars --data-binary @- <<END\n{a}\nEND", "no route /v1/ingestion/cars"),

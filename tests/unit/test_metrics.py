@@ -11,8 +11,8 @@ from api.metrics import Metrics as ApiMetrics
 from consumer.monitoring.metrics import Metrics as ConsumerMetrics
 from schemas.records.readings import Reason
 from sql.maintenance.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measured
-from tests.dashboard import queries
-from tests.prometheus import DIRECTORY
+from tests.support.prometheus import DIRECTORY
+from tests.support.repository.dashboard import queries
 
 CONTRACT = {
     "energy_consumer_lag_records": ("topic", "partition"),

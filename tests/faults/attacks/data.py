@@ -4,8 +4,8 @@ from aiokafka import TopicPartition
 
 from consumer.records.record_type import RECORDED_AT
 from tests.faults.arena import Arena
-from tests.records import meter
-from tests.waiting import until
+from tests.support.records import meter
+from tests.support.waiting import until
 
 POISON_KWH = 6.66
 KWH = RECORDED_AT + 1

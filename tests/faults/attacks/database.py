@@ -9,7 +9,7 @@ import asyncpg
 
 from tests.faults.arena import Arena
 from tests.faults.proxy import Cut, Proxy
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 def _postgres(arena: Arena) -> Any:

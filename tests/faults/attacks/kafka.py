@@ -13,8 +13,8 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 from deploy.stack.topics import create_topics
 from tests.faults.arena import Arena
 from tests.faults.oracle import read_log
-from tests.servers import committed_in_kafka
-from tests.waiting import until
+from tests.support.servers import committed_in_kafka
+from tests.support.waiting import until
 
 
 async def kill_broker(arena: Arena, _: int) -> None:

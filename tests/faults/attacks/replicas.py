@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from tests.faults.arena import PARTITIONS, Arena
-from tests.servers import committed_in_kafka, held_at_commit, locked, waits_for_a_lock
-from tests.waiting import until
+from tests.support.servers import committed_in_kafka, held_at_commit, locked, waits_for_a_lock
+from tests.support.waiting import until
 
 HISTORY = "meter_telemetry_history, vehicle_telemetry_history"
 LIVE = "meter_live_status, vehicle_live_status"

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from sql.migrate import migrate
 from sql.settings import SqlSettings
 from tests.faults.arena import PARTITIONS, Arena
-from tests.migrations import column, index, newer
-from tests.services import Replica
+from tests.support.repository.migrations import column, index, newer
+from tests.support.services import Replica
 
 # As in production: longer than a replica takes to start.
 SESSION_MS: Final = 20_000

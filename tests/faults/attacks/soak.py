@@ -9,7 +9,7 @@ from typing import Final
 from tests.faults.arena import Arena
 from tests.faults.attacks import database, kafka
 from tests.faults.attacks.replicas import kill_one_of_three
-from tests.waiting import until
+from tests.support.waiting import until
 
 FLEET_RECORDS_A_SECOND: Final = 20_000 / 60
 ROUND_SECONDS: Final = 10.0

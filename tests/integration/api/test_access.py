@@ -1,0 +1,209 @@
+"""Who gets in: every route of the API, with the right key, the wrong one and none; keys that come and go while it runs."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.app import create_app
+from api.auth.access import OPEN, OPEN_BELOW, scope_of
+from api.auth.api_keys import Scope
+from api.settings import ApiSettings
+from tests.support.answers import Ask, body, problem
+from tests.support.keyfile import KeyFile, bearer, id_of
+from tests.support.records import meter, vehicle
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+APP = create_app(ApiSettings(api_open=True))
+DESCRIBED: dict[str, Any] = APP.openapi()
+OPERATIONS = [(method.upper(), path) for path, item in DESCRIBED["paths"].items() for method in item]
+GUARDED = [(method, path) for method, path in OPERATIONS if scope_of(path)]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "keys.json")
+
+
+def status(client: httpx.Client, method: str, path: str, headers: dict[str, str] | None = None) -> int:
+    """Of an answer whose end is not waited for: a stream has none."""
+    address = re.sub(r"\{[^}]+\}", "VEH-1", path)
+    content = b"" if method == "POST" else None
+    with client.stream(method, address, headers=headers, content=content) as answer:
+        return answer.status_code
+
+
+def test_the_document_says_of_every_route_what_it_needs() -> None:
+    assert len(GUARDED) > 15
+    for method, path in GUARDED:
+        operation = DESCRIBED["paths"][path][method.lower()]
+        scope = "ingest" if "/ingestion/" in path else "read"
+        assert operation["security"] == [{"bearer": [scope]}, {"apiKey": [scope]}], path
+        assert {"401", "403"} <= operation["responses"].keys(), path
+    assert {path for _, path in OPERATIONS} - {path for _, path in GUARDED} == {"/healthz", "/readyz"}
+
+
+def test_what_the_document_does_not_list_is_open_on_purpose_or_closed() -> None:
+    listed = {path for _, path in OPERATIONS}
+    unlisted = {path for route in APP.routes if (path := getattr(route, "path", None))} - listed
+    assert unlisted <= OPEN | {f"{below}{{name}}" for below in OPEN_BELOW}
+    assert {path for path in listed | unlisted if path.startswith("/v1")} == {path for _, path in GUARDED}
+
+
+def test_every_route_wants_a_key_with_its_scope(ask: Ask, keys: KeyFile) -> None:
+    secrets = {scope: keys.add(scope) for scope in Scope}
+    client = ask(**keys.settings)
+    for method, path in GUARDED:
+        needed = scope_of(path)
+        assert needed
+        other = Scope.READ if needed is Scope.INGEST else Scope.INGEST
+        assert status(client, method, path) == 401, path
+        assert status(client, method, path, bearer("energy_" + "a" * 12 + "_" + "b" * 43)) == 401, path
+        assert status(client, method, path, bearer(secrets[other])) == 403, path
+        assert status(client, method, path, bearer(secrets[needed])) not in {401, 403}, path
+        assert status(client, method, path, {"X-API-Key": secrets[needed]}) not in {401, 403}, path
+    for path in ("/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/assets/main.js"):
+        assert client.get(path).status_code == 200, path
+
+
+async def test_a_refusal_says_what_is_lacking_and_no_more(ask: Ask, keys: KeyFile) -> None:
+    reader, sender = keys.add(Scope.READ), keys.add(Scope.INGEST)
+    expired = keys.add(Scope.READ, expires_in=timedelta(seconds=-1))
+    client = ask(**keys.settings)
+    for headers, code, says, challenge in (
+        ({}, 401, "needs an API key", 'Bearer realm="energy"'),
+        (bearer(reader[:-1] + "~"), 401, "not known", "invalid_token"),
+        (bearer(expired), 401, "expired", "invalid_token"),
+        (bearer(expired[:-1] + "~"), 401, "not known", "invalid_token"),
+        ({"Authorization": "Basic dXNlcjpwYXNz"}, 401, "not an API key's", "invalid_request"),
+        ({**bearer(reader), "X-API-Key": reader}, 401, "not several", "invalid_request"),
+        (bearer(sender), 403, "lacks the scope read", 'scope="read"'),
+    ):
+        answer = client.get("/v1/vehicles", headers=headers)
+        said = problem(answer, code)
+        assert says in said["detail"]
+        assert challenge in answer.headers["www-authenticate"]
+        assert not any(secret.split("_", 2)[2] in answer.text for secret in (reader, sender, expired))
+    assert body(client.get("/v1/access", headers={"Authorization": f"bearer  {reader}"})) == {
+        "open": False, "keyId": id_of(reader), "scopes": ["read"], "devices": None,
+    }  # fmt: skip
+
+
+def test_no_spelling_of_an_address_gets_around_the_keys(ask: Ask, keys: KeyFile) -> None:
+    keys.add(Scope.READ)
+    client = ask(**keys.settings)
+    for path in (
+        "//v1/vehicles", "/V1/vehicles", "/v1/vehicles/", "/%761/vehicles", "/v1%2Fvehicles", "/v1/./vehicles",
+        "/assets/../v1/vehicles", "/assets/%2e%2e/v1/vehicles", "/docs/../v1/vehicles", "/metrics/../v1/vehicles",
+        "/assets/..%2f..%2fv1%2fvehicles", "/docs%2f..%2fv1/vehicles", "/v1/vehicles;/docs", "/v1/vehicles%00/docs",
+    ):  # fmt: skip
+        with client.stream("GET", httpx.URL(str(client.base_url), raw_path=path.encode())) as answer:
+            assert answer.status_code in {401, 404}, path
+    for header in ("X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Prefix"):
+        assert client.get("/v1/vehicles", headers={header: "/docs"}).status_code == 401
+    assert client.get("/v1/vehicles", headers={"X-HTTP-Method-Override": "OPTIONS"}).status_code == 401
+
+
+async def test_a_key_for_some_devices_sends_readings_of_those_alone(ask: Ask, keys: KeyFile, topics: Any) -> None:
+    assert topics
+    secret = keys.add(Scope.INGEST, devices=["METER-N", "VEH-N"])
+    client = ask(**keys.settings)
+
+    async def accepted() -> bool:
+        sent = client.post("/v1/ingestion/meter", content=meter("METER-N1"), headers=bearer(secret))
+        return sent.status_code == 201
+
+    await until(accepted, "the gateway has found Kafka")
+    for kind, reading, code in (
+        ("vehicle", vehicle("VEH-N1"), 201),
+        ("vehicle", vehicle("VEH-S1"), 403),
+        ("meter", meter("METER-S1"), 403),
+        ("meter", meter("meter-N1"), 403),
+        ("meter", meter("XMETER-N1"), 403),
+    ):
+        answer = client.post(f"/v1/ingestion/{kind}", content=reading, headers=bearer(secret))
+        assert answer.status_code == code, answer.text
+    assert "may not send readings of XMETER-N1" in answer.json()["detail"]
+
+
+async def test_keys_are_made_and_revoked_while_it_runs(ask: Ask, keys: KeyFile) -> None:
+    first = keys.add(Scope.READ)
+    client = ask(**keys.settings)
+    assert status(client, "GET", "/v1/vehicles", bearer(first)) == 200
+
+    async def answers(secret: str, code: int) -> None:
+        async def it_does() -> bool:
+            return status(client, "GET", "/v1/vehicles", bearer(secret)) == code
+
+        await until(it_does, f"a key is answered with {code}", timeout=10)
+
+    second = keys.does("rotate", id_of(first), "--overlap-hours", "1")
+    await answers(second, 200)
+    assert status(client, "GET", "/v1/vehicles", bearer(first)) == 200, "both, while it lasts"
+    keys.does("revoke", id_of(first))
+    await answers(first, 401)
+    assert status(client, "GET", "/v1/vehicles", bearer(second)) == 200
+
+    keys.path.write_text("{")
+
+    async def broken() -> bool:
+        return metric(client, "energy_api_keys_file_broken") == 1
+
+    await until(broken, "the broken file is noticed")
+    assert metric(client, "energy_api_keys_reload_failures_total") >= 1
+    assert status(client, "GET", "/v1/vehicles", bearer(second)) == 200, "the last good keys stay good"
+    assert metric(client, "energy_http_refused_total") > 0
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    samples = _samples(client.get("/metrics").text)
+    return sum(value for each, value in samples if each == name)
+
+
+def _samples(text: str) -> Iterator[tuple[str, float]]:
+    for family in text_string_to_metric_families(text):
+        yield from ((sample.name, sample.value) for sample in family.samples)
+
+
+def test_an_open_stream_ends_with_its_key(ask: Ask, keys: KeyFile) -> None:
+    secret = keys.add(Scope.READ)
+    client = ask(**keys.settings)
+    with client.stream("GET", "/v1/stream", headers=bearer(secret)) as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith("event:")) == "event: fleet"
+        keys.does("revoke", id_of(secret))
+        assert sum(1 for line in lines if line.startswith("event:")) < 20, "and then it is over"
+
+
+def test_a_key_stands_in_no_log_and_no_metric(ask: Ask, keys: KeyFile, tmp_path: Path) -> None:
+    secret = keys.add(Scope.READ)
+    client = ask(**keys.settings)
+    wrong = secret[:-4] + "~~~~"
+    for headers in (
+        bearer(secret),
+        bearer(wrong),
+        {"X-API-Key": secret},
+        {"Authorization": secret},
+        {"Cookie": secret},
+    ):
+        for path in ("/v1/vehicles", "/v1/vehicles?limit=x", "/v1/nothing", f"/v1/vehicles?api_key={secret}"):
+            client.get(path, headers=headers)
+            client.post(path, headers=headers, content=secret)
+    told = (tmp_path / "api.log").read_text() + client.get("/metrics").text
+    assert id_of(secret) in told, "the id may be named"
+    assert secret.split("_", 2)[2][:20] not in told
+
+
+def test_where_access_is_open_no_key_is_asked_for_and_a_wrong_one_does_no_harm(ask: Ask) -> None:
+    client = ask()
+    for headers in ({}, bearer("whatever")):
+        assert body(client.get("/v1/access", headers=headers)) == {
+            "open": True, "keyId": None, "scopes": ["ingest", "read"], "devices": None,
+        }  # fmt: skip
+        assert status(client, "POST", "/v1/ingestion/meter", headers) in {400, 503}  # 503 until Kafka has answered

@@ -1,0 +1,342 @@
+"""The HTTP gateway on a real Kafka: what it takes, what it says when it cannot, and that nobody can hold it up."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.auth.api_keys import Scope
+from deploy.stack.processes import Processes
+from deploy.stack.resolve import Servers
+from deploy.stack.topics import create_topics
+from tests.support.answers import Ask, body, problem
+from tests.support.keyfile import KeyFile, bearer
+from tests.support.records import meter, vehicle
+from tests.support.servers import Topics
+from tests.support.services import gateway_service
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+NOW = datetime.now(UTC)
+NDJSON = {"Content-Type": "application/x-ndjson"}
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def gateway(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Iterator[Ask]:
+    """Starts the gateway in a process of its own, that knows of no database, and gives a client for it."""
+    alone = {name: value for name, value in environment.items() if not name.startswith("DATABASE_")}
+    with ExitStack() as exits:
+
+        def start(**settings: str) -> httpx.Client:
+            return exits.enter_context(gateway_service(processes, alone | settings, tmp_path))
+
+        yield start
+
+
+async def is_ready(client: httpx.Client) -> None:
+    async def ready() -> bool:
+        return not waits_for(client)
+
+    await until(ready, "the gateway is ready")
+
+
+def waits_for(client: httpx.Client) -> dict[str, str]:
+    """What keeps it from taking readings."""
+    waiting: dict[str, str] = client.get("/readyz").json()["waitingFor"]
+    return waiting
+
+
+async def records_of(stack: Servers, topics: Topics, topic: str) -> list[Any]:
+    """Everything in a topic."""
+    async with AIOKafkaConsumer(bootstrap_servers=stack.kafka_bootstrap_servers, enable_auto_commit=False) as consumer:
+        partitions = [TopicPartition(topic, each) for each in range(topics.partitions)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(partitions)
+        found: list[Any] = []
+        while len(found) < sum(ends.values()):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                found += records
+        return found
+
+
+def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def idle(client: httpx.Client) -> bool:
+    """Whether nothing is in flight any more."""
+    names = ("energy_gateway_in_flight", "energy_gateway_requests_in_flight", "energy_gateway_bytes_in_flight")
+    return not any(metric(client, name) for name in names)
+
+
+class Wire:
+    """A client that does as it likes."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._address = (client.base_url.host, client.base_url.port or 80)
+
+    async def __aenter__(self) -> "Wire":
+        self.reader, self.writer = await asyncio.open_connection(*self._address)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.transport.abort()
+
+    def says(self, path: str, content: bytes, *headers: str, length: int | None = None) -> None:
+        """The head of a POST, and so much of its body."""
+        lines = [f"POST {path} HTTP/1.1", "Host: gateway", *headers]
+        lines.append(f"Content-Length: {len(content) if length is None else length}")
+        self.writer.write("\r\n".join([*lines, "", ""]).encode() + content)
+
+    async def hears(self) -> tuple[int, dict[str, str], bytes]:
+        """One answer: status, headers, body."""
+        async with asyncio.timeout(60):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+            return int(head[0].split()[1]), headers, await self.reader.readexactly(int(headers["content-length"]))
+
+    async def is_closed(self) -> bool:
+        """Whether the other side ends the connection in an orderly way."""
+        async with asyncio.timeout(60):
+            return await self.reader.read(1) == b""
+
+
+async def test_a_batch_of_either_form_is_in_kafka_item_by_item(gateway: Ask, stack: Servers, topics: Topics) -> None:
+    client = gateway()
+    await is_ready(client)
+    readings = [vehicle(f"VEH-{each}", NOW, each / 10) for each in range(250)]
+    array, lines = b"[" + b",".join(readings[:100]) + b"]", b"\n".join(readings[100:]) + b"\n\n"
+    for content, headers, count in ((array, JSON, 100), (lines, NDJSON, 150)):
+        answer = body(client.post("/v1/ingestion/vehicle/batch", content=content, headers=headers))
+        assert (answer["ingested"], answer["refused"], answer["sendAgain"]) == (count, 0, [])
+        assert [each["index"] for each in answer["items"]] == list(range(count))
+    stored = await records_of(stack, topics, topics.vehicle)
+    assert {each.key.decode(): json.loads(each.value)["kwhDeliveredDc"] for each in stored} == {
+        f"VEH-{each}": each / 10 for each in range(250)
+    }
+    assert len(stored) == 250
+    counted = metric(client, "energy_gateway_readings_total", topic=topics.vehicle, outcome="acknowledged")
+    assert counted == 250
+
+
+async def test_each_reading_of_a_batch_is_settled_on_its_own(gateway: Ask, stack: Servers, topics: Topics) -> None:
+    client = gateway()
+    await is_ready(client)
+    lines = [meter("METER-1", NOW), b"{", meter("METER-2", NOW, kwh=-1), meter("METER-3", datetime(2001, 1, 1, tzinfo=UTC)),
+             b"[]", meter("METER 5", NOW), meter("METER-6", NOW)]  # fmt: skip
+
+    answer = body(client.post("/v1/ingestion/meter/batch", content=b"\r\n".join(lines), headers=NDJSON))
+
+    assert [each["status"] for each in answer["items"]] == [201, 422, 422, 422, 422, 422, 201]
+    reasons = [[error["reason"] for error in each.get("errors", [])] for each in answer["items"]]
+    assert reasons == [
+        [], ["invalid_json"], ["out_of_range"], ["timestamp_too_old"], ["not_an_object"], ["invalid_id"], []
+    ]  # fmt: skip
+    assert answer["items"][0]["message"] == "Meter METER-1 data ingested successfully"
+    assert (answer["ingested"], answer["refused"], answer["sendAgain"]) == (2, 5, [])
+    assert {each.key for each in await records_of(stack, topics, topics.meter)} == {b"METER-1", b"METER-6"}
+
+
+async def test_a_device_keeps_the_partition_that_it_would_have_written_to_itself(
+    gateway: Ask, stack: Servers, topics: Topics
+) -> None:
+    client = gateway()
+    await is_ready(client)
+    ids = [f"METER-{each}" for each in range(40)]
+    body(client.post("/v1/ingestion/meter/batch", content=b"\n".join(meter(each, NOW) for each in ids), headers=NDJSON))
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers) as producer:
+        for each in ids:
+            await producer.send_and_wait(topics.meter, meter(each, NOW), each.encode())
+    used: dict[bytes, set[int]] = {}
+    for record in await records_of(stack, topics, topics.meter):
+        used.setdefault(record.key, set()).add(record.partition)
+    assert len(used) == 40
+    assert {len(each) for each in used.values()} == {1}
+
+
+REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
+    (b"", JSON, 400, "empty"),
+    (b" \n \n", NDJSON, 400, "empty"),
+    (b"{}", JSON, 400, "array"),
+    (b"[1,", JSON, 400, "not JSON"),
+    (b"[" * 100_000, JSON, 400, "nested"),
+    (b"[]", {"Content-Type": "text/csv"}, 415, "application/x-ndjson"),
+    (b"[]", {}, 415, "Content-Type"),
+    (b"[]", JSON | {"Content-Encoding": "gzip"}, 415, "compressed"),
+    (b"[" + b"0," * 100 + b"0]", JSON, 413, "100 readings"),
+    (b"{}\n" * 101, NDJSON, 413, "100 readings"),
+    (b" " * 200_001, JSON, 413, "200000"),
+]
+
+
+async def test_what_is_no_batch_is_refused_as_a_whole(ask: Ask, stack: Servers, topics: Topics) -> None:
+    client = ask(INGESTION_BATCH_MAX_ITEMS="100", INGESTION_BATCH_MAX_BYTES="200000")
+    await is_ready(client)
+    for content, headers, status, says in REFUSED:
+        refused = problem(client.post("/v1/ingestion/meter/batch", content=content, headers=headers), status)
+        assert says in refused["detail"]
+    assert await records_of(stack, topics, topics.meter) == []
+    assert idle(client)
+
+
+async def test_what_is_refused_unread_is_answered_and_then_the_connection_is_closed(
+    gateway: Ask, topics: Topics
+) -> None:
+    client = gateway()
+    await is_ready(client)
+    async with Wire(client) as wire:
+        wire.says("/v1/ingestion/meter", b" " * 1000, length=50_000_000)
+        status, headers, _ = await wire.hears()
+        assert (status, headers["connection"]) == (413, "close")
+        wire.writer.write(b" " * 3_000_000)  # it has not looked at the answer yet
+        assert await wire.is_closed()
+    async with Wire(client) as wire:  # a body that is not announced
+        wire.writer.write(b"POST /v1/ingestion/meter HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(70):
+            wire.writer.write(b"400\r\n" + b" " * 1024 + b"\r\n")
+        assert (await wire.hears())[0] == 413
+        assert await wire.is_closed()
+    async with Wire(client) as wire:  # who asks first is spared the body
+        wire.says("/v1/ingestion/meter", b"", "Expect: 100-continue", length=50_000_000)
+        assert (await wire.hears())[0] == 413
+
+
+async def test_a_connection_stays_when_nothing_was_left_unread(gateway: Ask, topics: Topics) -> None:
+    client = gateway()
+    await is_ready(client)
+    expected = [(meter("METER-1", NOW), 201), (b"{}", 422), (b"{", 400), (b"", 400), (meter("METER-1", NOW), 201)]
+    async with Wire(client) as wire:
+        for content, status in expected:
+            wire.says("/v1/ingestion/meter", content)
+            answered, headers, _ = await wire.hears()
+            assert (answered, headers.get("connection")) == (status, None)
+        wire.says("/v1/ingestion/meter/batch", b"[]", "Content-Type: text/plain")
+        answered, headers, _ = await wire.hears()
+        assert (answered, headers.get("connection")) == (415, None)
+
+
+async def test_a_body_that_trickles_is_given_up(gateway: Ask, topics: Topics) -> None:
+    client = gateway(INGESTION_BODY_WITHIN_SECONDS="1")
+    await is_ready(client)
+    async with Wire(client) as wire:
+        wire.says("/v1/ingestion/meter/batch", b"[", "Content-Type: application/json", length=1000)
+
+        async def trickles() -> bool:
+            wire.writer.write(b" ")
+            await wire.writer.drain()
+            return bool(wire.reader._buffer)  # type: ignore[attr-defined]  # whether anything has come back
+
+        await until(trickles, "an answer to a slow body", every=0.2)
+        status, headers, content = await wire.hears()
+        assert (status, headers["connection"]) == (408, "close")
+        assert b"1 s" in content
+        assert await wire.is_closed()
+    assert idle(client)
+    client.post("/v1/ingestion/meter", content=meter("METER-1", NOW)).raise_for_status()
+
+
+async def test_a_client_that_goes_away_leaves_nothing_behind(gateway: Ask, topics: Topics) -> None:
+    client = gateway()
+    await is_ready(client)
+    for _ in range(20):
+        async with Wire(client) as wire:
+            wire.says(
+                "/v1/ingestion/meter/batch", b"[" + b" " * 30_000, "Content-Type: application/json", length=100_000
+            )
+            await wire.writer.drain()
+
+    async def nothing_held() -> bool:
+        return idle(client)
+
+    await until(nothing_held, "the bodies of clients that have gone are let go")
+
+
+async def test_a_client_that_never_reads_is_cut_off(gateway: Ask, topics: Topics) -> None:
+    client = gateway(ANSWER_TAKEN_WITHIN_SECONDS="2")
+    await is_ready(client)
+    wrong = b"[" + b",".join([b"{}"] * 2000) + b"]"  # the answer to it is a thousand times its size
+    async with Wire(client) as wire:
+        wire.writer.transport.set_write_buffer_limits(high=1 << 30)
+        for _ in range(30):
+            wire.says("/v1/ingestion/meter/batch", wrong, "Content-Type: application/json")
+
+        async def cut_off() -> bool:
+            return metric(client, "energy_http_answers_cut_off_total") == 1
+
+        await until(cut_off, "the client is cut off", every=0.5)
+    assert idle(client)
+    client.post("/v1/ingestion/meter", content=meter("METER-1", NOW)).raise_for_status()
+
+
+async def test_a_topic_that_is_missing_is_named_and_never_made(
+    gateway: Ask, stack: Servers, new_topics: Topics
+) -> None:
+    client = gateway()
+
+    async def named() -> bool:
+        return new_topics.meter in waits_for(client).get("gateway", "")
+
+    await until(named, "the gateway says which topics are missing")
+    refused = client.post("/v1/ingestion/meter", content=meter("METER-1", NOW))
+    assert new_topics.meter in problem(refused, 503)["detail"]
+    assert int(refused.headers["retry-after"]) > 0
+    async with AIOKafkaConsumer(bootstrap_servers=stack.kafka_bootstrap_servers) as consumer:
+        assert new_topics.meter not in await consumer.topics()
+    names = (new_topics.meter, new_topics.vehicle)
+    await create_topics(stack.kafka_bootstrap_servers, names, partitions=new_topics.partitions)
+    await is_ready(client)
+    assert client.post("/v1/ingestion/meter", content=meter("METER-1", NOW)).status_code == 201
+    assert len(await records_of(stack, new_topics, new_topics.meter)) == 1
+
+
+async def test_the_gateway_alone_serves_nothing_else(gateway: Ask, topics: Topics) -> None:
+    client = gateway()
+    assert set(client.get("/openapi.json").json()["paths"]) == {
+        "/v1/ingestion/meter", "/v1/ingestion/vehicle", "/v1/ingestion/meter/batch", "/v1/ingestion/vehicle/batch",
+        "/v1/access", "/healthz", "/readyz",
+    }  # fmt: skip
+    assert client.get("/healthz").json()["status"] == "ok"
+    problem(client.get("/v1/vehicles/VEH-1"), 404)
+    problem(client.get("/v1/ingestion/meter"), 405)
+    assert "METER-" not in client.get("/metrics").text
+
+
+async def test_the_gateway_alone_asks_for_keys_and_keeps_them_to_their_devices(
+    gateway: Ask, stack: Servers, topics: Topics, tmp_path: Path
+) -> None:
+    keys = KeyFile(tmp_path / "keys.json")
+    own, reader = bearer(keys.add(Scope.INGEST, devices=["METER-own-"])), bearer(keys.add(Scope.READ))
+    client = gateway(**keys.settings)
+    await is_ready(client)
+    ids = ["METER-own-1", "METER-other-1", "METER-own-2"]
+    lines = b"\n".join(meter(each, NOW) for each in ids)
+
+    problem(client.post("/v1/ingestion/meter", content=meter("METER-own-1", NOW)), 401)
+    problem(client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON), 401)
+    problem(client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON | reader), 403)
+    assert (
+        "METER-other-1"
+        in problem(client.post("/v1/ingestion/meter", content=meter(ids[1], NOW), headers=own), 403)["detail"]
+    )
+    assert await records_of(stack, topics, topics.meter) == []
+
+    answer = body(client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON | own))
+    assert [each["status"] for each in answer["items"]] == [201, 403, 201]
+    assert (answer["ingested"], answer["refused"]) == (2, 1)
+    assert {each.key for each in await records_of(stack, topics, topics.meter)} == {b"METER-own-1", b"METER-own-2"}
+    assert metric(client, "energy_gateway_readings_total", outcome="forbidden") == 2

@@ -1,0 +1,277 @@
+"""The gateway while its Kafka dies, freezes or loses a topic: answers in bounded time, and nothing acknowledged is lost."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from deploy.stack.jars import kafka_jars
+from deploy.stack.kafka import Kafka
+from deploy.stack.processes import Processes
+from deploy.stack.resolve import Servers
+from deploy.stack.topics import create_topics
+from tests.integration.api.test_ingestion import JSON, NDJSON, NOW, idle, is_ready, metric, records_of, waits_for
+from tests.support.answers import Ask, problem
+from tests.support.records import meter
+from tests.support.servers import Topics
+from tests.support.services import gateway_service
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+BOUNDED = 30.0  # seconds: INGESTION_ACKNOWLEDGED_WITHIN_SECONDS is 2, and the machine is busy
+GROWN_BY_AT_MOST = 250 * 2**20
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A broker that may be ill-treated: the others' tests have theirs."""
+    with Processes() as processes:
+        kafka = Kafka(processes, tmp_path_factory.mktemp("broker"), kafka_jars(print), None)
+        kafka.start()
+        yield kafka
+
+
+@pytest.fixture
+def own(broker: Kafka, stack: Servers) -> Servers:
+    """The run's servers with that broker."""
+    return replace(stack, kafka_bootstrap_servers=broker.bootstrap_servers, kafka=broker)
+
+
+@pytest.fixture
+def own_topics(own: Servers, new_topics: Topics) -> Topics:
+    names = (new_topics.meter, new_topics.vehicle)
+    asyncio.run(create_topics(own.kafka_bootstrap_servers, names, partitions=new_topics.partitions))
+    return new_topics
+
+
+@pytest.fixture
+def gateway(processes: Processes, environment: dict[str, str], own: Servers, tmp_path: Path) -> Iterator[Ask]:
+    there = environment | {
+        "KAFKA_BOOTSTRAP_SERVERS": own.kafka_bootstrap_servers,
+        "INGESTION_ACKNOWLEDGED_WITHIN_SECONDS": "2",
+        "LOG_LEVEL": "INFO",
+    }
+    with ExitStack() as exits:
+
+        def start(**settings: str) -> httpx.Client:
+            return exits.enter_context(gateway_service(processes, there | settings, tmp_path))
+
+        yield start
+
+
+@asynccontextmanager
+async def frozen(broker: Kafka) -> AsyncIterator[None]:
+    broker.pause()
+    try:
+        yield
+    finally:
+        broker.resume()
+
+
+def many(client: httpx.Client) -> httpx.AsyncClient:
+    """A client for requests at the same time."""
+    limits = httpx.Limits(max_connections=None)
+    return httpx.AsyncClient(base_url=client.base_url, timeout=120, limits=limits)
+
+
+def post(client: httpx.Client, meter_id: str) -> tuple[int, float]:
+    """The status of a posted reading, and how long it took to come."""
+    began = time.monotonic()
+    answer = client.post("/v1/ingestion/meter", content=meter(meter_id, NOW))
+    if answer.status_code == 503:
+        problem(answer, 503)
+        assert int(answer.headers["retry-after"]) > 0
+    return answer.status_code, time.monotonic() - began
+
+
+async def acknowledges_again(client: httpx.Client) -> None:
+    async def acknowledged() -> bool:
+        return post(client, "METER-after")[0] == 201
+
+    await until(acknowledged, "readings are acknowledged again", every=0.3)
+
+
+async def test_a_dead_broker_means_503_in_bounded_time_and_what_was_refused_is_not_sent_later(
+    gateway: Ask, broker: Kafka, own: Servers, own_topics: Topics
+) -> None:
+    client = gateway()
+    await is_ready(client)
+    kept = {f"METER-kept-{each}" for each in range(20)}
+    assert {post(client, each)[0] for each in kept} == {201}
+
+    await asyncio.to_thread(broker.kill)
+    async with many(client) as clients:
+        began = time.monotonic()
+        lines = b"\n".join(meter(f"METER-lost-batch-{each}", NOW) for each in range(500))
+        sent = [clients.post("/v1/ingestion/meter", content=meter(f"METER-lost-{each}", NOW)) for each in range(50)]
+        batches = [clients.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON) for _ in range(3)]
+        answers = await asyncio.gather(*sent, *batches)
+        assert time.monotonic() - began < BOUNDED
+    assert {each.status_code for each in answers} == {503}
+    for answer in answers[-3:]:
+        said = problem(answer, 503)
+        assert said.get("sendAgain", list(range(500))) == list(range(500))
+    status, seconds = post(client, "METER-lost")
+    assert (status, seconds < BOUNDED) == (503, True)
+    assert "Kafka" in waits_for(client)["gateway"]
+    assert client.get("/healthz").status_code == 200
+
+    await asyncio.to_thread(broker.start)
+    await acknowledges_again(client)
+    found = {each.key.decode() for each in await records_of(own, own_topics, own_topics.meter)}
+    assert found == kept | {"METER-after"}
+    assert idle(client)
+    assert metric(client, "energy_gateway_given_up_total") >= 1
+
+
+async def test_nothing_acknowledged_is_lost_while_the_broker_dies_again_and_again(
+    gateway: Ask, broker: Kafka, own: Servers, own_topics: Topics
+) -> None:
+    client = gateway()
+    await is_ready(client)
+    sent: set[str] = set()
+    acknowledged: set[str] = set()
+    over = asyncio.Event()
+
+    async def device(number: int) -> None:
+        async with many(client) as own_client:
+            count = 0
+            while not over.is_set():
+                count += 1
+                ids = [f"METER-{number}-{count}-{each}" for each in range(1 if number % 2 else 40)]
+                sent.update(ids)
+                if len(ids) == 1:
+                    answer = await own_client.post("/v1/ingestion/meter", content=meter(ids[0], NOW))
+                    acknowledged.update(ids if answer.status_code == 201 else ())
+                    continue
+                lines = b"\n".join(meter(each, NOW) for each in ids)
+                answer = await own_client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON)
+                items = answer.json().get("items", [])
+                acknowledged.update(ids[each["index"]] for each in items if each["status"] == 201)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(8):
+            group.create_task(device(number))
+        for _ in range(2):
+            before = len(acknowledged)
+
+            async def more_is_acknowledged(before: int = before) -> bool:
+                return len(acknowledged) > before + 100
+
+            await until(more_is_acknowledged, "readings are acknowledged")
+            await asyncio.to_thread(broker.kill)
+            await asyncio.to_thread(broker.start)
+        await until(more_is_acknowledged, "readings are acknowledged after all")
+        over.set()
+    found = {each.key.decode() for each in await records_of(own, own_topics, own_topics.meter)}
+    assert acknowledged - found == set()
+    assert found <= sent
+
+
+async def test_a_frozen_broker_is_no_different(gateway: Ask, broker: Kafka, own: Servers, own_topics: Topics) -> None:
+    client = gateway()
+    await is_ready(client)
+    async with frozen(broker):
+        for _ in range(2):  # the first has to find out
+            status, seconds = post(client, "METER-frozen")
+            assert (status, seconds < BOUNDED) == (503, True)
+    await acknowledges_again(client)
+    assert idle(client)
+
+
+async def test_too_much_is_refused_at_once_and_what_was_let_in_is_kept(
+    gateway: Ask, broker: Kafka, own: Servers, own_topics: Topics
+) -> None:
+    client = gateway(
+        INGESTION_ACKNOWLEDGED_WITHIN_SECONDS="120",
+        INGESTION_BATCH_MAX_ITEMS="50",
+        INGESTION_MAX_READINGS_IN_FLIGHT="100",
+        INGESTION_MAX_REQUESTS_IN_FLIGHT="60",
+    )
+    await is_ready(client)
+    batch = b"[" + b",".join(meter(f"METER-batch-{each}", NOW) for each in range(50)) + b"]"
+    async with many(client) as clients:
+        async with frozen(broker):
+            let_in: list[asyncio.Task[Any]] = [
+                asyncio.create_task(clients.post("/v1/ingestion/meter", content=meter(f"METER-{each}", NOW)))
+                for each in range(50)
+            ]
+
+            async def in_flight() -> bool:
+                return metric(client, "energy_gateway_in_flight") == 50
+
+            await until(in_flight, "50 readings wait for Kafka")
+            let_in.append(asyncio.create_task(clients.post("/v1/ingestion/meter/batch", content=batch, headers=JSON)))
+
+            async def full() -> bool:
+                return metric(client, "energy_gateway_in_flight") == 100
+
+            await until(full, "100 readings wait for Kafka")
+            for path, content in (("/v1/ingestion/meter", meter("METER-x", NOW)), ("/v1/ingestion/meter/batch", batch)):
+                refused = client.post(path, content=content, headers=JSON)
+                assert "100 readings" in problem(refused, 429)["detail"]
+                assert int(refused.headers["retry-after"]) > 0
+                assert "connection" not in refused.headers
+            assert client.get("/healthz").status_code == 200
+        answers = await asyncio.gather(*let_in)
+    assert {each.status_code for each in answers} == {201, 200}
+    assert len(await records_of(own, own_topics, own_topics.meter)) == 100
+    assert metric(client, "energy_gateway_readings_total", outcome="overloaded") == 2
+
+
+async def test_memory_is_bounded_whatever_is_sent(
+    gateway: Ask, broker: Kafka, own: Servers, own_topics: Topics
+) -> None:
+    client = gateway()
+    await is_ready(client)
+    batch = b"[" + b",".join(meter(f"METER-{each}", NOW, note="x" * 250) for each in range(5000)) + b"]"
+    assert 1_500_000 < len(batch) < 2_097_152
+    client.post("/v1/ingestion/meter/batch", content=batch, headers=JSON).raise_for_status()
+    before = metric(client, "process_resident_memory_bytes")
+    largest = before
+    statuses: set[int] = set()
+    async with many(client) as clients, frozen(broker):
+
+        async def insistent() -> None:
+            for _ in range(6):
+                with_body = await clients.post("/v1/ingestion/meter/batch", content=batch, headers=JSON)
+                statuses.add(with_body.status_code)
+
+        insisting = [asyncio.create_task(insistent()) for _ in range(64)]
+        while not all(each.done() for each in insisting):
+            largest = max(largest, await asyncio.to_thread(metric, client, "process_resident_memory_bytes"))
+        await asyncio.gather(*insisting)
+    assert statuses <= {429, 503}
+    assert 429 in statuses
+    assert largest - before < GROWN_BY_AT_MOST, f"from {before / 2**20:.0f} to {largest / 2**20:.0f} MiB"
+    await acknowledges_again(client)
+    assert idle(client)
+
+
+async def test_a_topic_that_was_deleted_is_named_and_not_made_again(
+    gateway: Ask, own: Servers, own_topics: Topics
+) -> None:
+    client = gateway()
+    await is_ready(client)
+    assert post(client, "METER-1")[0] == 201
+    admin = AIOKafkaAdminClient(bootstrap_servers=own.kafka_bootstrap_servers)
+    await admin.start()
+    await admin.delete_topics([own_topics.meter])
+    await admin.close()
+
+    async def named() -> bool:
+        status, seconds = post(client, "METER-2")
+        assert (status, seconds < BOUNDED) == (503, True)
+        return own_topics.meter in waits_for(client).get("gateway", "")
+
+    await until(named, "the gateway says which topic is missing")
+    async with AIOKafkaConsumer(bootstrap_servers=own.kafka_bootstrap_servers) as consumer:
+        assert own_topics.meter not in await consumer.topics(), "a broker that makes topics on demand was asked by name"

@@ -1,0 +1,164 @@
+"""Vehicles one by one over HTTP: in order, with faults, ageing."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.answers import Ask, body, pages, problem
+from tests.support.arrange import assign, evaluate, heading, open_fault, unassigned
+from tests.support.records import meter, minute, vehicle
+from tests.support.servers import Database
+
+pytestmark = pytest.mark.anyio
+NOON = minute(0)
+
+
+def said(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")
+
+
+async def ranked_fleet(database: Database) -> None:
+    end = datetime.now(UTC)
+    for number, (ratio, kwh, temperature) in enumerate([(92.0, 30.0, 20.0), (80.0, 50.0, 40.0), (80.0, 40.0, 30.0)]):
+        await evaluate(
+            database, f"VEH-{number}", end, ratio=ratio, ac_kwh=kwh, dc_kwh=kwh * 2, average_battery_temp=temperature,
+            status="faulty" if ratio < 85 else "healthy",
+        )  # fmt: skip
+    for name in ("VEH-8", "VEH-9"):
+        await unassigned(database, name, end)
+
+
+@pytest.mark.parametrize(
+    ("sort", "rising", "falling"),
+    [
+        ("efficiency", "12089", "01289"),
+        ("energyAc", "02189", "12089"),
+        ("energyDc", "89021", "12089"),
+        ("temperature", "02189", "12089"),
+        ("vehicleId", "01289", "98210"),
+    ],
+)
+async def test_vehicles_rank_by_any_column_and_those_without_a_value_come_last(
+    ask: Ask, database: Database, sort: str, rising: str, falling: str
+) -> None:
+    await ranked_fleet(database)
+    client = ask()
+    for order, expected in {"asc": rising, "desc": falling}.items():
+        found = pages(client, "/v1/fleet/ranking", sort=sort, order=order, limit=2)
+        assert [len(page) for page in found] == [2, 2, 1]
+        assert "".join(each["vehicleId"][-1] for page in found for each in page) == expected
+        whole = body(client.get("/v1/fleet/ranking", params={"sort": sort, "order": order}))
+        assert "".join(each["vehicleId"][-1] for each in whole["items"]) == expected
+        assert (whole["total"], whole["next"]) == (5, None)
+
+
+async def test_a_ranked_vehicle_is_shown_with_its_newest_reading_fault_and_trend(
+    ask: Ask, write: Any, database: Database
+) -> None:
+    await ranked_fleet(database)
+    await write(vehicle=[vehicle("VEH-0", minute(3), soc=81)])
+    await open_fault(database, "VEH-0", NOON)
+    await heading(database, "VEH-0", "steady", None)
+
+    first, second = body(ask().get("/v1/fleet/ranking", params={"sort": "vehicleId", "limit": 2}))["items"]
+
+    assert first == {
+        "vehicleId": "VEH-0", "efficiencyRatio": 92, "status": "healthy", "reason": "92 % is at or above 90 %",
+        "totalEnergyConsumedAc": 30, "totalEnergyDeliveredDc": 60, "averageBatteryTemp": 20,
+        "coverage": {"ac": 1, "dc": 1}, "soc": 81, "recordedAt": said(minute(3)), "faultOpen": True, "trend": "steady",
+    }  # fmt: skip
+    assert (second["soc"], second["recordedAt"], second["faultOpen"], second["trend"]) == (None, None, False, None)
+
+
+async def test_a_ranking_can_be_narrowed_and_says_how_many_match(ask: Ask, database: Database) -> None:
+    await ranked_fleet(database)
+    client = ask()
+    for narrowed, ids in (
+        ({"status": "faulty"}, ["VEH-1", "VEH-2"]),
+        ({"search": "eh-2"}, ["VEH-2"]),
+        ({"search": "%"}, []),
+        ({"status": "healthy", "search": "2"}, []),
+    ):
+        found = body(client.get("/v1/fleet/ranking", params={"sort": "vehicleId", **narrowed}))
+        assert ([each["vehicleId"] for each in found["items"]], found["total"]) == (ids, len(ids)), narrowed
+        assert found["total"] == body(client.get("/v1/fleet/ranking", params={"limit": 1, **narrowed}))["total"]
+
+
+async def test_a_cursor_is_good_for_its_own_question_only(ask: Ask, database: Database) -> None:
+    await ranked_fleet(database)
+    client = ask()
+    after = body(client.get("/v1/fleet/ranking", params={"limit": 1}))["next"]
+    for path, parameters in (
+        ("/v1/fleet/ranking", {"after": after, "order": "desc"}),
+        ("/v1/fleet/ranking", {"after": after, "sort": "energyAc"}),
+        ("/v1/fleet/ranking", {"after": "VEH-1"}),
+        ("/v1/fleet/ranking", {"after": "é"}),
+        ("/v1/faults", {"after": after}),
+        ("/v1/faults", {"after": "WzFlOTk5XQ"}),  # [1e999]
+    ):
+        assert problem(client.get(path, params=parameters), 422)["errors"][0]["field"] == "after", (path, parameters)
+    assert problem(client.get("/v1/fleet/ranking", params={"search": "\0"}), 422)["errors"][0]["field"] == "search"
+
+
+async def test_faults_are_listed_newest_first(ask: Ask, database: Database) -> None:
+    closing = {"closed_at": minute(90), "closed_ratio": 91.0, "closed_ac_kwh": 20.0, "closed_dc_kwh": 18.2}
+    await open_fault(database, "VEH-1", minute(0), **closing)
+    await open_fault(database, "VEH-2", minute(10))
+    await open_fault(database, "VEH-1", minute(120))
+    client = ask()
+
+    newest, _, oldest = everything = body(client.get("/v1/faults"))["items"]
+
+    assert newest == {
+        "faultId": 3, "vehicleId": "VEH-1", "meterIds": ["METER-1", "METER-2"], "state": "open",
+        "openedAt": said(minute(120)), "openedRatio": 71, "openedEnergyAc": 10, "openedEnergyDc": 7.1,
+        "lowestRatio": 70, "closedAt": None, "closedRatio": None,
+    }  # fmt: skip
+    assert oldest == newest | {
+        "faultId": 1, "state": "closed", "openedAt": said(minute(0)), "closedAt": said(minute(90)), "closedRatio": 91,
+    }  # fmt: skip
+    for narrowed, ids in (({"state": "open"}, [3, 2]), ({"state": "closed"}, [1]), ({"vehicleId": "VEH-1"}, [3, 1])):
+        assert [each["faultId"] for each in body(client.get("/v1/faults", params=narrowed))["items"]] == ids
+    assert pages(client, "/v1/faults", limit=2) == [everything[:2], everything[2:]]
+
+
+async def test_a_vehicle_that_loses_a_tenth_of_a_per_cent_a_day_ages(ask: Ask, write: Any, database: Database) -> None:
+    await assign(database, "VEH-1", "METER-1")
+    today = NOON.replace(hour=0)
+    noons = [today - timedelta(days=back, hours=-12) for back in range(30, 0, -1)]
+    dc = [92 - number / 10 + (number % 2) / 50 for number in range(30)]
+    await write(
+        meter=[meter("METER-1", noon, 100) for noon in noons],
+        vehicle=[vehicle("VEH-1", noon, kwh) for noon, kwh in zip(noons, dc, strict=True)],
+    )
+    client = ask(JUDGE_FROM_COVERAGE="0")
+
+    found = body(client.get("/v1/analytics/trend/VEH-1", params={"end": said(NOON)}))
+
+    assert [each["day"] for each in found["days"]] == [noon.date().isoformat() for noon in noons]
+    assert [each["efficiencyRatio"] for each in found["days"]] == [round(ratio, 2) for ratio in dc]
+    assert {each["coverage"] for each in found["days"]} == {round(1 / 1440, 4)}
+    assert found["slopeLow"] < found["slopePerDay"] < found["slopeHigh"] < 0
+    assert found["slopePerDay"] == pytest.approx(-0.1, abs=0.001)
+    assert found["level"] == pytest.approx(89.1, abs=0.05)
+    assert found["daysUntilFault"] == pytest.approx(41, abs=1)
+    assert (found["vehicleId"], found["status"]) == ("VEH-1", "aging")
+    problem(client.get("/v1/analytics/trend/VEH-404"), 404)
+
+    strict = body(ask().get("/v1/analytics/trend/VEH-1", params={"end": said(NOON)}))
+    assert (strict["status"], strict["slopePerDay"]) == ("insufficient_data", None)
+    assert strict["days"] == found["days"], "they are shown, and none can be judged"
+
+
+async def test_what_ages_is_listed_soonest_fault_first(ask: Ask, database: Database) -> None:
+    for name, status, days in (("a", "aging", 30.0), ("b", "aging", 2.5), ("c", "steady", 1.0), ("d", "aging", 90.0)):
+        await heading(database, f"VEH-{name}", status, days)
+    client = ask()
+    first, *others = body(client.get("/v1/fleet/aging"))["items"]
+    assert [each["vehicleId"] for each in others] == ["VEH-a", "VEH-d"]
+    assert first == {
+        "vehicleId": "VEH-b", "status": "aging", "slopePerDay": -0.1, "slopeLow": -0.2, "slopeHigh": -0.05, "level": 88,
+        "daysUntilFault": 2.5, "lastDay": NOON.date().isoformat(), "computedAt": said(NOON),
+    }  # fmt: skip
+    assert body(client.get("/v1/fleet/aging", params={"limit": 1}))["items"] == [first]

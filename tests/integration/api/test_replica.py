@@ -1,0 +1,191 @@
+"""Reading from a real standby: how old answers are, and what happens when it falls behind, stops, freezes and comes back."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+from pydantic import SecretStr
+
+from api.database.replica import Probe, Replica, Watched
+from api.database.routing import Reads, Source
+from deploy.stack.postgres import Postgres
+from sql.connection import READER_SETTINGS, pool
+from tests.support.answers import Ask, body, problem
+from tests.support.records import minute, vehicle
+from tests.support.servers import Database
+from tests.support.standby import no_replay, on_standby
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+LIMIT = "5"
+
+
+@pytest.fixture
+def ask_replica(ask: Ask, standby: Postgres, database: Database) -> Ask:
+    """Starts a read service that reads from the standby."""
+
+    def start(fallback: str) -> httpx.Client:
+        return ask(
+            DATABASE_READ_URL=standby.url("reader", database.name),
+            DATABASE_URL=database.reader_url,
+            DATABASE_READ_FALLBACK=fallback,
+            READ_STALENESS_LIMIT_SECONDS=LIMIT,
+        )
+
+    return start
+
+
+async def answer(client: httpx.Client) -> httpx.Response:
+    return await asyncio.to_thread(client.get, "/v1/vehicles/VEH-001")
+
+
+async def reads_from(client: httpx.Client, source: str, soc: int | None = None) -> httpx.Response:
+    """The first answer that comes from there, and is that new."""
+
+    async def found() -> list[httpx.Response]:
+        got = await answer(client)
+        if got.headers.get("data-source") != source or got.status_code != 200:
+            return []
+        return [got] if soc is None or got.json()["soc"] == soc else []
+
+    return (await until(found, f"an answer comes from the {source}"))[0]
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return float(next(line.split()[-1] for line in lines if line.startswith(name)))
+
+
+async def test_an_answer_says_that_it_is_from_the_replica_and_how_old_it_may_be(
+    ask_replica: Ask, write: Any, database: Database
+) -> None:
+    client = ask_replica("fail")
+    await write(vehicle=[vehicle(soc=70)])
+    found = await reads_from(client, "replica", soc=70)
+    assert 0 <= float(found.headers["data-staleness-seconds"]) < float(LIMIT)
+
+    # The primary is idle from here on: its last commit gets old, the replica does not.
+    last_commit = await database.value("SELECT now()")
+
+    async def idle_for_longer_than_the_limit() -> bool:
+        got = await answer(client)
+        assert (got.status_code, got.headers["data-source"]) == (200, "replica")
+        return bool((await database.value("SELECT now()") - last_commit).total_seconds() > 2 * float(LIMIT))
+
+    await until(idle_for_longer_than_the_limit, "the primary was idle for a while", every=0.5)
+    ready = body(client.get("/readyz"))
+    assert (ready["dataSource"], ready["waitingFor"].get("replica")) == ("replica", None)
+    assert ready["dataStalenessSeconds"] < float(LIMIT)
+    assert metric(client, "energy_api_replica_lag_seconds") < float(LIMIT)
+    assert metric(client, "energy_api_replica_up") == 1
+
+
+async def test_a_replica_too_far_behind_is_refused_or_passed_over_as_set(
+    ask_replica: Ask, write: Any, standby: Postgres, database: Database
+) -> None:
+    strict, falls_back = ask_replica("fail"), ask_replica("primary")
+    await write(vehicle=[vehicle(soc=70)])
+    for client in (strict, falls_back):
+        await reads_from(client, "replica", soc=70)
+    async with no_replay(standby, database):
+        await write(vehicle=[vehicle(at=minute(1), soc=71)])
+        ages = []
+
+        async def too_old() -> bool:
+            got = await answer(strict)
+            if got.status_code == 503:
+                assert "READ_STALENESS_LIMIT_SECONDS=5" in problem(got, 503)["detail"]
+                assert "DATABASE_READ_URL" in problem(got, 503)["detail"]
+                assert got.headers["retry-after"]
+                return True
+            assert (got.json()["soc"], got.headers["data-source"]) == (70, "replica")
+            ages.append(float(got.headers["data-staleness-seconds"]))
+            return False
+
+        await until(too_old, "the replica is called too old")
+        assert ages[0] < ages[-1] <= float(LIMIT), "it got older before"
+        found = await reads_from(falls_back, "primary", soc=71)
+        assert found.headers["data-staleness-seconds"] == "0.0"
+        assert "behind" in body(falls_back.get("/readyz"))["waitingFor"]["replica"]
+        assert strict.get("/readyz").status_code == 503
+        assert metric(falls_back, "energy_api_replica_lag_seconds") > float(LIMIT)
+    for client in (strict, falls_back):
+        await reads_from(client, "replica", soc=71)
+        assert "replica" not in body(client.get("/readyz"))["waitingFor"]
+
+
+async def test_a_replica_that_dies_is_missed_or_passed_over_as_set_and_read_again_when_it_is_back(
+    ask_replica: Ask, write: Any, standby: Postgres
+) -> None:
+    strict, falls_back = ask_replica("fail"), ask_replica("primary")
+    await write(vehicle=[vehicle(soc=70)])
+    for client in (strict, falls_back):
+        await reads_from(client, "replica", soc=70)
+
+    await asyncio.to_thread(standby.kill)
+
+    got = await answer(falls_back)
+    assert (got.status_code, got.headers["data-source"]) == (200, "primary"), "not one question is lost"
+    assert "DATABASE_READ_URL" in problem(await answer(strict), 503)["detail"]
+    assert strict.get("/readyz").status_code == 503
+    assert "DATABASE_READ_URL" in body(falls_back.get("/readyz"))["waitingFor"]["replica"]
+    assert metric(falls_back, "energy_api_replica_up") == 0
+
+    await asyncio.to_thread(standby.start)
+    for client in (strict, falls_back):
+        await reads_from(client, "replica", soc=70)
+
+
+async def test_a_frozen_replica_does_not_freeze_the_service(ask_replica: Ask, write: Any, standby: Postgres) -> None:
+    client = ask_replica("primary")
+    await write(vehicle=[vehicle(soc=70)])
+    await reads_from(client, "replica", soc=70)
+    assert standby.process
+    family = [psutil.Process(standby.process.pid), *standby.process.children(recursive=True)]
+    for each in family:
+        each.suspend()
+    try:
+        got = await asyncio.gather(*(answer(client) for _ in range(5)))
+        assert {each.status_code for each in got} == {200}, [each.text for each in got]
+        assert {each.headers["data-source"] for each in got} == {"primary"}, "those that had asked it already, too"
+    finally:
+        for each in reversed(family):
+            each.resume()
+    await reads_from(client, "replica", soc=70)
+
+
+async def test_what_replay_interrupts_on_the_replica_is_asked_of_the_primary(
+    standby: Postgres, database: Database
+) -> None:
+    sleeps_on_a_standby = (
+        "SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN pg_sleep(120)::text END "
+        "FROM (SELECT count(*) FROM vehicle_live_status) AS counted"
+    )
+
+    def connections(url: str) -> Any:
+        return pool(
+            SecretStr(url), size=2, server_settings=READER_SETTINGS | {"statement_timeout": "0"}, command_timeout=130
+        )
+
+    url = standby.url("reader", database.name)
+    async with connections(url) as there, connections(database.reader_url) as here:
+        replica = Replica(Watched("A", Probe(there)), Watched("B", Probe(here)), limit_seconds=60)
+
+        async def may_be_read() -> bool:
+            await replica.look()
+            return replica.problem() is None
+
+        await until(may_be_read, "the replica may be read from")
+        counter = Counter("reads", "Reads", ("source",), registry=CollectorRegistry())
+        reads = Reads(Source("primary", "B", here), replica, Source("replica", "A", there), counter)
+        async with reads.acquire() as reader:
+            assert await reader.fetchval("SELECT pg_is_in_recovery()")
+            asking = asyncio.create_task(reader.fetchrow(sleeps_on_a_standby))
+            sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+            await until(lambda: on_standby(standby, database, sleeping), "the replica is at it")
+            await database.execute("ALTER TABLE vehicle_live_status ADD COLUMN another int")
+            assert tuple(await asking) == (False, None)
+        assert replica.answers, "one conflict is no outage"

@@ -1,0 +1,177 @@
+"""Assignments over Kafka, with the real consumer: they count for readings that came before them, each record once."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from deploy.stack.resolve import Servers
+from deploy.stack.topics import create_topics
+from schemas.records.readings import Reason
+from sql.queries import queries
+from tests.support.records import assignment, meter, minute, vehicle
+from tests.support.servers import Database, Entry, Topics, ledger, locked, waits_for_a_lock
+from tests.support.services import ROOT, Group, Operator
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+HOUR = 60
+
+
+@pytest.fixture
+async def all_topics(stack: Servers, topics: Topics) -> Topics:
+    await create_topics(stack.kafka_bootstrap_servers, [topics.assignment], partitions=topics.partitions)
+    return topics
+
+
+async def produce(stack: Servers, topic: str, *values: bytes, partition: int | None = None) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
+        for value in values:
+            await producer.send(topic, value, b"VEH-1", partition=partition)
+
+
+async def an_hour_of_readings(stack: Servers, topics: Topics) -> None:
+    """METER-1 draws 0.5 kWh a minute, METER-2 0.25; 0.4 reach VEH-1."""
+    await produce(stack, topics.meter, *[meter("METER-1", minute(each), kwh=0.5) for each in range(HOUR)])
+    await produce(stack, topics.meter, *[meter("METER-2", minute(each), kwh=0.25) for each in range(HOUR)])
+    await produce(stack, topics.vehicle, *[vehicle("VEH-1", minute(each), kwh=0.4) for each in range(HOUR)])
+
+
+async def until_consumed(database: Database, topic: str, number: int) -> None:
+    async def consumed() -> bool:
+        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
+        return bool(await database.value(asked, topic) >= number)
+
+    await until(consumed, f"{number} records of {topic} are consumed")
+
+
+async def energy(database: Database) -> tuple[Any, ...]:
+    """Of VEH-1 in that hour: seconds assigned, kWh in, kWh out while assigned."""
+    connection = await asyncpg.connect(database.reader_url)
+    try:
+        found = queries.energy_of(connection, vehicle_ids=["VEH-1"], opens=[minute(0)], closes=[minute(HOUR)])
+        (row,) = [row async for row in found]
+    finally:
+        await connection.close()
+    return row["assigned_seconds"], row["ac_kwh"], pytest.approx(row["dc_kwh_assigned"])
+
+
+async def test_readings_that_came_before_their_assignment_count_once_it_arrives(
+    stack: Servers, database: Database, all_topics: Topics, group: Group
+) -> None:
+    group.start()
+    await an_hour_of_readings(stack, all_topics)
+    await until_consumed(database, all_topics.meter, 2 * HOUR)
+    await until_consumed(database, all_topics.vehicle, HOUR)
+    assert await energy(database) == (None, 0, 0)
+
+    await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-1", minute(0)))
+    await until_consumed(database, all_topics.assignment, 1)
+    assert await energy(database) == (3600, 30, 24)
+
+    await produce(
+        stack,
+        all_topics.assignment,
+        assignment("VEH-1", "METER-2", minute(20.5)),
+        assignment("VEH-1", "METER-2", minute(20.5), minute(40.5)),
+    )
+    await until_consumed(database, all_topics.assignment, 3)
+    assert await energy(database) == (40.5 * 60, 21 * 0.5 + 20 * 0.25, 41 * 0.4)
+    assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(3, 3, 0, 0)
+
+
+async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_be_replayed(
+    stack: Servers, database: Database, all_topics: Topics, group: Group, environment: dict[str, str]
+) -> None:
+    replica = group.start()
+    year = timedelta(days=365)
+    await produce(
+        stack,
+        all_topics.assignment,
+        assignment("VEH-1", "METER-1", minute(0) - 40 * year, minute(0) + 40 * year),
+        assignment("VEH-1", "METER-1", minute(0) - 40 * year, minute(0) + 40 * year),
+        assignment("VEH-2", "METER-1", minute(0)),
+        assignment("VEH-3", "METER-3", minute(5), minute(5)),
+        b"no JSON",
+        partition=1,
+    )
+    await until_consumed(database, all_topics.assignment, 5)
+    assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(5, 1, 1, 3)
+    letters = await database.fetch('SELECT "offset", reason, detail FROM dead_letters ORDER BY 1')
+    assert [(row["offset"], row["reason"]) for row in letters] == [
+        (2, Reason.OVERLAPPING_ASSIGNMENT), (3, Reason.INVALID_INTERVAL), (4, Reason.INVALID_JSON),
+    ]  # fmt: skip
+    assert "VEH-1 is at METER-1 during" in letters[0]["detail"]
+    overlapping = {"topic": all_topics.assignment, "reason": Reason.OVERLAPPING_ASSIGNMENT}
+    assert await replica.metric("energy_dead_letters_total", **overlapping) == 1
+    assert await replica.metric("energy_records_duplicate_total", topic=all_topics.assignment) == 1
+
+    operator = Operator(environment | {"DATABASE_URL": database.migrator_url})
+    assert "3 are still refused" in (await operator.does("dead-letters", "replay", "--yes"))[1]
+    ends_now = assignment("VEH-1", "METER-1", minute(0) - 40 * year, minute(0))
+    await produce(stack, all_topics.assignment, ends_now, partition=1)
+    await until_consumed(database, all_topics.assignment, 6)
+    assert (
+        "1 are written, 0 were stored already, 2 are still refused"
+        in (await operator.does("dead-letters", "replay", "--yes"))[1]
+    )
+    assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(6, 3, 1, 2)
+    assert (
+        await database.value("SELECT meter_id FROM vehicle_meter_assignments WHERE vehicle_id = 'VEH-2'") == "METER-1"
+    )
+    standings = {each["topic"] for each in await operator.standings()}
+    assert standings == {all_topics.meter, all_topics.vehicle, all_topics.assignment}
+
+
+async def test_readings_do_not_wait_for_the_assignment_topic(
+    stack: Servers, database: Database, topics: Topics, group: Group
+) -> None:
+    replica = group.start()
+    assert (await replica.says("waiting_for_topics"))["missing"] == [topics.assignment]
+    await replica.until_ready()
+    await produce(stack, topics.meter, meter())
+    await until_consumed(database, topics.meter, 1)
+
+    await create_topics(stack.kafka_bootstrap_servers, [topics.assignment], partitions=3)
+    await produce(stack, topics.assignment, assignment())
+    await until_consumed(database, topics.assignment, 1)
+    assert await database.value("SELECT count(*) FROM kafka_offsets WHERE topic = $1", topics.assignment) == 3
+
+
+async def test_a_replica_killed_between_claim_and_commit_leaves_nothing_half_done(
+    stack: Servers, database: Database, all_topics: Topics, group: Group
+) -> None:
+    killed = group.start()
+    await killed.until_ready()
+    async with locked(database, "vehicle_meter_assignments"):
+        await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-1", minute(0)), partition=0)
+        await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-2", minute(1)), partition=1)
+        await until(lambda: waits_for_a_lock(database), "the replica is in the middle of a transaction")
+        group.kill(killed)
+    group.start()
+    await until_consumed(database, all_topics.assignment, 2)
+    assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(2, 2, 0, 0)
+    rows = await database.fetch("SELECT meter_id, upper(valid_during) FROM vehicle_meter_assignments ORDER BY 1")
+    assert [tuple(row) for row in rows] == [("METER-1", minute(1)), ("METER-2", None)]
+
+
+async def test_the_simulators_assignments_arrive(
+    database: Database, all_topics: Topics, group: Group, environment: dict[str, str]
+) -> None:
+    group.start()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "deploy.simulator", "assignments", "--devices", "500", "--kafka",
+        env=environment, cwd=ROOT, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    printed, _ = await process.communicate()
+    assert process.returncode == 0
+    assert json.loads(printed) == {"sent": 500, "acknowledged": 500, "errors": 0}
+    await until_consumed(database, all_topics.assignment, 500)
+    assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(500, 500, 0, 0)
+    assert await database.value("SELECT count(*) FROM vehicle_meter_assignments") == 500

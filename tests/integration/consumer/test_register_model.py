@@ -1,0 +1,174 @@
+"""Registers against a model of a few lines: whatever order, batches, repetitions and refreshes they go through."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import fsum
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from consumer.storage.offsets import StoredOffsets
+from consumer.storage.store import Store
+from sql.connection import WRITER_SETTINGS, pool
+from sql.maintenance.rollups import refresh_rollups
+from tests.support.records import batch, minute, records, register
+from tests.support.servers import Database, Entry, Topics, ledger
+
+TOPICS = Topics("meter-readings", "vehicle-readings", 1)
+PARTITION = TopicPartition("register-readings", 0)
+TABLES = (
+    "kafka_offsets, meter_telemetry_history, meter_register_history, meter_live_status, dead_letters, meter_energy_hourly, "
+    "late_hours"
+)
+JITTER = 1.0
+EVERY = 10  # minutes between two readings that are numbered one after the other
+HOURS = 6
+Reading = tuple[str, int, float]  # meter, number of the reading, kWh
+
+
+@dataclass(slots=True)
+class Model:
+    """The first reading of an identity is stored; the intervals follow from what is stored, in the order of the meter's clock."""
+
+    stored: dict[tuple[str, int], float] = field(default_factory=dict)
+    entry: Entry = field(default_factory=lambda: Entry(0, 0, 0, 0))
+
+    def write(self, readings: list[Reading]) -> None:
+        written = duplicates = dead = 0
+        for meter_id, number, kwh in readings:
+            before = self.stored.get((meter_id, number))
+            if before is None:
+                self.stored[meter_id, number] = kwh
+                written += 1
+            elif before == kwh:
+                duplicates += 1
+            else:
+                dead += 1
+        was = self.entry
+        self.entry = Entry(
+            was.consumed + len(readings), was.written + written, was.duplicates + duplicates, was.dead_lettered + dead
+        )
+
+    def intervals(self) -> dict[tuple[str, int], float]:
+        found: dict[tuple[str, int], float] = {}
+        high: dict[str, float] = {}
+        last: dict[str, int] = {}
+        for (meter_id, number), kwh in sorted(self.stored.items()):
+            before = high.get(meter_id)
+            energy = 0.0
+            if before is None:
+                high[meter_id] = kwh
+            elif not before - JITTER <= kwh < before:
+                energy = kwh - before if kwh >= before else kwh
+                begun_hours = -(-(number - last[meter_id]) * EVERY // 60)
+                energy = energy if energy <= 1000 * begun_hours else 0.0
+                high[meter_id] = kwh
+            last[meter_id] = number
+            found[meter_id, number] = energy
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One batch."""
+
+    readings: list[Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Of the rollups, as at the beginning of an hour."""
+
+    hour: int
+
+
+NUMBERS = st.integers(0, HOURS * 60 // EVERY - 1)
+# Steps of a register: forward, jitter and its very limit, resets, other meters; and readings that are nowhere near the last one.
+KWHS = st.sampled_from(
+    [0.0, 0.25, 1.0, 5.0, 9.5, 10.0, 10.5, 11.0, 12.0, 500.0, 1005.0, 1010.0, 1011.0, 2500.0, 7000.0, 1e9]
+)
+READINGS = st.tuples(st.sampled_from(["A", "B"]), NUMBERS, KWHS)
+STEPS = st.lists(
+    st.lists(READINGS, min_size=1, max_size=12).map(Write) | st.integers(0, HOURS).map(Refresh), min_size=1, max_size=10
+)
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as running:
+        yield running
+
+
+def test_intervals_live_status_and_totals_are_those_of_the_model(runner: asyncio.Runner, database: Database) -> None:
+    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(STEPS)
+    def check(steps: list[Write | Refresh]) -> None:
+        runner.run(_check(database, steps))
+
+    check()
+
+
+async def _check(database: Database, steps: list[Write | Refresh]) -> None:
+    await database.execute(
+        f"TRUNCATE {TABLES}; UPDATE rollup_state SET late_before = DEFAULT, complete_before = DEFAULT"
+    )
+    model, offset = Model(), 0
+    owner = await asyncpg.connect(database.migrator_url)
+    async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
+        await StoredOffsets(to, "test").register({PARTITION: 0})
+        stores = [Store(to, "test"), Store(to, "test")]  # the second knows nothing of what the first has seen
+        for number, step in enumerate(steps):
+            if isinstance(step, Refresh):
+                await refresh_rollups(owner, minute(60 * step.hour), grace=timedelta(0))
+            else:
+                values = [register(meter_id, minute(at * EVERY), kwh) for meter_id, at, kwh in step.readings]
+                await stores[number % 2].write(batch(records(values, topic=PARTITION.topic, offset=offset)))
+                offset += len(values)
+                model.write(step.readings)
+            await _compare(owner, model)
+    await owner.close()
+    assert (await ledger(database, TOPICS))[PARTITION.topic] == model.entry
+
+
+async def _compare(connection: Any, model: Model) -> None:
+    intervals = model.intervals()
+    rows = await connection.fetch(
+        "SELECT meter_id, recorded_at, kwh_consumed_ac FROM meter_telemetry_history WHERE derived"
+    )
+    assert {(row[0], _number(row[1])): row[2] for row in rows} == intervals
+    live = await connection.fetch("SELECT meter_id, recorded_at, last_kwh_consumed_ac FROM meter_live_status")
+    newest = dict(sorted(intervals))
+    assert {row[0]: (_number(row[1]), row[2]) for row in live} == {
+        meter_id: (number, intervals[meter_id, number]) for meter_id, number in newest.items()
+    }
+    for meter_id in newest:
+        hours = [await _energy(connection, meter_id, 60 * hour, 60 * hour + 60) for hour in range(HOURS)]
+        for hour, found in enumerate(hours):
+            per_hour = 60 // EVERY
+            of_hour = [
+                intervals[each, number] for each, number in intervals if each == meter_id and number // per_hour == hour
+            ]
+            assert found == (pytest.approx(fsum(of_hour)), len(of_hour))
+        whole = await _energy(connection, meter_id, 0, 60 * HOURS)
+        assert whole == (pytest.approx(fsum(kwh for kwh, _ in hours)), sum(points for _, points in hours))
+
+
+async def _energy(connection: Any, meter_id: str, opens: int, closes: int) -> tuple[Any, int]:
+    """Of a meter between two minutes, as the queries see it: kWh and readings."""
+    row = await connection.fetchrow(
+        "SELECT coalesce(kwh, 0) AS kwh, readings "
+        "FROM rollup_state, meter_energy($1, $2, $3, rollup_state.complete_before)",
+        meter_id, minute(opens), minute(closes),
+    )  # fmt: skip
+    return row["kwh"], row["readings"]
+
+
+def _number(instant: datetime) -> int:
+    return round((instant - minute(0)).total_seconds() / 60 / EVERY)

@@ -1,0 +1,303 @@
+"""One batch, one transaction: what is stored, counted and refused."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import TopicPartition
+
+from consumer.storage.offsets import EVICTION_PATIENCE, StoredOffsets
+from consumer.storage.store import Fenced, Store
+from schemas.records.readings import Reason
+from sql.connection import WRITER_SETTINGS
+from tests.support.records import assignment, batch, meter, minute, records, vehicle
+from tests.support.servers import Database, Entry, Topics, ledger, waits_for_a_lock
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+TOPICS = Topics("meter-readings", "vehicle-readings", 1)
+METERS, VEHICLES = TopicPartition("meter-readings", 0), TopicPartition("vehicle-readings", 0)
+ASSIGNMENTS = TopicPartition("assignments", 0)
+
+
+@pytest.fixture
+async def stored(connections: Any) -> StoredOffsets:
+    offsets = StoredOffsets(connections, "test")
+    await offsets.register({METERS: 0, VEHICLES: 0})
+    return offsets
+
+
+@pytest.fixture
+def store(connections: Any, stored: StoredOffsets) -> Store:
+    return Store(connections, "test")
+
+
+async def test_readings_of_both_kinds_are_stored_with_live_status_and_ledger(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    outcome = await store.write(
+        batch(
+            records([meter(at=minute(0)), meter(at=minute(1), kwh=0.75)]),
+            records([vehicle(at=minute(1))], topic="vehicle-readings"),
+        )
+    )
+
+    assert outcome.written == Counter({"meter-readings": 2, "vehicle-readings": 1})
+    history = await database.fetch(
+        "SELECT recorded_at, kwh_consumed_ac, voltage FROM meter_telemetry_history ORDER BY 1"
+    )
+    assert [tuple(row) for row in history] == [(minute(0), 0.5, 240.5), (minute(1), 0.75, 240.5)]
+    live = await database.fetch(
+        "SELECT vehicle_id, soc, last_kwh_delivered_dc, last_battery_temp, recorded_at FROM vehicle_live_status"
+    )
+    assert [tuple(row) for row in live] == [("VEH-001", 80, 0.4, 25, minute(1))]
+    assert await ledger(database, TOPICS) == {
+        "meter-readings": Entry(2, 2, 0, 0),
+        "vehicle-readings": Entry(1, 1, 0, 0),
+    }
+    assert await stored.read([METERS, VEHICLES]) == {METERS: 2, VEHICLES: 1}
+
+
+async def test_a_reading_sent_again_is_a_duplicate_within_a_batch_and_across_batches(
+    store: Store, database: Database
+) -> None:
+    await store.write(batch(records([meter(), meter(), meter()])))
+    outcome = await store.write(batch(records([meter(), meter(at=minute(1))], offset=3)))
+
+    assert outcome.duplicates == Counter({"meter-readings": 1})
+    assert await ledger(database, TOPICS) == {
+        "meter-readings": Entry(5, 2, 3, 0),
+        "vehicle-readings": Entry(0, 0, 0, 0),
+    }
+
+
+async def test_the_first_of_two_contradicting_readings_is_kept_and_the_second_set_aside(
+    store: Store, database: Database
+) -> None:
+    await store.write(batch(records([meter(kwh=0.5)])))
+    await store.write(batch(records([meter(kwh=0.6), meter(kwh=0.5), meter(kwh=0.7)], offset=1)))
+
+    assert await database.value("SELECT kwh_consumed_ac FROM meter_telemetry_history") == 0.5
+    letters = await database.fetch('SELECT "offset", reason, key, value FROM dead_letters ORDER BY 1')
+    assert [tuple(row) for row in letters] == [
+        (1, Reason.CONFLICTING_READING, b"key", meter(kwh=0.6)),
+        (3, Reason.CONFLICTING_READING, b"key", meter(kwh=0.7)),
+    ]
+    assert (await ledger(database, TOPICS))["meter-readings"] == Entry(4, 1, 1, 2)
+
+
+async def test_a_conflicting_copy_before_a_true_one_in_a_batch_is_judged_by_what_is_stored(
+    store: Store, database: Database
+) -> None:
+    await store.write(batch(records([meter(at=minute(0), kwh=0.5), meter(at=minute(9))])))
+    outcome = await store.write(batch(records([meter(at=minute(0), kwh=0.9), meter(at=minute(0), kwh=0.5)], offset=2)))
+
+    assert outcome.dead_letters == Counter({("meter-readings", Reason.CONFLICTING_READING): 1})
+    assert outcome.duplicates == Counter({"meter-readings": 1})
+    assert await database.value('SELECT "offset" FROM dead_letters') == 2
+
+
+async def test_live_status_never_goes_back_in_time(store: Store, database: Database) -> None:
+    await store.write(batch(records([meter(at=minute(5), kwh=0.5), meter(at=minute(3), kwh=0.3)])))
+    await store.write(batch(records([meter(at=minute(4), kwh=0.4)], offset=2)))
+
+    live = await database.fetch("SELECT recorded_at, last_kwh_consumed_ac FROM meter_live_status")
+    assert [tuple(row) for row in live] == [(minute(5), 0.5)]
+    assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 3
+
+
+async def test_a_reading_believed_new_that_is_stored_already_is_found_by_the_primary_key(
+    connections: Any, store: Store, database: Database
+) -> None:
+    other = Store(connections, "another group that has read the same device")
+    await StoredOffsets(connections, "another group that has read the same device").register({METERS: 0})
+    await store.write(batch(records([meter(at=minute(0))])))
+    await other.write(batch(records([meter(at=minute(1)), meter(at=minute(2))])))
+    outcome = await store.write(batch(records([meter(at=minute(1)), meter(at=minute(3))], offset=1)))
+
+    assert outcome.duplicates == Counter({"meter-readings": 1})
+    assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 4
+
+
+async def test_a_consumer_that_has_lost_its_partition_writes_nothing(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    zombie = batch(records([meter(at=minute(0)), meter(at=minute(1))]), records([vehicle()], topic="vehicle-readings"))
+    await store.write(batch(records([meter(at=minute(0))])))
+
+    with pytest.raises(Fenced) as fenced:
+        await store.write(zombie)
+
+    assert fenced.value.partitions == {METERS}
+    assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 1
+    assert await database.value("SELECT count(*) FROM vehicle_telemetry_history") == 0
+    assert await stored.read([METERS, VEHICLES]) == {METERS: 1, VEHICLES: 0}
+
+
+async def test_assignments_are_applied_in_the_order_of_their_arrival_and_counted_one_by_one(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    await stored.register({ASSIGNMENTS: 0, TopicPartition("assignments", 1): 0})
+    said = [
+        assignment("VEH-2", "METER-1", minute(0)),
+        assignment("VEH-1", "METER-1", minute(9)),
+        assignment("VEH-1", "METER-2", minute(9)),  # a correction
+        assignment("VEH-1", "METER-2", minute(9)),
+        assignment("VEH-0", "METER-2", minute(9)),  # the second to claim that meter, though it sorts before the first
+    ]
+    other = [assignment("VEH-4", "METER-4", minute(0)), b"malformed"]
+    outcome = await store.write(
+        batch(
+            records(said, topic="assignments"),
+            records([meter()]),
+            records(other, topic="assignments", partition=1),
+        )
+    )
+
+    assert outcome.written == Counter({"assignments": 4, "meter-readings": 1})
+    assert outcome.duplicates == Counter({"assignments": 1})
+    assert outcome.dead_letters == Counter(
+        {("assignments", Reason.OVERLAPPING_ASSIGNMENT): 1, ("assignments", Reason.INVALID_JSON): 1}
+    )
+    rows = await database.fetch("SELECT vehicle_id, meter_id, lower(valid_during), upper(valid_during), source "
+                                "FROM vehicle_meter_assignments ORDER BY 1")  # fmt: skip
+    assert [tuple(row) for row in rows] == [
+        ("VEH-1", "METER-2", minute(9), None, "kafka:assignments"),
+        ("VEH-2", "METER-1", minute(0), None, "kafka:assignments"),
+        ("VEH-4", "METER-4", minute(0), None, "kafka:assignments"),
+    ]
+    assert (await ledger(database, TOPICS))["assignments"] == Entry(7, 4, 1, 2)
+
+
+async def test_assignments_of_a_consumer_that_has_lost_its_partition_are_not_applied(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    await stored.register({ASSIGNMENTS: 0})
+    zombie = batch(records([assignment("VEH-1", "METER-9")], topic="assignments"), records([meter()]))
+    await store.write(batch(records([assignment("VEH-1", "METER-1")], topic="assignments")))
+
+    with pytest.raises(Fenced) as fenced:
+        await store.write(zombie)
+
+    assert fenced.value.partitions == {ASSIGNMENTS}
+    assert await database.value("SELECT meter_id FROM vehicle_meter_assignments") == "METER-1"
+    assert (await ledger(database, TOPICS))["assignments"] == Entry(1, 1, 0, 0)
+    assert await stored.read([METERS]) == {METERS: 0}
+
+
+async def test_an_assignment_the_database_refuses_stands_alone(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    await stored.register({ASSIGNMENTS: 0})
+    await database.execute("ALTER TABLE assignment_declarations ADD CONSTRAINT no_evil CHECK (meter_id <> 'EVIL')")
+    said = [assignment("VEH-1", "EVIL" if each == 3 else f"METER-{each}", minute(each)) for each in range(6)]
+    await store.write(batch(records(said, topic="assignments"), records([meter()])))
+
+    assert await database.value('SELECT "offset" FROM dead_letters') == 3
+    assert await database.value("SELECT count(*) FROM vehicle_meter_assignments") == 5
+    assert (await ledger(database, TOPICS))["assignments"] == Entry(6, 5, 0, 1)
+
+
+async def test_a_batch_of_a_partition_nobody_has_registered_is_fenced(store: Store) -> None:
+    with pytest.raises(Fenced):
+        await store.write(batch(records([meter()], partition=7)))
+
+
+async def test_a_session_that_keeps_a_claim_in_the_middle_of_copy_is_ended_by_whoever_takes_over(
+    stored: StoredOffsets, database: Database
+) -> None:
+    copying, silent = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        copying.set()
+        await silent.wait()
+        yield b""
+
+    frozen = await asyncpg.connect(database.writer_url, server_settings=WRITER_SETTINGS)
+    await frozen.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7")
+    copy = asyncio.create_task(frozen.copy_to_table("meter_telemetry_history", source=endless()))
+    await copying.wait()
+
+    assert await stored.read([METERS, VEHICLES]) == {METERS: 0, VEHICLES: 0}
+
+    silent.set()
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionError)):
+        await copy
+    assert frozen.is_closed()
+
+
+async def test_all_sessions_of_a_frozen_replica_are_ended_together(stored: StoredOffsets, database: Database) -> None:
+    frozen = [await asyncpg.connect(database.writer_url, server_settings=WRITER_SETTINGS) for _ in range(2)]
+    for session, topic in zip(frozen, ("meter-readings", "vehicle-readings"), strict=True):
+        await session.execute(f"BEGIN; UPDATE kafka_offsets SET next_offset = 7 WHERE topic = '{topic}'")
+
+    read = stored.read([METERS, VEHICLES])
+    assert await asyncio.wait_for(read, 1.6 * EVICTION_PATIENCE) == {METERS: 0, VEHICLES: 0}
+    for session in frozen:
+        session.terminate()
+
+
+async def test_offsets_are_read_after_the_transaction_that_claims_them(
+    stored: StoredOffsets, database: Database
+) -> None:
+    claiming = await asyncpg.connect(database.writer_url)
+    await claiming.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7 WHERE topic = 'meter-readings'")
+    reading = asyncio.create_task(stored.read([METERS, VEHICLES]))
+    await until(lambda: waits_for_a_lock(database, wrote=False), "the question waits for the transaction")
+    await claiming.execute("COMMIT")
+    assert await reading == {METERS: 7, VEHICLES: 0}
+    await claiming.close()
+
+
+async def test_malformed_records_become_dead_letters_with_their_raw_bytes(store: Store, database: Database) -> None:
+    values = [b"\xff\x00 no JSON", meter(), None, b"", meter(kwhConsumedAc=-1)]
+    await store.write(batch(records(values)))
+
+    letters = await database.fetch('SELECT "offset", reason, value, detail FROM dead_letters ORDER BY 1')
+    assert [(row["offset"], row["reason"], row["value"]) for row in letters] == [
+        (0, Reason.INVALID_JSON, b"\xff\x00 no JSON"),
+        (2, Reason.EMPTY_VALUE, None),
+        (3, Reason.EMPTY_VALUE, b""),
+        (4, Reason.OUT_OF_RANGE, values[4]),
+    ]
+    assert all(row["detail"] for row in letters)
+    assert (await ledger(database, TOPICS))["meter-readings"] == Entry(5, 1, 0, 4)
+
+
+async def test_rows_the_database_refuses_stand_alone_and_their_neighbours_are_stored(
+    store: Store, database: Database
+) -> None:
+    await database.execute("ALTER TABLE meter_telemetry_history ADD CONSTRAINT no_evil CHECK (kwh_consumed_ac <> 6.66)")
+    values = [meter(at=minute(each), kwh=6.66 if each in {3, 11} else 0.5) for each in range(20)]
+    outcome = await store.write(batch(records(values)))
+
+    assert outcome.dead_letters == Counter({("meter-readings", Reason.REFUSED_BY_DATABASE): 2})
+    letters = await database.fetch('SELECT "offset", detail FROM dead_letters ORDER BY 1')
+    assert [row["offset"] for row in letters] == [3, 11]
+    assert all("23514" in row["detail"] and "no_evil" in row["detail"] for row in letters)
+    assert (await ledger(database, TOPICS))["meter-readings"] == Entry(20, 18, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("DROP TABLE meter_telemetry_history_y{:%Ym%m}", asyncpg.CheckViolationError),
+        ("REVOKE INSERT ON meter_telemetry_history FROM energy_writer", asyncpg.InsufficientPrivilegeError),
+        ("ALTER TABLE dead_letters RENAME TO letters", asyncpg.UndefinedTableError),
+    ],
+    ids=["a missing partition", "a missing privilege", "a missing table"],
+)
+async def test_a_fault_of_the_system_is_raised_and_fills_no_dead_letters(
+    store: Store, stored: StoredOffsets, database: Database, fault: str, error: type[Exception]
+) -> None:
+    await database.execute(fault.format(minute(0)))
+
+    with pytest.raises(error):
+        await store.write(batch(records([meter(), b"malformed"])))
+
+    assert await stored.read([METERS]) == {METERS: 0}
+    assert await database.value("SELECT count(*) FROM pg_class WHERE relname = 'dead_letters'") in {0, 1}
+    assert (await database.fetch("SELECT records_dead_lettered FROM kafka_offsets"))[0][0] == 0

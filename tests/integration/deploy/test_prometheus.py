@@ -1,0 +1,214 @@
+"""A real Prometheus with our rules watches real processes: lag is seen, alerts come and go, no panel is empty."""
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from deploy.stack.postgres import Postgres
+from deploy.stack.processes import Processes
+from deploy.stack.resolve import Servers
+from deploy.stack.topics import create_topics
+from tests.support.answers import Ask
+from tests.support.arrange import evaluate, open_fault
+from tests.support.prometheus import MISSING, PROMETHEUS, Prometheus, start_prometheus
+from tests.support.records import NOON, meter, minute
+from tests.support.repository.dashboard import label_values, queries
+from tests.support.servers import Database, Topics
+from tests.support.services import ROOT, Group, Replica
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(PROMETHEUS is None, reason=MISSING)]
+
+
+@pytest.fixture
+async def prometheus(database: Database, processes: Processes, tmp_path: Path) -> Prometheus:
+    return await start_prometheus(processes, tmp_path / "prometheus")
+
+
+async def produce(stack: Servers, topic: str, values: Iterable[bytes], *, sent_ago: float = 0) -> None:
+    """Send records now, with the Kafka timestamps of so many seconds ago."""
+    at = int((time.time() - sent_ago) * 1000)
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
+        for value in values:
+            await producer.send(topic, value, timestamp_ms=at)
+        await producer.flush()
+
+
+async def host(replica: Replica) -> str:
+    return (await replica.address()).removeprefix("http://")
+
+
+async def test_lag_is_seen_alerts_and_recovers(
+    stack: Servers, database: Database, topics: Topics, group: Group, prometheus: Prometheus
+) -> None:
+    replica = group.start()
+    await replica.until_ready()
+    prometheus.watch("consumer", [await host(replica)])
+    await prometheus.until('up{job="energy-consumer"} == 1')
+    await prometheus.until_alert("EnergyNoConsumer", None)
+    assert await prometheus.alert("EnergyIngestPaused") is None
+
+    await database.execute("REVOKE INSERT ON meter_telemetry_history FROM energy_writer")
+    await produce(stack, topics.meter, (meter(at=minute(number)) for number in range(50)))
+    await prometheus.until_alert("EnergyIngestPaused", "pending")
+    fires = await prometheus.until_alert("EnergyIngestPaused", "firing")
+    assert fires["annotations"]["summary"] == "Ingestion waits: database"
+    stands = await prometheus.until_alert("EnergyConsumerStandsStill", "firing")
+    assert stands["annotations"]["description"].startswith(f"50 records of {topics.meter} wait")
+    await prometheus.until("energy:consumer_lag_seconds:max > 5")
+
+    await database.execute("GRANT INSERT ON meter_telemetry_history TO energy_writer")
+    await prometheus.until_alert("EnergyIngestPaused", None)
+    await prometheus.until_alert("EnergyConsumerStandsStill", None)
+    await prometheus.until("max(energy:consumer_lag_seconds:max) == 0")
+
+
+async def test_a_paused_consumer_is_behind_until_it_has_caught_up(
+    stack: Servers, database: Database, topics: Topics, group: Group, prometheus: Prometheus
+) -> None:
+    replica = group.start()
+    await replica.until_ready()
+    prometheus.watch("consumer", [await host(replica)])
+    await prometheus.until("max(energy:consumer_lag_seconds:max) == 0")
+    replica.freeze()
+    await produce(stack, topics.meter, (meter(at=minute(number)) for number in range(50)), sent_ago=120)
+    # it wakes up at once and catches up in no time: somebody else's transaction holds it until the alert was seen
+    async with held(database, "meter_telemetry_history"):
+        replica.thaw()
+        fires = await prometheus.until_alert("EnergyConsumerLag", "firing")
+        assert re.fullmatch(rf"{topics.meter} is \d+m \d+s behind", fires["annotations"]["summary"])
+        assert float(fires["value"]) >= 120
+        assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 0
+    await prometheus.until_alert("EnergyConsumerLag", None)
+    await prometheus.until("max(energy:consumer_lag_seconds:max) == 0")
+    assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 50
+
+
+@asynccontextmanager
+async def held(database: Database, table: str) -> AsyncIterator[None]:
+    """Nobody can write to a table meanwhile."""
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {table} IN SHARE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def test_a_frozen_replica_is_a_target_that_is_down(
+    database: Database, topics: Topics, group: Group, prometheus: Prometheus
+) -> None:
+    frozen, other = group.start(), group.start()
+    await frozen.until_ready()
+    await other.until_ready()
+    where = await host(frozen)
+    prometheus.watch("consumer", [where, await host(other)])
+    await prometheus.until('sum(up{job="energy-consumer"}) == 2')
+    frozen.freeze()
+    fires = await prometheus.until_alert("EnergyTargetDown", "firing")
+    assert fires["annotations"]["summary"] == f"{where} does not answer"
+    frozen.thaw()
+    await prometheus.until_alert("EnergyTargetDown", None)
+
+
+async def test_a_replica_of_the_database_that_is_gone_is_said_by_who_reads_from_it_and_by_who_maintains(
+    database: Database, group: Group, ask: Ask, standby: Postgres, prometheus: Prometheus
+) -> None:
+    maintain = _maintain(group, database)
+    api = ask(
+        DATABASE_URL=database.reader_url,
+        DATABASE_READ_URL=standby.url("reader", database.name),
+        DATABASE_READ_FALLBACK="primary",
+    )
+    prometheus.watch("maintain", [f"127.0.0.1:{(await maintain.says('maintenance_started'))['metrics_port']}"])
+    prometheus.watch("api", [f"{api.base_url.host}:{api.base_url.port}"])
+    await prometheus.until("max(energy_replicas_connected) == 1 and min(energy_api_replica_up) == 1")
+    await asyncio.to_thread(standby.kill)
+    away = await prometheus.until_alert("EnergyReplicaAway", "firing")
+    where = f"{api.base_url.host}:{api.base_url.port}"
+    assert away["annotations"]["summary"] == f"The replica does not answer the read service {where}"
+    lost = await prometheus.until_alert("EnergyReplicaLost", "firing")
+    assert lost["annotations"]["summary"] == "1 fewer replicas of the database than there were"
+    await asyncio.to_thread(standby.start)
+    await prometheus.until_alert("EnergyReplicaAway", None)
+    await prometheus.until_alert("EnergyReplicaLost", None)
+
+
+async def test_no_panel_of_the_dashboard_is_empty(
+    stack: Servers,
+    database: Database,
+    topics: Topics,
+    group: Group,
+    ask: Ask,
+    standby: Postgres,
+    prometheus: Prometheus,
+) -> None:
+    await create_topics(stack.kafka_bootstrap_servers, [topics.assignment], partitions=1)
+    await evaluate(database, "VEH-001", NOON)
+    await open_fault(database, "VEH-001", NOON)
+    replica = group.start(BREAKER_WINDOW_RECORDS="20")
+    await replica.until_ready()
+    maintain = _maintain(group, database)
+    api = ask(DATABASE_URL=database.reader_url, DATABASE_READ_URL=standby.url("reader", database.name))
+    prometheus.watch("consumer", [await host(replica)])
+    prometheus.watch("maintain", [f"127.0.0.1:{(await maintain.says('maintenance_started'))['metrics_port']}"])
+    prometheus.watch("api", [f"{api.base_url.host}:{api.base_url.port}"])
+    await prometheus.until('sum(up{job=~"energy-.+"}) == 3')
+
+    await database.execute("REVOKE INSERT ON meter_telemetry_history FROM energy_writer")
+    await produce(stack, topics.meter, [meter(at=minute(0)), meter(at=minute(0))])
+    await replica.says("write_retried")
+    await prometheus.until("energy_write_retries_total")
+    await database.execute("GRANT INSERT ON meter_telemetry_history TO energy_writer")
+    await produce(stack, topics.vehicle, [b"nothing"] * 10)
+    await replica.says("batch_written")
+    empty, minutes = set(queries()), iter(range(1, 10_000))
+
+    async def all_filled() -> bool:
+        """Keeps the system busy, and looks whether every query finds a number."""
+        number = next(minutes)
+        await produce(stack, topics.meter, [meter(at=minute(number / 10))] * 2)
+        if number == 5:
+            await produce(stack, topics.vehicle, [b"nothing"] * 40)
+        await _requests(api)
+        found = [await prometheus.ask(query) for _, query in sorted(empty)]
+        empty.difference_update(
+            [each for each, samples in zip(sorted(empty), found, strict=True) if has_number(samples)]
+        )
+        return not empty
+
+    try:
+        await until(all_filled, "no panel is empty", timeout=180, every=0.5)
+    except AssertionError:
+        raise AssertionError(f"these find nothing: {sorted(empty)}") from None
+    offered = [await prometheus.label_values(metric, label) for metric, label in label_values()]
+    assert [{topics.meter, topics.vehicle} <= set(each) for each in offered] == [True]
+
+
+def has_number(samples: Iterable[dict[str, Any]]) -> bool:
+    """Whether there is anything to draw: 0/0 is a sample too, and none that can be seen."""
+    return any(each["value"][1] != "NaN" for each in samples)
+
+
+def _maintain(group: Group, database: Database) -> Replica:
+    log = group.directory / "maintain.log"
+    environment = group.environment | {"DATABASE_URL": database.migrator_url, "MAINTAIN_METRICS_PORT": "0"}
+    command = [sys.executable, "-m", "sql", "maintain"]
+    return Replica(group.processes.start(command, log=log, env=environment, cwd=ROOT), log)
+
+
+async def _requests(api: httpx.Client) -> None:
+    async with httpx.AsyncClient(base_url=api.base_url, timeout=20) as client:
+        await client.get("/v1/vehicles")
+        await client.get("/v1/vehicles/NOBODY")

@@ -1,0 +1,155 @@
+"""`python -m deploy.stack`, as a person runs it: what it prints, what it leaves behind, what it refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from deploy.stack.ports import free_port
+from deploy.stack.resolve import ROOT, Servers, clear
+from deploy.stack.topics import create_topics
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+PROJECT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running `python -m deploy.stack` and the servers below it."""
+
+    process: psutil.Popen
+    kafka: str
+    database: str
+    servers: list[psutil.Process]
+
+    def ends_with(self, number: signal.Signals) -> int:
+        """Its exit code after a signal."""
+        self.process.send_signal(number)
+        return int(self.process.wait(60))
+
+    async def leaves_nothing(self) -> None:
+        async def gone() -> bool:
+            return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in self.servers)
+
+        await until(gone, f"the servers {self.servers} have ended")
+
+
+class Starter:
+    """Starts the command on ports and a directory of its own."""
+
+    def __init__(self, exits: ExitStack, directory: Path) -> None:
+        self._exits = exits
+        self.directory = directory
+        self.ports = {"KAFKA_PORT": str(free_port()), "POSTGRES_PORT": str(free_port())}
+
+    def popen(self, directory: Path | None, environment: dict[str, str]) -> psutil.Popen:
+        settings = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "DATABASE_"))}
+        process = psutil.Popen(
+            [sys.executable, "-m", "deploy.stack", "--directory", str(directory or self.directory)],
+            env=settings | self.ports | environment,
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._exits.callback(_end, process)
+        return process
+
+    def start(self, **environment: str) -> Stack:
+        process = self.popen(None, environment)
+        printed = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
+        assert list(printed) == ["KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL"]
+        return Stack(
+            process, printed["KAFKA_BOOTSTRAP_SERVERS"], printed["DATABASE_URL"], process.children(recursive=True)
+        )
+
+    def refuses(self, directory: Path | None = None, **environment: str) -> str:
+        """What it says when it does not start."""
+        process = self.popen(directory, environment)
+        printed, said = process.communicate(timeout=60)
+        assert (process.returncode, printed) == (1, ""), said
+        assert "Traceback" not in said
+        return str(said)
+
+
+@pytest.fixture
+def starter(tmp_path: Path) -> Iterator[Starter]:
+    directory = ROOT / f"tests-stack-{os.getpid()}"
+    with ExitStack() as exits:
+        exits.callback(directory.with_name(f"{directory.name}.lock").unlink, missing_ok=True)
+        exits.callback(clear, directory)
+        yield Starter(exits, directory)
+
+
+def _end(process: psutil.Popen) -> None:
+    if process.poll() is None:
+        process.terminate()
+        process.wait(60)
+    process.stdout.close()
+    process.stderr.close()
+
+
+async def test_both_servers_answer_and_keep_their_data_over_a_restart(starter: Starter) -> None:
+    first = starter.start()
+    assert {each.name() for each in first.servers} >= {"postgres", "java"}
+    await _leave_a_trace(first)
+    assert first.ends_with(signal.SIGTERM) == 0
+    await first.leaves_nothing()
+
+    second = starter.start()
+    assert (second.kafka, second.database) == (first.kafka, first.database)
+    await _find_the_trace(second)
+    assert second.ends_with(signal.SIGINT) == 0
+    await second.leaves_nothing()
+
+
+async def test_a_crash_leaves_no_orphans_and_the_next_start_recovers(starter: Starter) -> None:
+    first = starter.start()
+    await _leave_a_trace(first)
+    first.process.kill()
+    await first.leaves_nothing()
+
+    second = starter.start()
+    await _find_the_trace(second)
+
+
+async def test_a_second_start_is_refused_and_says_why(starter: Starter, tmp_path: Path) -> None:
+    starter.start()
+    assert "another run uses" in starter.refuses()
+    taken = starter.refuses(tmp_path / "other")
+    assert "POSTGRES_PORT" in taken
+    assert starter.ports["POSTGRES_PORT"] in taken
+
+
+async def test_servers_that_settings_name_are_used_and_not_started(stack: Servers, starter: Starter) -> None:
+    named = starter.start(KAFKA_BOOTSTRAP_SERVERS=stack.kafka_bootstrap_servers, DATABASE_URL=stack.database_url)
+    assert (named.kafka, named.database) == (stack.kafka_bootstrap_servers, stack.database_url)
+    assert named.servers == []
+
+
+async def _leave_a_trace(stack: Stack) -> None:
+    connection = await asyncpg.connect(stack.database)
+    await connection.execute("CREATE TABLE trace AS SELECT 42 AS number")
+    await connection.close()
+    await create_topics(stack.kafka, ["trace"], partitions=1)
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka, acks="all") as producer:
+        await producer.send_and_wait("trace", b"42")
+
+
+async def _find_the_trace(stack: Stack) -> None:
+    connection = await asyncpg.connect(stack.database)
+    assert await connection.fetchval("SELECT number FROM trace") == 42
+    await connection.close()
+    async with AIOKafkaConsumer("trace", bootstrap_servers=stack.kafka, auto_offset_reset="earliest") as consumer:
+        record = await consumer.getone()
+    assert record.value == b"42"

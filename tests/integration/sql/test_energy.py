@@ -1,0 +1,210 @@
+"""Who drew what, and when: assignments, gaps and clocks, each with its totals, from history and from rollups alike."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from sql.analytics.efficiency import Efficiency, Sums, Thresholds, judge
+from sql.maintenance.rollups import refresh_rollups
+from sql.queries import queries
+from tests.support.servers import Database
+
+pytestmark = pytest.mark.anyio
+
+DAY = timedelta(hours=24)
+BEGIN = (datetime.now(UTC) - timedelta(days=5)).replace(hour=7, minute=20, second=0, microsecond=0)
+END = BEGIN + DAY
+LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
+
+
+class Fleet:
+    """A migrated database to put readings and assignments into, and to ask twice: before and after a refresh."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def meter(self, meter_id: str, kwh: float, opens: datetime = BEGIN, closes: datetime = END) -> None:
+        """A reading a minute of [opens, closes)."""
+        await self._connection.execute(
+            "INSERT INTO meter_telemetry_history (meter_id, recorded_at, kwh_consumed_ac, voltage) "
+            "SELECT $1, at, $2, 240 FROM generate_series($3::timestamptz, $4::timestamptz - interval '1 s', '1 minute') AS at",
+            meter_id, kwh, opens, closes,
+        )  # fmt: skip
+        await self._connection.execute(
+            "INSERT INTO meter_live_status VALUES ($1, $2, 240, $3, now()) ON CONFLICT DO NOTHING",
+            meter_id, kwh, closes,
+        )  # fmt: skip
+
+    async def vehicle(self, vehicle_id: str, kwh: float, opens: datetime = BEGIN, closes: datetime = END) -> None:
+        """Likewise."""
+        await self._connection.execute(
+            "INSERT INTO vehicle_telemetry_history (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp) "
+            "SELECT $1, at, $2, 50, 25 FROM generate_series($3::timestamptz, $4::timestamptz - interval '1 s', '1 minute') AS at",
+            vehicle_id, kwh, opens, closes,
+        )  # fmt: skip
+        await self._connection.execute(
+            "INSERT INTO vehicle_live_status VALUES ($1, 50, $2, 25, $3, now()) ON CONFLICT DO NOTHING",
+            vehicle_id, kwh, closes,
+        )  # fmt: skip
+
+    async def assign(self, vehicle_id: str, meter_id: str, opens: datetime, closes: datetime | None = None) -> None:
+        await self._connection.execute(
+            "INSERT INTO vehicle_meter_assignments VALUES ($1, $2, tstzrange($3, $4), 'test')",
+            vehicle_id, meter_id, opens, closes,
+        )  # fmt: skip
+
+    async def refresh(self) -> None:
+        """Roll up all hours that have ended."""
+        await refresh_rollups(self._connection, datetime.now(UTC), grace=timedelta(0))
+
+    async def day(self, *vehicle_ids: str, end: datetime = END) -> list[tuple[Any, Efficiency]]:
+        """24 hours of vehicles up to `end`, from history; then from rollups, which must say the same."""
+        before = await self._ask(vehicle_ids, end)
+        await self.refresh()
+        after = await self._ask(vehicle_ids, end)
+        for (from_history, _), (from_rollups, _) in zip(before, after, strict=True):
+            assert _rounded(from_rollups) == _rounded(from_history), "rollups say the same"
+        return after
+
+    async def _ask(self, vehicle_ids: tuple[str, ...], end: datetime) -> list[tuple[Any, Efficiency]]:
+        number = len(vehicle_ids)
+        rows = queries.energy_of(
+            self._connection, vehicle_ids=list(vehicle_ids), opens=[end - DAY] * number, closes=[end] * number
+        )
+        return [(row, judge(Sums.of(row), LIMITS)) async for row in rows]
+
+
+def _rounded(row: Any) -> dict[str, Any]:
+    return {name: round(value, 9) if isinstance(value, float) else value for name, value in row.items()}
+
+
+@pytest.fixture
+async def fleet(database: Database) -> AsyncIterator[Fleet]:
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        yield Fleet(connection)
+    finally:
+        await connection.close()
+
+
+async def test_two_vehicles_that_swap_meters_in_mid_hour_each_keep_what_they_drew(fleet: Fleet) -> None:
+    swap = BEGIN + timedelta(hours=9, minutes=17)
+    for number, kwh in ((1, 0.10), (2, 0.30)):
+        await fleet.meter(f"METER-{number}", kwh)
+    minutes_before, minutes_after = 9 * 60 + 17, 1440 - 9 * 60 - 17
+    for vehicle_id, first, second in (("VEH-1", 1, 2), ("VEH-2", 2, 1)):
+        await fleet.assign(vehicle_id, f"METER-{first}", BEGIN, swap)
+        await fleet.assign(vehicle_id, f"METER-{second}", swap)
+    await fleet.vehicle("VEH-1", 0.09, BEGIN, swap)
+    await fleet.vehicle("VEH-1", 0.27, swap, END)
+    await fleet.vehicle("VEH-2", 0.24, BEGIN, swap)
+    await fleet.vehicle("VEH-2", 0.08, swap, END)
+
+    (one, good), (two, bad) = await fleet.day("VEH-1", "VEH-2")
+
+    assert one["ac_kwh"] == pytest.approx(0.10 * minutes_before + 0.30 * minutes_after)
+    assert two["ac_kwh"] == pytest.approx(0.30 * minutes_before + 0.10 * minutes_after)
+    assert (one["ac_points"], two["ac_points"], one["assigned_seconds"]) == (1440, 1440, 86400)
+    assert (good.ratio, good.status) == (90.0, "healthy")
+    assert (bad.ratio, bad.status) == (80.0, "faulty")
+
+
+async def test_a_meter_that_is_replaced_hands_over_without_a_gap_or_an_overlap(fleet: Fleet) -> None:
+    replaced = BEGIN + timedelta(hours=5, minutes=1)
+    await fleet.meter("METER-OLD", 0.2, BEGIN, replaced + timedelta(minutes=30))  # still on the test bench
+    await fleet.meter("METER-NEW", 0.2, replaced - timedelta(minutes=30), END)
+    await fleet.vehicle("VEH-1", 0.19)
+    await fleet.assign("VEH-1", "METER-OLD", BEGIN - DAY, replaced)
+    await fleet.assign("VEH-1", "METER-NEW", replaced)
+
+    ((found, efficiency),) = await fleet.day("VEH-1")
+
+    assert (found["ac_kwh"], found["ac_points"]) == (pytest.approx(288.0), 1440)
+    assert found["dc_kwh_assigned"] == pytest.approx(0.19 * 1440)
+    assert (efficiency.ratio, efficiency.ac_coverage, efficiency.status) == (95.0, 1.0, "healthy")
+
+
+async def test_an_assignment_that_comes_a_day_late_counts_all_that_was_measured(fleet: Fleet) -> None:
+    await fleet.meter("METER-1", 0.2)
+    await fleet.vehicle("VEH-1", 0.19)
+    ((found, efficiency),) = await fleet.day("VEH-1")
+    assert (found["assigned_seconds"], found["ac_kwh"], efficiency.status) == (None, 0, "unassigned")
+    assert found["dc_kwh"] == pytest.approx(273.6)
+
+    await fleet.assign("VEH-1", "METER-1", BEGIN - DAY)
+
+    ((found, efficiency),) = await fleet.day("VEH-1")
+    assert (found["ac_kwh"], found["ac_points"]) == (pytest.approx(288.0), 1440)
+    assert (efficiency.ratio, efficiency.status) == (95.0, "healthy")
+
+
+@pytest.mark.parametrize(("silent", "ac_points", "dc_points"), [("meter", 1080, 1440), ("vehicle", 1440, 1080)])
+async def test_six_hours_of_silence_on_one_side_are_no_judgement(
+    fleet: Fleet, silent: str, ac_points: int, dc_points: int
+) -> None:
+    gap, back = BEGIN + timedelta(hours=3, minutes=40), BEGIN + timedelta(hours=9, minutes=40)
+    await fleet.assign("VEH-1", "METER-1", BEGIN)
+    for side, send, kwh in (("meter", fleet.meter, 0.2), ("vehicle", fleet.vehicle, 0.19)):
+        device = "METER-1" if side == "meter" else "VEH-1"
+        if side == silent:
+            await send(device, kwh, BEGIN, gap)
+            await send(device, kwh, back, END)
+        else:
+            await send(device, kwh)
+
+    ((found, efficiency),) = await fleet.day("VEH-1")
+
+    assert (found["ac_points"], found["dc_points"]) == (ac_points, dc_points)
+    assert found["ac_kwh"] == pytest.approx(0.2 * ac_points)
+    assert found["dc_kwh"] == pytest.approx(0.19 * dc_points)
+    assert efficiency.status == "insufficient_data", "a silent meter would make it 127 %, a silent vehicle 71 %"
+    assert efficiency.reason.startswith("75.0%")
+
+
+async def test_a_vehicle_assigned_for_a_part_of_the_day_is_judged_by_that_part(fleet: Fleet) -> None:
+    plugged, unplugged = BEGIN + timedelta(hours=2, minutes=11), BEGIN + timedelta(hours=4, minutes=47)
+    await fleet.meter("METER-1", 0.5)
+    await fleet.vehicle("VEH-1", 0.01, BEGIN, plugged)
+    await fleet.vehicle("VEH-1", 0.44, plugged, unplugged)
+    await fleet.vehicle("VEH-1", 0.01, unplugged, END)
+    await fleet.assign("VEH-1", "METER-1", plugged, unplugged)
+
+    ((found, efficiency),) = await fleet.day("VEH-1")
+
+    minutes = 156
+    assert (found["ac_points"], found["dc_points"], found["dc_points_assigned"]) == (minutes, 1440, minutes)
+    assert found["ac_kwh"] == pytest.approx(0.5 * minutes)
+    assert found["dc_kwh"] == pytest.approx(0.44 * minutes + 0.01 * (1440 - minutes))
+    assert (efficiency.ratio, efficiency.status) == (88.0, "degraded")
+    assert (efficiency.ac_coverage, efficiency.dc_coverage) == (1.0, 1.0)
+
+
+async def test_clocks_four_minutes_ahead_count_when_their_time_comes(fleet: Fleet) -> None:
+    ahead = timedelta(minutes=4)
+    await fleet.assign("VEH-1", "METER-1", BEGIN - DAY)
+    await fleet.meter("METER-1", 0.2, BEGIN + ahead, END + ahead)
+    await fleet.vehicle("VEH-1", 0.19, BEGIN + ahead, END + ahead)
+
+    ((found, _),) = await fleet.day("VEH-1")
+    assert (found["ac_points"], found["dc_points"]) == (1436, 1436)
+    ((found, efficiency),) = await fleet.day("VEH-1", end=END + ahead)
+    assert (found["ac_points"], found["dc_points"]) == (1440, 1440)
+    assert found["ac_kwh"] == pytest.approx(288.0)
+    assert efficiency.ratio == 95.0
+
+
+async def test_24_hours_are_24_hours_when_the_clocks_change(fleet: Fleet) -> None:
+    """Instants are what is stored and compared: a change of the local clock neither hides nor repeats an hour."""
+    await fleet.assign("VEH-1", "METER-1", BEGIN - DAY)
+    await fleet.meter("METER-1", 0.2)
+    await fleet.vehicle("VEH-1", 0.19)
+    connection = fleet._connection
+    found = []
+    for zone in ("UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns"):
+        await connection.execute(f"SET timezone = '{zone}'")
+        ((row, _),) = await fleet.day("VEH-1")
+        found.append((row["ac_points"], row["dc_points"], round(row["ac_kwh"], 9), row["assigned_seconds"]))
+    assert found == [(1440, 1440, 288.0, 86400.0)] * 4

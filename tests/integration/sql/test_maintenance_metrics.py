@@ -1,0 +1,178 @@
+"""What maintenance says of itself and of the database, over HTTP."""
+
+import asyncio
+import itertools
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.stack.postgres import Postgres
+from deploy.stack.processes import Processes
+from sql.maintenance.scheduler import TASKS
+from tests.support.arrange import evaluate, open_fault
+from tests.support.records import NOON
+from tests.support.servers import Database
+from tests.support.services import ROOT, Replica
+from tests.support.standby import no_replay
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+Samples = dict[tuple[str, ...], float]
+
+
+@pytest.fixture
+async def start_maintenance(
+    database: Database, processes: Processes, environment: dict[str, str], tmp_path: Path
+) -> "Start":
+    numbers = itertools.count(1)
+
+    async def start() -> Maintenance:
+        settings = {
+            "DATABASE_URL": database.migrator_url,
+            "MAINTAIN_INTERVAL_SECONDS": "1",
+            "MAINTAIN_METRICS_PORT": "0",
+        }
+        log = tmp_path / f"maintain-{next(numbers)}.log"
+        command = [sys.executable, "-m", "sql", "maintain"]
+        started = Replica(processes.start(command, log=log, env=environment | settings, cwd=ROOT), log)
+        port = (await started.says("maintenance_started"))["metrics_port"]
+        return Maintenance(f"http://127.0.0.1:{port}/metrics", started)
+
+    return start
+
+
+@pytest.fixture
+async def maintenance(start_maintenance: "Start") -> "Maintenance":
+    return await start_maintenance()
+
+
+class Maintenance:
+    """A running `python -m sql maintain`."""
+
+    def __init__(self, address: str, process: Replica) -> None:
+        self.address = address
+        self.process = process
+
+    async def samples(self) -> Samples:
+        """Every sample by its name and the values of its labels, in the order of their names."""
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(self.address)).text
+        families = text_string_to_metric_families(text)
+        return {
+            (sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples
+        }
+
+    async def until(self, *name: str, **expected: Any) -> Samples:
+        """All samples, once the one of this name and labels is there, and has the value (or is one at least as large)."""
+
+        async def as_expected() -> Samples | None:
+            samples = await self.samples()
+            value = samples.get(name)
+            if value is None or ("value" in expected and value != expected["value"]):
+                return None
+            return samples if value >= expected.get("least", value) else None
+
+        samples = await until(as_expected, f"{name} is {expected or 'there'}")
+        assert samples
+        return samples
+
+
+Start = Callable[[], Awaitable[Maintenance]]
+
+
+async def test_every_task_says_when_it_last_went_well(maintenance: Maintenance) -> None:
+    for task in TASKS:
+        samples = await maintenance.until("energy_maintenance_last_success_timestamp_seconds", task, least=1e9)
+    assert {samples["energy_maintenance_failures_total", task] for task in TASKS} == {0}
+
+
+async def test_a_second_process_knows_what_went_well_in_the_first(
+    maintenance: Maintenance, start_maintenance: Start, processes: Processes, database: Database
+) -> None:
+    succeeded = "energy_maintenance_last_success_timestamp_seconds"
+    for task in TASKS:
+        before = await maintenance.until(succeeded, task, least=1e9)
+    processes.stop(maintenance.process.process)
+    await database.execute("DELETE FROM maintenance_runs WHERE task = 'packing'")
+    await database.execute("INSERT INTO maintenance_runs (task, succeeded_at) VALUES ('of an older release', now())")
+    connection = await asyncpg.connect(database.migrator_url)
+    try:  # as a third process would: so the second stands by, and does not do what takes long itself
+        await connection.execute("SELECT pg_advisory_lock(hashtext('energy.housekeeping'))")
+        second = await start_maintenance()
+        samples = await second.until(succeeded, "retention", least=1e9)
+        assert samples[succeeded, "retention"] == pytest.approx(before[succeeded, "retention"], abs=5)
+        samples = await second.until(succeeded, "rollups", least=before[succeeded, "rollups"] + 0.5)
+        assert samples[succeeded, "packing"] == 0, "it never went well: that can be seen"
+        assert {key[1] for key in samples if key[0] == succeeded} == set(TASKS)
+        assert ("energy_maintenance_task_seconds", "retention") not in samples
+    finally:
+        await connection.close()
+
+
+async def test_a_replica_that_does_not_replay_is_behind_by_bytes(
+    maintenance: Maintenance, database: Database, standby: Postgres
+) -> None:
+    await maintenance.until("energy_replicas_connected", value=1)
+    async with no_replay(standby, database):
+        await database.execute("CREATE TABLE written AS SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+        await maintenance.until("energy_replica_lag_bytes", least=1e6)
+    await maintenance.until("energy_replica_lag_bytes", value=0)
+    await asyncio.to_thread(standby.kill)
+    await maintenance.until("energy_replicas_connected", value=0)
+
+
+async def test_a_task_that_fails_is_counted_and_the_others_go_on(maintenance: Maintenance, database: Database) -> None:
+    succeeded = "energy_maintenance_last_success_timestamp_seconds"
+    await database.execute("ALTER TABLE vehicle_trends RENAME TO gone")
+    before = await maintenance.until("energy_maintenance_failures_total", "trends", least=1)
+    later = before[succeeded, "dead_letters"] + 1
+    after = await maintenance.until(succeeded, "dead_letters", least=later)
+    assert after[succeeded, "trends"] < after[succeeded, "dead_letters"] - 0.5
+
+
+async def test_the_database_in_numbers(maintenance: Maintenance, database: Database) -> None:
+    await evaluate(database, "VEH-001", NOON)
+    await open_fault(database, "VEH-001", NOON)
+    samples = await maintenance.until("energy_faults_open", value=1)
+    assert samples["energy_database_answers",] == 1
+    assert ("energy_vehicles_judged",) in samples
+    assert samples["energy_database_bytes",] > 1e6
+    assert samples["energy_replica_lag_seconds",] == samples["energy_replicas_connected",] == 0
+    samples = await maintenance.until("energy_partitions_ahead_seconds", least=31 * 86_400.0)
+    tables = {key[1] for key in samples if key[0] == "energy_table_bytes"}
+    assert {"meter_telemetry_history", "dead_letters", "vehicle_live_status"} <= tables
+    assert not any("_y20" in table for table in tables), "partitions count with their table"
+    assert samples["energy_table_bytes", "meter_telemetry_history"] > 0
+
+
+async def test_a_letter_that_is_gone_is_missing_in_the_ledger(maintenance: Maintenance, database: Database) -> None:
+    await database.execute(
+        "INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset, records_consumed, "
+        "records_written, records_dead_lettered) VALUES ('g', 'meter-readings', 0, 0, 3, 3, 1, 2)"
+    )
+    await database.execute(
+        'INSERT INTO dead_letters (consumer_group, topic, partition, "offset", kafka_timestamp, reason, detail) '
+        "SELECT 'g', 'meter-readings', 0, number, now(), 'not_json', 'for the test' FROM generate_series(1, 2) AS number"
+    )
+    samples = await maintenance.until("energy_dead_letters_unresolved", "not_json", "meter-readings", value=2)
+    await maintenance.until("energy_ledger_mismatch_records", "meter-readings", value=0)
+    await database.execute('DELETE FROM dead_letters WHERE "offset" = 1')
+    samples = await maintenance.until("energy_ledger_mismatch_records", "meter-readings", value=1)
+    assert samples["energy_dead_letters_unresolved", "not_json", "meter-readings"] == 1
+
+
+async def test_a_database_that_cannot_be_measured_leaves_no_old_numbers(
+    maintenance: Maintenance, database: Database
+) -> None:
+    await maintenance.until("energy_database_answers", value=1)
+    await database.execute("ALTER TABLE efficiency_faults RENAME TO gone")
+    samples = await maintenance.until("energy_database_answers", value=0)
+    assert not any(name == "energy_database_bytes" for name, *_ in samples)
+    await database.execute("ALTER TABLE gone RENAME TO efficiency_faults")
+    await maintenance.until("energy_database_answers", value=1)

@@ -1,0 +1,199 @@
+"""What the planner makes of the queries behind answers: index scans of the window's partitions, and of nothing else."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import asyncpg
+import pytest
+
+from sql.queries import queries
+from tests.support.arrange import roll_up
+from tests.support.servers import Database
+
+pytestmark = pytest.mark.anyio
+DAY, HOUR, HALF = timedelta(hours=24), timedelta(hours=1), timedelta(minutes=30)
+SIDES = ("meter", "vehicle")
+Mode = Literal["force_custom_plan", "force_generic_plan"]
+BOTH_MODES = pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+FILL = """
+INSERT INTO meter_telemetry_history (meter_id, recorded_at, kwh_consumed_ac, voltage)
+SELECT 'METER-' || device, minute, 1, 240
+FROM generate_series(1, 30) AS device, generate_series($1::timestamptz, $2, '1 minute') AS minute;
+"""
+FILL_VEHICLES = """
+INSERT INTO vehicle_telemetry_history (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp)
+SELECT 'VEH-' || device, minute, 0.9, 50, 20
+FROM generate_series(1, 30) AS device, generate_series($1::timestamptz, $2, '1 minute') AS minute;
+"""
+# Hours of the rest of a fleet, so that the tables are worth an index.
+FILL_HOURS = """
+INSERT INTO meter_energy_hourly (meter_id, hour, kwh_consumed_ac, readings)
+SELECT 'OTHER-' || device, hour, 1, 60
+FROM generate_series(1, 500) AS device, generate_series($1::timestamptz, $2, '1 hour') AS hour;
+"""
+FILL_VEHICLE_HOURS = """
+INSERT INTO vehicle_energy_hourly
+    (vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings)
+SELECT 'OTHER-' || device, hour, 1, 1500, 25, 50, 51, 60
+FROM generate_series(1, 500) AS device, generate_series($1::timestamptz, $2, '1 hour') AS hour;
+"""
+
+
+class Explaining:
+    """Takes the place of a connection, and keeps the plan of the query that it is given.
+
+    The query is prepared first: EXPLAIN of its text alone would plan for the very arguments, whatever the mode says.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.plan: dict[str, Any] = {}
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
+        literals = ", ".join(
+            [await self._connection.fetchval("SELECT quote_literal($1)", _text(each)) for each in arguments]
+        )
+        await self._connection.execute(f"PREPARE asked AS {sql}")
+        explained = await self._connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE asked({literals})")
+        self.plan = json.loads(explained)[0]["Plan"]
+        return []
+
+
+def _text(argument: Any) -> str:
+    if isinstance(argument, list):
+        return "{" + ",".join(f'"{_text(each)}"' for each in argument) + "}"
+    return str(argument)
+
+
+async def explain(database: Database, mode: Mode, query: Any, **arguments: Any) -> dict[str, Any]:
+    """The plan of a named query as it ran, with a plan for its arguments or with one for any."""
+    connection = await asyncpg.connect(database.reader_url, server_settings={"plan_cache_mode": mode})
+    explaining = Explaining(connection)
+    try:
+        assert [row async for row in query(explaining, **arguments)] == []
+        used = await connection.fetchrow(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE name = 'asked'"
+        )
+        assert used
+        assert tuple(used) == ((1, 0) if mode == "force_generic_plan" else (0, 1))
+    finally:
+        await connection.close()
+    return explaining.plan
+
+
+def _scans(node: dict[str, Any], table: str) -> Iterator[dict[str, Any]]:
+    """The scans of a table's partitions that have run."""
+    if node.get("Relation Name", "").startswith(table) and node["Actual Loops"]:
+        yield node
+    for child in node.get("Plans", ()):
+        yield from _scans(child, table)
+
+
+def check(plan: dict[str, Any], table: str, *, partitions: int, rows: int) -> None:
+    """So many partitions of a table were looked at, by their index, and no row that was not wanted."""
+    scans = list(_scans(plan, table))
+    assert len(scans) == partitions, f"{table}: {[scan['Relation Name'] for scan in scans]}"
+    assert {scan["Node Type"] for scan in scans} <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+    assert round(sum(scan["Actual Rows"] * scan["Actual Loops"] for scan in scans)) == rows
+    assert all(scan.get("Rows Removed by Filter", 0) == 0 for scan in scans)
+
+
+@pytest.fixture
+async def midnight(database: Database) -> datetime:
+    """The first instant of last month, with two and a half days of readings around it."""
+    last_month = datetime.now(UTC).replace(day=1) - timedelta(days=1)
+    middle = last_month.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    for statement in (FILL, FILL_VEHICLES, FILL_HOURS, FILL_VEHICLE_HOURS):
+        await database.fetch(statement, middle - 30 * HOUR, middle + 30 * HOUR)
+    await database.execute(
+        "INSERT INTO vehicle_meter_assignments SELECT 'VEH-' || n, 'METER-' || n, '[2020-01-01,)', 'test' "
+        "FROM generate_series(1, 30) AS n; "
+        "INSERT INTO meter_live_status SELECT meter_id, 1, 240, now(), now() FROM vehicle_meter_assignments; "
+        "INSERT INTO vehicle_live_status SELECT vehicle_id, 50, 0.9, 20, now(), now() FROM vehicle_meter_assignments; "
+        "ANALYZE"
+    )
+    return middle
+
+
+async def energy(database: Database, mode: Mode, opens: datetime, closes: datetime) -> dict[str, Any]:
+    return await explain(database, mode, queries.energy_of, vehicle_ids=["VEH-7"], opens=[opens], closes=[closes])
+
+
+@BOTH_MODES
+@pytest.mark.parametrize(("hours_after", "partitions"), [(12, 2), (24, 1), (0, 1)])
+async def test_24_hours_are_index_scans_of_at_most_two_partitions(
+    database: Database, midnight: datetime, mode: Mode, hours_after: int, partitions: int
+) -> None:
+    end = midnight + timedelta(hours=hours_after)
+    plan = await energy(database, mode, end - DAY, end)
+    for side in SIDES:
+        check(plan, f"{side}_telemetry_history", partitions=partitions, rows=1440)
+        check(plan, f"{side}_energy_hourly", partitions=0, rows=0)
+
+
+@BOTH_MODES
+async def test_below_the_watermark_hours_are_read_and_history_only_at_the_edges(
+    database: Database, midnight: datetime, mode: Mode
+) -> None:
+    await roll_up(database, midnight + 30 * HOUR)
+    end = midnight + 12 * HOUR + HALF
+    plan = await energy(database, mode, end - DAY, end)
+    for side in SIDES:
+        check(plan, f"{side}_energy_hourly", partitions=2, rows=23)
+        check(plan, f"{side}_telemetry_history", partitions=2, rows=60)
+
+
+@BOTH_MODES
+async def test_above_the_watermark_history_is_read(database: Database, midnight: datetime, mode: Mode) -> None:
+    await roll_up(database, midnight + 10 * HOUR)
+    end = midnight + 12 * HOUR + HALF
+    plan = await energy(database, mode, end - DAY, end)
+    for side in SIDES:
+        check(plan, f"{side}_energy_hourly", partitions=2, rows=21)
+        check(plan, f"{side}_telemetry_history", partitions=2, rows=30 + 150)
+
+
+@BOTH_MODES
+async def test_an_hour_that_came_late_is_read_from_history_and_no_other(
+    database: Database, midnight: datetime, mode: Mode
+) -> None:
+    await roll_up(database, midnight + 30 * HOUR)
+    marked = [
+        ("vehicle", "VEH-7", 2 * HOUR),
+        ("vehicle", "VEH-7", 2 * HOUR),
+        ("vehicle", "VEH-8", HOUR),
+        ("meter", "", HOUR),
+    ]
+    for side, device, after in marked:
+        await database.fetch(
+            "INSERT INTO late_hours (side, device_id, hour) VALUES ($1, $2, $3)", side, device, midnight + after
+        )
+    plan = await energy(database, mode, midnight, midnight + DAY)
+    for side in SIDES:
+        check(plan, f"{side}_telemetry_history", partitions=1, rows=60)
+
+
+@BOTH_MODES
+async def test_many_periods_cost_their_own_rows_only(database: Database, midnight: datetime, mode: Mode) -> None:
+    await roll_up(database, midnight + 30 * HOUR)
+    hours = [midnight + number * HOUR + HALF for number in range(24)]
+    for query, device in ((queries.energy_of, "VEH-7"), (queries.meter_energy_of, "METER-7")):
+        parameter = {"VEH-7": "vehicle_ids", "METER-7": "meter_ids"}[device]
+        plan = await explain(
+            database, mode, query, **{parameter: [device] * 24}, opens=hours, closes=[hour + HOUR for hour in hours]
+        )
+        check(plan, "meter_telemetry_history", partitions=1, rows=1440)
+
+
+@BOTH_MODES
+async def test_a_page_of_readings_reads_no_more_than_the_page(
+    database: Database, midnight: datetime, mode: Mode
+) -> None:
+    for side, device in (("vehicle", "VEH-7"), ("meter", "METER-7")):
+        plan = await explain(
+            database, mode, getattr(queries, f"{side}_readings"), **{f"{side}_id": device},
+            opens=midnight - HOUR, closes=midnight + DAY, row_limit=101,
+        )  # fmt: skip
+        check(plan, f"{side}_telemetry_history", partitions=2, rows=101)

@@ -1,0 +1,230 @@
+"""Rollups against a model: whatever is written, refreshed and asked, in whatever order, history alone gives the same totals."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import fsum
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from consumer.storage.offsets import StoredOffsets
+from consumer.storage.store import Store
+from sql.connection import WRITER_SETTINGS, pool
+from sql.maintenance.rollups import _move_late_before, refresh_rollups
+from sql.queries import queries
+from tests.support.records import batch, meter, records, vehicle
+from tests.support.servers import Database, locked, waits_for_a_lock
+from tests.support.waiting import until
+
+START = (datetime.now(UTC) - timedelta(days=3)).replace(hour=10, minute=0, second=0, microsecond=0)
+MINUTES = 300
+# VEH-A draws from METER-A, changes to METER-B in mid-hour, and is nowhere for a while in between.
+ASSIGNED = (("METER-A", 37, 143), ("METER-B", 190, None))
+METERS, VEHICLE = ("METER-A", "METER-B"), "VEH-A"
+PARTITIONS = [TopicPartition("meter-readings", 0), TopicPartition("vehicle-readings", 0)]
+TABLES = (
+    "kafka_offsets, meter_telemetry_history, vehicle_telemetry_history, meter_live_status, vehicle_live_status, "
+    "meter_energy_hourly, vehicle_energy_hourly, late_hours"
+)
+
+
+def at(minute: int) -> datetime:
+    return START + timedelta(minutes=minute)
+
+
+def kwh(device: str, minute: int) -> float:
+    return (minute * 7 + len(device) * 13 + ord(device[-1])) % 101 / 50
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Readings of minutes, some of them perhaps for the second time."""
+
+    readings: list[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """At a minute; `crashes` before the hours are rolled up."""
+
+    minute: int
+    crashes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """For [opens, closes) minutes."""
+
+    opens: int
+    closes: int
+
+
+DEVICES = st.sampled_from([*METERS, VEHICLE])
+STEPS = st.lists(
+    st.builds(Write, st.lists(st.tuples(DEVICES, st.integers(0, MINUTES)), min_size=1, max_size=12))
+    | st.builds(Refresh, st.integers(0, MINUTES + 60), st.sampled_from([False, False, True]))
+    | st.tuples(st.integers(0, MINUTES), st.integers(1, MINUTES)).map(lambda each: Ask(each[0], each[0] + each[1])),
+    min_size=3,
+    max_size=12,
+)
+
+
+@dataclass(slots=True)
+class World:
+    """The database, a consumer's store, and the model: which readings are stored."""
+
+    store: Store
+    connection: Any
+    offsets: list[int] = field(default_factory=lambda: [0, 0])
+    stored: set[tuple[str, int]] = field(default_factory=set)
+
+    async def write(self, readings: list[tuple[str, int]]) -> None:
+        values = (
+            [meter(device, at(minute), kwh(device, minute)) for device, minute in readings if device != VEHICLE],
+            [vehicle(device, at(minute), kwh(device, minute)) for device, minute in readings if device == VEHICLE],
+        )
+        taken = [
+            records(found, topic=partition.topic, offset=self.offsets[number])
+            for number, (partition, found) in enumerate(zip(PARTITIONS, values, strict=True))
+            if found
+        ]
+        await self.store.write(batch(*taken))
+        self.offsets = [offset + len(found) for offset, found in zip(self.offsets, values, strict=True)]
+        self.stored |= set(readings)
+
+    async def check(self, opens: int, closes: int) -> None:
+        asked = queries.energy_of(self.connection, vehicle_ids=[VEHICLE], opens=[at(opens)], closes=[at(closes)])
+        (found,) = [row async for row in asked]
+        periods = [
+            (device, max(first, opens), min(closes if last is None else last, closes))
+            for device, first, last in ASSIGNED
+        ]
+        ac = [
+            kwh(device, minute)
+            for device, first, last in periods
+            for each, minute in self.stored
+            if each == device and first <= minute < last
+        ]
+        dc = [minute for device, minute in self.stored if device == VEHICLE and opens <= minute < closes]
+        assigned = [minute for minute in dc if any(first <= minute < last for _, first, last in periods)]
+        assert (found["ac_points"], found["dc_points"], found["dc_points_assigned"]) == (
+            len(ac), len(dc), len(assigned),
+        )  # fmt: skip
+        assert found["ac_kwh"] == pytest.approx(fsum(ac))
+        assert found["dc_kwh"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in dc))
+        assert found["dc_kwh_assigned"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in assigned))
+        assert found["assigned_seconds"] == (60 * sum(max(0, last - first) for _, first, last in periods) or None)
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as running:
+        yield running
+
+
+def test_any_order_of_writes_refreshes_and_questions_gives_the_totals_of_history(
+    runner: asyncio.Runner, database: Database
+) -> None:
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(STEPS)
+    def check(steps: list[Write | Refresh | Ask]) -> None:
+        runner.run(_live_through(database, steps))
+
+    runner.run(_assign(database))
+    check()
+
+
+async def _live_through(database: Database, steps: list[Write | Refresh | Ask]) -> None:
+    await database.execute(
+        f"TRUNCATE {TABLES}; UPDATE rollup_state SET complete_before = '-infinity', late_before = '-infinity'"
+    )
+    async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
+        await StoredOffsets(to, "test").register(dict.fromkeys(PARTITIONS, 0))
+        connection = await asyncpg.connect(database.migrator_url)
+        try:
+            world = World(Store(to, "test"), connection)
+            for step in steps:
+                match step:
+                    case Write(readings):
+                        await world.write(readings)
+                    case Refresh(minute, crashes=True):
+                        hour = at(minute).replace(minute=0)
+                        await _move_late_before(connection, hour)
+                    case Refresh(minute):
+                        await refresh_rollups(connection, at(minute), grace=timedelta(0))
+                    case Ask(opens, closes):
+                        await world.check(opens, closes)
+            await world.check(0, MINUTES)
+            await refresh_rollups(connection, at(MINUTES + 60), grace=timedelta(0))
+            await world.check(0, MINUTES)
+            assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0
+        finally:
+            await connection.close()
+
+
+async def _assign(database: Database) -> None:
+    for device, first, last in ASSIGNED:
+        await database.fetch(
+            "INSERT INTO vehicle_meter_assignments VALUES ($1, $2, tstzrange($3, $4), 'test')",
+            VEHICLE, device, at(first), None if last is None else at(last),
+        )  # fmt: skip
+
+
+@pytest.mark.anyio
+async def test_a_refresh_waits_for_a_writer_that_still_relies_on_the_old_limit(database: Database) -> None:
+    await _assign(database)
+    connection = await asyncpg.connect(database.migrator_url)
+    async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
+        await StoredOffsets(to, "test").register(dict.fromkeys(PARTITIONS, 0))
+        world = World(Store(to, "test"), connection)
+        async with locked(database):
+            writing = asyncio.create_task(world.write([("METER-A", 40), (VEHICLE, 40)]))
+            await until(lambda: waits_for_a_lock(database), "the writer stands still")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await refresh_rollups(connection, at(120), grace=timedelta(0))
+            assert (await queries.rollup_state(connection))["late_before"] is None, "it has not moved"
+        await writing
+        await refresh_rollups(connection, at(120), grace=timedelta(0))
+        await world.check(0, 120)
+        assert await connection.fetchval("SELECT sum(readings) FROM meter_energy_hourly") == 1
+        assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "it was on time"
+        await world.write([("METER-A", 41)])
+        assert await connection.fetchval("SELECT count(*) FROM late_hours") == 1
+        await world.check(0, 120)
+        async with locked(database):
+            writing = asyncio.create_task(world.write([("METER-A", 42)]))
+            await until(lambda: waits_for_a_lock(database), "the writer stands still")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await refresh_rollups(connection, at(180), grace=timedelta(0))
+            assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "what it can do it has done"
+        await writing
+        await world.check(0, 120)
+    await connection.close()
+
+
+@pytest.mark.anyio
+async def test_a_backlog_marks_hours_of_all_devices_and_counts_at_once(database: Database) -> None:
+    await _assign(database)
+    connection = await asyncpg.connect(database.migrator_url)
+    async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
+        await StoredOffsets(to, "test").register(dict.fromkeys(PARTITIONS, 0))
+        world = World(Store(to, "test"), connection)
+        await world.write([("METER-A", 70), (VEHICLE, 70)])
+        await refresh_rollups(connection, at(MINUTES), grace=timedelta(0))
+        late = [(f"METER-{number}", 90) for number in range(1100)] + [("METER-A", minute) for minute in range(60, 120)]
+        await world.write([(VEHICLE, minute) for minute in range(60, 120)] + late)
+        marks = await connection.fetch("SELECT side, device_id FROM late_hours ORDER BY side")
+        assert [tuple(mark) for mark in marks] == [("meter", ""), ("vehicle", VEHICLE)]
+        await world.check(0, 120)
+        await refresh_rollups(connection, at(MINUTES), grace=timedelta(0))
+        assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0
+        assert await connection.fetchval("SELECT sum(readings) FROM meter_energy_hourly") == 1160
+        await world.check(0, 120)
+    await connection.close()

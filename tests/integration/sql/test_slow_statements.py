@@ -1,0 +1,46 @@
+"""Our processes say which statements took long, and never what they were asked with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.stack.resolve import Servers
+from tests.support.answers import Ask
+from tests.support.records import vehicle
+from tests.support.servers import Database, Topics
+from tests.support.services import Group
+
+pytestmark = pytest.mark.anyio
+
+
+def slow(text: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [line for line in lines if line.get("event") == "slow_statement"]
+
+
+async def test_the_read_service_names_them_without_arguments(ask: Ask, write: Any, tmp_path: Path) -> None:
+    await write(vehicle=[vehicle("VEH-SECRET")])
+    client = ask(SQL_LOG_SLOWER_THAN_MS="0")
+    assert client.get("/v1/vehicles/VEH-SECRET").status_code == 200
+    assert client.get("/v1/vehicles/VEH-SECRET").status_code == 200
+    said = slow((tmp_path / "api.log").read_text())
+    assert said
+    named = {line["statement"] for line in said}
+    assert any(name and "vehicle" in name for name in named), named
+    assert all(line["milliseconds"] >= 0 for line in said)
+    assert "VEH-SECRET" not in json.dumps(said)
+
+
+async def test_nothing_is_said_by_default(ask: Ask, write: Any, tmp_path: Path) -> None:
+    await write(vehicle=[vehicle("VEH-1")])
+    assert ask().get("/v1/vehicles/VEH-1").status_code == 200
+    assert slow((tmp_path / "api.log").read_text()) == []
+
+
+async def test_the_consumer_names_them(stack: Servers, database: Database, topics: Topics, group: Group) -> None:
+    replica = group.start(SQL_LOG_SLOWER_THAN_MS="0")
+    said = await replica.says("slow_statement")
+    assert said["statement"]
+    assert "args" not in said

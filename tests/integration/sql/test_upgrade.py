@@ -1,0 +1,165 @@
+"""Migrations while readings flow: whoever waits for a lock does not make the writers wait for long."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from sql.migrate import LockNotGotError, migrate
+from sql.settings import SqlSettings
+from tests.support.records import meter, minute, vehicle
+from tests.support.repository.migrations import column, index, index_of_all
+from tests.support.repository.migrations import newer as with_more
+from tests.support.servers import Database
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+LOCK_TIMEOUT_MS = 1000
+STALL_SECONDS = 5  # without a lock time-out it would be as long as the reader stays
+PARTS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = $1::regclass ORDER BY 1"
+VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> Path:
+    """The migrations, and one more that needs a table for itself."""
+    return with_more(tmp_path / "migrations", [column("vehicle_live_status", "odometer")])
+
+
+def settings(database: Database, give_up_seconds: float) -> SqlSettings:
+    return SqlSettings(
+        database_url=SecretStr(database.migrator_url),
+        migrate_lock_timeout_ms=LOCK_TIMEOUT_MS,
+        migrate_give_up_seconds=give_up_seconds,
+    )
+
+
+async def columns(database: Database) -> set[str]:
+    rows = await database.fetch(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'vehicle_live_status'"
+    )
+    return {row[0] for row in rows}
+
+
+@asynccontextmanager
+async def writing_on(write: Any) -> AsyncIterator[list[float]]:
+    """Readings of both kinds are written one after the other for as long as the block runs; how long each took (s)."""
+    took: list[float] = []
+    enough = asyncio.Event()
+
+    async def keep_writing() -> None:
+        while not enough.is_set():
+            began = time.monotonic()
+            at = minute(len(took))
+            await write(meter=[meter(at=at)], vehicle=[vehicle(at=at)])
+            took.append(time.monotonic() - began)
+
+    writing = asyncio.create_task(keep_writing())
+    try:
+        yield took
+    finally:
+        enough.set()
+        await asyncio.wait({writing})
+    writing.result()
+
+
+async def one_more(took: list[float]) -> None:
+    before = len(took)
+
+    async def written() -> bool:
+        return len(took) > before
+
+    await until(written, "one more reading is written")
+
+
+async def waited(migrating: "asyncio.Task[None]", logged: list[Any], times: int) -> bool:
+    assert not migrating.done(), migrating.exception()
+    return [line["event"] for line in logged].count("migration_waits_for_a_lock") >= times
+
+
+async def test_writers_go_on_while_a_migration_waits_behind_a_long_reader(
+    database: Database, newer: Path, write: Any
+) -> None:
+    reader = await asyncpg.connect(database.migrator_url, server_settings={"application_name": "a-long-report"})
+    reading = reader.transaction()
+    await reading.start()
+    await reader.execute("SELECT count(*) FROM vehicle_live_status")
+    async with writing_on(write) as took:
+        try:
+            with capture_logs() as logged:
+                migrating = asyncio.create_task(migrate(settings(database, 300), newer))
+                await until(lambda: waited(migrating, logged, 2), "the migration has waited twice")
+                assert "odometer" not in await columns(database)
+                await one_more(took)
+                await reading.rollback()
+                await migrating
+        finally:
+            await reader.close()
+
+    assert "odometer" in await columns(database)
+    assert max(took) < STALL_SECONDS
+    waits = next(line for line in logged if line["event"] == "migration_waits_for_a_lock")
+    assert waits["oldest_transaction_of"] == "a-long-report", "an operator is told who is in the way"
+
+
+async def test_a_migration_that_never_gets_its_lock_is_given_up_and_has_changed_nothing(
+    database: Database, newer: Path
+) -> None:
+    reader = await asyncpg.connect(database.migrator_url)
+    try:
+        async with reader.transaction():
+            await reader.execute("SELECT count(*) FROM vehicle_live_status")
+            with pytest.raises(LockNotGotError, match="lock timeout"):
+                await migrate(settings(database, 2), newer)
+            assert "odometer" not in await columns(database)
+    finally:
+        await reader.close()
+    await migrate(settings(database, 60), newer)
+    assert "odometer" in await columns(database)
+
+
+async def test_an_index_is_built_on_every_month_of_a_history_while_writers_go_on(
+    database: Database, tmp_path: Path, write: Any
+) -> None:
+    parts = [row[0] for row in await database.fetch(PARTS, "meter_telemetry_history")]
+    indexed = index_of_all("meter_telemetry_history", parts, "later", "ingested_at")
+    async with writing_on(write) as took:
+        await one_more(took)
+        before = len(took)
+        await migrate(settings(database, 300), with_more(tmp_path / "migrations", indexed))
+        during = len(took) - before
+        await one_more(took)
+    assert during > 0, "readings were written while it was built"
+    assert max(took) < STALL_SECONDS
+    assert await database.value(VALID, "later"), "the index of the whole table is complete"
+    assert len(parts) == await database.value("SELECT count(*) FROM pg_inherits WHERE inhparent = 'later'::regclass")
+    assert await database.value("SELECT count(*) FROM meter_telemetry_history") == len(took)
+
+
+async def test_an_index_that_was_left_half_built_is_built_anew(database: Database, tmp_path: Path, write: Any) -> None:
+    migrations = with_more(tmp_path / "migrations", [index("vehicle_live_status", "later", "soc")])
+    other = await asyncpg.connect(database.migrator_url, server_settings={"application_name": "a-long-import"})
+    async with writing_on(write) as took:
+        try:
+            with capture_logs() as logged:
+                async with other.transaction():
+                    await other.execute(
+                        "LOCK TABLE vehicle_live_status IN ROW EXCLUSIVE MODE"
+                    )  # as whoever writes does
+                    migrating = asyncio.create_task(migrate(settings(database, 300), migrations))
+                    await until(lambda: waited(migrating, logged, 2), "the migration has waited twice")
+                    assert await database.value(VALID, "later") is False, "an attempt has left something"
+                    await one_more(took)
+                await asyncio.gather(migrating, migrate(settings(database, 300), migrations))
+        finally:
+            await other.close()
+        await one_more(took)
+    assert await database.value(VALID, "later")
+    assert max(took) < STALL_SECONDS

@@ -1,0 +1,81 @@
+"""`python -m api keys`, as an operator types it, and the start of the service without a word about access."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.keyfile import KeyFile, id_of
+from tests.support.services import ROOT
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "keys.json")
+
+
+def test_keys_are_made_listed_rotated_and_revoked(keys: KeyFile) -> None:
+    made = keys.tries(
+        "create", "--name", "gateway north", "--scope", "ingest", "--devices", "METER-N", "--devices", "VEH-N"
+    )
+    secret = made.stdout.strip()
+    assert made.returncode == 0
+    assert secret not in made.stderr, "the secret stands on stdout alone"
+    assert "only you may read it" in made.stderr
+    assert keys.does("list").split("\t")[:3] == [id_of(secret), "ingest", "METER-N,VEH-N"]
+
+    second = keys.does("rotate", id_of(secret), "--overlap-hours", "2")
+    first_line, second_line = keys.does("list").splitlines()
+    assert ("until" in first_line, "until" in second_line) == (True, False)
+    assert second_line.split("\t")[:3] == [id_of(second), "ingest", "METER-N,VEH-N"]
+    assert "gateway north" in second_line
+
+    keys.does("revoke", id_of(secret))
+    assert keys.ids == {id_of(second)}
+    assert secret not in keys.path.read_text()
+
+
+def test_what_cannot_be_done_is_said_without_repeating_secrets(keys: KeyFile) -> None:
+    secret = keys.does("create", "--name", "n", "--scope", "read")
+    for arguments, says in (
+        (("revoke", secret), "no key with that id"),
+        (("rotate", secret), "no key with that id"),
+        (("create", "--name", "n", "--scope", "read", "--devices", "METER-"), "without the scope ingest"),
+        (("list", "--file", str(keys.path.parent / "other.json")), "does not exist"),
+        (("create", "--name", "n", "--scope", "read", "--file", "/proc/keys.json"), "cannot be written"),
+    ):
+        done = keys.tries(*arguments)
+        assert (done.returncode, done.stdout) == (1, ""), arguments
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+        assert secret not in done.stderr
+    assert keys.ids == {id_of(secret)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({}, "who may use the API is not said"),
+        ({"API_KEYS_FILE": "no-such-file.json"}, "no-such-file.json does not exist"),
+        ({"API_KEYS_FILE": "README.md"}, "README.md is not a file of keys"),
+        ({"API_KEYS_FILE": "README.md", "API_OPEN": "true"}, "unset one of them"),
+        ({"API_OPEN": "true", "CORS_ORIGINS": "*"}, "is no origin"),
+        ({"API_OPEN": "true", "CORS_ORIGINS": "https://a.example/path"}, "is no origin"),
+    ],
+)
+def test_the_service_does_not_start_before_access_is_settled(settings: dict[str, str], says: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("API_", "CORS_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "api"],
+        env=environment | settings,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,210 @@
+"""No record makes decoding raise, and every refused one has a reason."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from consumer.records.batch import DeadLetter
+from consumer.records.decode import Decoder
+from consumer.records.record_type import Kind, Row
+from consumer.topic_registry import METER, VEHICLE
+from schemas.records.readings import ID_PATTERN, InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
+from tests.support.records import meter, records, vehicle
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+LIMITS = TimeLimits.at(NOW, 400)
+GOOD = meter(at=NOW)
+IDS = st.from_regex(ID_PATTERN[:-1] + r"\Z")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ["meterId", "kwhConsumedAc", "voltage", "timestamp", "vehicleId", "soc", "kwhDeliveredDc", "batteryTemp"]
+
+
+def decode(*values: bytes | None, kind: Kind = METER) -> tuple[list[Row], list[DeadLetter]]:
+    topic = f"{kind.name}-readings"
+    decoded = Decoder(kind).decode(records(values, topic=topic), LIMITS)
+    return decoded.rows, decoded.dead_letters
+
+
+def reason(value: bytes | None, kind: Kind = METER) -> Reason:
+    rows, letters = decode(value, kind=kind)
+    assert rows == []
+    assert letters[0].detail
+    return letters[0].reason
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.none()
+        | st.binary(max_size=200)
+        | JSON.map(lambda value: json.dumps(value).encode())
+        | st.dictionaries(st.sampled_from(FIELDS), JSON).map(lambda value: json.dumps(value).encode())
+        | st.tuples(st.integers(0, len(GOOD)), st.binary(min_size=1, max_size=3)).map(
+            lambda change: GOOD[: change[0]] + change[1] + GOOD[change[0] + 1 :]
+        ),
+        max_size=5,
+    )
+)
+def test_whatever_the_bytes_every_record_is_a_row_or_a_letter_with_a_reason(values: list[bytes | None]) -> None:
+    for kind, read in ((METER, read_meter), (VEHICLE, read_vehicle)):
+        rows, letters = decode(*values, kind=kind)
+        assert len(rows) + len(letters) == len(values)
+        assert all(letter.reason in Reason and letter.detail for letter in letters)
+        for letter in letters:  # the gateway refuses what the consumer would, for the same reason
+            with pytest.raises(InvalidReading) as refused:
+                read(letter.record.value or b"", LIMITS)
+            assert refused.value.reason == letter.reason
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    IDS,
+    st.floats(0, 1000),
+    st.floats(0, 1000),
+    st.datetimes(LIMITS.oldest.replace(tzinfo=None), LIMITS.newest.replace(tzinfo=None), timezones=st.just(UTC)),
+    st.timezones() | st.just(UTC),
+)
+def test_a_reading_within_the_limits_is_kept_exactly(
+    meter_id: str, kwh: float, volts: float, at: datetime, zone: Any
+) -> None:
+    local = at.astimezone(zone)
+    if local.utcoffset() is None or local.utcoffset() % timedelta(minutes=1):  # type: ignore[operator]
+        local = at
+    rows, letters = decode(meter(meter_id, local, kwh, voltage=volts))
+    assert letters == []
+    assert rows == [(meter_id, at, kwh, volts)]
+
+
+ANOTHER = meter("METER-002", at=NOW)
+PIECES = st.sampled_from(
+    [GOOD, ANOTHER, b"{", b"}", b" ", b"\n", b",", b'"x":', b"[", b"]", GOOD[:20], GOOD[20:], GOOD[:-1]]
+)
+VALUES = st.lists(PIECES, max_size=4).map(b"".join)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(VALUES | st.sampled_from([GOOD, ANOTHER]), max_size=6))
+@example([GOOD + b" " + GOOD[:20], GOOD[20:]])  # two objects in two values, of which neither is one
+@example([GOOD + b'\n{"x":{}', GOOD])
+@example([GOOD + GOOD, b""])
+@example([GOOD + b" " + GOOD, b" "])
+@example([GOOD, b"\n" + ANOTHER])
+def test_values_decoded_together_are_what_each_is_by_itself(values: list[bytes]) -> None:
+    together = Decoder(METER).decode(records(values), LIMITS)
+    alone = Decoder(replace(METER, decode_lines=None)).decode(records(values), LIMITS)
+    assert together.rows == alone.rows
+    assert [each.offset for each in together.records] == [each.offset for each in alone.records]
+    assert [(each.record.offset, each.reason) for each in together.dead_letters] == [
+        (each.record.offset, each.reason) for each in alone.dead_letters
+    ]
+
+
+def test_a_record_that_is_refused_does_not_change_its_neighbours() -> None:
+    good = [meter(f"METER-{number}", at=NOW) for number in range(1000)]
+    rows, letters = decode(*good[:600], b"?", *good[600:])
+    assert [row[0] for row in rows] == [f"METER-{number}" for number in range(1000)]
+    assert [letter.record.offset for letter in letters] == [600]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"kwhConsumedAc": -0.001}, Reason.OUT_OF_RANGE),
+        ({"kwhConsumedAc": 1000.001}, Reason.OUT_OF_RANGE),
+        ({"voltage": 1001}, Reason.OUT_OF_RANGE),
+        ({"voltage": True}, Reason.INVALID_TYPE),
+        ({"voltage": "240"}, Reason.INVALID_TYPE),
+        ({"voltage": None}, Reason.INVALID_TYPE),
+        ({"meterId": ""}, Reason.INVALID_ID),
+        ({"meterId": "x" * 65}, Reason.INVALID_ID),
+        ({"meterId": "METER-001\n"}, Reason.INVALID_ID),
+        ({"meterId": "METER\u0000"}, Reason.INVALID_ID),
+        ({"meterId": "Zähler"}, Reason.INVALID_ID),
+        ({"meterId": 7}, Reason.INVALID_TYPE),
+        ({"timestamp": "2026-06-01T12:00:00"}, Reason.INVALID_TIMESTAMP),
+        ({"timestamp": "yesterday"}, Reason.INVALID_TIMESTAMP),
+        ({"timestamp": (LIMITS.oldest - timedelta(microseconds=1)).isoformat()}, Reason.TIMESTAMP_TOO_OLD),
+        ({"timestamp": (LIMITS.newest + timedelta(microseconds=1)).isoformat()}, Reason.TIMESTAMP_IN_FUTURE),
+    ],
+)
+def test_a_field_outside_its_limit_is_refused_with_its_reason(changes: dict[str, Any], expected: Reason) -> None:
+    assert reason(meter(at=NOW, **changes)) == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kwhConsumedAc": 0, "voltage": 1000},
+        {"kwhConsumedAc": 1000, "voltage": 0},
+        {"meterId": "x" * 64},
+        {"timestamp": LIMITS.oldest.isoformat()},
+        {"timestamp": LIMITS.newest.isoformat()},
+        {"timestamp": "2026-06-01T12:00:00.123456789Z"},
+        {"unknown": [1, {"deep": None}]},
+    ],
+)
+def test_limits_belong_to_what_is_accepted(changes: dict[str, Any]) -> None:
+    rows, letters = decode(meter(at=NOW, **changes))
+    assert len(rows) == 1
+    assert letters == []
+
+
+@pytest.mark.parametrize("soc", [-1, 100.5])
+@pytest.mark.parametrize("temperature", [-61, 151])
+def test_a_vehicles_limits_hold(soc: float, temperature: float) -> None:
+    assert reason(vehicle(at=NOW, soc=soc), VEHICLE) == Reason.OUT_OF_RANGE
+    assert reason(vehicle(at=NOW, batteryTemp=temperature), VEHICLE) == Reason.OUT_OF_RANGE
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, Reason.EMPTY_VALUE),
+        (b"", Reason.EMPTY_VALUE),
+        (b"null", Reason.NOT_AN_OBJECT),
+        (b"[" + GOOD + b"]", Reason.NOT_AN_OBJECT),
+        (b"42", Reason.NOT_AN_OBJECT),
+        (GOOD.replace(b"240.5", b"NaN"), Reason.INVALID_JSON),
+        (GOOD.replace(b"240.5", b"Infinity"), Reason.INVALID_JSON),
+        (GOOD.replace(b"240.5", b"-Infinity"), Reason.INVALID_JSON),
+        (GOOD.replace(b"METER-001", b"\\ud800"), Reason.INVALID_JSON),
+        (GOOD.replace(b"METER-001", b"\xed\xa0\x80"), Reason.INVALID_JSON),
+        (b'{"meterId":' + b"[" * 100_000, Reason.INVALID_JSON),
+        (b"[" * 100_000, Reason.NOT_AN_OBJECT),
+        (GOOD[:-1], Reason.INVALID_JSON),
+        (b"{}", Reason.MISSING_FIELD),
+        (b"x" * (1 << 20), Reason.INVALID_JSON),
+        (meter("x" * (1 << 20), NOW), Reason.INVALID_ID),
+    ],
+)
+def test_rubbish_is_refused_with_its_reason_and_its_neighbours_are_kept(value: bytes | None, expected: Reason) -> None:
+    rows, letters = decode(GOOD, value, GOOD)
+    assert [letter.reason for letter in letters] == [expected]
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"9" * 400])
+def test_numbers_beyond_all_bounds_are_refused(number: bytes) -> None:
+    rows, letters = decode(GOOD.replace(b"240.5", number))
+    assert rows == []
+    assert letters[0].reason in {Reason.INVALID_JSON, Reason.OUT_OF_RANGE}
+
+
+@pytest.mark.parametrize(
+    "timestamp", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-12-31T23:59:60Z"]
+)
+def test_impossible_times_are_refused_without_an_exception(timestamp: str) -> None:
+    assert reason(meter(timestamp=timestamp)) in {
+        Reason.INVALID_TIMESTAMP,
+        Reason.TIMESTAMP_TOO_OLD,
+        Reason.TIMESTAMP_IN_FUTURE,
+    }

@@ -1,0 +1,91 @@
+"""The alerts: each is tried both ways, and each leads somebody who is woken by it to what to do."""
+
+import re
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from api.settings import ApiSettings
+from consumer.monitoring import health
+from sql.maintenance import metrics
+from tests.support.prometheus import DIRECTORY, MISSING, PROMTOOL
+from tests.support.services import ROOT
+
+ALERTS: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load((DIRECTORY / "rules" / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
+NAMES = [rule["alert"] for rule in ALERTS]
+
+
+def anchors(text: str) -> list[str]:
+    """What headings of a page can be linked by."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings]
+
+
+def entry(page: str, name: str) -> str:
+    """What stands under the heading of an alert."""
+    found = re.search(rf"^### {name}$\n(.*?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/operations.md has no entry {name}"
+    return found.group(1)
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=NAMES)
+def test_an_alert_says_what_is_wrong_and_where_to_read_what_to_do(rule: dict[str, Any]) -> None:
+    said = rule["annotations"]
+    assert set(said) == {"summary", "description", "runbook_url"}
+    assert rule["labels"]["severity"] in {"info", "warning", "critical"}
+    page, anchor = said["runbook_url"].split("#")
+    text = (ROOT / page).read_text()
+    assert anchors(text).count(anchor) == 1
+    assert all(word in entry(text, rule["alert"]) for word in ("Means:", "Look:", "Do:"))
+
+
+def test_every_entry_of_the_page_is_of_an_alert() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert sorted(re.findall(r"^### (Energy\w+)$", page, re.MULTILINE)) == sorted(NAMES)
+
+
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+    cases = yaml.safe_load((DIRECTORY / "rules_test.yml").read_text())["tests"]
+    found: set[tuple[str, str]] = set()
+    for case in cases:
+        named = re.fullmatch(r"(\w+) (fires|is quiet)(: .+)?", case["name"])
+        assert named, f"neither `ALERT fires` nor `ALERT is quiet`, with or without `: why`: {case['name']}"
+        alert, what, _ = named.groups()
+        first = case["promql_expr_test"][0]
+        assert ("exp_samples" in first) == (what == "fires"), case["name"]
+        assert f'alertname="{alert}"' in first["expr"]
+        found.add((alert, what))
+    assert found == {(name, what) for name in NAMES for what in ("fires", "is quiet")}
+    assert len({case["name"] for case in cases}) == len(cases)
+
+
+def test_the_targets_are_the_default_ports() -> None:
+    ports = {
+        "consumer": health.DEFAULT_PORT,
+        "maintain": metrics.DEFAULT_PORT,
+        "api": ApiSettings.model_fields["api_port"].default,
+    }
+    for job, port in ports.items():
+        (targets,) = yaml.safe_load((DIRECTORY / "targets" / f"{job}.yml").read_text())
+        assert targets["targets"] == [f"localhost:{port}"]
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason=MISSING)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("test", "rules", "rules_test.yml"),
+        ("test", "rules", "records_test.yml"),
+        ("check", "config", "prometheus.yml"),
+    ],
+    ids=["rules", "records", "config"],
+)
+def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run([str(PROMTOOL), *arguments], cwd=DIRECTORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

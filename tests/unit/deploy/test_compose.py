@@ -1,0 +1,167 @@
+"""docker-compose.yml against the code: settings, commands, ports, secrets. No engine is needed, and none runs it here."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jsonschema
+import pytest
+import yaml
+
+from deploy.compose.__main__ import LOGINS
+from tests.support.repository.manifests import Process, faults_of
+
+ROOT = Path(__file__).parents[3]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+
+
+def faults_of_schema(compose: dict[str, Any]) -> list[str]:
+    schema = json.loads((ROOT / "tests" / "schemas" / "compose.json").read_text())
+    known = {
+        key: value for key, value in compose.items() if key != "name"
+    }  # younger than the schema: tests/schemas/README.md
+    return [f"{error.json_path}: {error.message}" for error in jsonschema.Draft7Validator(schema).iter_errors(known)]
+
+
+def test_the_file_is_what_the_compose_specification_takes() -> None:
+    assert faults_of_schema(COMPOSE) == []
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", COMPOSE["name"])
+
+
+@pytest.mark.parametrize(
+    ("service", "wrong"),
+    [
+        ({"mem_limits": "1g"}, "mem_limits"),
+        ({"cap_drop": "ALL"}, "cap_drop"),
+        ({"healthcheck": {"tests": []}}, "tests"),
+    ],
+)
+def test_the_schema_finds_what_is_wrong(service: dict[str, Any], wrong: str) -> None:
+    changed = COMPOSE | {"services": SERVICES | {"api": SERVICES["api"] | service}}
+    assert any(wrong in fault for fault in faults_of_schema(changed))
+
+
+def test_all_roles_are_there() -> None:
+    assert {"migrate", "maintain", "consumer-1", "consumer-2", "api"} == set(OURS)
+    assert {"kafka", "topics", "postgres", "prometheus", "grafana"} == set(SERVICES) - set(OURS)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_of_ours_is_what_the_code_knows(name: str) -> None:
+    service = OURS[name]
+    process = Process(name, service["command"], frozenset(service["environment"]))
+    assert faults_of(process) == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_held_tight(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert not service.get("privileged")
+    if name not in {"kafka", "topics"}:  # the image of Kafka writes its configuration, and is not root by itself
+        assert service["read_only"] is True
+        assert int(service["user"].split(":")[0]) > 0
+    if service.get("restart") != "no":
+        assert service["healthcheck"]["test"][0] == "CMD"
+
+
+def test_images_are_pinned_by_version() -> None:
+    assert len({service["image"] for service in OURS.values()}) == 1
+    base = re.search(r"^ARG PYTHON_IMAGE=(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert base is not None
+    for image in (base[1], *(service["image"] for service in SERVICES.values())):
+        assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+(\.\d+)?(-[a-z-]+)?", image), image
+
+
+def test_no_secret_is_in_the_file() -> None:
+    for name, service in OURS.items():
+        assert not {"DATABASE_URL", "KAFKA_SASL_PASSWORD"} & set(service["environment"]), name
+    named = {
+        each if isinstance(each, str) else each["source"]
+        for one in SERVICES.values()
+        for each in one.get("secrets", [])
+    }
+    assert named == set(COMPOSE["secrets"])
+
+
+def test_secrets_never_reach_the_repository() -> None:
+    assert "/.secrets/" in (ROOT / ".gitignore").read_text().split()
+    assert {str(Path(each["file"]).parent) for each in COMPOSE["secrets"].values()} == {".secrets"}
+
+
+def test_secrets_reach_the_path_that_the_setting_names() -> None:
+    for name, service in OURS.items():
+        targets = {f"/run/secrets/{each['target']}" for each in service["secrets"]}
+        files = {value for key, value in service["environment"].items() if key.endswith("_FILE")}
+        assert files == targets, name
+
+
+def test_ports_are_those_of_the_processes() -> None:
+    for name, service in OURS.items():
+        probe = " ".join(service.get("healthcheck", {}).get("test", []))
+        for key in ("METRICS_PORT", "API_PORT", "MAINTAIN_METRICS_PORT"):
+            if key in service["environment"]:
+                assert f":{service['environment'][key]}/" in probe, name
+    for service in SERVICES.values():  # published to this machine alone
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_prometheus_asks_every_process_of_ours() -> None:
+    files = sorted((ROOT / "deploy/compose/targets").glob("*.yml"))
+    assert [file.stem for file in files] == ["api", "consumer", "maintain"]  # a job of deploy/prometheus each
+    asked = {target for file in files for group in yaml.safe_load(file.read_text()) for target in group["targets"]}
+    assert asked == {"consumer-1:9464", "consumer-2:9464", "api:3000", "maintain:9465"}
+
+
+def test_mounted_files_exist() -> None:
+    mounts = {each.split(":")[0] for service in SERVICES.values() for each in service.get("volumes", [])}
+    files = {each for each in mounts if each.startswith("./")}
+    assert files
+    assert [each for each in files if not (ROOT / each).exists()] == []
+    assert {each for each in mounts if not each.startswith("./")} == set(COMPOSE["volumes"])
+
+
+def test_dependencies_are_services() -> None:
+    for name, service in SERVICES.items():
+        assert set(service.get("depends_on", {})) <= set(SERVICES), name
+
+
+def test_the_image_holds_what_the_processes_import() -> None:
+    lines = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"^COPY ([a-z]+) \1$", lines, re.MULTILINE) == ["schemas", "sql", "consumer", "api"]
+    assert "--require-hashes" in lines
+    assert re.search(r"^USER 10001:10001$", lines, re.MULTILINE)
+    kept = set((ROOT / ".dockerignore").read_text().split()) & {
+        "!requirements.lock",
+        "!schemas",
+        "!sql",
+        "!consumer",
+        "!api",
+    }
+    assert len(kept) == 5
+
+
+def test_secrets_are_drawn_once_and_agree(tmp_path: Path) -> None:
+    directory = tmp_path / "secrets"
+    make = [sys.executable, "-m", "deploy.compose", "--directory", str(directory)]
+    first = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True)
+    written = {file.name: file.read_text() for file in directory.iterdir()}
+    assert {Path(each["file"]).name for each in COMPOSE["secrets"].values()} == set(written)
+    assert directory.stat().st_mode & 0o777 == 0o700
+    for login in LOGINS:
+        address = urlsplit(written[f"{login}-url"])
+        assert (address.username, address.password, address.hostname, address.path) == (
+            login, written[f"{login}-password"], "postgres", "/energy",
+        )  # fmt: skip
+    assert len({value for name, value in written.items() if name.endswith("password")}) == 5
+    subprocess.run(make, cwd=ROOT, capture_output=True, check=True)
+    assert {file.name: file.read_text() for file in directory.iterdir()} == written
+    assert not any(value in first.stdout + first.stderr for value in written.values())

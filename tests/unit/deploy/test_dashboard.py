@@ -1,0 +1,47 @@
+"""The Grafana dashboard as a file. Its queries are run in tests/integration/deploy/test_prometheus.py."""
+
+import re
+
+import yaml
+
+from schemas.config.version import VERSION
+from tests.support.prometheus import DIRECTORY
+from tests.support.repository.dashboard import FILE, dashboard, panels, queries
+from tests.support.services import ROOT
+
+
+def test_every_panel_has_an_id_a_title_and_a_place_of_its_own() -> None:
+    everything = dashboard()["panels"]
+    assert len({panel["id"] for panel in everything}) == len(everything)
+    assert len({panel["title"] for panel in everything}) == len(everything)
+    taken: set[tuple[int, int]] = set()
+    for panel in everything:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_all_queries_go_to_the_data_source_that_is_provisioned() -> None:
+    provisioning = FILE.parents[1] / "provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    expected = {"type": source["type"], "uid": source["uid"]}
+    asked = [panel["datasource"] for panel in panels()]
+    asked += [target["datasource"] for panel in panels() for target in panel["targets"]]
+    asked += [variable["datasource"] for variable in dashboard()["templating"]["list"]]
+    assert all(each == expected for each in asked)
+
+
+def test_what_was_recorded_by_a_rule_is_asked_for_by_its_name() -> None:
+    groups = yaml.safe_load((DIRECTORY / "rules" / "records.yml").read_text())["groups"]
+    recorded = {rule["record"] for group in groups for rule in group["rules"]}
+    assert {name for _, query in queries() for name in re.findall(r"energy:[\w:]+", query)} <= recorded
+
+
+def test_the_version_of_the_build_is_that_of_the_project() -> None:
+    assert f'\nversion = "{VERSION}"\n' in (ROOT / "pyproject.toml").read_text()
