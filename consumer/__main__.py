@@ -17,7 +17,7 @@ from consumer.commands import breaker, dead_letters, offsets
 from consumer.gc_schedule import collect_regularly
 from consumer.kafka import client as topics
 from consumer.kafka.closing import close
-from consumer.lag.oldest_unread import Peek
+from consumer.lag.oldest_unread import RecordPeeker
 from consumer.lag.reporter import LagReporter
 from consumer.monitoring import health as probes
 from consumer.monitoring.health import Health
@@ -101,12 +101,12 @@ async def _flow(
 ) -> None:
     read = kinds(settings)
     metrics.know(read)
-    decoders = {topic: Decoder(kind) for topic, kind in read.items()}
+    decoders = {topic: Decoder(record_type) for topic, record_type in read.items()}
     store, stored = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
     guard = Breaker(database, settings, metrics, health)
     writer = Writer(store, stored, metrics, health)
     pipeline = Pipeline(settings, consumer, writer, stored, guard, decoders, metrics, health)
-    reporter = LagReporter(consumer, pipeline, metrics, Peek(settings))
+    reporter = LagReporter(consumer, pipeline, metrics, RecordPeeker(settings))
     async with asyncio.TaskGroup() as group:
         beside = [
             group.create_task(topics.subscribe(consumer, read, pipeline.assignment, metrics, health)),

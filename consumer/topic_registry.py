@@ -3,10 +3,9 @@
 from functools import partial
 from typing import Final
 
-from consumer.records.record_type import Kind
-from consumer.records.telemetry import Telemetry
+from consumer.records.record_type import RecordType, TelemetryType
 from consumer.settings import ConsumerSettings
-from consumer.storage.assignments import declare
+from consumer.storage.assignments import write_assignments
 from consumer.storage.readings import write_readings
 from consumer.storage.registers import write_registers
 from schemas.records import assignments, readings
@@ -14,21 +13,21 @@ from schemas.records.readings import MeterReading, RegisterReading, VehicleReadi
 from sql.queries import queries
 
 
-def kinds(settings: ConsumerSettings) -> dict[str, Kind]:
+def kinds(settings: ConsumerSettings) -> dict[str, RecordType]:
     """What each topic carries that is read."""
-    read: dict[str, Kind] = {
-        settings.kafka_meter_topic: METER,
-        settings.kafka_vehicle_topic: VEHICLE,
-        settings.kafka_assignment_topic: assignments_of(settings.kafka_assignment_topic),
+    read: dict[str, RecordType] = {
+        settings.kafka_meter_topic: METER_READINGS,
+        settings.kafka_vehicle_topic: VEHICLE_READINGS,
+        settings.kafka_assignment_topic: assignments_from(settings.kafka_assignment_topic),
     }
     if settings.kafka_register_topic:
         read[settings.kafka_register_topic] = registers(settings.register_jitter_kwh)
     return read
 
 
-def registers(jitter_kwh: float) -> Kind:
+def registers(jitter_kwh: float) -> RecordType:
     """The kind of reading that is a register; one that falls by `jitter_kwh` at most has not been reset."""
-    return Telemetry(
+    return TelemetryType(
         name="register",
         turn=3,
         decode=readings.decode_register,
@@ -44,20 +43,20 @@ def registers(jitter_kwh: float) -> Kind:
     )
 
 
-def assignments_of(topic: str) -> Kind:
+def assignments_from(topic: str) -> RecordType:
     """The kind of record that declares assignments; they remember the topic they came from."""
-    return Kind(
+    return RecordType(
         name="assignment",
         turn=4,  # the last: whoever declares holds up all others that do until the end of the transaction
         decode=assignments.decode_assignment,
         refusal=assignments.refusal,
         limits=assignments.CALENDAR,
         needed=False,  # readings are stored all the same, and assignments may come from files alone
-        write=partial(declare, origin=f"kafka:{topic}"),
+        write=partial(write_assignments, origin=f"kafka:{topic}"),
     )
 
 
-METER: Final = Telemetry(
+METER_READINGS: Final = TelemetryType(
     name="meter",
     turn=1,
     decode=readings.decode_meter,
@@ -71,7 +70,7 @@ METER: Final = Telemetry(
     insert_new=queries.insert_new_meter_readings,
     match=queries.match_meter_readings,
 )
-VEHICLE: Final = Telemetry(
+VEHICLE_READINGS: Final = TelemetryType(
     name="vehicle",
     turn=2,
     decode=readings.decode_vehicle,

@@ -10,10 +10,10 @@ import typer
 from consumer.commands.common import SETTINGS, Partition, Refused, Topic, Yes, confirm, connect, run, table
 from consumer.records.batch import Batch, DeadLetter
 from consumer.records.decode import Decoder
-from consumer.records.record_type import Kind
-from consumer.records.rows import Arrived
+from consumer.records.record_type import RecordType
+from consumer.records.rows import RowBuffer
 from consumer.settings import ConsumerSettings
-from consumer.storage.store import Fenced, Store
+from consumer.storage.store import FencedError, Store
 from consumer.topic_registry import kinds
 from schemas.records.readings import Reason, TimeLimits
 from sql.connection import pool
@@ -103,7 +103,7 @@ def replay(
     async def work(settings: ConsumerSettings) -> None:
         letters = await _unresolved(settings, chosen)
         confirm(f"{len(letters)} letters will be decoded again.", yes=yes)
-        decoders = {topic: Decoder(kind) for topic, kind in kinds(settings).items()}
+        decoders = {topic: Decoder(record_type) for topic, record_type in kinds(settings).items()}
         written = duplicates = 0
         async with pool(settings.database_url, size=2, server_settings=SETTINGS, command_timeout=65) as database:
             store = Store(database, settings.kafka_group_id)
@@ -111,7 +111,7 @@ def replay(
                 batch = _decoded(letters[start : start + AT_ONCE], decoders, settings)
                 try:
                     outcome = await store.replay(batch)
-                except Fenced:
+                except FencedError:
                     raise Refused("somebody else resolves letters at the same time; run it again") from None
                 written += outcome.written.total()
                 duplicates += outcome.duplicates.total()
@@ -177,16 +177,16 @@ async def _unresolved(settings: ConsumerSettings, chosen: dict[str, Any]) -> lis
 
 def _decoded(letters: list[Any], decoders: dict[str, Decoder], settings: ConsumerSettings) -> Batch:
     limits = TimeLimits.at(datetime.now(UTC), settings.retention_days)
-    arrived: dict[Kind, Arrived] = {}
+    buffer: dict[RecordType, RowBuffer] = {}
     refused: list[DeadLetter] = []
     for record in map(_record, letters):
         if record.topic not in decoders:
             raise Refused(f"{record.topic} is none of the topics that the settings name; choose letters with --topic")
         decoder = decoders[record.topic]
         decoded = decoder.decode([record], limits)
-        arrived.setdefault(decoder.kind, Arrived()).add(decoded.rows, decoded.records)
+        buffer.setdefault(decoder.record_type, RowBuffer()).add(decoded.rows, decoded.records)
         refused += decoded.dead_letters
-    return Batch({}, arrived, refused)
+    return Batch({}, buffer, refused)
 
 
 def _record(letter: Any) -> Any:

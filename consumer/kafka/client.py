@@ -14,7 +14,7 @@ from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.rebalance import Assignment
 from consumer.records.record import keep_records_small
-from consumer.records.record_type import Kind
+from consumer.records.record_type import RecordType
 from consumer.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,11 @@ async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsume
 
 
 async def subscribe(
-    consumer: AIOKafkaConsumer, kinds: Mapping[str, Kind], assignment: Assignment, metrics: Metrics, health: Health
+    consumer: AIOKafkaConsumer,
+    kinds: Mapping[str, RecordType],
+    assignment: Assignment,
+    metrics: Metrics,
+    health: Health,
 ) -> None:
     """Subscribe to the topics that exist, and to the others as they appear. Never makes one: asking for metadata of a topic by
     name would, where brokers create topics on demand, with a number of partitions that nobody chose. Ends when all are there.

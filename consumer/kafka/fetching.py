@@ -11,11 +11,11 @@ from aiokafka import AIOKafkaConsumer
 log = structlog.get_logger(__name__)
 
 
-class FetchingEndedError(Exception):
+class ClientStoppedError(Exception):
     """The client will never hand out a record again; a new process has to take over."""
 
 
-def ensure_fetching(consumer: AIOKafkaConsumer) -> None:
+def check_alive(consumer: AIOKafkaConsumer) -> None:
     """See that the tasks of a client that was started, and not stopped, are at work.
 
     Raises:
@@ -25,6 +25,6 @@ def ensure_fetching(consumer: AIOKafkaConsumer) -> None:
     for task in (consumer._fetcher.error_future, consumer._coordinator._coordination_task):  # noqa: SLF001
         if task.done():
             cause = None if task.cancelled() else task.exception()
-            error = FetchingEndedError("the Kafka client has stopped fetching; this process must be started anew")
+            error = ClientStoppedError("the Kafka client has stopped fetching; this process must be started anew")
             log.error("fetching_ended", detail=str(error), error=repr(cause))
             raise error from cause

@@ -28,7 +28,7 @@ class InstanceIdTakenError(Exception):
         )
 
 
-class Namesake:
+class StaticMembership:
     """Knows which member of the group we were; without an instance id there is nothing to know."""
 
     def __init__(self, settings: ConsumerSettings, consumer: AIOKafkaConsumer) -> None:
@@ -41,7 +41,7 @@ class Namesake:
         """We are a member of the group now."""
         self.member_id = str(self._consumer._coordinator.member_id)  # noqa: SLF001 - it is told nowhere else
 
-    async def has_taken_over(self) -> bool:
+    async def is_taken_over(self) -> bool:
         """Whether the member with our name is another one. When Kafka does not say, it is taken to be us."""
         if not self.name or not self.member_id:
             return False

@@ -21,7 +21,7 @@ A_LITTLE_BYTES: Final = 65_536  # of each partition; a broker gives at least one
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
+class OffsetRange:
     """The offsets [first, end) of a partition, which nobody has read."""
 
     first: int
@@ -29,19 +29,19 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PeekedRecord:
     """What a look has shown: the Kafka timestamp (ms) of the first record; None: there are only markers of transactions."""
 
     timestamp: int | None
 
 
-class Peek:
+class RecordPeeker:
     """Looks over a connection of its own, in no group: what the replica reads, and where it stands, is not touched."""
 
     def __init__(self, settings: ConsumerSettings) -> None:
         self._settings = settings
 
-    async def look(self, unread: Mapping[TopicPartition, Unread]) -> dict[TopicPartition, Seen]:
+    async def look(self, unread: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, PeekedRecord]:
         """What lies at the beginning of each; what could not be seen in time (no broker, an open transaction) is left out."""
         consumer = AIOKafkaConsumer(
             **self._settings.client_options(),
@@ -51,7 +51,7 @@ class Peek:
             isolation_level="read_committed",
             max_partition_fetch_bytes=A_LITTLE_BYTES,
         )
-        seen: dict[TopicPartition, Seen] = {}
+        seen: dict[TopicPartition, PeekedRecord] = {}
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await consumer.start()
@@ -69,27 +69,27 @@ class Peek:
     async def _see(
         self,
         consumer: AIOKafkaConsumer,
-        unread: Mapping[TopicPartition, Unread],
-        seen: dict[TopicPartition, Seen],
+        unread: Mapping[TopicPartition, OffsetRange],
+        seen: dict[TopicPartition, PeekedRecord],
     ) -> None:
         # One record at a time: brokers send whole batches, and to unpack them all costs a replica that drains much of its rate.
         for partition, records in (await consumer.getmany(timeout_ms=200, max_records=1)).items():
-            seen.setdefault(partition, Seen(records[0].timestamp))
+            seen.setdefault(partition, PeekedRecord(records[0].timestamp))
             consumer.pause(partition)
         for partition in unread.keys() - seen.keys():
             if await consumer.position(partition) >= unread[partition].end:
-                seen[partition] = Seen(None)
+                seen[partition] = PeekedRecord(None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    unread: Unread
+    unread: OffsetRange
     since: float  # seconds since 1970
-    seen: Seen | None = None
+    seen: PeekedRecord | None = None
 
-    def next(self, unread: Unread) -> "_Waiting":
+    def next(self, unread: OffsetRange) -> "_Waiting":
         """What is known still, now that this is unread: markers alone say nothing of what has followed them."""
-        outdated = self.seen == Seen(None) and unread != self.unread
+        outdated = self.seen == PeekedRecord(None) and unread != self.unread
         return _Waiting(unread, self.since, None if outdated else self.seen)
 
     def began(self) -> float | None:
@@ -107,11 +107,11 @@ class OldestUnread:
     is peeked at, once for each offset.
     """
 
-    def __init__(self, peek: Peek) -> None:
+    def __init__(self, peek: RecordPeeker) -> None:
         self._peek = peek
         self._waiting: dict[TopicPartition, _Waiting] = {}
 
-    async def of(self, unread: Mapping[TopicPartition, Unread]) -> dict[TopicPartition, float]:
+    async def of(self, unread: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, float]:
         """When the oldest unread record of each was produced, in seconds since 1970. Where there is no record after all, only
         markers of transactions, the partition is left out.
         """

@@ -9,7 +9,7 @@ CATCH_UP_SECONDS: Final = 300.0  # a backlog should be gone by then
 SMOOTHING_SECONDS: Final = 60.0
 
 
-class Demand:
+class ReplicasNeeded:
     """Learns both rates from what it is told from time to time, smoothed over about a minute."""
 
     def __init__(self) -> None:

@@ -12,8 +12,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumer.lag.oldest_unread import OldestUnread, Peek, Unread
-from consumer.lag.replicas_needed import Demand
+from consumer.lag.oldest_unread import OffsetRange, OldestUnread, RecordPeeker
+from consumer.lag.replicas_needed import ReplicasNeeded
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.poll_loop import Pipeline
 
@@ -26,12 +26,12 @@ KAFKA_ANSWERS_WITHIN_SECONDS: Final = 5.0
 class LagReporter:
     """Watches the pipeline from beside it."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, pipeline: Pipeline, metrics: Metrics, peek: Peek) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, pipeline: Pipeline, metrics: Metrics, peek: RecordPeeker) -> None:
         self._consumer = consumer
         self._pipeline = pipeline
         self._metrics = metrics
         self._oldest = OldestUnread(peek)
-        self._demand = Demand()
+        self._demand = ReplicasNeeded()
         self._ends: dict[TopicPartition, int] = {}
         self._told_kafka: dict[TopicPartition, int] = {}
 
@@ -68,11 +68,11 @@ class LagReporter:
             told = {}
         self._ends = {each: told.get(each, self._ends.get(each, 0)) for each in partitions}
 
-    def _unread(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Unread]:
+    def _unread(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
         """What the database has not, of those that have any."""
         stored, written = self._pipeline.assignment.stored, self._pipeline.written
         spans = {
-            each: Unread(max(stored[each], written.get(each, 0)), self._ends[each])
+            each: OffsetRange(max(stored[each], written.get(each, 0)), self._ends[each])
             for each in partitions
             if each in stored
         }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from consumer.records.batch import Outcome
+from consumer.records.batch import BatchResult
 from schemas.config.metrics import new_registry
 from schemas.records.readings import Reason
 
@@ -108,7 +108,7 @@ class Metrics:
             for reason in Reason:
                 self.dead_letters.labels(topic, reason.value)
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: BatchResult) -> None:
         """Add what became of one batch."""
         for topic, number in outcome.consumed.items():
             self.consumed.labels(topic).inc(number)

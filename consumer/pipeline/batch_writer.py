@@ -10,10 +10,10 @@ from aiokafka import TopicPartition
 from consumer.backoff import Backoff
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
-from consumer.records.batch import Batch, Outcome
+from consumer.records.batch import Batch, BatchResult
 from consumer.storage import errors as faults
 from consumer.storage.offsets import StoredOffsets
-from consumer.storage.store import CommitUnknown, Fenced, Store
+from consumer.storage.store import CommitOutcomeUnknownError, FencedError, Store
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class Writer:
         self.written: dict[TopicPartition, int] = {}
         self.throughput = (0, 0.0)  # records written, seconds that took, waits for the database left out
 
-    async def write(self, batch: Batch) -> Outcome:
+    async def write(self, batch: Batch) -> BatchResult:
         """Return once the batch is written.
 
         Raises:
@@ -48,7 +48,7 @@ class Writer:
                 try:
                     outcome = await self._write_once(batch)
                     break
-                except Fenced:
+                except FencedError:
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it is, the batch is kept, and it is said
                     self._report_retry(error, batch, backoff)
@@ -59,11 +59,11 @@ class Writer:
         self._report_written(batch, outcome, time.monotonic() - started)
         return outcome
 
-    def was_fenced(self, writing: "asyncio.Task[Outcome]") -> bool:
+    def was_fenced(self, writing: "asyncio.Task[BatchResult]") -> bool:
         """Whether a write that has ended was refused; any other error is raised."""
         try:
             writing.result()
-        except Fenced as fenced:
+        except FencedError as fenced:
             self._metrics.fenced.inc()
             log.warning("write_fenced", partitions=[f"{each.topic}-{each.partition}" for each in fenced.partitions])
             return True
@@ -73,14 +73,14 @@ class Writer:
         """What was written of partitions that are no longer ours is somebody else's to tell."""
         self.written = {}
 
-    async def _write_once(self, batch: Batch) -> Outcome:
+    async def _write_once(self, batch: Batch) -> BatchResult:
         try:
             return await self._store.write(batch)
-        except CommitUnknown as unknown:
+        except CommitOutcomeUnknownError as unknown:
             log.warning("commit_outcome_unknown", error=repr(unknown.__cause__))
             return await self._find_out(batch, unknown.outcome)
 
-    async def _find_out(self, batch: Batch, outcome: Outcome) -> Outcome:
+    async def _find_out(self, batch: Batch, outcome: BatchResult) -> BatchResult:
         backoff = Backoff()
         while True:
             try:
@@ -122,7 +122,7 @@ class Writer:
             self._health.goes_on("database")
             self._metrics.paused.labels("database").set(0)
 
-    def _report_written(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
+    def _report_written(self, batch: Batch, outcome: BatchResult, seconds: float) -> None:
         now = time.time()
         self._metrics.count(outcome)
         self._metrics.write_seconds.observe(seconds)

@@ -14,15 +14,15 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from consumer.kafka.fetching import ensure_fetching
-from consumer.kafka.static_membership import Namesake
+from consumer.kafka.fetching import check_alive
+from consumer.kafka.static_membership import StaticMembership
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.batch_writer import Writer
 from consumer.pipeline.breaker import Breaker
 from consumer.pipeline.rebalance import Assignment
-from consumer.pipeline.topic_buffer import Lane
-from consumer.records.batch import BatchBuilder, Outcome
+from consumer.pipeline.topic_buffer import TopicBuffer
+from consumer.records.batch import BatchBuilder, BatchResult
 from consumer.records.decode import Decoder
 from consumer.records.record import Record
 from consumer.settings import ConsumerSettings
@@ -58,9 +58,9 @@ class Pipeline:
         self._decoders = decoders
         self._health = health
         longest_wait = settings.batch_max_wait_ms / 1000
-        self._lanes = {topic: Lane(settings.batch_max_records, longest_wait) for topic in decoders}
+        self._buffers = {topic: TopicBuffer(settings.batch_max_records, longest_wait) for topic in decoders}
         self._held = False
-        namesake = Namesake(settings, consumer)
+        namesake = StaticMembership(settings, consumer)
         self.assignment = Assignment(consumer, stored, breaker, metrics, health, self._let_go, namesake)
 
     @property
@@ -78,37 +78,37 @@ class Pipeline:
         while not stop.is_set():
             self._health.beat()
             self.assignment.raise_failure()
-            ensure_fetching(self._consumer)
+            check_alive(self._consumer)
             await self._settle()
-            self._begin(lane for lane in self._lanes.values() if lane.due())
+            self._begin(lane for lane in self._buffers.values() if lane.due())
             await self._fetch()
         try:
             async with asyncio.timeout(self._settings.shutdown_timeout_seconds):
                 await self._write_the_rest()
         except TimeoutError:
             log.warning(
-                "stopped_with_a_batch_unwritten", records=sum(len(lane.builder) for lane in self._lanes.values())
+                "stopped_with_a_batch_unwritten", records=sum(len(lane.builder) for lane in self._buffers.values())
             )
 
     def oldest_unwritten(self) -> dict[TopicPartition, int]:
         """Kafka timestamp (ms) of the oldest record in hand, for each partition that has one."""
-        return {partition: span.oldest for lane in self._lanes.values() for partition, span in lane.spans().items()}
+        return {partition: span.oldest for lane in self._buffers.values() for partition, span in lane.spans().items()}
 
     def in_hand(self) -> set[TopicPartition]:
         """The partitions that have records taken and not yet written."""
-        return {partition for lane in self._lanes.values() for partition in lane.spans()}
+        return {partition for lane in self._buffers.values() for partition in lane.spans()}
 
     async def _fetch(self) -> None:
         if not self._consumer.subscription():
             await asyncio.sleep(IDLE_FETCH_MS / 1000)
             return
         ours = self._consumer.assignment()
-        open_ = {partition for partition in ours if self._lanes[partition.topic].room}
+        open_ = {partition for partition in ours if self._buffers[partition.topic].room}
         if ours and not open_:
             await self._wait_for_room()
             return
         self._go_on()
-        builders = {topic: lane.builder for topic, lane in self._lanes.items()}
+        builders = {topic: lane.builder for topic, lane in self._buffers.items()}
         positions = self.assignment.positions
         fetched = await self._ask(open_)
         if positions is not self.assignment.positions:
@@ -120,7 +120,7 @@ class Pipeline:
 
     async def _ask(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[Record]]:
         """Records of these partitions, not more than each of their lanes has room for."""
-        room = min((self._lanes[partition.topic].room for partition in partitions), default=1)
+        room = min((self._buffers[partition.topic].room for partition in partitions), default=1)
         patience = self._patience_ms()
         try:
             # while the group is joined the client waits without bound, and hands out nothing
@@ -162,7 +162,7 @@ class Pipeline:
             if self._breaker.trips(partition.topic, len(part), len(decoded.dead_letters)):
                 self.assignment.follow_breaker(self.in_hand())
                 return
-            builder.add(partition, position, part, self._log_end(partition), decoder.kind, decoded)
+            builder.add(partition, position, part, self._log_end(partition), decoder.record_type, decoded)
             positions[partition] = part[-1].offset + 1
             await asyncio.sleep(0)
 
@@ -175,24 +175,24 @@ class Pipeline:
         """How long a fetch may wait for records: until a batch is due; when it is, until the write before it may have ended."""
         left = [
             max(patience * 1000, 0 if lane.idle else BUSY_FETCH_MS)
-            for lane in self._lanes.values()
+            for lane in self._buffers.values()
             if (patience := lane.patience()) is not None
         ]
         return int(min([IDLE_FETCH_MS, *left]))
 
-    def _begin(self, lanes: Iterable[Lane]) -> None:
+    def _begin(self, lanes: Iterable[TopicBuffer]) -> None:
         for lane in lanes:
             if lane.idle and len(lane.builder):
                 lane.begin(lambda batch: asyncio.create_task(self._writer.write(batch), name="write"))
 
     async def _settle(self) -> None:
         """See what became of the writes that have ended."""
-        ended = [writing for lane in self._lanes.values() if (writing := lane.settle())]
+        ended = [writing for lane in self._buffers.values() if (writing := lane.settle())]
         if sum(self._writer.was_fenced(writing) for writing in ended):
             await self.assignment.start_over()
 
-    def _under_way(self) -> set[asyncio.Task[Outcome]]:
-        return {lane.writing for lane in self._lanes.values() if lane.writing}
+    def _under_way(self) -> set[asyncio.Task[BatchResult]]:
+        return {lane.writing for lane in self._buffers.values() if lane.writing}
 
     async def _wait_for_room(self) -> None:
         """Wait for a write to end. When it takes long, poll Kafka with the partitions paused, to stay in the group."""
@@ -219,14 +219,14 @@ class Pipeline:
 
     async def _write_the_rest(self) -> None:
         for _ in range(2):  # what is under way, then what was collected behind it
-            self._begin(self._lanes.values())
+            self._begin(self._buffers.values())
             if under_way := self._under_way():
                 await asyncio.wait(under_way)
                 await self._settle()
 
     async def _let_go(self) -> None:
         """Partitions are being taken away: drop what was collected, and let the writes under way end, or end them."""
-        writings = {writing for lane in self._lanes.values() if (writing := lane.drop())}
+        writings = {writing for lane in self._buffers.values() if (writing := lane.drop())}
         if writings:
             _, late = await asyncio.wait(writings, timeout=self._settings.kafka_session_timeout_ms / 3000)
             if late:
@@ -238,7 +238,7 @@ class Pipeline:
         self._writer.forget()
 
 
-async def _give_up(writings: set[asyncio.Task[Outcome]]) -> None:
+async def _give_up(writings: set[asyncio.Task[BatchResult]]) -> None:
     """Cancel writes, again where one catches it, and not for ever: a server that is silent holds up the driver's good-bye, and
     others wait for our partitions. What is left behind can do no harm, for the claim refuses it.
     """

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumer.backoff import Backoff
-from consumer.kafka.static_membership import InstanceIdTakenError, Namesake
+from consumer.kafka.static_membership import InstanceIdTakenError, StaticMembership
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.breaker import Breaker
@@ -42,7 +42,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics: Metrics,
         health: Health,
         let_go: Callable[[], Awaitable[None]],
-        namesake: Namesake,
+        namesake: StaticMembership,
     ) -> None:
         self._consumer = consumer
         self._stored = stored
@@ -66,7 +66,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             await self.release()
             if partitions := list(revoked):
                 log.info("partitions_revoked", partitions=_names(partitions))
-                taken = await self._namesake.has_taken_over()
+                taken = await self._namesake.is_taken_over()
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and carry on
             self._failure = error
         if taken:

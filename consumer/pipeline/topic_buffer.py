@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from aiokafka import TopicPartition
 
-from consumer.records.batch import Batch, BatchBuilder, Outcome, Span
+from consumer.records.batch import Batch, BatchBuilder, BatchResult, Span
 
-Writing = asyncio.Task[Outcome]
+Writing = asyncio.Task[BatchResult]
 
 
-class Lane:
+class TopicBuffer:
     """At most one batch of a topic is written at a time, for the next one continues where it ends. Topics do not wait for each
     other: while the server stores a batch of one, the client decodes and sends another's.
 

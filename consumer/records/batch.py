@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from aiokafka import TopicPartition
 
 from consumer.records.record import Record
-from consumer.records.record_type import Kind, Row
-from consumer.records.rows import Arrived
+from consumer.records.record_type import RecordType, Row
+from consumer.records.rows import RowBuffer
 from schemas.records.readings import Reason
 
 
@@ -52,15 +52,17 @@ class Batch:
     """One value from decode to commit."""
 
     spans: Mapping[TopicPartition, Span]
-    arrived: Mapping[Kind, Arrived]
+    rows_by_type: Mapping[RecordType, RowBuffer]
     dead_letters: Sequence[DeadLetter]
 
     def __len__(self) -> int:
-        return sum(map(len, (arrived.rows for arrived in self.arrived.values()))) + len(self.dead_letters)
+        return sum(map(len, (rows_by_type.rows for rows_by_type in self.rows_by_type.values()))) + len(
+            self.dead_letters
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BatchResult:
     """What became of a batch's records, by topic; the ledger's numbers."""
 
     consumed: Counter[str]
@@ -75,7 +77,7 @@ class BatchBuilder:
 
     opened: float = 0.0
     spans: dict[TopicPartition, Span] = field(default_factory=dict)
-    arrived: dict[Kind, Arrived] = field(default_factory=dict)
+    rows_by_type: dict[RecordType, RowBuffer] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     records: int = 0
 
@@ -88,7 +90,7 @@ class BatchBuilder:
         position: int,
         records: list[Record],
         end_offset: int,
-        kind: Kind,
+        record_type: RecordType,
         decoded: Decoded,
     ) -> None:
         """Take records that follow `position` in their partition, whose log ends at `end_offset`, and what they decoded to."""
@@ -105,11 +107,11 @@ class BatchBuilder:
             oldest=before.oldest if before else records[0].timestamp,
         )
         self.records += len(records)
-        if kind not in self.arrived:
-            self.arrived[kind] = Arrived()
-        self.arrived[kind].add(decoded.rows, decoded.records)
+        if record_type not in self.rows_by_type:
+            self.rows_by_type[record_type] = RowBuffer()
+        self.rows_by_type[record_type].add(decoded.rows, decoded.records)
         self.dead_letters += decoded.dead_letters
 
     def build(self) -> Batch:
         """The finished batch."""
-        return Batch(self.spans, self.arrived, self.dead_letters)
+        return Batch(self.spans, self.rows_by_type, self.dead_letters)

@@ -8,7 +8,7 @@ from msgspec.structs import astuple
 
 from consumer.records.batch import DeadLetter, Decoded
 from consumer.records.record import Record
-from consumer.records.record_type import DEVICE, RECORDED_AT, Kind, Row
+from consumer.records.record_type import DEVICE, RECORDED_AT, RecordType, Row
 from schemas.records.readings import Limits, TimeLimits, valid_id
 
 KNOWN_IDS_LIMIT: Final = 1_000_000
@@ -21,8 +21,8 @@ _recorded_at: Final = itemgetter(RECORDED_AT)
 class Decoder:
     """Decodes one topic; remembers which ids it has found valid, which halves its work."""
 
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
+    def __init__(self, record_type: RecordType) -> None:
+        self.record_type = record_type
         self._known_ids: set[str] = set()
 
     def decode(self, records: list[Record], limits: TimeLimits) -> Decoded:
@@ -33,7 +33,7 @@ class Decoder:
             limits: between which a reading's timestamp must lie, unless its kind has limits of its own.
         """
         decoded = Decoded([], [], [])
-        within = self.kind.limits or limits
+        within = self.record_type.limits or limits
         remaining = iter(records)
         while part := list(islice(remaining, AT_ONCE)):
             rows = self._all_at_once(part, within)
@@ -46,7 +46,7 @@ class Decoder:
 
     def _all_at_once(self, records: list[Record], within: Limits) -> list[Row] | None:
         """The rows of records of which none is to be refused; None when that is not certain."""
-        decode = self.kind.decode_lines
+        decode = self.record_type.decode_lines
         if decode is None:
             return None
         try:
@@ -64,7 +64,7 @@ class Decoder:
         return rows if within.oldest <= min(times) and max(times) <= within.newest else None
 
     def _one_by_one(self, records: list[Record], within: Limits, decoded: Decoded) -> None:
-        decode, known = self.kind.decode, self._known_ids
+        decode, known = self.record_type.decode, self._known_ids
         for record in records:
             try:
                 row = astuple(decode(record.value))
@@ -91,7 +91,7 @@ class Decoder:
         return True
 
     def _refuse(self, record: Record, limits: Limits) -> DeadLetter:
-        verdict = self.kind.refusal(record.value, limits)
+        verdict = self.record_type.refusal(record.value, limits)
         return DeadLetter(record, verdict.reason, str(verdict))
 
 

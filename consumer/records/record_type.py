@@ -12,7 +12,7 @@ RECORDED_AT: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Kind:
+class RecordType:
     """What one topic carries.
 
     `decode` makes a struct whose fields are a row, and raises ValueError or TypeError for bytes that are none; `refusal` says
@@ -30,11 +30,11 @@ class Kind:
     refusal: Callable[[bytes | None, Limits], InvalidReading]
     limits: Limits | None = None
     needed: bool = True
-    write: Callable[..., Awaitable["Written"]]
+    write: Callable[..., Awaitable["TypeWriteResult"]]
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedRow:
+class RejectedRow:
     """A row that contradicts what is stored, and how."""
 
     row: Row
@@ -43,9 +43,27 @@ class RefusedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class TypeWriteResult:
     """What became of rows of one kind: those named nowhere else were written. `newest`: the newest written of each device."""
 
     newest: list[Row] = field(default_factory=list)
     duplicates: list[Row] = field(default_factory=list)
-    refused: list[RefusedRow] = field(default_factory=list)
+    refused: list[RejectedRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TelemetryType(RecordType):
+    """One kind of reading on its way from a topic into its tables."""
+
+    history: str
+    columns: tuple[str, ...]
+    arguments: tuple[str, ...]
+    newest: Callable[..., Any]
+    insert_new: Callable[..., Any]
+    match: Callable[..., Any]
+
+    def columnar(self, rows: list[Row]) -> dict[str, list[Any]]:
+        """Rows as one list per column, named as the arguments of this kind's queries."""
+        if not rows:
+            return {name: [] for name in self.arguments}
+        return dict(zip(self.arguments, map(list, zip(*rows, strict=True)), strict=True))

@@ -3,19 +3,21 @@
 from itertools import islice
 from typing import Final
 
-from consumer.records.record_type import Kind, RefusedRow, Written
-from consumer.records.rows import Arrived
-from consumer.storage.row_writers import Connection, Terms
+from consumer.records.record_type import RecordType, RejectedRow, TypeWriteResult
+from consumer.records.rows import RowBuffer
+from consumer.storage.row_writers import Connection, WriteContext
 from schemas.records.readings import Reason
 from sql.queries import queries
 
 AT_ONCE: Final = 2_000  # in one statement: well within its time-out
 
 
-async def declare(connection: Connection, kind: Kind, arrived: Arrived, terms: Terms, *, origin: str) -> Written:
+async def write_assignments(
+    connection: Connection, record_type: RecordType, buffer: RowBuffer, context: WriteContext, *, origin: str
+) -> TypeWriteResult:
     """Declare assignments that came from `origin`. What is a duplicate or a contradiction is decided by what is stored."""
-    written = Written()
-    rows = iter(arrived.rows)
+    written = TypeWriteResult()
+    rows = iter(buffer.rows)
     while part := list(islice(rows, AT_ONCE)):
         vehicles, starts, meters, ends = map(list, zip(*part, strict=True))
         outcomes = queries.declare_assignments(
@@ -25,5 +27,5 @@ async def declare(connection: Connection, kind: Kind, arrived: Arrived, terms: T
             if settled["outcome"] == "duplicate":
                 written.duplicates.append(row)
             elif settled["outcome"] == "overlap":
-                written.refused.append(RefusedRow(row, Reason.OVERLAPPING_ASSIGNMENT, settled["detail"]))
+                written.refused.append(RejectedRow(row, Reason.OVERLAPPING_ASSIGNMENT, settled["detail"]))
     return written

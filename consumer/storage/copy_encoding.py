@@ -34,7 +34,7 @@ _after_device: Final[dict[int, Callable[[Iterable[Row]], list[bytes]]]] = {
 }
 
 
-async def copied(rows: list[Row]) -> AsyncIterator[bytes]:
+async def encode_copy(rows: list[Row]) -> AsyncIterator[bytes]:
     """Rows of (device, instant, two or three numbers), those of a device together; others get their turn in between."""
     yield _HEADER
     for start in range(0, len(rows), AT_ONCE):
@@ -46,8 +46,8 @@ async def copied(rows: list[Row]) -> AsyncIterator[bytes]:
 def _encoded(rows: list[Row]) -> bytes:
     columns = len(rows[0])
     after_device, parts = _after_device[columns], []
-    for device, of_device in groupby(rows, _device):
+    for device, by_device in groupby(rows, _device):
         name = device.encode()
         begins = pack(f">hi{len(name)}si", columns, len(name), name, _NUMBER)
-        parts.append(begins + begins.join(after_device(of_device)))
+        parts.append(begins + begins.join(after_device(by_device)))
     return b"".join(parts)

@@ -9,15 +9,14 @@ from datetime import datetime
 from operator import itemgetter, lt
 from typing import Any, Final
 
-from consumer.records.record_type import DEVICE, RECORDED_AT, Kind, Row
-from consumer.records.telemetry import Telemetry
+from consumer.records.record_type import DEVICE, RECORDED_AT, RecordType, Row, TelemetryType
 
 DEVICES_LIMIT: Final = 2_000_000
 _recorded_at: Final = itemgetter(RECORDED_AT)
 
 
 @dataclass(slots=True)
-class Parted:
+class SplitRows:
     """Rows parted into those newer than anything stored of their device and those that may be stored already.
 
     Both are sorted by identity, copies of one reading by arrival. `newest` holds the newest fresh row of each device, `oldest` is
@@ -25,7 +24,7 @@ class Parted:
     """
 
     fresh: list[Row] = field(default_factory=list)
-    doubtful: list[Row] = field(default_factory=list)
+    possible_duplicates: list[Row] = field(default_factory=list)
     newest: list[Row] = field(default_factory=list)
     oldest: datetime | None = None
 
@@ -34,19 +33,21 @@ class NewestReadings:
     """The newest reading known of each device, kind by kind."""
 
     def __init__(self) -> None:
-        self._newest: dict[Kind, dict[str, datetime]] = {}
+        self._newest: dict[RecordType, dict[str, datetime]] = {}
 
-    async def part(self, connection: Any, telemetry: Telemetry, of_device: Mapping[str, list[Row]]) -> Parted:
+    async def part(
+        self, connection: Any, telemetry_type: TelemetryType, by_device: Mapping[str, list[Row]]
+    ) -> SplitRows:
         """Rows by device and in the order of arrival, parted by what is known; what is not is asked first."""
-        known = self._newest.setdefault(telemetry, {})
-        strangers = list(of_device.keys() - known.keys())
+        known = self._newest.setdefault(telemetry_type, {})
+        strangers = list(by_device.keys() - known.keys())
         if strangers:
-            known.update({row[0]: row[1] async for row in telemetry.newest(connection, ids=strangers)})
-        return part(of_device, known)
+            known.update({row[0]: row[1] async for row in telemetry_type.newest(connection, ids=strangers)})
+        return part(by_device, known)
 
-    def learn(self, kind: Kind, rows: list[Row]) -> None:
+    def learn(self, record_type: RecordType, rows: list[Row]) -> None:
         """Remember rows that are committed now."""
-        known = self._newest.setdefault(kind, {})
+        known = self._newest.setdefault(record_type, {})
         if len(known) > DEVICES_LIMIT:
             known.clear()
         for row in rows:
@@ -55,14 +56,14 @@ class NewestReadings:
                 known[row[DEVICE]] = row[RECORDED_AT]
 
 
-def part(of_device: Mapping[str, list[Row]], newest: Mapping[str, datetime]) -> Parted:
+def part(by_device: Mapping[str, list[Row]], newest: Mapping[str, datetime]) -> SplitRows:
     """Rows by device and in the order of arrival, parted by whether they are newer than all before them."""
-    parted = Parted()
+    parted = SplitRows()
     fresh, of_each, oldest = parted.fresh, parted.newest, parted.oldest
-    for device in sorted(of_device):
-        rows, bound = of_device[device], newest.get(device)
+    for device in sorted(by_device):
+        rows, bound = by_device[device], newest.get(device)
         if (bound is not None and rows[0][RECORDED_AT] <= bound) or not _ascend(rows):
-            rows = _certainly_new(rows, bound, parted.doubtful)
+            rows = _certainly_new(rows, bound, parted.possible_duplicates)
             if not rows:
                 continue
         fresh += rows
@@ -73,9 +74,9 @@ def part(of_device: Mapping[str, list[Row]], newest: Mapping[str, datetime]) -> 
     return parted
 
 
-def in_order(of_device: Mapping[str, list[Row]]) -> list[Row]:
+def in_order(by_device: Mapping[str, list[Row]]) -> list[Row]:
     """All rows, sorted by identity, copies of one reading by arrival."""
-    return [row for device in sorted(of_device) for row in sorted(of_device[device], key=_recorded_at)]
+    return [row for device in sorted(by_device) for row in sorted(by_device[device], key=_recorded_at)]
 
 
 def _ascend(rows: list[Row]) -> bool:
@@ -83,13 +84,13 @@ def _ascend(rows: list[Row]) -> bool:
     return all(map(lt, times, times[1:]))
 
 
-def _certainly_new(rows: list[Row], bound: datetime | None, doubtful: list[Row]) -> list[Row]:
-    """The rows of one device that are newer than all before them; the others go to `doubtful`."""
+def _certainly_new(rows: list[Row], bound: datetime | None, possible_duplicates: list[Row]) -> list[Row]:
+    """The rows of one device that are newer than all before them; the others go to `possible_duplicates`."""
     fresh = []
     for row in sorted(rows, key=_recorded_at):
         if bound is None or row[RECORDED_AT] > bound:
             fresh.append(row)
             bound = row[RECORDED_AT]
         else:
-            doubtful.append(row)
+            possible_duplicates.append(row)
     return fresh

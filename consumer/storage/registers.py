@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from consumer.records.record_type import DEVICE, RECORDED_AT, Row, Written
-from consumer.records.rows import Arrived
-from consumer.records.telemetry import Telemetry
+from consumer.records.record_type import DEVICE, RECORDED_AT, Row, TelemetryType, TypeWriteResult
+from consumer.records.rows import RowBuffer
 from consumer.storage.readings import store_readings
-from consumer.storage.row_writers import Connection, Terms
+from consumer.storage.row_writers import Connection, WriteContext
 from sql.queries import queries
 
 # New readings of a meter that lie further apart are two stretches: a late one and one of now must not make the database go
@@ -21,14 +20,19 @@ Stretch = tuple[datetime, datetime]  # the instants of its first and its last re
 
 
 async def write_registers(
-    connection: Connection, telemetry: Telemetry, arrived: Arrived, terms: Terms, *, jitter_kwh: float
-) -> Written:
+    connection: Connection,
+    telemetry_type: TelemetryType,
+    buffer: RowBuffer,
+    context: WriteContext,
+    *,
+    jitter_kwh: float,
+) -> TypeWriteResult:
     """Write readings of registers, and what follows from them; live status and late hours go with the intervals.
 
     Raises:
         asyncpg.UniqueViolationError: a row believed new is stored already; only when not cautious.
     """
-    stored = await store_readings(connection, telemetry, arrived, terms)
+    stored = await store_readings(connection, telemetry_type, buffer, context)
     for meters in in_turns(sorted(stored.new)):
         earliest, latest = map(list, zip(*meters.values(), strict=True))
         await queries.derive_intervals(

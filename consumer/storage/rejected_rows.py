@@ -5,31 +5,31 @@ from typing import Final
 
 import asyncpg
 
-from consumer.records.record_type import Kind, RefusedRow
-from consumer.records.rows import Arrived
+from consumer.records.record_type import RecordType, RejectedRow
+from consumer.records.rows import RowBuffer
 from consumer.storage.errors import is_row_fault
 from consumer.storage.newest_readings import NewestReadings
-from consumer.storage.row_writers import Connection, Terms
+from consumer.storage.row_writers import Connection, WriteContext
 from schemas.records.readings import Reason
 
-_TRIAL: Final = Terms(NewestReadings(), late_before=datetime.min.replace(tzinfo=UTC), cautious=True)
+_TRIAL: Final = WriteContext(NewestReadings(), late_before=datetime.min.replace(tzinfo=UTC), check_duplicates=True)
 
 
-async def find_refused(connection: Connection, kind: Kind, arrived: Arrived) -> list[RefusedRow]:
+async def bisect_rejected_rows(connection: Connection, record_type: RecordType, buffer: RowBuffer) -> list[RejectedRow]:
     """The rows that are refused for what they hold, with the database's words. Nothing stays written."""
-    error = await _try(connection, kind, arrived) if arrived.rows else None
+    error = await _try(connection, record_type, buffer) if buffer.rows else None
     if error is None:
         return []
-    if len(arrived.rows) == 1:
-        return [RefusedRow(arrived.rows[0], Reason.REFUSED_BY_DATABASE, f"SQLSTATE {error.sqlstate}: {error}")]
-    return [row for half in arrived.halves() for row in await find_refused(connection, kind, half)]
+    if len(buffer.rows) == 1:
+        return [RejectedRow(buffer.rows[0], Reason.REFUSED_BY_DATABASE, f"SQLSTATE {error.sqlstate}: {error}")]
+    return [row for half in buffer.split() for row in await bisect_rejected_rows(connection, record_type, half)]
 
 
-async def _try(connection: Connection, kind: Kind, arrived: Arrived) -> asyncpg.PostgresError | None:
+async def _try(connection: Connection, record_type: RecordType, buffer: RowBuffer) -> asyncpg.PostgresError | None:
     transaction = connection.transaction()
     await transaction.start()
     try:
-        await kind.write(connection, kind, arrived, _TRIAL)
+        await record_type.write(connection, record_type, buffer, _TRIAL)
     except asyncpg.PostgresError as error:
         if not is_row_fault(error):
             raise

@@ -13,20 +13,20 @@ from typing import Any, Final
 import asyncpg
 from aiokafka import TopicPartition
 
-from consumer.records.batch import Batch, DeadLetter, Outcome
-from consumer.records.record_type import Kind, Row
-from consumer.records.rows import Arrived
+from consumer.records.batch import Batch, BatchResult, DeadLetter
+from consumer.records.record_type import RecordType, Row
+from consumer.records.rows import RowBuffer
 from consumer.storage.errors import is_connection_lost, is_row_fault
 from consumer.storage.newest_readings import NewestReadings
 from consumer.storage.offsets import keys
-from consumer.storage.rejected_rows import find_refused
-from consumer.storage.row_writers import Connection, Terms, letters, write_rows
+from consumer.storage.rejected_rows import bisect_rejected_rows
+from consumer.storage.row_writers import Connection, WriteContext, letters, write_rows
 from sql.queries import queries
 
 ROLLBACK_SECONDS: Final = 2.0
 
 
-class Fenced(Exception):  # noqa: N818 - the word of the trade for a writer that has been shut out
+class FencedError(Exception):
     """Another consumer has moved a partition of this batch; nothing was written. Read the stored offsets and go on from there."""
 
     def __init__(self, partitions: Iterable[TopicPartition]) -> None:
@@ -35,10 +35,10 @@ class Fenced(Exception):  # noqa: N818 - the word of the trade for a writer that
         super().__init__(f"the stored offset of {names} is not the expected one")
 
 
-class CommitUnknown(Exception):  # noqa: N818 - not an error yet
+class CommitOutcomeUnknownError(Exception):
     """The connection broke during COMMIT. The stored offsets tell whether the batch is in; `outcome` is what it did if so."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: BatchResult) -> None:
         super().__init__("the connection was lost during COMMIT")
         self.outcome = outcome
 
@@ -51,7 +51,7 @@ class Store:
         self._group = consumer_group
         self._newest = NewestReadings()
 
-    async def write(self, batch: Batch) -> Outcome:
+    async def write(self, batch: Batch) -> BatchResult:
         """Write a batch in one transaction.
 
         Raises:
@@ -59,20 +59,20 @@ class Store:
             CommitUnknown: ask the stored offsets whether it was.
             Exception: any other, and nothing was written; worth another try.
         """
-        cautious = False
+        check_duplicates = False
         while True:
             try:
-                return await self._attempt(batch, cautious=cautious)
+                return await self._attempt(batch, check_duplicates=check_duplicates)
             except asyncpg.UniqueViolationError:
-                if cautious:
+                if check_duplicates:
                     raise
-                cautious = True  # a reading believed new is stored already: look at every row of this batch
+                check_duplicates = True  # a reading believed new is stored already: look at every row of this batch
             except asyncpg.PostgresError as error:
                 if not is_row_fault(error):
                     raise
                 batch = await self._set_aside_refused(batch, error)
 
-    async def replay(self, batch: Batch) -> Outcome:
+    async def replay(self, batch: Batch) -> BatchResult:
         """Write the rows of a batch of dead letters and resolve these letters, in one transaction; the ledger moves with them.
 
         Letters of the batch without a row, and those that contradict a stored reading, stay unresolved with today's reason.
@@ -90,15 +90,15 @@ class Store:
                     raise
                 batch = await self._set_aside_refused(batch, error)
 
-    async def _replay_all(self, connection: Connection, batch: Batch) -> Outcome:
-        taken = [record for arrived in batch.arrived.values() for record in arrived.records]
+    async def _replay_all(self, connection: Connection, batch: Batch) -> BatchResult:
+        taken = [record for buffer in batch.rows_by_type.values() for record in buffer.records]
         resolved = [
             row async for row in queries.resolve_letters(connection, **self._letter_keys(taken), how="replayed")
         ]
         if len(resolved) != len(taken):
-            raise Fenced({_partition(record) for record in taken})
+            raise FencedError({_partition(record) for record in taken})
         late_before = (await queries.hold_late_before(connection))["late_before"]
-        written = await write_rows(connection, batch, Terms(self._newest, late_before, cautious=True))
+        written = await write_rows(connection, batch, WriteContext(self._newest, late_before, check_duplicates=True))
         refused = [*batch.dead_letters, *written.conflicts]
         await queries.refuse_letters(
             connection,
@@ -120,12 +120,12 @@ class Store:
             "offsets": [record.offset for record in records],
         }
 
-    async def _attempt(self, batch: Batch, *, cautious: bool) -> Outcome:
+    async def _attempt(self, batch: Batch, *, check_duplicates: bool) -> BatchResult:
         async with self._pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:
-                stored, outcome = await self._write_all(connection, batch, cautious=cautious)
+                stored, outcome = await self._write_all(connection, batch, check_duplicates=check_duplicates)
             except BaseException:
                 await _roll_back(connection, transaction)
                 raise
@@ -133,17 +133,17 @@ class Store:
                 await transaction.commit()
             except Exception as error:
                 if is_connection_lost(error):
-                    raise CommitUnknown(outcome) from error
+                    raise CommitOutcomeUnknownError(outcome) from error
                 raise
-        for kind, rows in stored.items():
-            self._newest.learn(kind, rows)
+        for record_type, rows in stored.items():
+            self._newest.learn(record_type, rows)
         return outcome
 
     async def _write_all(
-        self, connection: Connection, batch: Batch, *, cautious: bool
-    ) -> tuple[dict[Kind, list[Row]], Outcome]:
+        self, connection: Connection, batch: Batch, *, check_duplicates: bool
+    ) -> tuple[dict[RecordType, list[Row]], BatchResult]:
         late_before = await self._claim(connection, batch)
-        written = await write_rows(connection, batch, Terms(self._newest, late_before, cautious))
+        written = await write_rows(connection, batch, WriteContext(self._newest, late_before, check_duplicates))
         if written.duplicates or written.conflicts:
             await self._move_in_ledger(
                 connection, _by_partition(written.duplicates), _by_partition(_of(written.conflicts))
@@ -170,7 +170,7 @@ class Store:
             )
         }
         if len(claimed) != len(spans):
-            raise Fenced(spans.keys() - claimed.keys())
+            raise FencedError(spans.keys() - claimed.keys())
         return max(claimed.values())
 
     async def _move_in_ledger(
@@ -203,16 +203,16 @@ class Store:
         )
 
     async def _set_aside_refused(self, batch: Batch, error: asyncpg.PostgresError) -> Batch:
-        left: dict[Kind, Arrived] = {}
+        left: dict[RecordType, RowBuffer] = {}
         dead_letters = list(batch.dead_letters)
-        for kind, arrived in batch.arrived.items():
+        for record_type, buffer in batch.rows_by_type.items():
             async with self._pool.acquire() as connection:
-                refused = await find_refused(connection, kind, arrived)
-            dead_letters += letters(arrived, refused)
-            left[kind] = arrived.without(each.row for each in refused)
+                refused = await bisect_rejected_rows(connection, record_type, buffer)
+            dead_letters += letters(buffer, refused)
+            left[record_type] = buffer.excluding(each.row for each in refused)
         if len(dead_letters) == len(batch.dead_letters):
             raise error  # no single row is to blame: the system's fault after all
-        return replace(batch, arrived=left, dead_letters=dead_letters)
+        return replace(batch, rows_by_type=left, dead_letters=dead_letters)
 
 
 async def _roll_back(connection: Connection, transaction: Any) -> None:
@@ -236,13 +236,13 @@ def _of(dead_letters: Iterable[DeadLetter]) -> list[Any]:
     return [letter.record for letter in dead_letters]
 
 
-def _outcome(consumed: Counter[str], duplicates: list[Any], dead_letters: Iterable[DeadLetter]) -> Outcome:
+def _outcome(consumed: Counter[str], duplicates: list[Any], dead_letters: Iterable[DeadLetter]) -> BatchResult:
     repeated = Counter(record.topic for record in duplicates)
     refused = Counter((letter.record.topic, letter.reason) for letter in dead_letters)
     written = consumed - repeated
     for (topic, _), count in refused.items():
         written[topic] -= count
-    return Outcome(consumed, written, repeated, refused)
+    return BatchResult(consumed, written, repeated, refused)
 
 
 def _consumed(batch: Batch) -> Counter[str]:

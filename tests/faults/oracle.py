@@ -10,9 +10,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.records.decode import Decoder
-from consumer.records.record_type import DEVICE, RECORDED_AT, Kind, Row
-from consumer.records.telemetry import Telemetry
-from consumer.topic_registry import METER, VEHICLE
+from consumer.records.record_type import DEVICE, RECORDED_AT, RecordType, Row, TelemetryType
+from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
 from schemas.records.readings import TimeLimits
 from tests.faults.load import Acknowledged
 from tests.support.servers import Database, Topics, ledger
@@ -39,7 +38,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Expected:
-    readings: dict[Kind, dict[tuple[str, datetime], Row]]
+    readings: dict[RecordType, dict[tuple[str, datetime], Row]]
     duplicates: Counter[str]
     letters: dict[Place, bytes | None]
 
@@ -68,7 +67,7 @@ async def judge(servers: str, database: Database, topics: Topics, journal: list[
     ]
     verdict.finds(lost=len(forgotten), what="acknowledged, and not in Kafka's log")
     expected = _expect(log, topics, known.refuses)
-    for telemetry in (METER, VEHICLE):
+    for telemetry in (METER_READINGS, VEHICLE_READINGS):
         await _compare_history(verdict, database, telemetry, expected.readings[telemetry])
         await _compare_live(verdict, database, telemetry, expected.readings[telemetry])
     await _compare_letters(verdict, database, expected.letters)
@@ -101,8 +100,8 @@ async def read_log(servers: str, topics: Topics) -> list[Any]:
 
 
 def _expect(log: list[Any], topics: Topics, refuses: Callable[[Row], bool]) -> _Expected:
-    expected = _Expected({METER: {}, VEHICLE: {}}, Counter(), {})
-    decoders = {topics.meter: Decoder(METER), topics.vehicle: Decoder(VEHICLE)}
+    expected = _Expected({METER_READINGS: {}, VEHICLE_READINGS: {}}, Counter(), {})
+    decoders = {topics.meter: Decoder(METER_READINGS), topics.vehicle: Decoder(VEHICLE_READINGS)}
     limits = TimeLimits.at(datetime.now(UTC), 400)
     for record in log:
         decoder = decoders[record.topic]
@@ -111,7 +110,7 @@ def _expect(log: list[Any], topics: Topics, refuses: Callable[[Row], bool]) -> _
             expected.letters[(record.topic, record.partition, record.offset)] = record.value
             continue
         row = decoded.rows[0]
-        stored = expected.readings[decoder.kind].setdefault((row[DEVICE], row[RECORDED_AT]), row)
+        stored = expected.readings[decoder.record_type].setdefault((row[DEVICE], row[RECORDED_AT]), row)
         if stored is row:
             continue
         if stored == row:
@@ -122,7 +121,7 @@ def _expect(log: list[Any], topics: Topics, refuses: Callable[[Row], bool]) -> _
 
 
 async def _compare_history(
-    verdict: Verdict, database: Database, telemetry: Telemetry, expected: dict[tuple[str, datetime], Row]
+    verdict: Verdict, database: Database, telemetry: TelemetryType, expected: dict[tuple[str, datetime], Row]
 ) -> None:
     columns = ", ".join(telemetry.columns)
     rows = await database.fetch(f"SELECT {columns} FROM {telemetry.history}")
@@ -137,7 +136,7 @@ async def _compare_history(
 
 
 async def _compare_live(
-    verdict: Verdict, database: Database, telemetry: Telemetry, expected: dict[tuple[str, datetime], Row]
+    verdict: Verdict, database: Database, telemetry: TelemetryType, expected: dict[tuple[str, datetime], Row]
 ) -> None:
     newest: defaultdict[str, datetime] = defaultdict(lambda: datetime.min.replace(tzinfo=UTC))
     for device, at in expected:

@@ -25,19 +25,19 @@ with atheris.instrument_imports(include=["schemas", "consumer", "api"]):
     from consumer.records.batch import Decoded
     from consumer.records.decode import Decoder
     from consumer.records.record import Record
-    from consumer.records.record_type import Kind
-    from consumer.topic_registry import METER, VEHICLE, assignments_of, registers
+    from consumer.records.record_type import RecordType
+    from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS, assignments_from, registers
     from schemas.records.readings import Reason, TimeLimits
 
 from datetime import UTC, datetime
 
 from tests.contracts.asyncapi import TOPICS
 
-NAMES: Final[dict[str, Kind]] = {
-    "meterReadings": METER,
-    "vehicleReadings": VEHICLE,
+NAMES: Final[dict[str, RecordType]] = {
+    "meterReadings": METER_READINGS,
+    "vehicleReadings": VEHICLE_READINGS,
     "registerReadings": registers(jitter_kwh=1.0),
-    "assignments": assignments_of("assignments"),
+    "assignments": assignments_from("assignments"),
 }
 LIMITS: Final = TimeLimits.at(datetime(2026, 6, 1, tzinfo=UTC), 400)
 encode: Final[Callable[[Any], bytes]] = msgspec.json.encode
@@ -53,7 +53,7 @@ def check(data: bytes) -> None:
             assert len(split(data, form, 100)) <= 100
 
 
-def check_alone(kind: Kind, data: bytes) -> None:
+def check_alone(kind: RecordType, data: bytes) -> None:
     """One value, by the decoder that names its errors."""
     try:
         decoded = kind.decode(data)
@@ -65,7 +65,7 @@ def check_alone(kind: Kind, data: bytes) -> None:
         assert kind.decode(encode(decoded)) == decoded
 
 
-def check_among_others(kind: Kind, data: bytes, good: bytes) -> None:
+def check_among_others(kind: RecordType, data: bytes, good: bytes) -> None:
     """The same value between two good ones, as a replica takes them."""
     records = [Record("topic", 0, offset, 0, None, value) for offset, value in enumerate((good, data, good))]
     together, apart = Decoder(kind).decode(records, LIMITS), Decoded([], [], [])

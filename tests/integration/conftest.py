@@ -10,7 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 from pydantic import SecretStr
 
-from consumer.records.batch import Outcome
+from consumer.records.batch import BatchResult
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from deploy.stack.postgres import Postgres
@@ -52,7 +52,7 @@ async def write(database: Database) -> AsyncIterator[Any]:
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
         store, stored = Store(to, "test"), StoredOffsets(to, "test")
 
-        async def store_readings(**readings: list[bytes]) -> Outcome:
+        async def store_readings(**readings: list[bytes]) -> BatchResult:
             taken = []
             for kind, values in readings.items():
                 await stored.register({TopicPartition(f"{kind}-readings", 0): 0})

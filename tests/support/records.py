@@ -10,14 +10,14 @@ from aiokafka import TopicPartition
 from consumer.records.batch import Batch, BatchBuilder
 from consumer.records.decode import Decoder
 from consumer.records.record import Record
-from consumer.topic_registry import METER, VEHICLE, assignments_of, registers
+from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS, assignments_from, registers
 from schemas.records.readings import TimeLimits
 
 KINDS = {
-    "meter-readings": METER,
-    "vehicle-readings": VEHICLE,
+    "meter-readings": METER_READINGS,
+    "vehicle-readings": VEHICLE_READINGS,
     "register-readings": registers(jitter_kwh=1.0),
-    "assignments": assignments_of("assignments"),
+    "assignments": assignments_from("assignments"),
 }
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
 
@@ -83,5 +83,5 @@ def batch(*partitions: list[Any]) -> Batch:
         decoder = Decoder(KINDS[taken[0].topic])
         partition = TopicPartition(taken[0].topic, taken[0].partition)
         decoded = decoder.decode(taken, limits)
-        builder.add(partition, taken[0].offset, taken, taken[-1].offset + 1, decoder.kind, decoded)
+        builder.add(partition, taken[0].offset, taken, taken[-1].offset + 1, decoder.record_type, decoded)
     return builder.build()

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from consumer.__main__ import _flow
 from consumer.kafka import client as kafka_topics
 from consumer.kafka.closing import close
-from consumer.kafka.fetching import FetchingEndedError
+from consumer.kafka.fetching import ClientStoppedError
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.settings import ConsumerSettings
@@ -110,5 +110,5 @@ async def test_a_replica_ends_when_a_task_of_its_client_has_ended(
     assert flow.done(), "it would have stayed in the group, and read nothing for ever"
     error = flow.exception()
     assert isinstance(error, ExceptionGroup)
-    assert error.subgroup(FetchingEndedError)
+    assert error.subgroup(ClientStoppedError)
     assert "started anew" in str(error.exceptions[0])

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from consumer.storage.offsets import EVICTION_PATIENCE, StoredOffsets
-from consumer.storage.store import Fenced, Store
+from consumer.storage.store import FencedError, Store
 from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS
 from tests.support.records import assignment, batch, meter, minute, records, vehicle
@@ -128,7 +128,7 @@ async def test_a_consumer_that_has_lost_its_partition_writes_nothing(
     zombie = batch(records([meter(at=minute(0)), meter(at=minute(1))]), records([vehicle()], topic="vehicle-readings"))
     await store.write(batch(records([meter(at=minute(0))])))
 
-    with pytest.raises(Fenced) as fenced:
+    with pytest.raises(FencedError) as fenced:
         await store.write(zombie)
 
     assert fenced.value.partitions == {METERS}
@@ -179,7 +179,7 @@ async def test_assignments_of_a_consumer_that_has_lost_its_partition_are_not_app
     zombie = batch(records([assignment("VEH-1", "METER-9")], topic="assignments"), records([meter()]))
     await store.write(batch(records([assignment("VEH-1", "METER-1")], topic="assignments")))
 
-    with pytest.raises(Fenced) as fenced:
+    with pytest.raises(FencedError) as fenced:
         await store.write(zombie)
 
     assert fenced.value.partitions == {ASSIGNMENTS}
@@ -202,7 +202,7 @@ async def test_an_assignment_the_database_refuses_stands_alone(
 
 
 async def test_a_batch_of_a_partition_nobody_has_registered_is_fenced(store: Store) -> None:
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         await store.write(batch(records([meter()], partition=7)))
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from consumer.storage.offsets import StoredOffsets
-from consumer.storage.store import Fenced, Store
+from consumer.storage.store import FencedError, Store
 from sql.connection import WRITER_SETTINGS, pool
 from tests.support.records import batch, meter, minute, records
 from tests.support.servers import Database, Entry, Topics, ledger
@@ -114,7 +114,7 @@ async def _check(database: Database, steps: list[Step]) -> None:
             )
             write = replicas[step.replica].write(_batch(step, offsets))
             if moved:
-                with pytest.raises(Fenced):
+                with pytest.raises(FencedError):
                     await write
                 continue
             before = list(model.offsets)

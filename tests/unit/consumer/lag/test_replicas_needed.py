@@ -4,15 +4,15 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.lag.replicas_needed import CATCH_UP_SECONDS, Demand
+from consumer.lag.replicas_needed import CATCH_UP_SECONDS, ReplicasNeeded
 
 PARTITION = TopicPartition("meter-readings", 0)
 rates = st.floats(1, 1e6)
 
 
-def learned(incoming: float, drain: float, seconds: int = 600) -> Demand:
+def learned(incoming: float, drain: float, seconds: int = 600) -> ReplicasNeeded:
     """What a replica knows that has seen both rates for a while, a look a second."""
-    demand = Demand()
+    demand = ReplicasNeeded()
     for second in range(seconds):
         at = float(second)
         demand.learn(at, {PARTITION: round(incoming * at)}, drain * at, at)
@@ -33,12 +33,12 @@ def test_what_comes_in_and_what_has_piled_up_are_divided_by_what_a_replica_write
 
 
 def test_nothing_measured_yet_asks_for_one_and_no_partitions_for_none() -> None:
-    assert Demand().replicas(10**6, 4) == 1
-    assert Demand().replicas(0, 0) == 0
+    assert ReplicasNeeded().replicas(10**6, 4) == 1
+    assert ReplicasNeeded().replicas(0, 0) == 0
 
 
 def test_partitions_that_come_and_go_are_no_records() -> None:
-    demand = Demand()
+    demand = ReplicasNeeded()
     demand.learn(0, {PARTITION: 10**9}, 0, 0)
     demand.learn(1, {TopicPartition("meter-readings", 1): 10**9}, 1_000, 1)
     assert demand.replicas(0, 2) == 0

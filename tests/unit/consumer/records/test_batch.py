@@ -9,12 +9,12 @@ from msgspec.structs import astuple
 
 from consumer.records.batch import BatchBuilder
 from consumer.records.decode import Decoder
-from consumer.topic_registry import METER, VEHICLE
+from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
 from schemas.records.readings import TimeLimits
 from tests.support.records import NOON, meter, minute, records, vehicle
 
 LIMITS = TimeLimits.at(NOON, 400)
-DECODERS = {"meter-readings": Decoder(METER), "vehicle-readings": Decoder(VEHICLE)}
+DECODERS = {"meter-readings": Decoder(METER_READINGS), "vehicle-readings": Decoder(VEHICLE_READINGS)}
 GOOD, BAD = True, False
 
 
@@ -39,7 +39,7 @@ def test_spans_touch_and_every_record_is_a_row_or_a_letter(taken: list[tuple[str
             [good if kind else b"?" for kind in kinds], topic=topic, partition=number, offset=position + hole
         )
         decoder = DECODERS[topic]
-        builder.add(partition, position, fetched, 0, decoder.kind, decoder.decode(fetched, LIMITS))
+        builder.add(partition, position, fetched, 0, decoder.record_type, decoder.decode(fetched, LIMITS))
         reached[partition] = fetched[-1].offset + 1
         consumed[partition] += len(fetched)
     batch = builder.build()
@@ -48,11 +48,11 @@ def test_spans_touch_and_every_record_is_a_row_or_a_letter(taken: list[tuple[str
     assert {partition: span.consumed for partition, span in batch.spans.items()} == consumed
     assert {span.expected_offset for span in batch.spans.values()} == {0}, "where each partition stood before"
     assert len(batch) == consumed.total()
-    for kind, arrived in batch.arrived.items():
-        assert [record.offset for record in arrived.records_of(reversed(arrived.rows))] == [
+    for kind, arrived in batch.rows_by_type.items():
+        assert [record.offset for record in arrived.records_for(reversed(arrived.rows))] == [
             record.offset for record in reversed(arrived.records)
         ]
         for row, record in zip(arrived.rows, arrived.records, strict=True):
             assert astuple(kind.decode(record.value)) == row
-        assert sorted(row for rows in arrived.of_device.values() for row in rows) == sorted(arrived.rows)
-        assert all({row[0] for row in rows} == {device} for device, rows in arrived.of_device.items())
+        assert sorted(row for rows in arrived.by_device.values() for row in rows) == sorted(arrived.rows)
+        assert all({row[0] for row in rows} == {device} for device, rows in arrived.by_device.items())

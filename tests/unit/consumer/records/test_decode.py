@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from consumer.records.batch import DeadLetter
 from consumer.records.decode import Decoder
-from consumer.records.record_type import Kind, Row
-from consumer.topic_registry import METER, VEHICLE
+from consumer.records.record_type import RecordType, Row
+from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
 from schemas.records.readings import ID_PATTERN, InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
 from tests.support.records import meter, records, vehicle
 
@@ -28,13 +28,13 @@ JSON = st.recursive(
 FIELDS = ["meterId", "kwhConsumedAc", "voltage", "timestamp", "vehicleId", "soc", "kwhDeliveredDc", "batteryTemp"]
 
 
-def decode(*values: bytes | None, kind: Kind = METER) -> tuple[list[Row], list[DeadLetter]]:
+def decode(*values: bytes | None, kind: RecordType = METER_READINGS) -> tuple[list[Row], list[DeadLetter]]:
     topic = f"{kind.name}-readings"
     decoded = Decoder(kind).decode(records(values, topic=topic), LIMITS)
     return decoded.rows, decoded.dead_letters
 
 
-def reason(value: bytes | None, kind: Kind = METER) -> Reason:
+def reason(value: bytes | None, kind: RecordType = METER_READINGS) -> Reason:
     rows, letters = decode(value, kind=kind)
     assert rows == []
     assert letters[0].detail
@@ -55,7 +55,7 @@ def reason(value: bytes | None, kind: Kind = METER) -> Reason:
     )
 )
 def test_whatever_the_bytes_every_record_is_a_row_or_a_letter_with_a_reason(values: list[bytes | None]) -> None:
-    for kind, read in ((METER, read_meter), (VEHICLE, read_vehicle)):
+    for kind, read in ((METER_READINGS, read_meter), (VEHICLE_READINGS, read_vehicle)):
         rows, letters = decode(*values, kind=kind)
         assert len(rows) + len(letters) == len(values)
         assert all(letter.reason in Reason and letter.detail for letter in letters)
@@ -99,8 +99,8 @@ VALUES = st.lists(PIECES, max_size=4).map(b"".join)
 @example([GOOD + b" " + GOOD, b" "])
 @example([GOOD, b"\n" + ANOTHER])
 def test_values_decoded_together_are_what_each_is_by_itself(values: list[bytes]) -> None:
-    together = Decoder(METER).decode(records(values), LIMITS)
-    alone = Decoder(replace(METER, decode_lines=None)).decode(records(values), LIMITS)
+    together = Decoder(METER_READINGS).decode(records(values), LIMITS)
+    alone = Decoder(replace(METER_READINGS, decode_lines=None)).decode(records(values), LIMITS)
     assert together.rows == alone.rows
     assert [each.offset for each in together.records] == [each.offset for each in alone.records]
     assert [(each.record.offset, each.reason) for each in together.dead_letters] == [
@@ -161,8 +161,8 @@ def test_limits_belong_to_what_is_accepted(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("soc", [-1, 100.5])
 @pytest.mark.parametrize("temperature", [-61, 151])
 def test_a_vehicles_limits_hold(soc: float, temperature: float) -> None:
-    assert reason(vehicle(at=NOW, soc=soc), VEHICLE) == Reason.OUT_OF_RANGE
-    assert reason(vehicle(at=NOW, batteryTemp=temperature), VEHICLE) == Reason.OUT_OF_RANGE
+    assert reason(vehicle(at=NOW, soc=soc), VEHICLE_READINGS) == Reason.OUT_OF_RANGE
+    assert reason(vehicle(at=NOW, batteryTemp=temperature), VEHICLE_READINGS) == Reason.OUT_OF_RANGE
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.storage.copy_encoding import AT_ONCE, copied
+from consumer.storage.copy_encoding import AT_ONCE, encode_copy
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -26,7 +26,7 @@ def rows(values: int) -> st.SearchStrategy[list[Row]]:
 
 def bytes_of(given_rows: list[Row]) -> bytes:
     async def all_of() -> bytes:
-        return b"".join([chunk async for chunk in copied(given_rows)])
+        return b"".join([chunk async for chunk in encode_copy(given_rows)])
 
     return asyncio.run(all_of())
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.records.rows import Arrived
+from consumer.records.rows import RowBuffer
 from consumer.storage.newest_readings import in_order, part
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -18,10 +18,10 @@ def test_rows_called_new_are_newer_than_all_known_and_no_row_is_lost(
     identities: list[tuple[str, datetime]], newest: dict[str, datetime]
 ) -> None:
     rows = [(device, at, position) for position, (device, at) in enumerate(identities)]
-    arrived = Arrived()
+    arrived = RowBuffer()
     arrived.add(rows, rows)
-    parted = part(arrived.of_device, newest)
-    fresh, doubtful = parted.fresh, parted.doubtful
+    parted = part(arrived.by_device, newest)
+    fresh, doubtful = parted.fresh, parted.possible_duplicates
 
     assert sorted([*fresh, *doubtful]) == sorted(rows)
     assert len({row[:2] for row in fresh}) == len(fresh)
@@ -39,6 +39,6 @@ def test_rows_called_new_are_newer_than_all_known_and_no_row_is_lost(
 @given(st.lists(st.tuples(DEVICES, TIMES)))
 def test_rows_are_put_in_order_and_copies_stay_in_that_of_arrival(identities: list[tuple[str, datetime]]) -> None:
     rows = [(device, at, position) for position, (device, at) in enumerate(identities)]
-    arrived = Arrived()
+    arrived = RowBuffer()
     arrived.add(rows, rows)
-    assert in_order(arrived.of_device) == sorted(rows)
+    assert in_order(arrived.by_device) == sorted(rows)
