@@ -16,8 +16,8 @@ from api.app import create_app, create_gateway
 from api.auth.api_keys import InvalidKeys
 from api.commands import keys
 from api.middleware.security_headers import protection
-from api.server.protocol import Bounds, bounded
-from api.server.stalled_clients import Unread
+from api.server.protocol import ConnectionLimits, limited_protocol
+from api.server.stalled_clients import StalledClients
 from api.settings import ApiSettings, GatewaySettings
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
@@ -69,7 +69,7 @@ def _service(settings: GatewaySettings) -> FastAPI:
 
 
 def _config(service: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
-    bounds = Bounds(
+    bounds = ConnectionLimits(
         connections=settings.api_max_connections,
         url_bytes=settings.api_max_url_bytes,
         headers=settings.api_max_headers,
@@ -82,7 +82,7 @@ def _config(service: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
         service,
         host=settings.api_host,
         port=settings.api_port,
-        http=bounded(bounds),
+        http=limited_protocol(bounds),
         ws="none",
         log_config=None,
         access_log=False,
@@ -98,7 +98,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: FastAPI) -> None:
         super().__init__(config)
         self._service = service
-        self._unread = Unread(service.state.settings.answer_taken_within_seconds)
+        self._unread = StalledClients(service.state.settings.answer_taken_within_seconds)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; connections are looked at once a second."""

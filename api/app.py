@@ -9,12 +9,12 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from api.around import Guarded
-from api.auth.key_store import Keyring
-from api.database.pools import TellSource, reading
-from api.fleet.live_updates import Live
-from api.fleet.reading_rate import Pace
+from api.auth.key_store import KeyStore
+from api.database.pools import DataSourceMiddleware, reading
+from api.fleet.live_updates import LiveUpdates
+from api.fleet.reading_rate import ReadingRate
 from api.ingestion.metrics import GatewayMetrics
-from api.ingestion.producer import Gateway
+from api.ingestion.producer import ReadingProducer
 from api.metrics import Metrics
 from api.openapi.document import complete
 from api.problems import handle_problems
@@ -38,9 +38,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
         InvalidKeys: the file of API keys cannot be used.
     """
     app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
-    app.state.pace = Pace()
+    app.state.pace = ReadingRate()
     app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
-    app.add_middleware(TellSource)
+    app.add_middleware(DataSourceMiddleware)
     app.include_router(analytics.router)
     for room in (fleet, faults, history, devices, stream, access):
         app.include_router(room.router)
@@ -65,7 +65,7 @@ def create_gateway(settings: GatewaySettings) -> FastAPI:
 
 def _application(settings: GatewaySettings, title: str, description: str, lifespan: Any, *, gateway: bool) -> FastAPI:
     metrics = Metrics()
-    keyring = None if settings.api_open else Keyring(settings.api_keys_file, metrics.registry)
+    keyring = None if settings.api_open else KeyStore(settings.api_keys_file, metrics.registry)
     app = Guarded(
         title=title,
         version=VERSION,
@@ -80,7 +80,7 @@ def _application(settings: GatewaySettings, title: str, description: str, lifesp
     app.state.keyring = keyring
     app.state.gateway = None
     if gateway:
-        app.state.gateway = Gateway(settings)
+        app.state.gateway = ReadingProducer(settings)
         topics = (settings.kafka_meter_topic, settings.kafka_vehicle_topic)
         app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.gateway, topics)
         app.include_router(ingestion.router)
@@ -92,10 +92,10 @@ def _application(settings: GatewaySettings, title: str, description: str, lifesp
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: ApiSettings = app.state.settings
-    gateway: Gateway | None = app.state.gateway
+    gateway: ReadingProducer | None = app.state.gateway
     async with reading(settings, app.state.metrics) as database:
         app.state.database = database
-        app.state.live = Live(database, app.state.pace)
+        app.state.live = LiveUpdates(database, app.state.pace)
         if gateway:
             gateway.start()
         try:

@@ -11,13 +11,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
-from api.auth.access import RequireKey
+from api.auth.access import AuthenticationMiddleware
 from api.database.pools import SOURCE, STALENESS
-from api.ingestion.fast_path import Direct
-from api.metrics import MeasureRequests
-from api.middleware.disconnects import LetThemGo
-from api.middleware.head_requests import HeadIsGet
-from api.middleware.security_headers import ProtectAnswers
+from api.ingestion.fast_path import FastPath
+from api.metrics import RequestMetricsMiddleware
+from api.middleware.disconnects import IgnoreDisconnectsMiddleware
+from api.middleware.head_requests import HeadRequestsMiddleware
+from api.middleware.security_headers import SecurityHeadersMiddleware
 from api.problems import unexpected
 from api.routes.ingestion import ENDPOINTS
 from api.settings import GatewaySettings
@@ -29,8 +29,8 @@ class Guarded(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """As the framework does, and ours around it."""
         settings: GatewaySettings = self.state.settings
-        service: ASGIApp = Direct(super().build_middleware_stack(), ENDPOINTS if self.state.gateway else {})
-        service = RequireKey(service, self.state.keyring, self.state.metrics.registry)
+        service: ASGIApp = FastPath(super().build_middleware_stack(), ENDPOINTS if self.state.gateway else {})
+        service = AuthenticationMiddleware(service, self.state.keyring, self.state.metrics.registry)
         if settings.origins:
             service = CORSMiddleware(
                 service,
@@ -39,6 +39,8 @@ class Guarded(FastAPI):
                 allow_headers=["Authorization", "X-API-Key", "Content-Type"],
                 expose_headers=["Retry-After", SOURCE, STALENESS],
             )
-        service = MeasureRequests(service, self.state.metrics)
+        service = RequestMetricsMiddleware(service, self.state.metrics)
         service = ServerErrorMiddleware(service, handler=unexpected)
-        return LetThemGo(HeadIsGet(ProtectAnswers(service, settings.api_hsts_seconds)))
+        return IgnoreDisconnectsMiddleware(
+            HeadRequestsMiddleware(SecurityHeadersMiddleware(service, settings.api_hsts_seconds))
+        )

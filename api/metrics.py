@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.database.replica import Replica
+from api.database.replica import ReplicaMonitor
 from schemas.config.metrics import new_registry
 
 CLIENT_GONE = 499  # nothing was answered, for nobody was there any more; the number that proxies use
@@ -50,7 +50,7 @@ class Metrics:
             registry=self.registry,
         )
 
-    def follow(self, replica: Replica) -> None:
+    def follow(self, replica: ReplicaMonitor) -> None:
         """Show how the replica is doing."""
         Gauge(
             "energy_api_replica_lag_seconds",
@@ -64,7 +64,7 @@ class Metrics:
         ).set_function(lambda: float(replica.answers))
 
 
-class MeasureRequests:
+class RequestMetricsMiddleware:
     """ASGI middleware: observes every HTTP request."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

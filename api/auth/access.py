@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth.api_keys import LONGEST
 from api.auth.api_keys import Scope as KeyScope
-from api.auth.key_store import Keyring
+from api.auth.key_store import KeyStore
 from api.problems import documented, problem
 
 # Probes and Prometheus carry no keys, and metrics name no devices. The page and the documents hold no data.
@@ -75,7 +75,7 @@ def access_of(request: Request) -> Access:
 
 def still_admitted(request: Request) -> bool:
     """Whether the key of a request that goes on for long is still good: its stream ends when it is revoked or expires."""
-    keyring: Keyring | None = request.app.state.keyring
+    keyring: KeyStore | None = request.app.state.keyring
     if keyring is None:
         return True
     key = keyring.keys.by_id.get(access_of(request).key_id or "")
@@ -104,10 +104,10 @@ def scope_of(path: str) -> KeyScope | None:
     return KeyScope.INGEST if path.startswith(INGESTION) else KeyScope.READ
 
 
-class RequireKey:
+class AuthenticationMiddleware:
     """ASGI middleware: lets a request in with its Access, or answers 401 or 403."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring | None, registry: CollectorRegistry) -> None:
+    def __init__(self, app: ASGIApp, keyring: KeyStore | None, registry: CollectorRegistry) -> None:
         self._app = app
         self._keyring = keyring  # None: access is open
         self._refusals = Counter(

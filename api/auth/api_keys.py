@@ -68,7 +68,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class ApiKeys:
     """Keys by their ids."""
 
     by_id: Mapping[str, Key]
@@ -86,7 +86,7 @@ class Keys:
         return key if same else None
 
 
-NONE: Final = Keys({})
+NONE: Final = ApiKeys({})
 
 
 def new_key(
@@ -119,7 +119,7 @@ def new_key(
         raise InvalidKeys(str(error)) from None
 
 
-def parse(content: bytes) -> Keys:
+def parse(content: bytes) -> ApiKeys:
     """The keys of a file.
 
     Raises:
@@ -132,10 +132,10 @@ def parse(content: bytes) -> Keys:
     by_id = {key.id: key for key in listed}
     if len(by_id) < len(listed):
         raise InvalidKeys("has two keys with the same id; remove one of them")
-    return Keys(by_id)
+    return ApiKeys(by_id)
 
 
-def dump(keys: Keys) -> bytes:
+def dump(keys: ApiKeys) -> bytes:
     """The file of these keys: JSON, for people too."""
     listed = sorted(keys.by_id.values(), key=lambda key: (key.created, key.id))
     return msgspec.json.format(msgspec.json.encode(_File(1, tuple(listed))), indent=2) + b"\n"

@@ -9,13 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from api.auth.api_keys import NONE, InvalidKeys, Keys, dump, parse
+from api.auth.api_keys import NONE, ApiKeys, InvalidKeys, dump, parse
 
 LARGEST: Final = 16 * 1024 * 1024  # about 40,000 keys; more is a mistake
 NEW_FILE_MODE: Final = 0o600
 
 
-def read_keys(path: Path) -> Keys:
+def read_keys(path: Path) -> ApiKeys:
     """The keys of a file.
 
     Raises:
@@ -43,7 +43,7 @@ def read_keys(path: Path) -> Keys:
         raise InvalidKeys(f"{path} {error}") from None
 
 
-def change_keys(path: Path, change: Callable[[Keys], Keys]) -> None:
+def change_keys(path: Path, change: Callable[[ApiKeys], ApiKeys]) -> None:
     """Replace the keys of a file by what `change` makes of them; a missing file is made, readable by its owner alone.
 
     Readers see the old file or the new one, whole. Of several writers each sees what the one before has written.

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from api.auth.api_keys import NONE, InvalidKeys, Keys
+from api.auth.api_keys import NONE, ApiKeys, InvalidKeys
 from api.auth.key_file import read_keys
 
 log = structlog.get_logger(__name__)
@@ -20,7 +20,7 @@ SETTLED_AFTER_SECONDS: Final = 2.0
 Signature = tuple[int, int, int, int]
 
 
-class Keyring:
+class KeyStore:
     """Keys of a file, or none. A file that breaks later changes nothing: the keys before it stay good."""
 
     def __init__(self, path: Path | None, registry: CollectorRegistry) -> None:
@@ -66,7 +66,7 @@ class Keyring:
             if keys != self.keys:
                 self.keys = self._take(keys)
 
-    def _take(self, keys: Keys) -> Keys:
+    def _take(self, keys: ApiKeys) -> ApiKeys:
         self._count.set(len(keys.by_id))
         log.info("api_keys_loaded", keys=sorted(keys.by_id))
         now = datetime.now(UTC)

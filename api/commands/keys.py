@@ -8,7 +8,7 @@ from typing import Annotated, Final, NoReturn, TypeVar
 import msgspec
 import typer
 
-from api.auth.api_keys import InvalidKeys, Key, Keys, Scope, new_key
+from api.auth.api_keys import ApiKeys, InvalidKeys, Key, Scope, new_key
 from api.auth.key_file import change_keys, read_keys
 from api.settings import KeySettings
 from schemas.config.settings import from_environment
@@ -72,7 +72,7 @@ def rotate(
     made: list[tuple[str, Key]] = []
     end = now + timedelta(hours=overlap_hours)
 
-    def change(keys: Keys) -> Keys:
+    def change(keys: ApiKeys) -> ApiKeys:
         old = _known(keys, key_id)
         if old.expired(now):
             raise InvalidKeys(f"{key_id} has expired already; python -m api keys create makes another")
@@ -90,10 +90,10 @@ def rotate(
 def revoke(key_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="of keys")], file: File = None) -> None:
     """Remove keys: requests with them are refused within two seconds."""
 
-    def change(keys: Keys) -> Keys:
+    def change(keys: ApiKeys) -> ApiKeys:
         for key_id in key_ids:
             _known(keys, key_id)
-        return Keys({key_id: key for key_id, key in keys.by_id.items() if key_id not in key_ids})
+        return ApiKeys({key_id: key for key_id, key in keys.by_id.items() if key_id not in key_ids})
 
     _attempt(lambda: change_keys(_path(file), change))
     _say(f"revoked: {', '.join(key_ids)}")
@@ -106,11 +106,11 @@ def _path(file: Path | None) -> Path:
     return path
 
 
-def _with(keys: Keys, *more: Key) -> Keys:
-    return Keys({**keys.by_id, **{key.id: key for key in more}})
+def _with(keys: ApiKeys, *more: Key) -> ApiKeys:
+    return ApiKeys({**keys.by_id, **{key.id: key for key in more}})
 
 
-def _known(keys: Keys, key_id: str) -> Key:
+def _known(keys: ApiKeys, key_id: str) -> Key:
     if key_id not in keys.by_id:
         raise InvalidKeys("there is no key with that id; python -m api keys list shows those that are there")
     return keys.by_id[key_id]

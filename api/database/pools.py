@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.database.replica import ANSWERS_WITHIN_SECONDS, Probe, Replica, Watched
-from api.database.routing import USED, Reads, Source, Used
+from api.database.replica import ANSWERS_WITHIN_SECONDS, MonitoredServer, ReplicaMonitor, ServerProbe
+from api.database.routing import USED, ReadOrigin, ReadRouter, Source
 from api.metrics import Metrics
 from api.settings import ApiSettings
 from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool
@@ -21,13 +21,13 @@ COMMAND_TIMEOUT_SECONDS: Final = 6.0  # a little above the server's own statemen
 
 
 @asynccontextmanager
-async def reading(settings: ApiSettings, metrics: Metrics) -> AsyncIterator[Reads]:
+async def reading(settings: ApiSettings, metrics: Metrics) -> AsyncIterator[ReadRouter]:
     """What the settings say to read from. A replica has been looked at before anything is asked of it."""
     async with AsyncExitStack() as exits:
         opened = exits.enter_async_context
         if settings.database_read_url is None:
             primary = Source("primary", "DATABASE_URL", await opened(_pool(settings, settings.database_url)))
-            yield Reads(primary, None, None, metrics.reads)
+            yield ReadRouter(primary, None, None, metrics.reads)
             return
         standby = Source("replica", "DATABASE_READ_URL", await opened(_pool(settings, settings.database_read_url)))
         fallback = None
@@ -35,9 +35,9 @@ async def reading(settings: ApiSettings, metrics: Metrics) -> AsyncIterator[Read
             fallback = Source("primary", "DATABASE_URL", await opened(_pool(settings, settings.database_url)))
         watched = await opened(_probe("DATABASE_READ_URL", settings.database_read_url))
         beside = await opened(_probe("DATABASE_URL", settings.database_url))
-        replica = Replica(watched, beside, settings.read_staleness_limit_seconds)
+        replica = ReplicaMonitor(watched, beside, settings.read_staleness_limit_seconds)
         metrics.follow(replica)
-        reads = Reads(fallback, replica, standby, metrics.reads)
+        reads = ReadRouter(fallback, replica, standby, metrics.reads)
         await replica.look()
         watching = asyncio.create_task(replica.watch(), name="replica")
         try:
@@ -58,16 +58,16 @@ def _pool(settings: ApiSettings, url: SecretStr) -> Any:
 
 
 @asynccontextmanager
-async def _probe(setting: str, url: SecretStr) -> AsyncIterator[Watched]:
+async def _probe(setting: str, url: SecretStr) -> AsyncIterator[MonitoredServer]:
     connections = pool(url, size=1, server_settings=PROBE_SETTINGS, command_timeout=ANSWERS_WITHIN_SECONDS)
     async with connections:
         try:
-            yield Watched(setting, Probe(connections))
+            yield MonitoredServer(setting, ServerProbe(connections))
         finally:
             connections.terminate()  # closing in order would wait for a server that may be silent
 
 
-class TellSource:
+class DataSourceMiddleware:
     """ASGI middleware: `Data-Source` and `Data-Staleness-Seconds` on every answer that was read from a database."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -78,7 +78,7 @@ class TellSource:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        used = Used()
+        used = ReadOrigin()
         token = USED.set(used)
 
         async def tell(message: Message) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from api.database.staleness import Freshness
+from api.database.staleness import ReplicaStaleness
 from sql.connection import CONNECTION_FAULTS, DATABASE_FAULTS
 from sql.queries import queries
 
@@ -23,7 +23,7 @@ ANSWERS_WITHIN_SECONDS: Final = 2.0
 SILENT_TIMES: Final = 2  # in a row until it counts as away; one alone may be a busy machine, a refusal counts at once
 
 
-class Probe:
+class ServerProbe:
     """Short questions on a connection of its own: the pools of the requests may be busy."""
 
     def __init__(self, pool: Any) -> None:
@@ -49,10 +49,10 @@ class Probe:
             await self._pool.release(connection)
 
 
-class Watched:
+class MonitoredServer:
     """Whether a server answers, by its probe and by what requests report."""
 
-    def __init__(self, setting: str, probe: Probe) -> None:
+    def __init__(self, setting: str, probe: ServerProbe) -> None:
         self._probe = probe
         self._silent = 0
         self.setting = setting
@@ -83,14 +83,14 @@ class Watched:
         self.away = why
 
 
-class Replica:
+class ReplicaMonitor:
     """`problem` says why it should not be read from now; `on_away` is called when it stops answering."""
 
-    def __init__(self, replica: Watched, primary: Watched, limit_seconds: float) -> None:
+    def __init__(self, replica: MonitoredServer, primary: MonitoredServer, limit_seconds: float) -> None:
         self._replica = replica
         self._primary = primary
         self._limit = limit_seconds
-        self._freshness = Freshness()
+        self._freshness = ReplicaStaleness()
         self.on_away: Callable[[], None] = lambda: None
 
     @property

@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
-from api.database.replica import Replica, is_connection_fault
+from api.database.replica import ReplicaMonitor, is_connection_fault
 from api.problems import Unavailable
 from sql.connection import DATABASE_FAULTS
 
@@ -32,14 +32,14 @@ Name = Literal["replica", "primary"]
 
 
 @dataclass(slots=True)
-class Used:
+class ReadOrigin:
     """Where a request has read, for its answer's headers."""
 
     source: Name | None = None
     staleness: float | None = None
 
 
-USED: Final[ContextVar[Used | None]] = ContextVar("used", default=None)
+USED: Final[ContextVar[ReadOrigin | None]] = ContextVar("used", default=None)
 
 
 class Source:
@@ -75,10 +75,10 @@ def _close(connection: Any) -> None:
         connection.terminate()
 
 
-class Reader:
+class RoutedConnection:
     """One request's connection. It moves on to the next of `sources` when the one it reads from fails."""
 
-    def __init__(self, reads: "Reads", sources: list[Source], timeout: float | None) -> None:
+    def __init__(self, reads: "ReadRouter", sources: list[Source], timeout: float | None) -> None:
         self._reads = reads
         self._sources = sources
         self._timeout = timeout
@@ -150,11 +150,11 @@ class Reader:
             ) from error
 
 
-class Reads:
+class ReadRouter:
     """What routes acquire connections from, in the place of a pool."""
 
     def __init__(
-        self, primary: Source | None, replica: Replica | None, standby: Source | None, counter: Counter
+        self, primary: Source | None, replica: ReplicaMonitor | None, standby: Source | None, counter: Counter
     ) -> None:
         self._primary = primary  # None: what the replica cannot answer fails
         self._standby = standby  # None: there is no replica
@@ -164,13 +164,13 @@ class Reads:
             replica.on_away = standby.let_go
 
     @asynccontextmanager
-    async def acquire(self, timeout: float | None = None) -> AsyncIterator[Reader]:
+    async def acquire(self, timeout: float | None = None) -> AsyncIterator[RoutedConnection]:
         """A connection for as long as the block runs.
 
         Raises:
             Unavailable: when no source may be read from, or none answers.
         """
-        reader = Reader(self, self._sources(), timeout)
+        reader = RoutedConnection(self, self._sources(), timeout)
         await reader.open()
         try:
             yield reader

@@ -12,7 +12,7 @@ from typing import Final
 REMEMBERED: Final = 3600  # positions of the primary: an hour of them, one a second
 
 
-class Freshness:
+class ReplicaStaleness:
     """What is known of one replica. Instants are seconds of a clock that never goes back."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import structlog
 
-from api.fleet.reading_rate import Pace
+from api.fleet.reading_rate import ReadingRate
 from api.fleet.summary import last_summary
 from api.problems import Unavailable
 from schemas.responses.base import Answer, VehicleStatus
@@ -23,7 +23,7 @@ CONNECTION_WITHIN_SECONDS: Final = 5.0
 AWAY: Final = Away(detail="the database does not answer; this goes on as soon as it does")
 
 
-class Listener:
+class Subscriber:
     """One open stream. It is told the newest of each kind of event, so one that reads slowly misses some and never lags."""
 
     def __init__(self, vehicle_id: str | None) -> None:
@@ -60,13 +60,13 @@ class Listener:
                 yield each
 
 
-class Live:
+class LiveUpdates:
     """Looks for news while anybody listens, once for all of them."""
 
-    def __init__(self, database: Any, pace: Pace) -> None:
+    def __init__(self, database: Any, pace: ReadingRate) -> None:
         self._database = database
         self._pace = pace
-        self._listeners: set[Listener] = set()
+        self._listeners: set[Subscriber] = set()
         self._latest: tuple[str, str] | None = None
         self._summary_due = 0.0
         self._look_now = asyncio.Event()
@@ -74,7 +74,7 @@ class Live:
         self._stopping = False
 
     @contextmanager
-    def listen(self, vehicle_id: str | None) -> Iterator[Listener]:
+    def listen(self, vehicle_id: str | None) -> Iterator[Subscriber]:
         """One more listener, for as long as the block runs; it is told at once how things stand.
 
         Raises:
@@ -82,7 +82,7 @@ class Live:
         """
         if self._stopping:
             raise Unavailable("the service is stopping; connect again")
-        listener = Listener(vehicle_id)
+        listener = Subscriber(vehicle_id)
         self._listeners.add(listener)
         if self._latest:
             listener.tell(*self._latest)

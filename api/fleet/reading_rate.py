@@ -8,7 +8,7 @@ FORGOTTEN_AFTER_SECONDS: Final = 60.0
 APART_SECONDS: Final = 0.5
 
 
-class Pace:
+class ReadingRate:
     """Growth a second, over the last 10 s or since the look before when that is longer ago; a minute at most."""
 
     def __init__(self) -> None:

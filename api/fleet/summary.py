@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
-from api.fleet.reading_rate import Pace
+from api.fleet.reading_rate import ReadingRate
 from schemas.responses.fleet import FleetLive, FleetSummary, Share, Statuses
-from sql.analytics.efficiency import DIGITS, Sums, Thresholds, judge
+from sql.analytics.efficiency import DIGITS, EnergySums, Thresholds, judge
 from sql.queries import queries
 
 WINDOW: Final = timedelta(hours=24)
@@ -22,7 +22,7 @@ MAY_BE_JUDGED: Final = frozenset({"healthy", "degraded", "faulty", "implausible"
 
 
 @dataclass(slots=True)
-class Tally:
+class FleetTally:
     """Vehicles of one window, counted by judgement and by step of STEPS (1 is the first), and their kWh."""
 
     window_end: datetime | None = None
@@ -42,32 +42,32 @@ class Tally:
             self.steps[step] += vehicles
 
 
-async def last_evaluation(connection: Any) -> Tally:
+async def last_evaluation(connection: Any) -> FleetTally:
     """What `python -m sql maintain` found last."""
-    tally = Tally()
+    tally = FleetTally()
     async for row in queries.fleet_evaluation(connection, bounds=STEPS):
         tally.add(row, row["status"], row["step"], row["vehicles"])
         tally.window_end = min(tally.window_end or row["window_end"], row["window_end"])
     return tally
 
 
-async def judge_all(connection: Any, end: datetime, limits: Thresholds) -> Tally:
+async def evaluate_fleet(connection: Any, end: datetime, limits: Thresholds) -> FleetTally:
     """Every vehicle's 24 hours up to `end`, judged now."""
-    tally, after = Tally(end), ""
+    tally, after = FleetTally(end), ""
     while True:
         rows = queries.fleet_vehicles(connection, after=after, row_limit=AT_ONCE)
         ids = [row["vehicle_id"] async for row in rows]
         number = len(ids)
         rows = queries.energy_of(connection, vehicle_ids=ids, opens=[end - WINDOW] * number, closes=[end] * number)
         async for row in rows:
-            found = judge(Sums.of(row), limits)
+            found = judge(EnergySums.of(row), limits)
             tally.add(row, found.status, None if found.ratio is None else bisect_right(STEPS, found.ratio))
         if number < AT_ONCE:
             return tally
         after = ids[-1]
 
 
-async def summary(connection: Any, pace: Pace, tally: Tally, evaluated_at: datetime | None) -> FleetSummary:
+async def summary(connection: Any, pace: ReadingRate, tally: FleetTally, evaluated_at: datetime | None) -> FleetSummary:
     """The answer for a tally that was made at `evaluated_at`, with what arrives now."""
     now = datetime.now(UTC)
     live = await queries.fleet_live(connection, reporting_since=now - REPORTING_WITHIN)
@@ -89,7 +89,7 @@ async def summary(connection: Any, pace: Pace, tally: Tally, evaluated_at: datet
     )
 
 
-async def last_summary(connection: Any, pace: Pace) -> FleetSummary:
+async def last_summary(connection: Any, pace: ReadingRate) -> FleetSummary:
     """The summary of the last evaluation."""
     tally = await last_evaluation(connection)
     return await summary(connection, pace, tally, tally.window_end)
@@ -103,7 +103,7 @@ def _distribution(steps: Counter[int]) -> list[Share]:
     ]
 
 
-def _live(found: Any, pace: Pace, now: datetime) -> FleetLive:
+def _live(found: Any, pace: ReadingRate, now: datetime) -> FleetLive:
     newest = found["newest_reading"]
     return FleetLive(
         vehicles=found["vehicles"],

@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from api.ingestion.parsing import Kind
-from api.ingestion.partition_queue import Parcel
-from api.ingestion.producer import Gateway
+from api.ingestion.partition_queue import ProducerBatch
+from api.ingestion.producer import ReadingProducer
 from api.problems import TITLES, Unavailable, field_problems
 from schemas.records.readings import InvalidReading, Reading
 
@@ -29,34 +29,36 @@ class Settled:
 
 
 async def settle(
-    gateway: Gateway, kind: Kind, items: Sequence[Reading | InvalidReading], allowed: Callable[[str], bool]
+    gateway: ReadingProducer, kind: Kind, items: Sequence[Reading | InvalidReading], allowed: Callable[[str], bool]
 ) -> Settled:
     """Hand all valid readings of allowed devices over, wait for Kafka, and say what became of each."""
-    parcels: list[Parcel | str | None] = [
+    parcels: list[ProducerBatch | str | None] = [
         _put(gateway, item) if not isinstance(item, InvalidReading) and allowed(kind.device(item)) else None
         for item in items
     ]
-    for parcel in {each for each in parcels if isinstance(each, Parcel)}:
+    for parcel in {each for each in parcels if isinstance(each, ProducerBatch)}:
         await parcel.settled.wait()
     pairs = zip(items, parcels, strict=True)
     return _answer([_outcome(kind, index, item, parcel) for index, (item, parcel) in enumerate(pairs)])
 
 
-def _put(gateway: Gateway, reading: Reading) -> Parcel | str:
+def _put(gateway: ReadingProducer, reading: Reading) -> ProducerBatch | str:
     try:
         return gateway.put(reading)
     except Unavailable as away:
         return str(away)
 
 
-def _outcome(kind: Kind, index: int, item: Reading | InvalidReading, parcel: Parcel | str | None) -> dict[str, Any]:
+def _outcome(
+    kind: Kind, index: int, item: Reading | InvalidReading, parcel: ProducerBatch | str | None
+) -> dict[str, Any]:
     if isinstance(item, InvalidReading):
         errors = [each.model_dump() for each in field_problems(item)]
         return {"index": index, "status": INVALID, "message": str(item), "errors": errors}
     if parcel is None:
         refused = f"this API key may not send readings of {kind.device(item)}"
         return {"index": index, "status": FORBIDDEN, "message": refused}
-    error = parcel.error if isinstance(parcel, Parcel) else parcel
+    error = parcel.error if isinstance(parcel, ProducerBatch) else parcel
     if error is not None:
         return {"index": index, "status": AGAIN, "message": error}
     return {"index": index, "status": INGESTED, "message": kind.welcome(item)}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.ingestion.request import Exchange, Gone, Refusal
+from api.ingestion.request import ClientDisconnected, IngestionRequest, Refusal
 
-Endpoint = Callable[[Exchange], Awaitable[None]]
+Endpoint = Callable[[IngestionRequest], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class _Route:
     path: str
 
 
-class Direct:
+class FastPath:
     """ASGI middleware around the framework: what the others have let through goes straight to its endpoint.
 
     The same routes are in the application for OpenAPI, and for what is not a POST.
@@ -37,10 +37,10 @@ class Direct:
             await self._app(scope, receive, send)
             return
         scope["route"], endpoint = found
-        exchange = Exchange(scope, receive, send)
+        exchange = IngestionRequest(scope, receive, send)
         try:
             await endpoint(exchange)
-        except Gone:
+        except ClientDisconnected:
             return
         except Refusal as refusal:
             scope["app"].state.gateway_metrics.refused(refusal.status)

@@ -12,8 +12,8 @@ from api.ingestion.admission import Admission, Overloaded
 from api.ingestion.batches import AGAIN, FORBIDDEN, INGESTED, INVALID, settle
 from api.ingestion.metrics import GatewayMetrics, Outcome
 from api.ingestion.parsing import METER, Kind, limits_now, media_type, read_all, split
-from api.ingestion.producer import Gateway
-from api.ingestion.request import AGAIN_IN_SECONDS, JSON, Exchange, Refusal
+from api.ingestion.producer import ReadingProducer
+from api.ingestion.request import AGAIN_IN_SECONDS, JSON, IngestionRequest, Refusal
 from api.problems import MEDIA_TYPE, UNREADABLE, Unavailable, field_problems
 from api.settings import GatewaySettings
 from schemas.records.readings import InvalidReading, Reading
@@ -28,7 +28,7 @@ OUTCOME_OF: Final[dict[int, Outcome]] = {
 _encode: Final = msgspec.json.Encoder().encode
 
 
-async def take_one(exchange: Exchange, kind: Kind) -> None:
+async def ingest_reading(exchange: IngestionRequest, kind: Kind) -> None:
     """201 once Kafka has the reading.
 
     Raises:
@@ -37,7 +37,7 @@ async def take_one(exchange: Exchange, kind: Kind) -> None:
     """
     state = exchange.scope["app"].state
     settings: GatewaySettings = state.settings
-    gateway: Gateway = state.gateway
+    gateway: ReadingProducer = state.gateway
     metrics: GatewayMetrics = state.gateway_metrics
     topic = _topic(settings, kind)
     try:
@@ -56,7 +56,7 @@ async def take_one(exchange: Exchange, kind: Kind) -> None:
     await exchange.answer(201, _encode({"success": True, "message": kind.welcome(reading)}))
 
 
-async def take_batch(exchange: Exchange, kind: Kind) -> None:
+async def ingest_batch(exchange: IngestionRequest, kind: Kind) -> None:
     """200 when every reading of the batch is settled, 503 when some are to be sent again.
 
     Raises:
@@ -65,7 +65,7 @@ async def take_batch(exchange: Exchange, kind: Kind) -> None:
     """
     state = exchange.scope["app"].state
     settings: GatewaySettings = state.settings
-    gateway: Gateway = state.gateway
+    gateway: ReadingProducer = state.gateway
     metrics: GatewayMetrics = state.gateway_metrics
     topic = _topic(settings, kind)
     try:
@@ -104,7 +104,7 @@ def _valid(kind: Kind, body: bytes, retention_days: int, metrics: GatewayMetrics
         raise Refusal(status, str(invalid), field_problems(invalid)) from None
 
 
-async def _acknowledged(gateway: Gateway, reading: Reading) -> None:
+async def _acknowledged(gateway: ReadingProducer, reading: Reading) -> None:
     gateway.admission.enter(1)
     try:
         parcel = gateway.put(reading)

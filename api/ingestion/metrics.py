@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from api.ingestion.producer import Gateway
+from api.ingestion.producer import ReadingProducer
 
 Outcome = Literal["acknowledged", "invalid", "forbidden", "unavailable", "overloaded"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("acknowledged", "invalid", "forbidden", "unavailable", "overloaded")
@@ -13,7 +13,7 @@ OUTCOMES: Final[tuple[Outcome, ...]] = ("acknowledged", "invalid", "forbidden", 
 class GatewayMetrics:
     """The gateway's part of a registry."""
 
-    def __init__(self, registry: CollectorRegistry, gateway: Gateway, topics: tuple[str, ...]) -> None:
+    def __init__(self, registry: CollectorRegistry, gateway: ReadingProducer, topics: tuple[str, ...]) -> None:
         readings = Counter(
             "energy_gateway_readings_total",
             "Readings sent over HTTP: acknowledged by Kafka, or why not",

@@ -21,7 +21,7 @@ def _hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFF_FFFF
 
 
-class Parcel:
+class ProducerBatch:
     """Readings of one partition that share one acknowledgement. `error` says why there is none, once it is settled."""
 
     __slots__ = ("builder", "error", "opened", "settled")
@@ -39,21 +39,21 @@ class Parcel:
             self.settled.set()
 
 
-class Lane:
+class PartitionQueue:
     """One partition: at most one parcel is under way, those after it wait, so that the order of readings stays."""
 
-    def __init__(self, lanes: "Lanes", topic: str, partition: int) -> None:
+    def __init__(self, lanes: "PartitionQueues", topic: str, partition: int) -> None:
         self._lanes = lanes
         self._topic = topic
         self._partition = partition
-        self._waiting: deque[Parcel] = deque()
-        self._under_way: Parcel | None = None
+        self._waiting: deque[ProducerBatch] = deque()
+        self._under_way: ProducerBatch | None = None
         self._sending: asyncio.Task[None] | None = None
 
-    def put(self, key: bytes, value: bytes) -> Parcel:
+    def put(self, key: bytes, value: bytes) -> ProducerBatch:
         """Add a reading to the last parcel that waits, or to a new one."""
         if not self._waiting or self._waiting[-1].builder.append(timestamp=None, key=key, value=value) is None:
-            parcel = Parcel(self._lanes.producer.create_batch(), self._lanes.now())
+            parcel = ProducerBatch(self._lanes.producer.create_batch(), self._lanes.now())
             parcel.builder.append(timestamp=None, key=key, value=value)  # an empty one takes any single record
             self._waiting.append(parcel)
             self._lanes.calls(self)
@@ -79,7 +79,7 @@ class Lane:
             self._under_way = self._waiting.popleft()
             self._sending = asyncio.create_task(self._send(self._under_way))
 
-    async def _send(self, parcel: Parcel) -> None:
+    async def _send(self, parcel: ProducerBatch) -> None:
         parcel.builder.close()
         try:
             await (await self._lanes.producer.send_batch(parcel.builder, self._topic, partition=self._partition))
@@ -93,7 +93,7 @@ class Lane:
         elif self._waiting:
             self._lanes.calls(self)
 
-    def _refused(self, parcel: Parcel, error: Exception) -> None:
+    def _refused(self, parcel: ProducerBatch, error: Exception) -> None:
         log.warning("readings_not_acknowledged", topic=self._topic, partition=self._partition, error=repr(error))
         if isinstance(error, TopicAuthorizationFailedError):
             parcel.settle(f"Kafka does not let this service write to the topic {self._topic}; tell its operators")
@@ -102,24 +102,24 @@ class Lane:
             self._lanes.broken.set()
 
 
-class Lanes:
+class PartitionQueues:
     """The lanes of one producer. They are given up with it: `broken` says that nothing more can be sent."""
 
     def __init__(self, producer: Any, topics: set[str]) -> None:
         self.producer = producer
         self.broken = asyncio.Event()
         self.now = asyncio.get_running_loop().time
-        self._lanes: dict[str, list[Lane]] = {topic: [] for topic in topics}
-        self._calling: list[Lane] = []
+        self._lanes: dict[str, list[PartitionQueue]] = {topic: [] for topic in topics}
+        self._calling: list[PartitionQueue] = []
         self.follow_metadata()
 
-    def put(self, topic: str, device_id: str, value: bytes) -> Parcel:
+    def put(self, topic: str, device_id: str, value: bytes) -> ProducerBatch:
         """Add a reading to the lane of its device, which is the partition that the device itself would have written to."""
         key = device_id.encode()
         lanes = self._lanes[topic]
         return lanes[_hash(key) % len(lanes)].put(key, value)
 
-    def calls(self, lane: Lane) -> None:
+    def calls(self, lane: PartitionQueue) -> None:
         """That lane has a parcel that waits."""
         if not self._calling:
             asyncio.get_running_loop().call_later(LINGER_SECONDS, self._set_out)
@@ -134,7 +134,7 @@ class Lanes:
         """Use partitions that were added since. A topic that has gone keeps its lanes: they will be overdue."""
         for topic, lanes in self._lanes.items():
             known = self.producer.client.cluster.partitions_for_topic(topic) or ()
-            lanes.extend(Lane(self, topic, partition) for partition in range(len(lanes), len(known)))
+            lanes.extend(PartitionQueue(self, topic, partition) for partition in range(len(lanes), len(known)))
 
     def waits_since(self) -> float | None:
         """When the reading came that has waited longest for its acknowledgement, by the loop's clock."""
@@ -145,5 +145,5 @@ class Lanes:
         for lane in self._all():
             lane.fail(error)
 
-    def _all(self) -> list[Lane]:
+    def _all(self) -> list[PartitionQueue]:
         return [lane for lanes in self._lanes.values() for lane in lanes]

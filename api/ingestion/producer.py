@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from api.ingestion.admission import Admission
-from api.ingestion.partition_queue import Lanes, Parcel
+from api.ingestion.partition_queue import PartitionQueues, ProducerBatch
 from api.problems import Unavailable
 from api.settings import GatewaySettings
 from schemas.records.readings import MeterReading, Reading
@@ -29,14 +29,14 @@ SEND_AGAIN: Final = "send it again, it is stored once"
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Gateway:
+class ReadingProducer:
     """Produces readings. It comes up without Kafka, and says so until Kafka is there."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._topics = {settings.kafka_meter_topic, settings.kafka_vehicle_topic}
         self._missing: set[str] = set()
-        self._lanes: Lanes | None = None
+        self._lanes: PartitionQueues | None = None
         self._running: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self.admission = Admission.of(settings)
@@ -73,7 +73,7 @@ class Gateway:
             raise Unavailable(f"{self.waiting_for()}; {SEND_AGAIN}")
         self.admission.check()
 
-    def put(self, reading: Reading) -> Parcel:
+    def put(self, reading: Reading) -> ProducerBatch:
         """Hand a reading over. It is kept when its parcel is settled without an error, and not before.
 
         Raises:
@@ -90,7 +90,7 @@ class Gateway:
             producer = await self._connect()
             try:
                 await self._find_topics(producer)
-                self._lanes = Lanes(producer, self._topics)
+                self._lanes = PartitionQueues(producer, self._topics)
                 log.info("gateway_ready", topics=sorted(self._topics))
                 await self._watch(self._lanes)
                 self.on_given_up()
@@ -136,7 +136,7 @@ class Gateway:
                 return
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
-    async def _watch(self, lanes: Lanes) -> None:
+    async def _watch(self, lanes: PartitionQueues) -> None:
         """Return when the lanes are of no more use: one is overdue, or their producer is broken."""
         patience = self._settings.ingestion_acknowledged_within_seconds
         while not lanes.broken.is_set():

@@ -33,11 +33,11 @@ class Refusal(Exception):  # noqa: N818 - a verdict on the request, not a failur
         self.errors = errors
 
 
-class Gone(Exception):  # noqa: N818 - nothing is wrong here
+class ClientDisconnected(Exception):  # noqa: N818 - nothing is wrong here
     """The client has closed the connection; there is nobody to answer."""
 
 
-class Exchange(Request):
+class IngestionRequest(Request):
     """A request, and the way back."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +112,7 @@ class Exchange(Request):
     async def _next_part(self) -> bytes:
         message = await self.receive()
         if message["type"] == "http.disconnect":
-            raise Gone
+            raise ClientDisconnected
         self._whole = not message.get("more_body", False)
         part: bytes = message.get("body", b"")
         return part
@@ -121,13 +121,13 @@ class Exchange(Request):
         """A body that is here already needs no closed connection. Who waits for `100 Continue` has not sent any."""
         if self._whole or self.header(b"expect"):
             return
-        with contextlib.suppress(TimeoutError, Gone):
+        with contextlib.suppress(TimeoutError, ClientDisconnected):
             async with asyncio.timeout(PEEK_SECONDS):
                 await self._next_part()
 
     async def _drain(self) -> None:
         left = DRAIN_BYTES
-        with contextlib.suppress(TimeoutError, Gone):
+        with contextlib.suppress(TimeoutError, ClientDisconnected):
             async with asyncio.timeout(DRAIN_SECONDS):
                 while not self._whole and left > 0:
                     left -= len(await self._next_part())

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class LetThemGo:
+class IgnoreDisconnectsMiddleware:
     """ASGI middleware around everything else: what can no longer be sent is dropped, without an error in the log.
 
     uvicorn tells only the last request of a connection that it is gone; those before it, pipelined, go on to answer.

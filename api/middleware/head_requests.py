@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.auth.access import OPEN
 
 
-class HeadIsGet:
+class HeadRequestsMiddleware:
     """ASGI middleware: a HEAD of what is open is answered as its GET is, without the body. Elsewhere it is a 405."""
 
     def __init__(self, app: ASGIApp) -> None:

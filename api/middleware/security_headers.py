@@ -23,7 +23,7 @@ def protection(hsts_seconds: int) -> Headers:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-class ProtectAnswers:
+class SecurityHeadersMiddleware:
     """ASGI middleware around everything else, the last answer to an error included: adds what an answer does not say itself."""
 
     def __init__(self, app: ASGIApp, hsts_seconds: int) -> None:

@@ -9,7 +9,7 @@ from api.problems import documented
 from api.routes.parameters import Database, End, VehicleId, VehicleIds
 from schemas.responses.base import Coverage, Performance
 from schemas.responses.fleet import Performances, TrendDay, VehicleTrend
-from sql.analytics.efficiency import Sums, Thresholds, judge
+from sql.analytics.efficiency import EnergySums, Thresholds, judge
 from sql.analytics.fault_state import JUDGED
 from sql.analytics.trend import WINDOW_DAYS, Day, trend
 from sql.queries import queries
@@ -78,7 +78,7 @@ async def vehicle_trend(request: Request, database: Database, vehicle_id: Vehicl
         rows = queries.energy_of(
             connection, vehicle_ids=[vehicle_id] * WINDOW_DAYS, opens=midnights[:-1], closes=midnights[1:]
         )
-        days = [(row["opens"].astimezone(UTC).date(), judge(Sums.of(row), limits)) async for row in rows]
+        days = [(row["opens"].astimezone(UTC).date(), judge(EnergySums.of(row), limits)) async for row in rows]
     if not known:
         raise HTTPException(404, f"nothing was ever heard of vehicle {vehicle_id}")
     found = trend([Day(day, each.ratio if each.status in JUDGED else None) for day, each in days], limits.fault_below)
@@ -99,7 +99,7 @@ async def vehicle_trend(request: Request, database: Database, vehicle_id: Vehicl
 
 def performance(found: Any, limits: Thresholds) -> Performance:
     """The answer for a row of the query `energy_of`."""
-    efficiency = judge(Sums.of(found), limits)
+    efficiency = judge(EnergySums.of(found), limits)
     return Performance(
         vehicle_id=found["vehicle_id"],
         total_energy_consumed_ac=found["ac_kwh"] if found["assigned_seconds"] else None,

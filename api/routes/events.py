@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.auth.access import still_admitted
-from api.fleet.live_updates import Listener
+from api.fleet.live_updates import Subscriber
 from api.problems import documented
 from api.routes.parameters import OneVehicle
 
@@ -28,7 +28,7 @@ DESCRIBED: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/eve
 router = APIRouter(prefix="/v1", tags=["fleet"])
 
 
-async def _listen(request: Request, vehicle_id: OneVehicle = None) -> AsyncIterator[Listener]:
+async def _listen(request: Request, vehicle_id: OneVehicle = None) -> AsyncIterator[Subscriber]:
     with request.app.state.live.listen(vehicle_id) as listener:
         yield listener
 
@@ -40,7 +40,7 @@ async def _listen(request: Request, vehicle_id: OneVehicle = None) -> AsyncItera
     response_class=EventSourceResponse,
     responses={**DESCRIBED, **documented(422, 503)},
 )
-async def stream(request: Request, listener: Annotated[Listener, Depends(_listen)]) -> AsyncIterator[ServerSentEvent]:
+async def stream(request: Request, listener: Annotated[Subscriber, Depends(_listen)]) -> AsyncIterator[ServerSentEvent]:
     """`fleet` at once and then every 2 s; `vehicle` at once and then with every newer reading, looked for every second;
     `unavailable` when the database does not answer: the stream stays open and goes on with `fleet`. It ends
     when its API key does."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request
 
-from api.fleet.summary import judge_all, last_summary, summary
+from api.fleet.summary import evaluate_fleet, last_summary, summary
 from api.problems import documented
 from api.routes.pagination import cursor, place
 from api.routes.parameters import AfterCursor, Database, End, Limit, refused
@@ -47,7 +47,7 @@ async def fleet_summary(request: Request, database: Database, end: End = None) -
         async with database.acquire() as connection:
             return await last_summary(connection, pace)
     async with request.app.state.judging, database.acquire() as connection:
-        tally = await judge_all(connection, end, limits)
+        tally = await evaluate_fleet(connection, end, limits)
         return await summary(connection, pace, tally, datetime.now(UTC))
 
 

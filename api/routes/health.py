@@ -7,7 +7,7 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.database.routing import USED, Reads, Used
+from api.database.routing import USED, ReadOrigin, ReadRouter
 from api.metrics import Metrics
 from api.problems import Unavailable, documented
 from api.routes.parameters import Database
@@ -40,14 +40,14 @@ async def readyz(request: Request, response: Response) -> Readiness:
     gateway = request.app.state.gateway
     if gateway and (detail := gateway.waiting_for()):
         waiting["gateway"] = detail
-    reads: Reads = request.app.state.database
+    reads: ReadRouter = request.app.state.database
     if reads.replica and (detail := reads.replica.problem()):
         waiting["replica"] = detail
     problem = await _database_problem(reads)
     if problem:
         response.status_code = 503
         return Readiness(status="unavailable", waiting_for=waiting | {"database": problem})
-    used = USED.get() or Used()
+    used = USED.get() or ReadOrigin()
     staleness = None if used.staleness is None else round(used.staleness, 1)
     return Readiness(status="ok", waiting_for=waiting, data_source=used.source, data_staleness_seconds=staleness)
 

@@ -25,7 +25,7 @@ from schemas.responses.history import (
     VehicleReadingItem,
     VehicleReadings,
 )
-from sql.analytics.efficiency import Sums, Thresholds, judge
+from sql.analytics.efficiency import EnergySums, Thresholds, judge
 from sql.queries import queries
 
 DAY: Final = timedelta(hours=24)
@@ -151,7 +151,7 @@ def _after_bucket(periods: Sequence[Period], limit: int) -> str | None:
 
 
 def _vehicle_bucket(row: Any, limits: Thresholds) -> VehicleBucket:
-    found = judge(Sums.of(row), limits)
+    found = judge(EnergySums.of(row), limits)
     return VehicleBucket(
         start=row["opens"],
         end=row["closes"],

@@ -6,9 +6,9 @@ import msgspec
 from fastapi import APIRouter, status
 
 from api.ingestion.fast_path import Endpoint
-from api.ingestion.handlers import take_batch, take_one
+from api.ingestion.handlers import ingest_batch, ingest_reading
 from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, VEHICLE, Kind
-from api.ingestion.request import Exchange
+from api.ingestion.request import IngestionRequest
 from api.problems import MEDIA_TYPE, documented
 from schemas.records.readings import example
 from schemas.responses.base import Ingested
@@ -72,35 +72,35 @@ A reading is identified by its device and its timestamp, so sending it again is 
 
 
 @router.post("/meter", operation_id="ingestMeter", summary="A meter's reading", openapi_extra=_one(METER), **SINGLE)
-async def ingest_meter(exchange: Exchange) -> None:
+async def ingest_meter(exchange: IngestionRequest) -> None:
     """201 once Kafka has it. Sending the same reading again is harmless: it is stored once."""
-    await take_one(exchange, METER)
+    await ingest_reading(exchange, METER)
 
 
 @router.post(
     "/vehicle", operation_id="ingestVehicle", summary="A vehicle's reading", openapi_extra=_one(VEHICLE), **SINGLE
 )
-async def ingest_vehicle(exchange: Exchange) -> None:
+async def ingest_vehicle(exchange: IngestionRequest) -> None:
     """201 once Kafka has it. Sending the same reading again is harmless: it is stored once."""
-    await take_one(exchange, VEHICLE)
+    await ingest_reading(exchange, VEHICLE)
 
 
 @router.post(
     "/meter/batch", operation_id="ingestMeters", summary="Readings of meters", description=BATCH_TEXT,
     openapi_extra=_many(METER), **BATCH,
 )  # fmt: skip
-async def ingest_meters(exchange: Exchange) -> None:
+async def ingest_meters(exchange: IngestionRequest) -> None:
     """See BATCH_TEXT."""
-    await take_batch(exchange, METER)
+    await ingest_batch(exchange, METER)
 
 
 @router.post(
     "/vehicle/batch", operation_id="ingestVehicles", summary="Readings of vehicles", description=BATCH_TEXT,
     openapi_extra=_many(VEHICLE), **BATCH,
 )  # fmt: skip
-async def ingest_vehicles(exchange: Exchange) -> None:
+async def ingest_vehicles(exchange: IngestionRequest) -> None:
     """See BATCH_TEXT."""
-    await take_batch(exchange, VEHICLE)
+    await ingest_batch(exchange, VEHICLE)
 
 
 ENDPOINTS: Final[dict[str, Endpoint]] = {

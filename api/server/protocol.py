@@ -26,7 +26,7 @@ class _HeadRefused(Exception):  # noqa: N818 - an answer
 
 
 @dataclass(slots=True)
-class Bounds:
+class ConnectionLimits:
     """What all connections share. Sizes are bytes, times seconds."""
 
     connections: int
@@ -39,10 +39,10 @@ class Bounds:
     lingering: int = 0
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class LimitedHttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    bounds: ClassVar[Bounds]
+    bounds: ClassVar[ConnectionLimits]
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -206,9 +206,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
-def bounded(bounds: Bounds) -> type[BoundedProtocol]:
+def limited_protocol(bounds: ConnectionLimits) -> type[LimitedHttpProtocol]:
     """The protocol for uvicorn, with these bounds."""
-    return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds})
+    return type("BoundedProtocol", (LimitedHttpProtocol,), {"bounds": bounds})
 
 
 def _raw_problem(status: int, detail: str, protection: Headers) -> bytes:

@@ -11,7 +11,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-class Unread:
+class StalledClients:
     """Looks at the connections of a server, and remembers how little of each one's answer was left when."""
 
     def __init__(self, taken_within_seconds: float) -> None:

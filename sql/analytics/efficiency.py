@@ -38,7 +38,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class EnergySums:
     """What a window holds of a vehicle: kWh and readings of each side, and how many seconds of it the vehicle was assigned.
 
     `dc_kwh_assigned` and `dc_points_assigned` are of the assigned time only: the ratio compares like with like.
@@ -53,7 +53,7 @@ class Sums:
     dc_points_assigned: int
 
     @classmethod
-    def of(cls, found: Any) -> "Sums":
+    def of(cls, found: Any) -> "EnergySums":
         """From a row of the query `energy_of`."""
         return cls(
             window_seconds=(found["closes"] - found["opens"]).total_seconds(),
@@ -77,7 +77,7 @@ class Efficiency:
     reason: str
 
 
-def judge(sums: Sums, thresholds: Thresholds) -> Efficiency:
+def judge(sums: EnergySums, thresholds: Thresholds) -> Efficiency:
     """What the sums say of the charger."""
     if not sums.assigned_seconds:
         reason = "no meter was assigned to the vehicle in this window, so the energy drawn is not known"
@@ -89,7 +89,7 @@ def judge(sums: Sums, thresholds: Thresholds) -> Efficiency:
     return Efficiency(ratio, ac, dc, status, reason)
 
 
-def _ratio(sums: Sums) -> float | None:
+def _ratio(sums: EnergySums) -> float | None:
     """None also where next to nothing was drawn, so that the ratio is no number."""
     ratio = round(sums.dc_kwh_assigned / sums.ac_kwh * 100, DIGITS) if sums.ac_kwh else inf
     return ratio if isfinite(ratio) else None
@@ -99,7 +99,7 @@ def _coverage(points: int, seconds: float) -> float:
     return round(min(1.0, points * SECONDS_PER_READING / seconds), 4) if seconds else 0.0
 
 
-def _verdict(ratio: float | None, sums: Sums, coverage: float, thresholds: Thresholds) -> tuple[Judgement, str]:
+def _verdict(ratio: float | None, sums: EnergySums, coverage: float, thresholds: Thresholds) -> tuple[Judgement, str]:
     if ratio is None:
         return "insufficient_data", "the assigned meters measured no energy in this window"
     if too_little := _too_little(sums, coverage, thresholds):
@@ -116,7 +116,7 @@ def _verdict(ratio: float | None, sums: Sums, coverage: float, thresholds: Thres
     return "healthy", f"{ratio:g} % is at or above {thresholds.degraded_below:g} %"
 
 
-def _too_little(sums: Sums, coverage: float, thresholds: Thresholds) -> str | None:
+def _too_little(sums: EnergySums, coverage: float, thresholds: Thresholds) -> str | None:
     if sums.ac_kwh < thresholds.energy_kwh:
         return f"{sums.ac_kwh:.3f} kWh were drawn; it takes {thresholds.energy_kwh:g} kWh to judge"
     if coverage < thresholds.coverage:

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from schemas.records.alerts import Alert
-from sql.analytics.efficiency import Efficiency, Sums, Thresholds, judge
+from sql.analytics.efficiency import Efficiency, EnergySums, Thresholds, judge
 from sql.analytics.fault_state import Hysteresis, Standing, advance
 from sql.queries import queries
 
@@ -81,7 +81,7 @@ async def _evaluate(
 
 
 def _judged(found: Any, known: Any, limits: Thresholds, rules: Hysteresis) -> Evaluation:
-    efficiency = judge(Sums.of(found), limits)
+    efficiency = judge(EnergySums.of(found), limits)
     fault_id = known["fault_id"] if known else None
     before = Standing()
     if known:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from sql.analytics.efficiency import Sums, Thresholds, judge
+from sql.analytics.efficiency import EnergySums, Thresholds, judge
 from sql.analytics.fault_state import JUDGED
 from sql.analytics.trend import WINDOW_DAYS, Day, Trend, trend
 from sql.queries import queries
@@ -56,7 +56,7 @@ async def days_of(
     )
     days: dict[str, list[Day]] = {each: [] for each in vehicle_ids}
     async for row in rows:
-        judged = judge(Sums.of(row), limits)
+        judged = judge(EnergySums.of(row), limits)
         ratio = judged.ratio if judged.status in JUDGED else None
         days[row["vehicle_id"]].append(Day(row["opens"].astimezone(UTC).date(), ratio))
     return days

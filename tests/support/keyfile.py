@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from api.auth.api_keys import Keys, Scope, new_key
+from api.auth.api_keys import ApiKeys, Scope, new_key
 from api.auth.key_file import change_keys, read_keys
 from tests.support.services import ROOT
 
@@ -28,7 +28,7 @@ class KeyFile:
         now = datetime.now(UTC)
         expires = now + expires_in if expires_in is not None else None
         secret, key = new_key("test", scopes, created=now, devices=devices, expires=expires)
-        change_keys(self.path, lambda keys: Keys({**keys.by_id, key.id: key}))
+        change_keys(self.path, lambda keys: ApiKeys({**keys.by_id, key.id: key}))
         return secret
 
     def does(self, *arguments: str) -> str:

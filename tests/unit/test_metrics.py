@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from api.database.replica import Probe, Replica, Watched
+from api.database.replica import MonitoredServer, ReplicaMonitor, ServerProbe
 from api.metrics import Metrics as ApiMetrics
 from consumer.monitoring.metrics import Metrics as ConsumerMetrics
 from schemas.records.readings import Reason
@@ -43,7 +43,13 @@ def maintenance() -> MaintenanceMetrics:
 def read_service() -> ApiMetrics:
     """With a replica to read from."""
     metrics = ApiMetrics()
-    metrics.follow(Replica(Watched("DATABASE_READ_URL", Probe(None)), Watched("DATABASE_URL", Probe(None)), 60))
+    metrics.follow(
+        ReplicaMonitor(
+            MonitoredServer("DATABASE_READ_URL", ServerProbe(None)),
+            MonitoredServer("DATABASE_URL", ServerProbe(None)),
+            60,
+        )
+    )
     return metrics
 
 

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
 
-from api.database.replica import Probe, Replica, Watched
-from api.database.routing import Reads, Source
+from api.database.replica import MonitoredServer, ReplicaMonitor, ServerProbe
+from api.database.routing import ReadRouter, Source
 from deploy.stack.postgres import Postgres
 from sql.connection import READER_SETTINGS, pool
 from tests.support.answers import Ask, body, problem
@@ -172,7 +172,9 @@ async def test_what_replay_interrupts_on_the_replica_is_asked_of_the_primary(
 
     url = standby.url("reader", database.name)
     async with connections(url) as there, connections(database.reader_url) as here:
-        replica = Replica(Watched("A", Probe(there)), Watched("B", Probe(here)), limit_seconds=60)
+        replica = ReplicaMonitor(
+            MonitoredServer("A", ServerProbe(there)), MonitoredServer("B", ServerProbe(here)), limit_seconds=60
+        )
 
         async def may_be_read() -> bool:
             await replica.look()
@@ -180,7 +182,7 @@ async def test_what_replay_interrupts_on_the_replica_is_asked_of_the_primary(
 
         await until(may_be_read, "the replica may be read from")
         counter = Counter("reads", "Reads", ("source",), registry=CollectorRegistry())
-        reads = Reads(Source("primary", "B", here), replica, Source("replica", "A", there), counter)
+        reads = ReadRouter(Source("primary", "B", here), replica, Source("replica", "A", there), counter)
         async with reads.acquire() as reader:
             assert await reader.fetchval("SELECT pg_is_in_recovery()")
             asking = asyncio.create_task(reader.fetchrow(sleeps_on_a_standby))

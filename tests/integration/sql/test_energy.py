@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sql.analytics.efficiency import Efficiency, Sums, Thresholds, judge
+from sql.analytics.efficiency import Efficiency, EnergySums, Thresholds, judge
 from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
 from tests.support.servers import Database
@@ -74,7 +74,7 @@ class Fleet:
         rows = queries.energy_of(
             self._connection, vehicle_ids=list(vehicle_ids), opens=[end - DAY] * number, closes=[end] * number
         )
-        return [(row, judge(Sums.of(row), LIMITS)) async for row in rows]
+        return [(row, judge(EnergySums.of(row), LIMITS)) async for row in rows]
 
 
 def _rounded(row: Any) -> dict[str, Any]:

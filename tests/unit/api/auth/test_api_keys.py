@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.auth.api_keys import NONE, PATTERN, InvalidKeys, Key, Keys, Scope, dump, new_key, parse
+from api.auth.api_keys import NONE, PATTERN, ApiKeys, InvalidKeys, Key, Scope, dump, new_key, parse
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SECRET, KEPT = new_key("somebody", [Scope.READ], created=NOW)
-ONE = Keys({KEPT.id: KEPT})
+ONE = ApiKeys({KEPT.id: KEPT})
 names = st.text(min_size=1, max_size=100)
 scopes = st.sampled_from([[Scope.READ], [Scope.INGEST], [Scope.READ, Scope.INGEST]])
 
@@ -25,7 +25,7 @@ def test_a_key_that_was_made_is_found_after_a_round_trip_through_the_file(
 ) -> None:
     expires = NOW + timedelta(days=days) if days else None
     secret, key = new_key(name, may, created=NOW, expires=expires)
-    read = parse(dump(Keys({**ONE.by_id, key.id: key})))
+    read = parse(dump(ApiKeys({**ONE.by_id, key.id: key})))
     assert read.find(secret.encode()) == key
     assert read.find(SECRET.encode()) == KEPT
     assert secret not in dump(read).decode()

@@ -11,9 +11,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.auth import key_file as keyfile
-from api.auth.api_keys import InvalidKeys, Keys, Scope, new_key
+from api.auth.api_keys import ApiKeys, InvalidKeys, Scope, new_key
 from api.auth.key_file import change_keys, read_keys
-from api.auth.key_store import Keyring
+from api.auth.key_store import KeyStore
 from tests.support.keyfile import KeyFile, id_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -112,7 +112,7 @@ def _value(registry: CollectorRegistry, name: str) -> float | None:
 
 def test_a_changed_file_is_read_again_and_one_that_is_broken_or_gone_changes_nothing(keys: KeyFile) -> None:
     first, registry = keys.add(Scope.READ), CollectorRegistry()
-    ring = Keyring(keys.path, registry)
+    ring = KeyStore(keys.path, registry)
     second = keys.add(Scope.READ)
     assert ring.keys.find(second.encode()) is None
     ring.look()
@@ -129,7 +129,7 @@ def test_a_changed_file_is_read_again_and_one_that_is_broken_or_gone_changes_not
         assert _value(registry, "energy_api_keys_file_broken") == 1
 
     keys.path.write_bytes(good)
-    change_keys(keys.path, lambda known: Keys({key_id: known.by_id[key_id] for key_id in [id_of(second)]}))
+    change_keys(keys.path, lambda known: ApiKeys({key_id: known.by_id[key_id] for key_id in [id_of(second)]}))
     ring.look()
     assert ring.keys.find(first.encode()) is None
     assert ring.keys.find(second.encode())
@@ -139,9 +139,9 @@ def test_a_changed_file_is_read_again_and_one_that_is_broken_or_gone_changes_not
 
 def test_a_file_written_twice_within_a_tick_of_its_clock_is_read_twice(keys: KeyFile) -> None:
     keys.add(Scope.READ)
-    ring = Keyring(keys.path, CollectorRegistry())
+    ring = KeyStore(keys.path, CollectorRegistry())
     secret, key = new_key("n", [Scope.READ], created=NOW)
-    change_keys(keys.path, lambda known: Keys({**known.by_id, key.id: key}))
+    change_keys(keys.path, lambda known: ApiKeys({**known.by_id, key.id: key}))
     ring._seen = ring._signature()  # as if nothing could be seen from outside
     ring.look()
     assert ring.keys.find(secret.encode())
@@ -149,5 +149,5 @@ def test_a_file_written_twice_within_a_tick_of_its_clock_is_read_twice(keys: Key
 
 def test_at_the_start_the_file_must_be_good(keys: KeyFile) -> None:
     with pytest.raises(InvalidKeys, match="does not exist"):
-        Keyring(keys.path, CollectorRegistry())
-    assert Keyring(None, CollectorRegistry()).keys.by_id == {}
+        KeyStore(keys.path, CollectorRegistry())
+    assert KeyStore(None, CollectorRegistry()).keys.by_id == {}

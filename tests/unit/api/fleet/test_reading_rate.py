@@ -1,10 +1,10 @@
 """How fast a counter grows, from looks at it."""
 
-from api.fleet.reading_rate import Pace
+from api.fleet.reading_rate import ReadingRate
 
 
 def looks(*seen: tuple[float, int]) -> list[float | None]:
-    pace = Pace()
+    pace = ReadingRate()
     return [pace.look(at, count) for at, count in seen]
 
 

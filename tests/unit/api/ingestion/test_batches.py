@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api.ingestion.batches import settle
 from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, limits_now, media_type, read_all, split
-from api.ingestion.partition_queue import Parcel
+from api.ingestion.partition_queue import ProducerBatch
 from api.ingestion.request import Refusal
 from api.problems import Unavailable
 from schemas.responses.ingestion import BatchAnswer, BatchProblem
@@ -81,15 +81,15 @@ class Fates:
 
     def __init__(self, fates: list[str]) -> None:
         self._fates = fates
-        self._parcels: dict[str, Parcel] = {}
+        self._parcels: dict[str, ProducerBatch] = {}
 
-    def put(self, reading: Any) -> Parcel:
+    def put(self, reading: Any) -> ProducerBatch:
         fate = self._fates[int(reading.meter_id.split("-")[1])]
         if fate == "away":
             raise Unavailable("Kafka is away")
         parcel = self._parcels.pop(fate, None)
         if parcel is None:
-            self._parcels[fate] = parcel = Parcel(None, 0.0)
+            self._parcels[fate] = parcel = ProducerBatch(None, 0.0)
             asyncio.get_running_loop().call_soon(parcel.settle, "not acknowledged" if fate == "lost" else None)
         return parcel
 

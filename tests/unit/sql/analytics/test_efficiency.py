@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from sql.analytics.efficiency import Sums, Thresholds, judge
+from sql.analytics.efficiency import EnergySums, Thresholds, judge
 
 LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
 DAY = 86400.0
-FULL = Sums(DAY, DAY, 100.0, 1440, 1440, 93.0, 1440)
+FULL = EnergySums(DAY, DAY, 100.0, 1440, 1440, 93.0, 1440)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_a_covered_day_is_judged_by_its_ratio(dc: float, ratio: float, status: s
 
 
 def test_one_reading_a_side_gives_a_ratio_that_nobody_may_act_on() -> None:
-    found = judge(Sums(DAY, DAY, 45.23, 1, 1, 32.15, 1), LIMITS)
+    found = judge(EnergySums(DAY, DAY, 45.23, 1, 1, 32.15, 1), LIMITS)
     assert (found.ratio, found.status) == (71.08, "insufficient_data")
 
 
@@ -34,7 +34,7 @@ def test_without_a_meter_there_is_neither_ratio_nor_coverage_of_that_side(assign
 
 
 def test_a_silent_day_has_no_ratio() -> None:
-    found = judge(Sums(DAY, DAY, 0, 0, 0, 0, 0), LIMITS)
+    found = judge(EnergySums(DAY, DAY, 0, 0, 0, 0, 0), LIMITS)
     assert (found.ratio, found.status, found.ac_coverage, found.dc_coverage) == (None, "insufficient_data", 0.0, 0.0)
 
 
@@ -44,7 +44,7 @@ def test_it_takes_four_fifths_of_the_readings_to_judge(points: int, status: str)
 
 
 def test_coverage_is_of_the_assigned_time() -> None:
-    hour = judge(Sums(DAY, 3600, 10, 60, 1440, 9.5, 60), LIMITS)
+    hour = judge(EnergySums(DAY, 3600, 10, 60, 1440, 9.5, 60), LIMITS)
     assert (hour.ratio, hour.ac_coverage, hour.dc_coverage, hour.status) == (95.0, 1.0, 1.0, "healthy")
 
 
