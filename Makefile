@@ -13,7 +13,7 @@ $(READY): requirements-dev.lock
 	@$(VENV)/bin/pip install --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help setup demo smoke test faults bench fuzz lint audit format configuration lock schema contracts clean
+.PHONY: help setup demo smoke test faults bench fuzz lint structure audit format configuration lock schema contracts clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -48,6 +48,9 @@ lint: $(READY) ## ruff, mypy --strict, known weaknesses of the packages
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@$(RUN) -m deploy.audit
+
+structure: $(READY) ## modules per folder, import chains and cycles, long functions, imports against the rules; exit 1 when a rule is broken
+	@$(RUN) -m tests.structure
 
 format: $(READY) ## put the code into the house's form
 	@$(RUN) -m ruff check --fix-only .
