@@ -1,1 +1,1 @@
-"""What several tests share: servers' databases and topics, running services, commands, a browser, Prometheus, builders of data."""
+"""Shared by several tests: databases, topics, running services, commands, a browser, Prometheus, builders of test data."""

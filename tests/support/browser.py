@@ -126,7 +126,9 @@ class Tab:
         assert [url for url in self.requested if not url.startswith((f"{self.address}/", "data:", "blob:"))] == []
 
 
-OpenTab = Callable[..., AbstractAsyncContextManager[Tab]]  # the fixture `open_tab`: `browser_tab` at the site of the test
+OpenTab = Callable[
+    ..., AbstractAsyncContextManager[Tab]
+]  # the fixture `open_tab`: `browser_tab` at the site of the test
 
 
 @asynccontextmanager
@@ -156,9 +158,7 @@ async def insert_vehicles(database: Database, at: datetime) -> None:
         "CAR-9": (95.0, "healthy"),
     }
     for number, (vehicle_id, (ratio, status)) in enumerate(evaluations.items()):
-        await insert_evaluation(
-            database, vehicle_id, at, ratio=ratio, status=status, ac_kwh=10.0 + number, dc_kwh=9.0
-        )
+        await insert_evaluation(database, vehicle_id, at, ratio=ratio, status=status, ac_kwh=10.0 + number, dc_kwh=9.0)
         reading = {"soc": 50.0 + number, "last_kwh_delivered_dc": 0.1, "last_battery_temp": 25.0}
         await insert_row(
             database, "vehicle_live_status", vehicle_id=vehicle_id, recorded_at=at, updated_at=at, **reading

@@ -74,7 +74,9 @@ async def _drop(stack: Servers, name: str) -> None:
     async def dropped() -> bool:
         try:
             await _execute_on_server(stack, f"DROP DATABASE {name} WITH (FORCE)")
-        except asyncpg.InsufficientPrivilegeError:  # only a superuser may terminate an autovacuum worker that is still in it
+        except (
+            asyncpg.InsufficientPrivilegeError
+        ):  # only a superuser may terminate an autovacuum worker that is still in it
             return False
         return True
 

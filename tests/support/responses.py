@@ -5,7 +5,9 @@ from typing import Any
 
 import httpx
 
-StartApi = Callable[..., httpx.Client]  # the fixture `start_api`: starts the read service with some settings, returns a client
+StartApi = Callable[
+    ..., httpx.Client
+]  # the fixture `start_api`: starts the read service with some settings, returns a client
 
 
 def body(response: httpx.Response) -> Any:

@@ -1,6 +1,6 @@
 """`make configuration`: docs/configuration.md and .env.example, written from the settings classes.
 
-READERS lists every process that reads settings. A test fails when a settings class is missing there, or when a file is out of date.
+READERS lists every process that reads settings. A test fails when a settings class is missing there or a file is out of date.
 """
 
 from collections.abc import Iterator, Mapping

@@ -48,7 +48,9 @@ def all_settings() -> frozenset[str]:
 
 def unknown_metrics(query: str) -> set[str]:
     """Metrics in a PromQL query that have our prefix and that no process exports."""
-    source = "\n".join(file.read_text() for package in ("consumer", "api", "sql") for file in (ROOT / package).rglob("*.py"))
+    source = "\n".join(
+        file.read_text() for package in ("consumer", "api", "sql") for file in (ROOT / package).rglob("*.py")
+    )
     names = set(re.findall(r"\benergy_[a-z_]+", query))
     return {name for name in names if not any(f'"{each}"' in source for each in (name, _stem(name)))}
 

@@ -77,7 +77,11 @@ def _route_error(word: str) -> str | None:
     if not (address := _OF_THE_API.match(word)) or ("/" not in word):
         return None
     path = urlsplit("http://x/" + word[address.end() :]).path
-    return None if path in UNDOCUMENTED_PATHS or any(each.fullmatch(path) for each in _routes()) else f"the API has no route {path}"
+    return (
+        None
+        if path in UNDOCUMENTED_PATHS or any(each.fullmatch(path) for each in _routes())
+        else f"the API has no route {path}"
+    )
 
 
 @cache
