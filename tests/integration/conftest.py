@@ -21,8 +21,8 @@ from tests.support.database import Database
 from tests.support.records import batch, records
 from tests.support.responses import StartApi
 from tests.support.services import read_service
-from tests.tls.kafka import Guarded, guarded_kafka
-from tests.tls.postgres import Encrypted, encrypted_postgres
+from tests.tls.kafka import SecuredKafka, run_secured_kafka
+from tests.tls.postgres import TlsPostgres, run_tls_postgres
 
 
 @pytest.fixture
@@ -79,14 +79,14 @@ def standby(stack: Servers, database: Database) -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     """A broker that wants TLS, a name and a password."""
-    with guarded_kafka(tmp_path_factory.mktemp("guarded"), print) as running:
+    with run_secured_kafka(tmp_path_factory.mktemp("secured_kafka"), print) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def encrypted(stack: Servers) -> Iterator[Encrypted]:
+def tls_postgres(stack: Servers) -> Iterator[TlsPostgres]:
     """A PostgreSQL that wants TLS."""
-    with encrypted_postgres(stack, print) as running:
+    with run_tls_postgres(stack, print) as running:
         yield running
