@@ -134,7 +134,7 @@ async def test_a_reading_travels_from_http_to_the_read_service_over_tls(
 
 
 async def test_alerts_are_published_over_tls(setup: Setup, database: Database, processes: Processes) -> None:
-    await database.execute("INSERT INTO alert_outbox (key, value) VALUES ('VEH-1', 'opened')")
+    await database.execute("INSERT INTO alert_outbox (key, value) VALUES ('VEH-1', 'told')")
     ConsumerGroup(processes, setup.environment_of("consumer"), setup.directory).start()
 
     async def published() -> bool:
@@ -145,7 +145,7 @@ async def test_alerts_are_published_over_tls(setup: Setup, database: Database, p
         setup.alerts, bootstrap_servers=setup.secured_kafka.kafka.bootstrap_servers, auto_offset_reset="earliest"
     )
     async with administrator:
-        assert (await administrator.getone()).value == b"opened"
+        assert (await administrator.getone()).value == b"told"
 
 
 async def test_the_simulator_sends_over_tls(setup: Setup, database: Database, processes: Processes) -> None:
