@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.repository import ROOT
 from tests.support.repository.documents import SHELLS, anchors, documents, fences, inline_commands, links
 from tests.support.repository.shell import HOW_TO_MARK, NOT_OURS, commands, lookup_error
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("document", documents())
 def test_every_fence_names_its_language(document: str) -> None:
     bare = [str(fence) for fence in fences(document) if not re.fullmatch(r"[a-z]+", fence.language)]
-    assert not bare, f"{bare}: name the language: ```sh for commands, ```text for output and drawings, ```json, ```sql ..."
+    assert not bare, (
+        f"{bare}: name the language: ```sh for commands, ```text for output and drawings, ```json, ```sql ..."
+    )
 
 
 @pytest.mark.parametrize("document", documents())

@@ -17,10 +17,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from deploy.stack.ports import free_port
 from deploy.stack.resolve import ROOT, Servers, clear
 from deploy.stack.topics import create_topics
+from tests.support.repository import ROOT as REPOSITORY
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
-PROJECT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Starter:
         process = psutil.Popen(
             [sys.executable, "-m", "deploy.stack", "--directory", str(directory or self.directory)],
             env=settings | self.ports | environment,
-            cwd=PROJECT,
+            cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
