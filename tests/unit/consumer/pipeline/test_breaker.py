@@ -21,7 +21,7 @@ def test_the_window_is_the_fewest_last_portions_that_fill_it(portions: list[tupl
         if sum(seen for seen, _ in last) >= size:
             break
         last.append(portion)
-    assert (window.seen, window.refused) == (sum(seen for seen, _ in last), sum(refused for _, refused in last))
+    assert (window.records, window.rejected) == (sum(seen for seen, _ in last), sum(refused for _, refused in last))
 
 
 def test_a_share_is_judged_only_of_a_full_window() -> None:
