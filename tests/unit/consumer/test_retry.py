@@ -33,28 +33,33 @@ async def test_a_named_error_is_retried_beyond_any_limit() -> None:
 @pytest.mark.parametrize("error", [ValueError, BrokenPipeError])
 async def test_errors_that_are_not_named_or_excluded_are_raised(error: type[Exception]) -> None:
     attempts = 0
-    with pytest.raises(error):
+
+    async def work() -> None:
+        nonlocal attempts
         async for attempt in retry_forever(ConnectionError, unless=(BrokenPipeError,)):
             with attempt:
                 attempts += 1
                 raise error
+
+    with pytest.raises(error):
+        await work()
     assert attempts == 1
 
 
 async def test_a_cancelled_attempt_is_not_retried() -> None:
     attempts = 0
+    attempted = asyncio.Event()
 
     async def work() -> None:
         nonlocal attempts
         async for attempt in retry_forever(Exception):
             with attempt:
                 attempts += 1
+                attempted.set()
                 await asyncio.Event().wait()
 
     working = asyncio.create_task(work())
-    await asyncio.sleep(0)
-    while not attempts:
-        await asyncio.sleep(0)
+    await attempted.wait()
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
