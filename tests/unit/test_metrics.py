@@ -103,7 +103,7 @@ def test_the_state_of_replicas_has_an_alert_and_a_panel() -> None:
 
 def test_counters_of_a_topic_start_at_zero() -> None:
     metrics = ConsumerMetrics()
-    metrics.know(["meter-readings"])
+    metrics.initialize(["meter-readings"])
     assert metrics.registry.get_sample_value("energy_records_consumed_total", {"topic": "meter-readings"}) == 0
     for reason in Reason:
         labels = {"topic": "meter-readings", "reason": reason.value}
