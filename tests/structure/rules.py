@@ -38,17 +38,17 @@ ROOMS: Final[Mapping[str, str]] = {
     "sql.__main__": "schemas sql",
     # consumer: Kafka to PostgreSQL
     "consumer.settings": "schemas",
-    "consumer.backoff": "",
+    "consumer.retry": "",
     "consumer.gc_schedule": "",
     "consumer.records": "schemas",
     "consumer.monitoring": "consumer.records schemas",
     "consumer.storage": "consumer.records schemas sql.connection sql.queries",
     "consumer.topic_registry": "consumer.records consumer.settings consumer.storage schemas sql.queries",
-    "consumer.kafka": "consumer.backoff consumer.monitoring consumer.records consumer.settings",
-    "consumer.pipeline": "consumer.backoff consumer.kafka consumer.monitoring consumer.records consumer.settings "
+    "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings",
+    "consumer.pipeline": "consumer.retry consumer.kafka consumer.monitoring consumer.records consumer.settings "
     "consumer.storage schemas sql.connection sql.queries",
     "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings",
-    "consumer.alert_relay": "consumer.backoff consumer.kafka consumer.monitoring consumer.settings sql.connection sql.queries",
+    "consumer.alert_relay": "consumer.retry consumer.kafka consumer.monitoring consumer.settings sql.connection sql.queries",
     "consumer.commands": "consumer.records consumer.settings consumer.storage consumer.topic_registry schemas sql.connection "
     "sql.queries",
     "consumer.service": "consumer schemas sql.connection sql.queries",
