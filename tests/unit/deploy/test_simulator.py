@@ -1,4 +1,4 @@
-"""The simulated fleet: real sessions, exact totals, and mischief that changes neither."""
+"""The simulated fleet: real sessions, exact totals, and anomalies that change neither."""
 
 import io
 import itertools
@@ -41,7 +41,7 @@ def test_the_file_holds_the_992_real_sessions() -> None:
     assert all(session.minutes > 0 and session.energy_kwh > 0 for session in sessions)
 
 
-def test_a_sessions_energy_flows_within_it_and_never_back() -> None:
+def test_the_energy_of_a_session_never_decreases() -> None:
     for session in real_sessions():
         shares = [charged_share(session, minute) for minute in range(session.minutes + 1)]
         assert (shares[0], shares[-1]) == (0, 1)
@@ -52,7 +52,7 @@ def test_ids_are_those_of_the_contract() -> None:
     assert (vehicle(Fleet(), 1).vehicle_id, vehicle(Fleet(), 10_000).meter_id) == ("VEH-001", "METER-10000")
 
 
-def test_each_device_sends_one_reading_a_minute_spread_over_the_minute() -> None:
+def test_each_device_sends_one_reading_a_minute_and_the_devices_spread_over_it() -> None:
     sent = minutes_of(FLEET, NOW, 5)
     assert Counter(record.key for record in sent) == dict.fromkeys(
         [
@@ -70,7 +70,7 @@ def test_each_device_sends_one_reading_a_minute_spread_over_the_minute() -> None
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 300_000), min_size=2, max_size=8).map(sorted))
-def test_windows_that_touch_neither_miss_nor_repeat_a_reading(cuts: list[int]) -> None:
+def test_adjacent_windows_neither_miss_nor_repeat_a_reading(cuts: list[int]) -> None:
     table, start = timetable(FLEET), milliseconds(NOW)
     pieces = [
         record for opens, closes in itertools.pairwise(cuts) for record in due(table, start + opens, start + closes)
@@ -78,13 +78,13 @@ def test_windows_that_touch_neither_miss_nor_repeat_a_reading(cuts: list[int]) -
     assert pieces == list(due(table, start + cuts[0], start + cuts[-1]))
 
 
-def test_every_reading_of_a_day_is_within_the_contracts_limits() -> None:
+def test_every_reading_of_a_day_is_valid() -> None:
     for record in minutes_of(Fleet(3), NOW - timedelta(days=1), 1440):
         assert record.value
         (read_meter if record.side is Side.METER else read_vehicle)(record.value, LIMITS)
 
 
-def test_a_vehicles_charge_falls_only_while_it_drives_and_rises_only_while_it_charges() -> None:
+def test_the_state_of_charge_falls_only_while_driving_and_rises_only_while_charging() -> None:
     one = vehicle(Fleet(), 7)
     first = NOW.toordinal() * 1440
     states = [state_at(one, minute) for minute in range(first, first + 2 * 1440)]
@@ -97,7 +97,7 @@ def test_a_vehicles_charge_falls_only_while_it_drives_and_rises_only_while_it_ch
 
 
 @given(st.integers(1, 10_000), st.integers(-5, 5))
-def test_a_slot_holds_one_whole_real_session(number: int, slot: int) -> None:
+def test_a_slot_contains_one_complete_real_session(number: int, slot: int) -> None:
     charge = charge_in(1, number, slot)
     assert slot * SLOT_MINUTES <= charge.start < charge.end <= (slot + 1) * SLOT_MINUTES
     assert charge.session in real_sessions()
@@ -105,7 +105,7 @@ def test_a_slot_holds_one_whole_real_session(number: int, slot: int) -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 20), st.integers(0, 59_999), st.integers(0, 59_999))
-def test_expected_totals_are_those_of_the_readings_sent(number: int, opens_ms: int, closes_ms: int) -> None:
+def test_expected_totals_match_the_readings_sent(number: int, opens_ms: int, closes_ms: int) -> None:
     start, end = NOW - timedelta(hours=6, milliseconds=opens_ms), NOW + timedelta(milliseconds=closes_ms)
     one = vehicle(FLEET, number)
     sums: defaultdict[bytes, list[float]] = defaultdict(list)
@@ -129,7 +129,7 @@ def test_faulty_chargers_lose_more_than_the_threshold_and_good_ones_less() -> No
     assert not any(is_faulty(Fleet(faulty_share=0), number) for number in range(1, 2_001))
 
 
-def test_assignments_are_a_file_that_the_import_reads() -> None:
+def test_the_file_of_assignments_can_be_imported() -> None:
     file = io.StringIO()
     write_assignments(assignments(FLEET), file)
     read = read_assignments(file.getvalue().splitlines())
@@ -140,7 +140,7 @@ def test_assignments_are_a_file_that_the_import_reads() -> None:
     assert len(read) == 20
 
 
-def test_assignments_are_records_that_the_consumer_takes() -> None:
+def test_assignment_records_are_accepted_by_the_decoder() -> None:
     given = list(assignments(FLEET))
     read = [decode_assignment(assignment_record(each).value or b"") for each in given]
     assert [(each.vehicle_id, each.meter_id, each.valid_from, each.valid_to) for each in read] == given
@@ -148,7 +148,7 @@ def test_assignments_are_records_that_the_consumer_takes() -> None:
 
 @pytest.mark.parametrize("variety", VARIETIES, ids=lambda variety: variety.name)
 @pytest.mark.parametrize("side", [Side.METER, Side.VEHICLE])
-def test_each_variety_is_refused_for_its_reason(variety: object, side: Side) -> None:
+def test_each_corruption_is_rejected_with_its_reason(variety: object, side: Side) -> None:
     good = next(record for record in minutes_of(FLEET, NOW, 1) if record.side is side)
     bad = spoilt(good, variety)  # type: ignore[arg-type]
     with pytest.raises(InvalidReading) as refused:
@@ -157,13 +157,13 @@ def test_each_variety_is_refused_for_its_reason(variety: object, side: Side) -> 
     assert bad.key == good.key
 
 
-def test_the_varieties_show_every_reason_that_decoding_knows() -> None:
+def test_the_corruptions_cover_every_reason_of_the_decoder() -> None:
     of_the_store = {Reason.CONFLICTING_READING, Reason.REFUSED_BY_DATABASE}
     of_assignments = {Reason.INVALID_INTERVAL, Reason.OVERLAPPING_ASSIGNMENT}
     assert {variety.reason for variety in VARIETIES} == set(Reason) - of_the_store - of_assignments
 
 
-def test_mischief_neither_loses_nor_alters_a_reading() -> None:
+def test_anomalies_neither_lose_nor_alter_a_reading() -> None:
     sent = minutes_of(FLEET, NOW, 60)
     mischief = Misbehaviour(Shares(duplicate=0.1, late=0.1, out_of_order=0.1, malformed=0.1), seed=1)
 
@@ -178,13 +178,13 @@ def test_mischief_neither_loses_nor_alters_a_reading() -> None:
     assert got != sorted(got, key=lambda record: record.at_ms)
 
 
-def test_without_mischief_the_stream_is_as_it_was() -> None:
+def test_without_anomalies_the_stream_is_unchanged() -> None:
     sent = minutes_of(FLEET, NOW, 2)
     mischief = Misbehaviour(Shares(), seed=1)
     assert [*mischief.apply(sent), *mischief.release()] == sent
 
 
-def test_lists_are_disturbed_with_a_known_outcome() -> None:
+def test_disturbed_lists_have_a_predictable_result() -> None:
     sent = minutes_of(FLEET, NOW, 30)
     twice = doubled(sent)
     mixed = with_malformed(shuffled(twice, seed=4), share=0.01, seed=5)
@@ -198,7 +198,7 @@ def test_lists_are_disturbed_with_a_known_outcome() -> None:
         ahead = max(ahead, record.at_ms)
 
 
-def test_the_replay_moves_all_sessions_as_one_block_with_their_totals() -> None:
+def test_the_replay_shifts_all_sessions_together_and_keeps_their_totals() -> None:
     visits = replay.visits(NOW)
     sent = replay.readings(visits)
     assert len({(record.key, record.at_ms) for record in sent}) == len(sent)
@@ -215,7 +215,7 @@ def test_the_replay_moves_all_sessions_as_one_block_with_their_totals() -> None:
     assert len(spans) == 1, "every session is moved by the same time"
 
 
-def test_a_sped_up_clock_catches_up_with_the_wall_and_never_passes_it() -> None:
+def test_an_accelerated_clock_catches_up_with_real_time_and_never_passes_it() -> None:
     wall = milliseconds(NOW)
     clock = clock_from(wall, 60, 60)
     assert clock.start_ms == wall - 59 * 60_000
