@@ -22,10 +22,9 @@ from deploy.stack.resolve import Servers
 from schemas.config.settings import KafkaSettings
 from tests.support.browser import CHROMIUM, NO_CHROMIUM, OpenTab, Site, browser_tab
 from tests.support.database import Database
-from tests.support.ledger import Topics, ledger
+from tests.support.ledger import Topics, ledger, until_consumed
 from tests.support.repository import ROOT
 from tests.support.services import read_service
-from tests.support.waiting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +52,9 @@ class Replay:
         await producer.stop(60)
         assert producer.tally.acknowledged == len(records)
 
-    async def consumed(self) -> int:
-        """The number of records that consumers have committed."""
-        return int(await self.database.value("SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets"))
-
     async def until_consumed(self, number: int, *, timeout: float = 120) -> None:
         """Waits until this many records are committed, and checks that the ledger adds up."""
-
-        async def all_consumed() -> bool:
-            return await self.consumed() >= number
-
-        await until(all_consumed, f"{number} records are consumed", timeout=timeout)
+        await until_consumed(self.database, None, number, timeout=timeout)
         await ledger(self.database, self.topics)
 
     async def maintain(self) -> None:

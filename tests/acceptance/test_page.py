@@ -10,6 +10,7 @@ from playwright.async_api import expect
 
 from tests.support.browser import OpenTab, Site, insert_vehicles
 from tests.support.database_rows import insert_assignment
+from tests.support.ledger import until_consumed
 from tests.support.records import meter, vehicle
 from tests.support.services import ConsumerGroup
 
@@ -143,7 +144,7 @@ async def produce_a_day(site: Site) -> datetime:
             for number, (at, kwh) in enumerate(minutes)
         ],
     )
-    await site.until_consumed(2 * len(minutes))
+    await until_consumed(site.database, None, 2 * len(minutes))
     return minutes[-1][0]
 
 

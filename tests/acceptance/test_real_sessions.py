@@ -9,7 +9,7 @@ from deploy.simulator import disturb, replay
 from tests.acceptance.conftest import Replay
 from tests.support.browser import CHROMIUM, NO_CHROMIUM, browser_tab
 from tests.support.database import locked_tables, waits_for_lock
-from tests.support.ledger import Entry, committed_in_kafka, ledger
+from tests.support.ledger import Entry, committed_in_kafka, consumed, ledger
 from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.waiting import until
 
@@ -90,13 +90,13 @@ async def test_kills_around_a_commit_and_rebalances_lose_nothing_and_count_nothi
             "the transaction has claimed offsets and written rows, and is not committed",
         )
         group.kill(killed)
-    assert await replayed.consumed() == 0
+    assert await consumed(replayed.database) == 0
 
     await _kill_just_after_a_commit(replayed, group, small)
 
     first, second = group.start(**small), group.start(**small)
     await _until_partitions_are_shared(first, second)
-    before = await replayed.consumed()
+    before = await consumed(replayed.database)
     await replayed.produce(replayed.readings[third : 2 * third])
     await replayed.until_consumed(before + 2000)
     group.kill(first)
@@ -116,7 +116,7 @@ async def test_kills_around_a_commit_and_rebalances_lose_nothing_and_count_nothi
 async def _kill_just_after_a_commit(replayed: Replay, group: ConsumerGroup, settings: dict[str, str]) -> None:
     """Repeats until Kafka's offsets are behind the database's: a consumer that used them would write readings twice."""
     while True:
-        before = await replayed.consumed()
+        before = await consumed(replayed.database)
         consumer = group.start(**settings)
         await replayed.until_consumed(before + 1)
         group.kill(consumer)

@@ -17,7 +17,7 @@ from schemas.records.readings import Reason
 from sql.queries import queries
 from tests.support.command import consumer_command, partition_statuses
 from tests.support.database import Database, locked_tables, waits_for_lock
-from tests.support.ledger import Entry, Topics, ledger
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import assignment, meter, minute, vehicle
 from tests.support.repository import ROOT
 from tests.support.services import ConsumerGroup
@@ -44,14 +44,6 @@ async def an_hour_of_readings(stack: Servers, topics: Topics) -> None:
     await produce(stack, topics.meter, *[meter("METER-1", minute(each), kwh=0.5) for each in range(HOUR)])
     await produce(stack, topics.meter, *[meter("METER-2", minute(each), kwh=0.25) for each in range(HOUR)])
     await produce(stack, topics.vehicle, *[vehicle("VEH-1", minute(each), kwh=0.4) for each in range(HOUR)])
-
-
-async def until_consumed(database: Database, topic: str, number: int) -> None:
-    async def consumed() -> bool:
-        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
-        return bool(await database.value(asked, topic) >= number)
-
-    await until(consumed, f"{number} records of {topic} are consumed")
 
 
 async def energy(database: Database) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from deploy.stack.topics import create_topics
 from schemas.records.readings import Reason
 from tests.support.command import Command, consumer_command, partition_statuses
 from tests.support.database import Database
-from tests.support.ledger import Entry, Topics, ledger
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import meter, minute, vehicle
 from tests.support.repository import ROOT
 from tests.support.services import ConsumerGroup
@@ -35,14 +35,6 @@ async def produce(stack: Servers, topic: str, values: list[bytes], *, partition:
     async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
         for number, value in enumerate(values):
             await producer.send(topic, value, str(number).encode(), partition=partition)
-
-
-async def until_consumed(database: Database, topic: str, number: int) -> None:
-    async def consumed() -> bool:
-        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
-        return bool(await database.value(asked, topic) >= number)
-
-    await until(consumed, f"{number} records of {topic} are consumed")
 
 
 def meters(first: int, beyond: int, **changes: Any) -> list[bytes]:

@@ -21,7 +21,7 @@ from deploy.stack.topics import create_topics
 from tests.integration.api.test_ingestion import is_ready, waits_for
 from tests.support.command import Command
 from tests.support.database import Database
-from tests.support.ledger import Entry, Topics, ledger
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import meter, vehicle
 from tests.support.responses import StartApi, body, problem
 from tests.support.services import ConsumerGroup, ingestion_service
@@ -95,15 +95,9 @@ def assert_no_password_is_logged(setup: Setup) -> None:
             assert password not in log.read_text(), f"{log} contains a password"
 
 
-async def until_consumed(database: Database, topics: Topics, each: int) -> None:
+async def until_written(database: Database, topics: Topics, each: int) -> None:
     """Waits for this many readings of each type, and checks the ledger."""
-
-    async def consumed() -> bool:
-        return bool(
-            await database.value("SELECT coalesce(sum(records_consumed), 0) >= $1 FROM kafka_offsets", 2 * each)
-        )
-
-    await until(consumed, f"{each} readings of each type are consumed", timeout=120)
+    await until_consumed(database, None, 2 * each, timeout=120)
     nothing = Entry(0, 0, 0, 0)
     assert await ledger(database, topics) == {
         topics.meter: Entry(each, each, 0, 0),
@@ -123,7 +117,7 @@ async def test_a_reading_travels_from_http_to_the_read_service_over_tls(
         at = RECENTLY + timedelta(seconds=number)
         assert ingestion.post("/v1/ingestion/meter", content=meter("METER-1", at)).status_code == 201
         assert ingestion.post("/v1/ingestion/vehicle", content=vehicle("VEH-1", at, soc=41)).status_code == 201
-    await until_consumed(database, setup.topics, 20)
+    await until_written(database, setup.topics, 20)
     await consumer.until_ready()
 
     client = start_api(INGESTION_ENABLED="false")
@@ -154,7 +148,7 @@ async def test_the_simulator_sends_over_tls(setup: Setup, database: Database, pr
     stdout, _ = await simulator.succeed(*run)
     assert '"acknowledged":240' in stdout
     ConsumerGroup(processes, setup.environment_of("consumer"), setup.directory).start()
-    await until_consumed(database, setup.topics, 120)
+    await until_written(database, setup.topics, 120)
 
 
 async def test_no_user_may_do_more_than_its_service_needs(setup: Setup) -> None:

@@ -18,7 +18,7 @@ from sql.migrate import migrate
 from sql.settings import SqlSettings
 from tests.support.command import Command
 from tests.support.database import Database, new_database
-from tests.support.ledger import Topics
+from tests.support.ledger import Topics, until_consumed
 from tests.support.records import meter, minute, vehicle
 from tests.support.responses import body
 from tests.support.services import ConsumerGroup, read_service, service_environment
@@ -128,16 +128,8 @@ async def test_readings_are_written_and_read_over_tls(
             await producer.send(topics.vehicle, vehicle("VEH-1", minute(number), soc=42), b"VEH-1")
     async with every_session_is_encrypted(tls_postgres) as seen:
         consumer = ConsumerGroup(processes, tls_environment, tmp_path).start()
-
-        async def consumed() -> bool:
-            return bool(
-                await migrated.value(
-                    "SELECT coalesce(sum(records_consumed), 0) = 40 FROM kafka_offsets WHERE topic = ANY($1)",
-                    [topics.meter, topics.vehicle],
-                )
-            )
-
-        await until(consumed, "40 readings are consumed", timeout=120)
+        for topic in (topics.meter, topics.vehicle):
+            await until_consumed(migrated, topic, 20, timeout=120)
         await consumer.until_ready()
         with read_service(processes, tls_environment, tmp_path) as client:
             assert (await asyncio.to_thread(client.get, "/readyz")).status_code == 200
