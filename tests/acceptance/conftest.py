@@ -1,7 +1,6 @@
 """Fixtures of the acceptance tests: the replay of real charging sessions, and the web page in a browser."""
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,9 +20,9 @@ from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
 from schemas.config.settings import KafkaSettings
 from tests.support.browser import CHROMIUM, NO_CHROMIUM, OpenTab, Site, browser_tab
+from tests.support.command import sql_command
 from tests.support.database import Database
 from tests.support.ledger import Topics, ledger, until_consumed
-from tests.support.repository import ROOT
 from tests.support.services import read_service
 
 
@@ -59,7 +58,7 @@ class Replay:
 
     async def maintain(self) -> None:
         """Runs maintenance once: it rolls up hours and evaluates the fleet."""
-        await _run(self.environment | {"DATABASE_URL": self.database.migrator_url}, "maintain", "--once")
+        await sql_command(self.environment, self.database).succeed("maintain", "--once")
         assert await self.database.value("SELECT sum(readings) FROM meter_energy_hourly") == len(self.readings) // 2
 
     def check_fleet(self) -> None:
@@ -122,14 +121,9 @@ def replayed(
     file = tmp_path / "assignments.csv"
     with file.open("w") as csv:
         write_assignments(replay.assignments(visits), csv)
-    asyncio.run(_run(environment | {"DATABASE_URL": database.migrator_url}, "assign", str(file)))
+    asyncio.run(sql_command(environment, database).succeed("assign", str(file)))
     with read_service(processes, environment, tmp_path) as api:
         yield Replay(stack, database, topics, api, visits, replay.readings(visits), environment)
-
-
-async def _run(environment: dict[str, str], *command: str) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sql", *command, env=environment, cwd=ROOT)
-    assert await process.wait() == 0
 
 
 @pytest.fixture

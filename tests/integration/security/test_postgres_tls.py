@@ -16,7 +16,7 @@ from deploy.stack.processes import Processes
 from deploy.stack.resolve import Servers
 from sql.migrate import migrate
 from sql.settings import SqlSettings
-from tests.support.command import Command
+from tests.support.command import Command, sql_command
 from tests.support.database import Database, new_database
 from tests.support.ledger import Topics, until_consumed
 from tests.support.records import meter, minute, vehicle
@@ -106,7 +106,7 @@ async def every_session_is_encrypted(tls_postgres: TlsPostgres) -> AsyncIterator
 async def test_the_sql_commands_work_over_tls(
     tls_postgres: TlsPostgres, empty: Database, environment: dict[str, str]
 ) -> None:
-    sql = Command("sql", environment | {"DATABASE_URL": empty.migrator_url})
+    sql = sql_command(environment, empty)
     async with every_session_is_encrypted(tls_postgres) as seen:
         for arguments in (["migrate"], ["migrate"], ["maintain", "--once"], ["assign", "-"]):
             await sql.succeed(*arguments, stdin=ASSIGNED)
