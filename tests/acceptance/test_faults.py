@@ -9,9 +9,8 @@ from tests.faults.scenario import Scenario, run
 from tests.faults.scenarios import SCENARIOS
 from tests.support.database import Database
 
-TRIES = (
-    3  # a restart may be slow once while other tests run, and a defect is slow every time; `make faults` has one try
-)
+# A restart may be slow once while other tests run; a defect is slow every time. `make faults` has one try.
+TRIES = 3
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

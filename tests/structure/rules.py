@@ -20,18 +20,18 @@ ROOMS: Final[Mapping[str, str]] = {
     # schemas: the contract
     "schemas.records": "",
     "schemas.config": "",
-    "schemas.responses": "schemas.records",
+    "schemas.responses": "",
     # sql: the database
     "sql.queries": "",
     "sql.analytics": "schemas",
     "sql.settings": "schemas",
     "sql.slow_statements": "sql.queries",
-    "sql.connection": "sql.queries sql.slow_statements",
+    "sql.connection": "sql.slow_statements",
     "sql.partitions": "sql.queries",
     "sql.assign": "schemas sql.queries",
-    "sql.migrate": "sql.connection sql.partitions sql.queries sql.settings",
-    "sql.archive": "sql.connection sql.partitions sql.queries",
-    "sql.doctor": "sql.connection sql.partitions sql.queries sql.settings",
+    "sql.migrate": "sql.partitions sql.queries sql.settings",
+    "sql.archive": "sql.queries",
+    "sql.doctor": "sql.partitions sql.queries sql.settings",
     "sql.maintenance": "schemas sql.analytics sql.archive sql.connection sql.partitions sql.queries sql.settings "
     "sql.slow_statements",
     "sql.commands": "schemas sql.archive sql.connection sql.doctor sql.migrate sql.queries sql.settings",
@@ -47,8 +47,8 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings",
     "consumer.pipeline": "consumer.retry consumer.kafka consumer.monitoring consumer.records consumer.settings "
     "consumer.storage schemas sql.connection sql.queries",
-    "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings",
-    "consumer.alert_relay": "consumer.retry consumer.kafka consumer.monitoring consumer.settings sql.connection sql.queries",
+    "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.settings",
+    "consumer.alert_relay": "consumer.monitoring consumer.settings sql.queries",
     "consumer.commands": "consumer.records consumer.settings consumer.storage consumer.topic_registry schemas sql.connection "
     "sql.queries",
     "consumer.service": "consumer schemas sql.connection sql.queries",
@@ -59,7 +59,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "api.static_files": "",
     "api.problems": "schemas sql.connection",
     "api.auth": "api.problems schemas",
-    "api.database": "api.metrics api.problems api.settings schemas sql.connection sql.queries",
+    "api.database": "api.metrics api.problems api.settings sql.connection sql.queries",
     "api.fleet": "api.problems schemas sql.analytics sql.queries",
     "api.middleware": "api.auth api.database api.metrics api.problems",
     "api.server": "api.middleware.security_headers api.problems api.settings",
