@@ -15,7 +15,7 @@ from deploy.stack.resolve import Servers
 from deploy.stack.topics import create_topics
 from schemas.records.readings import Reason
 from sql.queries import queries
-from tests.support.command import consumer_command, partition_statuses
+from tests.support.command import Command, consumer_command, partition_statuses
 from tests.support.database import Database, locked_tables, waits_for_lock
 from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import assignment, meter, minute, vehicle
@@ -81,6 +81,10 @@ async def test_readings_that_came_before_their_assignment_count_once_it_arrives(
     assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(3, 3, 0, 0)
 
 
+async def replay_dead_letters(operator: Command) -> str:
+    return (await operator.succeed("dead-letters", "replay", "--yes"))[1]
+
+
 async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_be_replayed(
     stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup, environment: dict[str, str]
 ) -> None:
@@ -108,14 +112,11 @@ async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_b
     assert await replica.metric("energy_records_duplicate_total", topic=all_topics.assignment) == 1
 
     operator = consumer_command(environment, database)
-    assert "3 are still refused" in (await operator.succeed("dead-letters", "replay", "--yes"))[1]
+    assert "3 are still refused" in await replay_dead_letters(operator)
     ends_now = assignment("VEH-1", "METER-1", minute(0) - 40 * year, minute(0))
     await produce(stack, all_topics.assignment, ends_now, partition=1)
     await until_consumed(database, all_topics.assignment, 6)
-    assert (
-        "1 are written, 0 were stored already, 2 are still refused"
-        in (await operator.succeed("dead-letters", "replay", "--yes"))[1]
-    )
+    assert "1 are written, 0 were stored already, 2 are still refused" in await replay_dead_letters(operator)
     assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(6, 3, 1, 2)
     assert (
         await database.value("SELECT meter_id FROM vehicle_meter_assignments WHERE vehicle_id = 'VEH-2'") == "METER-1"

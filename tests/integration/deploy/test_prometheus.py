@@ -161,10 +161,18 @@ async def test_no_panel_of_the_dashboard_is_empty(
     await database.execute("GRANT INSERT ON meter_telemetry_history TO energy_writer")
     await produce(stack, topics.vehicle, [b"nothing"] * 10)
     await replica.until_logged("batch_written")
+    await until_every_query_finds_a_number(stack, topics, api, prometheus)
+    offered = [await prometheus.label_values(metric, label) for metric, label in label_values()]
+    assert [{topics.meter, topics.vehicle} <= set(each) for each in offered] == [True]
+
+
+async def until_every_query_finds_a_number(
+    stack: Servers, topics: Topics, api: httpx.Client, prometheus: Prometheus
+) -> None:
     empty, minutes = set(queries()), iter(range(1, 10_000))
 
     async def all_filled() -> bool:
-        """Keeps the system busy, and looks whether every query finds a number."""
+        """Keeps the system busy, and checks whether every query finds a number."""
         number = next(minutes)
         await produce(stack, topics.meter, [meter(at=minute(number / 10))] * 2)
         if number == 5:
@@ -180,8 +188,6 @@ async def test_no_panel_of_the_dashboard_is_empty(
         await until(all_filled, "no panel is empty", timeout=180, every=0.5)
     except AssertionError:
         raise AssertionError(f"these find nothing: {sorted(empty)}") from None
-    offered = [await prometheus.label_values(metric, label) for metric, label in label_values()]
-    assert [{topics.meter, topics.vehicle} <= set(each) for each in offered] == [True]
 
 
 def has_number(samples: Iterable[dict[str, Any]]) -> bool:
