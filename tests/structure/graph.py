@@ -8,7 +8,7 @@ Graph = Mapping[str, frozenset[str]]
 
 
 def cycles(graph: Graph) -> list[list[str]]:
-    """Sets of modules that import each other, directly or through others: strongly connected components above one module."""
+    """The strongly connected components of more than one module: modules that import each other, directly or through others."""
     return sorted(sorted(component) for component in _components(graph) if len(component) > 1)
 
 
@@ -26,7 +26,7 @@ def longest_chain(graph: Graph) -> list[str]:
 
 
 def _components(graph: Graph) -> Iterable[frozenset[str]]:
-    """Strongly connected components: nodes that reach each other."""
+    """The strongly connected components: sets of nodes that are reachable from each other."""
 
     @cache
     def reachable(start: str) -> frozenset[str]:
