@@ -53,7 +53,7 @@ def modules_by_folder(modules: Iterable[Module]) -> dict[str, int]:
 
 
 def imported_names(tree: ast.Module, package: str) -> Iterator[tuple[str, str | None]]:
-    """Every import in a source, including those inside functions, as a module and the name imported from it (None: the module)."""
+    """Every import in a source, including those inside functions, as a module and the name imported from it, if any."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
