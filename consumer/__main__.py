@@ -31,7 +31,7 @@ from consumer.records.decode import Decoder
 from consumer.settings import ConsumerSettings
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
-from consumer.topic_registry import kinds
+from consumer.topic_registry import record_types_by_topic
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
 from sql.connection import WRITER_SETTINGS, pool
@@ -99,7 +99,7 @@ async def _flow(
     health: Health,
     stop: asyncio.Event,
 ) -> None:
-    read = kinds(settings)
+    read = record_types_by_topic(settings)
     metrics.know(read)
     decoders = {topic: Decoder(record_type) for topic, record_type in read.items()}
     store, stored = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)

@@ -10,10 +10,10 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import KafkaError
 
 from consumer.backoff import Backoff
+from consumer.kafka.slim_records import install_slim_records
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.rebalance import Assignment
-from consumer.records.record import keep_records_small
 from consumer.records.record_type import RecordType
 from consumer.settings import ConsumerSettings
 
@@ -24,7 +24,7 @@ LOOK_AGAIN_SECONDS: Final = 2.0
 
 async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsumer:
     """A started consumer that has subscribed to nothing yet; waits for Kafka as long as it takes."""
-    keep_records_small()
+    install_slim_records()
     backoff = Backoff()
     while True:
         consumer = AIOKafkaConsumer(
@@ -74,7 +74,7 @@ async def subscribe(
             consumer.subscribe(sorted(subscribed), listener=assignment)
         missing = wanted - subscribed
         if missing != told:
-            _report([topic for topic in sorted(missing) if kinds[topic].needed], metrics, health)
+            _report([topic for topic in sorted(missing) if kinds[topic].required], metrics, health)
             if missing:
                 log.warning("waiting_for_topics", missing=sorted(missing), reading=sorted(subscribed))
             told = missing

@@ -11,9 +11,9 @@ from consumer.backoff import Backoff
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.records.batch import Batch, BatchResult
-from consumer.storage import errors as faults
+from consumer.storage.errors import CommitOutcomeUnknownError, FencedError, retry_cause
 from consumer.storage.offsets import StoredOffsets
-from consumer.storage.store import CommitOutcomeUnknownError, FencedError, Store
+from consumer.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ class Writer:
             return await self._store.write(batch)
         except CommitOutcomeUnknownError as unknown:
             log.warning("commit_outcome_unknown", error=repr(unknown.__cause__))
-            return await self._find_out(batch, unknown.outcome)
+            return await self._find_out(batch, unknown.result)
 
     async def _find_out(self, batch: Batch, outcome: BatchResult) -> BatchResult:
         backoff = Backoff()
@@ -95,7 +95,7 @@ class Writer:
         return await self._store.write(batch)  # from where it was, or fenced
 
     def _report_retry(self, error: Exception, batch: Batch, backoff: Backoff) -> None:
-        cause = faults.cause(error)
+        cause = retry_cause(error)
         self._held_up.add(asyncio.current_task())
         self._metrics.retries.labels(cause).inc()
         self._metrics.paused.labels("database").set(1)

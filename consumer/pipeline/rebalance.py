@@ -16,8 +16,7 @@ from consumer.kafka.static_membership import InstanceIdTakenError, StaticMembers
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.breaker import Breaker
-from consumer.storage.gaps import gap_between
-from consumer.storage.offsets import StoredOffsets
+from consumer.storage.offsets import StoredOffsets, gap_between
 from sql.connection import DATABASE_FAULTS
 
 log = structlog.get_logger(__name__)
@@ -180,7 +179,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 beginnings = await self._consumer.beginning_offsets(partitions)
                 ends = await self._consumer.end_offsets(partitions)
-                await self._stored.register(beginnings)
+                await self._stored.insert_missing(beginnings)
                 stored = await self._stored.read(partitions)
                 break
             except PASSING as error:

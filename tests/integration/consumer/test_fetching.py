@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer import fetcher
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -38,7 +39,10 @@ def settings(stack: Servers, database: Database, topics: Topics) -> ConsumerSett
 
 
 @pytest.fixture
-async def consumer(settings: ConsumerSettings) -> AsyncIterator[AIOKafkaConsumer]:
+async def consumer(settings: ConsumerSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AIOKafkaConsumer]:
+    monkeypatch.setattr(
+        fetcher, "PartitionRecords", fetcher.PartitionRecords
+    )  # connect() replaces it: restored afterwards
     connected = await kafka_topics.connect(settings, Health())
     yield connected
     await close(connected, 10)

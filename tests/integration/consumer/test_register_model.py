@@ -122,7 +122,7 @@ async def _check(database: Database, steps: list[Write | Refresh]) -> None:
     model, offset = Model(), 0
     owner = await asyncpg.connect(database.migrator_url)
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
-        await StoredOffsets(to, "test").register({PARTITION: 0})
+        await StoredOffsets(to, "test").insert_missing({PARTITION: 0})
         stores = [Store(to, "test"), Store(to, "test")]  # the second knows nothing of what the first has seen
         for number, step in enumerate(steps):
             if isinstance(step, Refresh):

@@ -40,7 +40,7 @@ async def connections(database: Database) -> AsyncIterator[Any]:
         partitions = [
             TopicPartition(topic, each) for topic in ("register-readings", "meter-readings") for each in (0, 1)
         ]
-        await StoredOffsets(to, "test").register(dict.fromkeys(partitions, 0))
+        await StoredOffsets(to, "test").insert_missing(dict.fromkeys(partitions, 0))
         yield to
 
 

@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 from aiokafka import TopicPartition
 
-from consumer.storage.offsets import EVICTION_PATIENCE, StoredOffsets
-from consumer.storage.store import FencedError, Store
+from consumer.storage.errors import FencedError
+from consumer.storage.offsets import EVICT_AFTER_SECONDS, StoredOffsets
+from consumer.storage.store import Store
 from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS
 from tests.support.records import assignment, batch, meter, minute, records, vehicle
@@ -26,7 +27,7 @@ ASSIGNMENTS = TopicPartition("assignments", 0)
 @pytest.fixture
 async def stored(connections: Any) -> StoredOffsets:
     offsets = StoredOffsets(connections, "test")
-    await offsets.register({METERS: 0, VEHICLES: 0})
+    await offsets.insert_missing({METERS: 0, VEHICLES: 0})
     return offsets
 
 
@@ -113,7 +114,7 @@ async def test_a_reading_believed_new_that_is_stored_already_is_found_by_the_pri
     connections: Any, store: Store, database: Database
 ) -> None:
     other = Store(connections, "another group that has read the same device")
-    await StoredOffsets(connections, "another group that has read the same device").register({METERS: 0})
+    await StoredOffsets(connections, "another group that has read the same device").insert_missing({METERS: 0})
     await store.write(batch(records([meter(at=minute(0))])))
     await other.write(batch(records([meter(at=minute(1)), meter(at=minute(2))])))
     outcome = await store.write(batch(records([meter(at=minute(1)), meter(at=minute(3))], offset=1)))
@@ -140,7 +141,7 @@ async def test_a_consumer_that_has_lost_its_partition_writes_nothing(
 async def test_assignments_are_applied_in_the_order_of_their_arrival_and_counted_one_by_one(
     store: Store, stored: StoredOffsets, database: Database
 ) -> None:
-    await stored.register({ASSIGNMENTS: 0, TopicPartition("assignments", 1): 0})
+    await stored.insert_missing({ASSIGNMENTS: 0, TopicPartition("assignments", 1): 0})
     said = [
         assignment("VEH-2", "METER-1", minute(0)),
         assignment("VEH-1", "METER-1", minute(9)),
@@ -175,7 +176,7 @@ async def test_assignments_are_applied_in_the_order_of_their_arrival_and_counted
 async def test_assignments_of_a_consumer_that_has_lost_its_partition_are_not_applied(
     store: Store, stored: StoredOffsets, database: Database
 ) -> None:
-    await stored.register({ASSIGNMENTS: 0})
+    await stored.insert_missing({ASSIGNMENTS: 0})
     zombie = batch(records([assignment("VEH-1", "METER-9")], topic="assignments"), records([meter()]))
     await store.write(batch(records([assignment("VEH-1", "METER-1")], topic="assignments")))
 
@@ -191,7 +192,7 @@ async def test_assignments_of_a_consumer_that_has_lost_its_partition_are_not_app
 async def test_an_assignment_the_database_refuses_stands_alone(
     store: Store, stored: StoredOffsets, database: Database
 ) -> None:
-    await stored.register({ASSIGNMENTS: 0})
+    await stored.insert_missing({ASSIGNMENTS: 0})
     await database.execute("ALTER TABLE assignment_declarations ADD CONSTRAINT no_evil CHECK (meter_id <> 'EVIL')")
     said = [assignment("VEH-1", "EVIL" if each == 3 else f"METER-{each}", minute(each)) for each in range(6)]
     await store.write(batch(records(said, topic="assignments"), records([meter()])))
@@ -235,7 +236,7 @@ async def test_all_sessions_of_a_frozen_replica_are_ended_together(stored: Store
         await session.execute(f"BEGIN; UPDATE kafka_offsets SET next_offset = 7 WHERE topic = '{topic}'")
 
     read = stored.read([METERS, VEHICLES])
-    assert await asyncio.wait_for(read, 1.6 * EVICTION_PATIENCE) == {METERS: 0, VEHICLES: 0}
+    assert await asyncio.wait_for(read, 1.6 * EVICT_AFTER_SECONDS) == {METERS: 0, VEHICLES: 0}
     for session in frozen:
         session.terminate()
 

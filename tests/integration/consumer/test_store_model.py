@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from consumer.storage.errors import FencedError
 from consumer.storage.offsets import StoredOffsets
-from consumer.storage.store import FencedError, Store
+from consumer.storage.store import Store
 from sql.connection import WRITER_SETTINGS, pool
 from tests.support.records import batch, meter, minute, records
 from tests.support.servers import Database, Entry, Topics, ledger
@@ -104,7 +105,7 @@ async def _check(database: Database, steps: list[Step]) -> None:
     await database.execute(f"TRUNCATE {TABLES}")
     model, partitions = Model(), [TopicPartition("meter-readings", number) for number in range(2)]
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
-        await StoredOffsets(to, "test").register(dict.fromkeys(partitions, 0))
+        await StoredOffsets(to, "test").insert_missing(dict.fromkeys(partitions, 0))
         replicas = [Store(to, "test"), Store(to, "test")]
         before = list(model.offsets)
         for step in steps:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consumer.records.batch import DeadLetter
 from consumer.records.decode import Decoder
 from consumer.records.record_type import Row
-from consumer.topic_registry import assignments_from
+from consumer.topic_registry import assignments
 from schemas.records.readings import Reason, TimeLimits
 from tests.support.records import assignment, records
 
@@ -22,7 +22,7 @@ GOOD = assignment(start=NOW)
 
 
 def decode(*values: bytes | None) -> tuple[list[Row], list[DeadLetter]]:
-    decoded = Decoder(assignments_from("assignments")).decode(records(values, topic="assignments"), LIMITS)
+    decoded = Decoder(assignments("assignments")).decode(records(values, topic="assignments"), LIMITS)
     return decoded.rows, decoded.dead_letters
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.storage.copy_encoding import AT_ONCE, encode_copy
+from consumer.storage.copy_encoding import ROWS_PER_CHUNK, encode_copy
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -57,5 +57,7 @@ def test_every_row_is_there_in_its_order_and_says_the_same(some: list[Row]) -> N
 
 
 def test_more_rows_than_are_encoded_at_a_stretch() -> None:
-    some = [(f"VEH-{each // 7}", EPOCH + timedelta(seconds=each), 1.5, 2.5, 3.5) for each in range(2 * AT_ONCE + 1)]
+    some = [
+        (f"VEH-{each // 7}", EPOCH + timedelta(seconds=each), 1.5, 2.5, 3.5) for each in range(2 * ROWS_PER_CHUNK + 1)
+    ]
     assert list(read(bytes_of(some))) == some

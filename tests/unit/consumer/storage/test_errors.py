@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from consumer.storage.errors import cause, is_connection_lost, is_row_fault
+from consumer.storage.errors import is_connection_lost, is_row_error, retry_cause
 
 
 def fault(sqlstate: str, constraint: str | None = None) -> asyncpg.PostgresError:
@@ -15,7 +15,7 @@ def fault(sqlstate: str, constraint: str | None = None) -> asyncpg.PostgresError
     ("sqlstate", "constraint"), [("22003", None), ("22P02", None), ("22021", None), ("23514", "kwh")]
 )
 def test_what_is_in_a_row_is_the_rows_fault(sqlstate: str, constraint: str | None) -> None:
-    assert is_row_fault(fault(sqlstate, constraint))
+    assert is_row_error(fault(sqlstate, constraint))
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_what_is_in_a_row_is_the_rows_fault(sqlstate: str, constraint: str | Non
     ],
 )
 def test_everything_else_is_the_systems_fault(sqlstate: str, expected: str) -> None:
-    assert not is_row_fault(fault(sqlstate))
-    assert cause(fault(sqlstate)) == expected
+    assert not is_row_error(fault(sqlstate))
+    assert retry_cause(fault(sqlstate)) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from consumer.records.record import Record, keep_records_small
+from consumer.kafka.slim_records import install_slim_records
+from consumer.records.record import Record
 
 PARTITION = TopicPartition("meter-readings", 3)
 READ_COMMITTED = 1
@@ -17,7 +18,7 @@ READ_COMMITTED = 1
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)  # put back afterwards
-    keep_records_small()
+    install_slim_records()
 
 
 def log_of(*batches: list[bytes | None], first: int, hole: int = 0) -> MemoryRecords:
@@ -58,7 +59,7 @@ def test_ours_says_what_the_librarys_says(start: int, request: pytest.FixtureReq
     assert len(theirs) >= 2
     assert all(type(record) is ConsumerRecord for record in theirs)
     assert ours == [
-        Record(each.topic, each.partition, each.offset, each.timestamp, each.key, each.value)
+        Record(TopicPartition(each.topic, each.partition), each.offset, each.timestamp, each.key, each.value)
         for each in theirs
         if isinstance(each, ConsumerRecord)
     ]
