@@ -111,7 +111,7 @@ async def retention_passes(arena: Arena, number: int) -> None:
     arena.known.archived += archived
     arena.known.gone |= {(*partition, offset) for offset in range(stored, beginning)}
     (replica,) = arena.start()
-    assert f"records {stored} to {beginning - 1} are gone" in (await replica.says("partition_halted"))["gap"]
+    assert f"records {stored} to {beginning - 1} were deleted" in (await replica.says("partition_halted"))["gap"]
     assert await arena.database.value(
         "SELECT next_offset = $3 FROM kafka_offsets WHERE topic = $1 AND partition = $2", *partition, stored
     )
@@ -141,7 +141,7 @@ async def made_anew(arena: Arena, _: int) -> None:
     await arena.load.send(1)
     await arena.load.settle()
     (replica,) = arena.start()
-    assert "made anew" in (await replica.says("partition_halted"))["gap"]
+    assert "recreated" in (await replica.says("partition_halted"))["gap"]
     for standing in await arena.operator.standings():
         if standing["gap"]:
             await arena.operator.does("offsets", "accept-gap", topic, str(standing["partition"]), "--yes")

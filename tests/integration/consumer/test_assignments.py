@@ -1,4 +1,4 @@
-"""Assignments over Kafka, with the real consumer: they count for readings that came before them, each record once."""
+"""Assignments over Kafka, with the real consumer: each counts once, and also for readings that arrived before it."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def produce(stack: Servers, topic: str, *values: bytes, partition: int | N
 
 
 async def an_hour_of_readings(stack: Servers, topics: Topics) -> None:
-    """METER-1 draws 0.5 kWh a minute, METER-2 0.25; 0.4 reach VEH-1."""
+    """METER-1 measures 0.5 kWh a minute, METER-2 0.25; VEH-1 receives 0.4."""
     await produce(stack, topics.meter, *[meter("METER-1", minute(each), kwh=0.5) for each in range(HOUR)])
     await produce(stack, topics.meter, *[meter("METER-2", minute(each), kwh=0.25) for each in range(HOUR)])
     await produce(stack, topics.vehicle, *[vehicle("VEH-1", minute(each), kwh=0.4) for each in range(HOUR)])
@@ -45,14 +45,14 @@ async def an_hour_of_readings(stack: Servers, topics: Topics) -> None:
 
 async def until_consumed(database: Database, topic: str, number: int) -> None:
     async def consumed() -> bool:
-        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
-        return bool(await database.value(asked, topic) >= number)
+        query = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
+        return bool(await database.value(query, topic) >= number)
 
     await until(consumed, f"{number} records of {topic} are consumed")
 
 
 async def energy(database: Database) -> tuple[Any, ...]:
-    """Of VEH-1 in that hour: seconds assigned, kWh in, kWh out while assigned."""
+    """Of VEH-1 in that hour: assigned seconds, AC kWh, DC kWh while assigned."""
     connection = await asyncpg.connect(database.reader_url)
     try:
         found = queries.energy_of(connection, vehicle_ids=["VEH-1"], opens=[minute(0)], closes=[minute(HOUR)])
@@ -62,7 +62,7 @@ async def energy(database: Database) -> tuple[Any, ...]:
     return row["assigned_seconds"], row["ac_kwh"], pytest.approx(row["dc_kwh_assigned"])
 
 
-async def test_readings_that_came_before_their_assignment_count_once_it_arrives(
+async def test_readings_that_arrived_before_their_assignment_count_once_it_arrives(
     stack: Servers, database: Database, all_topics: Topics, group: Group
 ) -> None:
     group.start()
@@ -86,10 +86,10 @@ async def test_readings_that_came_before_their_assignment_count_once_it_arrives(
     assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(3, 3, 0, 0)
 
 
-async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_be_replayed(
+async def test_each_record_is_written_or_a_duplicate_or_a_replayable_dead_letter(
     stack: Servers, database: Database, all_topics: Topics, group: Group, environment: dict[str, str]
 ) -> None:
-    replica = group.start()
+    consumer = group.start()
     year = timedelta(days=365)
     await produce(
         stack,
@@ -109,32 +109,29 @@ async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_b
     ]  # fmt: skip
     assert "VEH-1 is at METER-1 during" in letters[0]["detail"]
     overlapping = {"topic": all_topics.assignment, "reason": Reason.OVERLAPPING_ASSIGNMENT}
-    assert await replica.metric("energy_dead_letters_total", **overlapping) == 1
-    assert await replica.metric("energy_records_duplicate_total", topic=all_topics.assignment) == 1
+    assert await consumer.metric("energy_dead_letters_total", **overlapping) == 1
+    assert await consumer.metric("energy_records_duplicate_total", topic=all_topics.assignment) == 1
 
     operator = Operator(environment | {"DATABASE_URL": database.migrator_url})
-    assert "3 are still refused" in (await operator.does("dead-letters", "replay", "--yes"))[1]
+    assert "still rejected: 3" in (await operator.does("dead-letters", "replay", "--yes"))[1]
     ends_now = assignment("VEH-1", "METER-1", minute(0) - 40 * year, minute(0))
     await produce(stack, all_topics.assignment, ends_now, partition=1)
     await until_consumed(database, all_topics.assignment, 6)
-    assert (
-        "1 are written, 0 were stored already, 2 are still refused"
-        in (await operator.does("dead-letters", "replay", "--yes"))[1]
-    )
+    assert "written: 1, duplicates: 0, still rejected: 2" in (await operator.does("dead-letters", "replay", "--yes"))[1]
     assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(6, 3, 1, 2)
     assert (
         await database.value("SELECT meter_id FROM vehicle_meter_assignments WHERE vehicle_id = 'VEH-2'") == "METER-1"
     )
-    standings = {each["topic"] for each in await operator.standings()}
-    assert standings == {all_topics.meter, all_topics.vehicle, all_topics.assignment}
+    topics = {each["topic"] for each in await operator.standings()}
+    assert topics == {all_topics.meter, all_topics.vehicle, all_topics.assignment}
 
 
 async def test_readings_do_not_wait_for_the_assignment_topic(
     stack: Servers, database: Database, topics: Topics, group: Group
 ) -> None:
-    replica = group.start()
-    assert (await replica.says("waiting_for_topics"))["missing"] == [topics.assignment]
-    await replica.until_ready()
+    consumer = group.start()
+    assert (await consumer.says("waiting_for_topics"))["missing"] == [topics.assignment]
+    await consumer.until_ready()
     await produce(stack, topics.meter, meter())
     await until_consumed(database, topics.meter, 1)
 
@@ -144,7 +141,7 @@ async def test_readings_do_not_wait_for_the_assignment_topic(
     assert await database.value("SELECT count(*) FROM kafka_offsets WHERE topic = $1", topics.assignment) == 3
 
 
-async def test_a_replica_killed_between_claim_and_commit_leaves_nothing_half_done(
+async def test_a_consumer_killed_between_claim_and_commit_leaves_no_partial_write(
     stack: Servers, database: Database, all_topics: Topics, group: Group
 ) -> None:
     killed = group.start()
@@ -152,7 +149,7 @@ async def test_a_replica_killed_between_claim_and_commit_leaves_nothing_half_don
     async with locked(database, "vehicle_meter_assignments"):
         await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-1", minute(0)), partition=0)
         await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-2", minute(1)), partition=1)
-        await until(lambda: waits_for_a_lock(database), "the replica is in the middle of a transaction")
+        await until(lambda: waits_for_a_lock(database), "the consumer is in the middle of a transaction")
         group.kill(killed)
     group.start()
     await until_consumed(database, all_topics.assignment, 2)

@@ -1,4 +1,4 @@
-"""What operators do by hand: offsets, dead letters, the breaker; with a consumer running where one would be."""
+"""The operator commands for offsets, dead letters and breakers, while consumers run."""
 
 import asyncio
 import json
@@ -36,73 +36,73 @@ async def produce(stack: Servers, topic: str, values: list[bytes], *, partition:
 
 async def until_consumed(database: Database, topic: str, number: int) -> None:
     async def consumed() -> bool:
-        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
-        return bool(await database.value(asked, topic) >= number)
+        query = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
+        return bool(await database.value(query, topic) >= number)
 
     await until(consumed, f"{number} records of {topic} are consumed")
 
 
-def meters(first: int, beyond: int, **changes: Any) -> list[bytes]:
-    return [meter(f"METER-{each % 10}", minute(each // 10), **changes) for each in range(first, beyond)]
+def meters(first: int, end: int, **changes: Any) -> list[bytes]:
+    return [meter(f"METER-{each % 10}", minute(each // 10), **changes) for each in range(first, end)]
 
 
-async def test_a_broken_producer_release_stops_its_topic_alone_until_somebody_closes_the_breaker(
+async def test_invalid_records_stop_only_their_topic_until_an_operator_closes_the_breaker(
     stack: Servers, database: Database, topics: Topics, group: Group, operator: Operator
 ) -> None:
-    replicas = [group.start(BREAKER_WINDOW_RECORDS="100") for _ in range(2)]
-    for replica in replicas:
-        await replica.until_ready()
+    consumers = [group.start(BREAKER_WINDOW_RECORDS="100") for _ in range(2)]
+    for consumer in consumers:
+        await consumer.until_ready()
     await produce(stack, topics.meter, meters(0, 100))
     await until_consumed(database, topics.meter, 100)
     await produce(stack, topics.meter, [BROKEN] * 2000)
 
-    for replica in replicas:
+    for consumer in consumers:
 
         async def stopped() -> bool:
-            return "breaker_open" in await replica.ready()  # noqa: B023 - awaited at once
+            return "breaker_open" in await consumer.ready()  # noqa: B023 - awaited within the iteration
 
-        await until(stopped, "the replica has stopped reading")
-        assert await replica.metric("energy_breaker_open", topic=topics.meter) == 1
+        await until(stopped, "the consumer has stopped reading")
+        assert await consumer.metric("energy_breaker_open", topic=topics.meter) == 1
     await produce(stack, topics.vehicle, [vehicle(at=minute(each)) for each in range(50)])
     await until_consumed(database, topics.vehicle, 50)
     letters = (await ledger(database, topics))[topics.meter].dead_lettered
-    assert letters <= 200, "a window for each replica at most"
+    assert letters <= 200, "at most one window for each consumer"
 
     async def recorded() -> bool:
         return topics.meter in (await operator.does("breaker", "show"))[0]
 
-    await until(recorded, "the database knows")
-    # Closing it while most is still refused stops it again. An operator whose word crosses with a replica's says it again.
-    before = times_opened(replicas)
+    await until(recorded, "the database lists the breaker")
+    # A breaker closed while most records are rejected opens again. The command is repeated in case it races with a consumer.
+    before = times_opened(consumers)
 
     async def opened_again() -> bool:
-        if times_opened(replicas) == before:
+        if times_opened(consumers) == before:
             await operator.tries("breaker", "close", topics.meter)
-        return times_opened(replicas) > before
+        return times_opened(consumers) > before
 
-    await until(opened_again, "a breaker has opened once more")
-    await until(recorded, "the database knows again")
-    # The operator decides that these records shall be dead letters; it closes by itself when good ones come.
+    await until(opened_again, "a breaker has opened again")
+    await until(recorded, "the database lists the breaker again")
+    # With --let-through these records become dead letters, and the breaker closes by itself after valid records.
     await operator.does("breaker", "close", topics.meter, "--let-through")
     await until_consumed(database, topics.meter, 2100)
     await produce(stack, topics.meter, meters(100, 900))
     await until_consumed(database, topics.meter, 2900)
-    for replica in replicas:
-        await replica.until_ready()
+    for consumer in consumers:
+        await consumer.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(2900, 900, 0, 2000)
 
     async def closed() -> bool:
-        return "every topic is read" in (await operator.does("breaker", "show"))[0]
+        return "no topic is stopped" in (await operator.does("breaker", "show"))[0]
 
     await until(closed, "the breaker has closed by itself")
     assert "is not stopped" in await operator.refused("breaker", "close", topics.meter)
 
 
-def times_opened(replicas: list[Any]) -> int:
-    return sum(len(replica.events("breaker_opened")) for replica in replicas)
+def times_opened(consumers: list[Any]) -> int:
+    return sum(len(consumer.events("breaker_opened")) for consumer in consumers)
 
 
-async def test_a_topic_made_anew_is_halted_and_read_from_its_beginning_once_the_gap_is_accepted(
+async def test_a_recreated_topic_is_halted_and_read_from_its_beginning_once_the_gap_is_accepted(
     stack: Servers, database: Database, topics: Topics, group: Group, operator: Operator
 ) -> None:
     first = group.start()
@@ -118,14 +118,14 @@ async def test_a_topic_made_anew_is_halted_and_read_from_its_beginning_once_the_
 
     await until(gone, "the topic is deleted")
     await admin.close()
-    await until(lambda: made(stack, topics), "the topic is made anew")
+    await until(lambda: created(stack, topics), "the topic is recreated")
     await produce(stack, topics.meter, meters(50, 60), partition=1)
 
-    replica = group.start()
-    assert "made anew" in (await replica.says("partition_halted"))["gap"]
+    consumer = group.start()
+    assert "recreated" in (await consumer.says("partition_halted"))["gap"]
     gaps = [each for each in await operator.standings() if each["gap"]]
     assert [(each["partition"], each["stored"], each["beginning"], each["end"]) for each in gaps] == [(1, 50, 0, 10)]
-    assert "Go on?" in await operator.refused("offsets", "accept-gap", topics.meter, "1", answer="n\n")
+    assert "Continue?" in await operator.refused("offsets", "accept-gap", topics.meter, "1", answer="n\n")
     assert (
         await database.value("SELECT next_offset FROM kafka_offsets WHERE topic = $1 AND partition = 1", topics.meter)
         == 50
@@ -133,23 +133,23 @@ async def test_a_topic_made_anew_is_halted_and_read_from_its_beginning_once_the_
 
     await operator.does("offsets", "accept-gap", topics.meter, "1", "--yes")
     await until_consumed(database, topics.meter, 60)
-    await replica.until_ready()
+    await consumer.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(60, 60, 0, 0)
     decided = await database.fetch("SELECT from_offset, to_offset, decided_by FROM offset_decisions")
     assert [tuple(row) for row in decided] == [(50, 0, "migrator")]
     assert "has no gap" in await operator.refused("offsets", "accept-gap", topics.meter, "1", "--yes")
 
 
-async def made(stack: Servers, topics: Topics) -> bool:
-    """Deletion goes on for a moment after the topic is no longer listed."""
+async def created(stack: Servers, topics: Topics) -> bool:
+    """Try to create the topic: its deletion continues for a moment after the topic is no longer listed."""
     try:
         await create_topics(stack.kafka_bootstrap_servers, [topics.meter], partitions=topics.partitions)
-    except Exception:  # noqa: BLE001 - asked again
+    except Exception:  # noqa: BLE001 - repeated until it succeeds
         return False
     return True
 
 
-async def test_records_that_kafka_has_dropped_unread_are_reported_and_skipped_only_on_order(
+async def test_unread_records_deleted_by_kafka_are_reported_and_skipped_only_by_an_operator(
     stack: Servers, database: Database, topics: Topics, group: Group, operator: Operator
 ) -> None:
     first = group.start()
@@ -162,38 +162,38 @@ async def test_records_that_kafka_has_dropped_unread_are_reported_and_skipped_on
     await admin.delete_records({TopicPartition(topics.meter, 0): RecordsToDelete(before_offset=30)})
     await admin.close()
 
-    replica = group.start()
-    assert "records 20 to 29 are gone" in (await replica.says("partition_halted"))["gap"]
-    assert "records 20 to 29 are gone" in (await operator.does("offsets", "show"))[0]
+    consumer = group.start()
+    assert "records 20 to 29 were deleted" in (await consumer.says("partition_halted"))["gap"]
+    assert "records 20 to 29 were deleted" in (await operator.does("offsets", "show"))[0]
     await operator.does("offsets", "accept-gap", topics.meter, "0", "--yes")
     await until_consumed(database, topics.meter, 40)
-    await replica.until_ready()
+    await consumer.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(40, 40, 0, 0)
 
 
-async def test_a_reset_is_refused_while_a_replica_holds_the_partition_and_counts_what_is_read_again(
+async def test_a_reset_fails_while_a_consumer_holds_the_partition_and_counts_duplicates_afterwards(
     stack: Servers, database: Database, topics: Topics, group: Group, operator: Operator
 ) -> None:
-    replica = group.start()
+    consumer = group.start()
     await produce(stack, topics.meter, meters(0, 30), partition=2)
     await until_consumed(database, topics.meter, 30)
-    held = await operator.refused("offsets", "reset", topics.meter, "2", "--to", "beginning", "--yes")
-    assert "stop the consumers first" in held
-    group.stop(replica)
-    await until(lambda: _nobody_holds_any(operator), "the group is left, or the session has ended")
+    message = await operator.refused("offsets", "reset", topics.meter, "2", "--to", "beginning", "--yes")
+    assert "stop the consumers first" in message
+    group.stop(consumer)
+    await until(lambda: _no_partition_is_held(operator), "the consumer has left the group or its session has expired")
 
     assert "not in the log" in await operator.refused("offsets", "reset", topics.meter, "2", "--to", "31", "--yes")
     assert "found 'noon'" in await operator.refused("offsets", "reset", topics.meter, "2", "--to", "noon", "--yes")
     assert "has never read" in await operator.refused("offsets", "reset", "other", "0", "--to", "0", "--yes")
-    _, said = await operator.does("offsets", "reset", topics.meter, "2", "--to", "10", "--yes")
-    assert "0 records are skipped" in said
-    assert "20 are read again" in said
+    _, output = await operator.does("offsets", "reset", topics.meter, "2", "--to", "10", "--yes")
+    assert "0 records are skipped" in output
+    assert "20 are read again" in output
     group.start()
     await until_consumed(database, topics.meter, 50)
     assert (await ledger(database, topics))[topics.meter] == Entry(50, 30, 20, 0)
 
 
-async def _nobody_holds_any(operator: Operator) -> bool:
+async def _no_partition_is_held(operator: Operator) -> bool:
     return not any(each["held_by"] for each in await operator.standings())
 
 
@@ -203,7 +203,7 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     ahead = datetime.now(UTC) + timedelta(minutes=10)
     early = meter("METER-early", ahead)
     values = [*meters(0, 10), early, early, BROKEN, b"\xff\x00", meter("METER-0", minute(0), kwh=0.9)]
-    replica = group.start()
+    consumer = group.start()
     await produce(stack, topics.meter, values, partition=0)
     await until_consumed(database, topics.meter, 15)
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 10, 0, 5)
@@ -217,21 +217,21 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     shown = json.loads((await operator.does("dead-letters", "show", topics.meter, "0", "13"))[0])
     assert shown["value"] == "ff 00"
 
-    # The device's clock was right after all: as if that time had come, the letters are within the limits now.
+    # Move the timestamps of these dead letters into the limits, as if that time had come.
     await database.execute(
         "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
         f"'{ahead.isoformat()}', '{minute(77).isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
     )
-    _, said = await operator.does("dead-letters", "replay", "--topic", topics.meter, "--yes")
-    assert "1 are written, 1 were stored already, 3 are still refused" in said
+    _, output = await operator.does("dead-letters", "replay", "--topic", topics.meter, "--yes")
+    assert "written: 1, duplicates: 1, still rejected: 3" in output
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
     live = await database.value("SELECT recorded_at FROM meter_live_status WHERE meter_id = 'METER-early'")
     assert live == minute(77)
-    _, said = await operator.does("dead-letters", "replay", "--yes")
-    assert "0 are written, 0 were stored already, 3 are still refused" in said
+    _, output = await operator.does("dead-letters", "replay", "--yes")
+    assert "written: 0, duplicates: 0, still rejected: 3" in output
 
-    _, said = await operator.does("dead-letters", "discard", "--reason", Reason.MISSING_FIELD, "--yes")
-    assert "1 letters are discarded" in said
+    _, output = await operator.does("dead-letters", "discard", "--reason", Reason.MISSING_FIELD, "--yes")
+    assert "dead letters discarded: 1" in output
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
     await database.execute(
         "UPDATE dead_letters SET resolved_at = now() - interval '91 days' WHERE resolved_at IS NOT NULL"
@@ -239,10 +239,10 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     await maintain(operator, database)
     assert await database.value("SELECT count(*) FROM dead_letters") == 2
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
-    assert "no unresolved letter" in await operator.refused(
+    assert "no unresolved dead letter" in await operator.refused(
         "dead-letters", "discard", "--reason", "empty_value", "--yes"
     )
-    assert replica.process.poll() is None
+    assert consumer.process.poll() is None
 
 
 async def maintain(operator: Operator, database: Database) -> None:
@@ -252,12 +252,12 @@ async def maintain(operator: Operator, database: Database) -> None:
     assert await process.wait() == 0
 
 
-async def test_commands_say_what_is_away_and_who_may_run_them(
+async def test_commands_report_a_missing_privilege_and_an_unreachable_database(
     environment: dict[str, str], database: Database, operator: Operator
 ) -> None:
     operator.environment.update({"DATABASE_URL": database.writer_url})
     assert "owner of the schema" in await operator.refused("dead-letters", "list")
     operator.environment.update({"DATABASE_URL": "postgresql://nobody:secret-word@127.0.0.1:1/energy"})
-    away = await operator.refused("breaker", "show")
-    assert "does not answer" in away
-    assert "secret-word" not in away
+    message = await operator.refused("breaker", "show")
+    assert "does not respond" in message
+    assert "secret-word" not in message

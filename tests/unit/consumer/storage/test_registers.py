@@ -1,4 +1,4 @@
-"""Stretches of new readings: what the database walks through at once."""
+"""Stretches of new register readings, from each of which the database derives intervals at once."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -17,13 +17,15 @@ READINGS = st.sets(st.tuples(st.sampled_from("AB"), st.integers(0, 600)), max_si
 
 
 @given(READINGS)
-def test_every_reading_lies_in_one_stretch_and_those_of_a_meter_come_in_order(readings: set[tuple[str, int]]) -> None:
+def test_every_reading_lies_in_one_stretch_and_the_stretches_of_a_meter_are_in_order(
+    readings: set[tuple[str, int]],
+) -> None:
     rows = sorted((device, DAWN + timedelta(minutes=each), number) for number, (device, each) in enumerate(readings))
-    turns = list(stretch_rounds(rows))
+    rounds = list(stretch_rounds(rows))
 
     for device in "AB":
-        of_meter = [turn[device] for turn in turns if device in turn]
-        assert of_meter == [turn[device] for turn in turns[: len(of_meter)]], "the first turns are its own"
+        of_meter = [each[device] for each in rounds if device in each]
+        assert of_meter == [each[device] for each in rounds[: len(of_meter)]], "a meter is in the first rounds"
         for (_, end), (begin, _) in pairwise(of_meter):
             assert begin - end > MAX_GAP_IN_STRETCH
         for at in [row[1] for row in rows if row[0] == device]:
