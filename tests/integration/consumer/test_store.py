@@ -145,9 +145,7 @@ async def test_assignments_are_applied_in_the_order_of_arrival_and_counted_one_b
         assignment("VEH-1", "METER-1", minute(9)),
         assignment("VEH-1", "METER-2", minute(9)),  # a correction
         assignment("VEH-1", "METER-2", minute(9)),
-        assignment(
-            "VEH-0", "METER-2", minute(9)
-        ),  # claims a meter that is assigned already, though it sorts before the first claim
+        assignment("VEH-0", "METER-2", minute(9)),  # rejected: METER-2 is assigned, although VEH-0 sorts before VEH-1
     ]
     other = [assignment("VEH-4", "METER-4", minute(0)), b"malformed"]
     outcome = await store.write(
