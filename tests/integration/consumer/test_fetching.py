@@ -10,12 +10,10 @@ from aiokafka.consumer import fetcher
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from consumer.__main__ import _flow
-from consumer.kafka import client as kafka_topics
-from consumer.kafka.closing import close
-from consumer.kafka.fetching import ClientStoppedError
+from consumer.kafka.client import ClientStoppedError, close_client, start_client
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
+from consumer.service import run_pipeline
 from consumer.settings import ConsumerSettings
 from deploy.stack.resolve import Servers
 from sql.connection import WRITER_SETTINGS, pool
@@ -42,10 +40,10 @@ def settings(stack: Servers, database: Database, topics: Topics) -> ConsumerSett
 async def consumer(settings: ConsumerSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AIOKafkaConsumer]:
     monkeypatch.setattr(
         fetcher, "PartitionRecords", fetcher.PartitionRecords
-    )  # connect() replaces it: restored afterwards
-    connected = await kafka_topics.connect(settings, Health())
+    )  # replaced by start_client: restored afterwards
+    connected = await start_client(settings, Health())
     yield connected
-    await close(connected, 10)
+    await close_client(connected, 10)
 
 
 @pytest.fixture
@@ -54,7 +52,7 @@ async def flow(settings: ConsumerSettings, consumer: AIOKafkaConsumer) -> AsyncI
     stop = asyncio.Event()
     async with pool(settings.database_url, size=8, server_settings=WRITER_SETTINGS, command_timeout=30) as database:
         flowing = asyncio.create_task(
-            _flow(settings, consumer, database, Metrics(CollectorRegistry()), Health(), stop), name="flow"
+            run_pipeline(settings, consumer, database, Metrics(CollectorRegistry()), Health(), stop), name="flow"
         )
         yield flowing
         stop.set()
@@ -115,4 +113,4 @@ async def test_a_replica_ends_when_a_task_of_its_client_has_ended(
     error = flow.exception()
     assert isinstance(error, ExceptionGroup)
     assert error.subgroup(ClientStoppedError)
-    assert "started anew" in str(error.exceptions[0])
+    assert "restart this consumer" in str(error.exceptions[0])
