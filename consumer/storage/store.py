@@ -53,7 +53,7 @@ class Store:
     async def _write_once(self, batch: Batch, *, check_duplicates: bool) -> BatchResult:
         async with self._pool.acquire() as connection:
             async with _begin(connection) as transaction:
-                late_before = await claim_offsets(connection, self._group, batch)
+                late_before = await claim_offsets(connection, self._group, batch)  # the fence
                 context = WriteContext(self._newest_readings, late_before, check_duplicates)
                 written = await write_rows(connection, batch, context)
                 await adjust_ledger(
@@ -65,7 +65,7 @@ class Store:
                 dead_letters = [*batch.dead_letters, *written.conflicts]
                 await insert_dead_letters(connection, self._group, dead_letters)
                 result = count_result(batch.consumed_by_topic(), written.duplicates, dead_letters)
-            await _commit(transaction, result)
+            await _commit(transaction, result)  # outside the block: after a failed COMMIT there is nothing to roll back
         self._newest_readings.update(written.newest)  # only after COMMIT
         return result
 
