@@ -55,7 +55,7 @@ async def write(database: Database) -> AsyncIterator[Any]:
         async def store_readings(**readings: list[bytes]) -> BatchResult:
             taken = []
             for kind, values in readings.items():
-                await stored.register({TopicPartition(f"{kind}-readings", 0): 0})
+                await stored.insert_missing({TopicPartition(f"{kind}-readings", 0): 0})
                 taken.append(records(values, topic=f"{kind}-readings", offset=positions[kind]))
                 positions[kind] += len(values)
             return await store.write(batch(*taken))

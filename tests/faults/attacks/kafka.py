@@ -112,7 +112,9 @@ async def retention_passes(arena: Arena, number: int) -> None:
     arena.known.archived += archived
     arena.known.gone |= {(*partition, offset) for offset in range(stored, beginning)}
     (replica,) = arena.start()
-    assert f"records {stored} to {beginning - 1} are gone" in (await replica.until_logged("partition_halted"))["gap"]
+    assert (
+        f"records {stored} to {beginning - 1} were deleted" in (await replica.until_logged("partition_halted"))["gap"]
+    )
     assert await arena.database.value(
         "SELECT next_offset = $3 FROM kafka_offsets WHERE topic = $1 AND partition = $2", *partition, stored
     )
@@ -142,7 +144,7 @@ async def made_anew(arena: Arena, _: int) -> None:
     await arena.load.send(1)
     await arena.load.settle()
     (replica,) = arena.start()
-    assert "made anew" in (await replica.until_logged("partition_halted"))["gap"]
+    assert "recreated" in (await replica.until_logged("partition_halted"))["gap"]
     for standing in await partition_statuses(arena.operator):
         if standing["gap"]:
             await arena.operator.succeed("offsets", "accept-gap", topic, str(standing["partition"]), "--yes")

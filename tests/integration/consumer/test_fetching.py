@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer import fetcher
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -37,7 +38,10 @@ def settings(stack: Servers, database: Database, topics: Topics) -> ConsumerSett
 
 
 @pytest.fixture
-async def consumer(settings: ConsumerSettings) -> AsyncIterator[AIOKafkaConsumer]:
+async def consumer(settings: ConsumerSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AIOKafkaConsumer]:
+    monkeypatch.setattr(
+        fetcher, "PartitionRecords", fetcher.PartitionRecords
+    )  # replaced by start_client: restored afterwards
     connected = await start_client(settings, Health())
     yield connected
     await close_client(connected, 10)

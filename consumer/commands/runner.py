@@ -1,7 +1,8 @@
-"""What the commands share: settings, a connection, answers for people, and a clear word when something fails."""
+"""What every operator command needs: settings, connection, confirmation, tables, and errors as one line."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -15,33 +16,33 @@ from schemas.config.settings import from_environment
 from sql.connection import CONNECTION_FAULTS
 
 T = TypeVar("T")
-SETTINGS: Final = {"application_name": "energy-operator", "statement_timeout": "60s"}
+SESSION_SETTINGS: Final = {"application_name": "energy-operator", "statement_timeout": "60s"}
 
 Topic = Annotated[str, typer.Argument(help="a topic")]
 Partition = Annotated[int, typer.Argument(min=0, help="one of its partitions")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask for confirmation")]
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a failure
-    """What was asked for is not done; the message says why and what to do."""
+class CommandError(Exception):
+    """The command was not carried out; the message says why and what to do."""
 
 
 def run(command: Callable[[ConsumerSettings], Awaitable[T]]) -> T:
-    """Run a command; what goes wrong is one line on stderr and exit code 1."""
+    """Run a command. An error becomes one line on stderr and exit code 1."""
     settings = from_environment(ConsumerSettings)
     configure_logging(settings)
     try:
         return asyncio.run(_await(command(settings)))
-    except Refused as refused:
-        _fail(str(refused))
+    except CommandError as error:
+        _fail(str(error))
     except asyncpg.InsufficientPrivilegeError as error:
         _fail(f"{error}; run this command as the owner of the schema")
     except asyncpg.PostgresError as error:
-        _fail(f"the database has refused: {error}")
+        _fail(f"the database reported an error: {error}")
     except KafkaError as error:
-        _fail(f"Kafka at {settings.kafka_bootstrap_servers} does not answer: {error}")
+        _fail(f"Kafka at {settings.kafka_bootstrap_servers} does not respond: {error}")
     except CONNECTION_FAULTS as error:
-        _fail(f"the database does not answer: {error}")
+        _fail(f"the database does not respond: {error}")
 
 
 async def _await(awaitable: Awaitable[T]) -> T:
@@ -53,20 +54,25 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-async def connect(settings: ConsumerSettings) -> Any:
-    """A connection for one command."""
-    return await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10, server_settings=SETTINGS)
+@asynccontextmanager
+async def connect(settings: ConsumerSettings) -> AsyncIterator[Any]:
+    url = settings.database_url.get_secret_value()
+    connection = await asyncpg.connect(url, timeout=10, server_settings=SESSION_SETTINGS)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
-def confirm(what: str, *, yes: bool) -> None:
-    """Say what will happen and go on when the operator agrees."""
-    typer.echo(what, err=True)
-    if not yes and not typer.confirm("Go on?", err=True):
+def confirm(consequences: str, *, yes: bool) -> None:
+    """Print what will happen and ask for confirmation, unless `yes`; exit code 1 when the operator declines."""
+    typer.echo(consequences, err=True)
+    if not yes and not typer.confirm("Continue?", err=True):
         raise typer.Exit(1)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Columns for people."""
+    """Rows as aligned columns; instants in UTC, None as a dash."""
     cells = [list(header), *([_text(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     return "\n".join(

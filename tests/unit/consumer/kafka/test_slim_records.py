@@ -1,4 +1,4 @@
-"""Records as they come out of the library, and ours beside them."""
+"""Our slim records, compared with the records of aiokafka."""
 
 import struct
 
@@ -8,20 +8,21 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from consumer.records.record import Record, keep_records_small
+from consumer.kafka.slim_records import install_slim_records
+from consumer.records.record import Record
 
 PARTITION = TopicPartition("meter-readings", 3)
 READ_COMMITTED = 1
 
 
 @pytest.fixture
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)  # put back afterwards
-    keep_records_small()
+def _slim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)  # restored afterwards
+    install_slim_records()
 
 
 def log_of(*batches: list[bytes | None], first: int, hole: int = 0) -> MemoryRecords:
-    """Batches as a broker sends them, with so many offsets missing between them."""
+    """Record batches as a broker sends them, with `hole` offsets missing after each."""
     sent, offset = bytearray(), first
     for values in batches:
         builder = DefaultRecordBatchBuilder(
@@ -48,25 +49,25 @@ def unpacked(log: MemoryRecords, start: int) -> tuple[list[object], int]:
 
 
 @pytest.mark.parametrize("start", [10, 12, 14])
-def test_ours_says_what_the_librarys_says(start: int, request: pytest.FixtureRequest) -> None:
+def test_slim_records_equal_those_of_the_library(start: int, request: pytest.FixtureRequest) -> None:
     batches: tuple[list[bytes | None], ...] = ([b"{}", None, b"{1}"], [b"", b"{2}"])
 
     theirs, their_end = unpacked(log_of(*batches, first=10, hole=2), start)
-    request.getfixturevalue("_small")
+    request.getfixturevalue("_slim")
     ours, our_end = unpacked(log_of(*batches, first=10, hole=2), start)
 
     assert len(theirs) >= 2
     assert all(type(record) is ConsumerRecord for record in theirs)
     assert ours == [
-        Record(each.topic, each.partition, each.offset, each.timestamp, each.key, each.value)
+        Record(TopicPartition(each.topic, each.partition), each.offset, each.timestamp, each.key, each.value)
         for each in theirs
         if isinstance(each, ConsumerRecord)
     ]
     assert our_end == their_end
 
 
-@pytest.mark.usefixtures("_small")
-def test_a_broken_checksum_is_still_refused() -> None:
+@pytest.mark.usefixtures("_slim")
+def test_a_wrong_checksum_still_raises() -> None:
     log = bytearray()
     builder = DefaultRecordBatchBuilder(2, 0, 0, 1, 0, 0, 1 << 20)
     builder.append(0, timestamp=1, key=None, value=b"{}", headers=[])
