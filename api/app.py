@@ -10,7 +10,7 @@ from fastapi.telemetry import TelemetryConfig
 
 from api.around import Guarded
 from api.auth.key_store import KeyStore
-from api.database.pools import DataSourceMiddleware, reading
+from api.database.pools import DataSourceMiddleware, open_read_router
 from api.fleet.live_updates import LiveUpdates
 from api.fleet.reading_rate import ReadingRate
 from api.ingestion.metrics import GatewayMetrics
@@ -18,9 +18,7 @@ from api.ingestion.producer import ReadingProducer
 from api.metrics import Metrics
 from api.openapi.document import complete
 from api.problems import handle_problems
-from api.routes import access, analytics, devices, documents, faults, fleet, history, ingestion, page, probes
-from api.routes import events as stream
-from api.routes import health as operations
+from api.routes import access, analytics, devices, documents, events, faults, fleet, health, history, ingestion, page
 from api.settings import ApiSettings, GatewaySettings
 from schemas.config.version import VERSION
 
@@ -42,9 +40,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
     app.add_middleware(DataSourceMiddleware)
     app.include_router(analytics.router)
-    for room in (fleet, faults, history, devices, stream, access):
+    for room in (fleet, faults, history, devices, events, access):
         app.include_router(room.router)
-    app.include_router(operations.router)
+    app.include_router(health.router)
     app.include_router(page.router)
     complete(app)
     return app
@@ -57,7 +55,7 @@ def create_gateway(settings: GatewaySettings) -> FastAPI:
         InvalidKeys: the file of API keys cannot be used.
     """
     app = _application(settings, "Energy ingestion gateway", GATEWAY_DESCRIPTION, _gateway_lifespan, gateway=True)
-    app.include_router(probes.router)
+    app.include_router(health.gateway_router)
     app.include_router(access.router)
     complete(app)
     return app
@@ -93,7 +91,7 @@ def _application(settings: GatewaySettings, title: str, description: str, lifesp
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: ApiSettings = app.state.settings
     gateway: ReadingProducer | None = app.state.gateway
-    async with reading(settings, app.state.metrics) as database:
+    async with open_read_router(settings, app.state.metrics) as database:
         app.state.database = database
         app.state.live = LiveUpdates(database, app.state.pace)
         if gateway:

@@ -61,7 +61,7 @@ class Metrics:
             "energy_api_replica_up",
             "Whether the replica answers: 1 or 0",
             registry=self.registry,
-        ).set_function(lambda: float(replica.answers))
+        ).set_function(lambda: float(replica.is_up))
 
 
 class RequestMetricsMiddleware:
