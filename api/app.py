@@ -36,8 +36,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
         InvalidKeys: the file of API keys cannot be used.
     """
     app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
-    app.state.pace = ReadingRate()
-    app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
+    app.state.reading_rate = ReadingRate()
+    app.state.fleet_evaluations = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
     app.add_middleware(DataSourceMiddleware)
     app.include_router(analytics.router)
     for room in (fleet, faults, history, devices, events, access):
@@ -93,7 +93,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     gateway: ReadingProducer | None = app.state.gateway
     async with open_read_router(settings, app.state.metrics) as database:
         app.state.database = database
-        app.state.live = LiveUpdates(database, app.state.pace)
+        app.state.live = LiveUpdates(database, app.state.reading_rate)
         if gateway:
             gateway.start()
         try:

@@ -1,4 +1,4 @@
-"""What the one who asks may do: the web page asks first."""
+"""The permissions of an API key, which the web page requests first."""
 
 from fastapi import APIRouter, Request
 
@@ -8,9 +8,9 @@ from schemas.responses.access import AccessAnswer
 router = APIRouter(prefix="/v1", tags=["access"])
 
 
-@router.get("/access", operation_id="access", summary="What the API key that was sent may do")
+@router.get("/access", operation_id="access", summary="Permissions of the API key")
 async def access(request: Request) -> AccessAnswer:
-    """`open` is true where no keys are asked for at all; then everybody may do everything."""
+    """`open` is true when the API requires no keys: then every client has all permissions."""
     found = access_of(request)
     return AccessAnswer(
         open=found.key_id is None,

@@ -1,4 +1,4 @@
-"""Live status: the newest reading of each device."""
+"""Live status: the newest reading of each vehicle and meter."""
 
 from fastapi import APIRouter, HTTPException
 
@@ -12,27 +12,27 @@ router = APIRouter(prefix="/v1", tags=["live status"])
 
 @router.get("/vehicles/{vehicleId}", operation_id="vehicle", responses=documented(404, 422, 503))
 async def vehicle(database: Database, vehicle_id: VehicleId) -> VehicleStatus:
-    """The newest reading of a vehicle, by its own clock."""
+    """The newest reading of a vehicle, by its timestamp."""
     async with database.acquire() as connection:
         found = await queries.vehicle_status(connection, vehicle_id=vehicle_id)
     if found is None:
-        raise HTTPException(404, f"no reading of vehicle {vehicle_id} was ever stored")
+        raise HTTPException(404, f"no reading of vehicle {vehicle_id} is stored")
     return VehicleStatus(**found)
 
 
 @router.get("/meters/{meterId}", operation_id="meter", responses=documented(404, 422, 503))
 async def meter(database: Database, meter_id: MeterId) -> MeterStatus:
-    """The newest reading of a meter, by its own clock."""
+    """The newest reading of a meter, by its timestamp."""
     async with database.acquire() as connection:
         found = await queries.meter_status(connection, meter_id=meter_id)
     if found is None:
-        raise HTTPException(404, f"no reading of meter {meter_id} was ever stored")
+        raise HTTPException(404, f"no reading of meter {meter_id} is stored")
     return MeterStatus(**found)
 
 
 @router.get("/vehicles", operation_id="vehicles", responses=documented(422, 503))
 async def vehicles(database: Database, after: After = "", limit: Limit = 100) -> VehiclePage:
-    """Live status of all vehicles, a page at a time, in the order of their ids."""
+    """Live status of all vehicles, ordered by id, page by page."""
     async with database.acquire() as connection:
         rows = [row async for row in queries.list_vehicle_status(connection, after=after, row_limit=limit + 1)]
     items = [VehicleStatus(**row) for row in rows[:limit]]
@@ -41,7 +41,7 @@ async def vehicles(database: Database, after: After = "", limit: Limit = 100) ->
 
 @router.get("/meters", operation_id="meters", responses=documented(422, 503))
 async def meters(database: Database, after: After = "", limit: Limit = 100) -> MeterPage:
-    """Live status of all meters, a page at a time, in the order of their ids."""
+    """Live status of all meters, ordered by id, page by page."""
     async with database.acquire() as connection:
         rows = [row async for row in queries.list_meter_status(connection, after=after, row_limit=limit + 1)]
     items = [MeterStatus(**row) for row in rows[:limit]]

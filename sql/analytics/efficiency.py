@@ -1,12 +1,14 @@
 """Sums of 24 hours -> ratio, coverage and a judgement with its reason. Pure."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from math import inf, isfinite
 from typing import Any, Final
 
 from schemas.config.settings import JudgementSettings
 from schemas.responses.base import Judgement
 
+WINDOW: Final = timedelta(hours=24)
 SECONDS_PER_READING: Final = 60.0
 DIGITS: Final = 2
 READINGS_APART: Final = 2  # of the two sides, in any window: one of them is always a little later

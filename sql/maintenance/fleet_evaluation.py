@@ -3,22 +3,21 @@
 Each portion of vehicles is one transaction: what is stored of them, their faults and the events of these belong together.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
 import structlog
 
 from schemas.records.alerts import Alert
-from sql.analytics.efficiency import Efficiency, EnergySums, Thresholds, judge
+from sql.analytics.efficiency import WINDOW, Efficiency, EnergySums, Thresholds, judge
 from sql.analytics.fault_state import Hysteresis, Standing, advance
-from sql.queries import queries
+from sql.queries import queries, vehicle_id_batches
 
 log = structlog.get_logger(__name__)
 
-WINDOW: Final = timedelta(hours=24)
 AT_ONCE: Final = 5_000  # vehicles
 Connection = Any  # asyncpg.Connection
 
@@ -46,7 +45,7 @@ async def evaluate_fleet(connection: Connection, now: datetime, limits: Threshol
     """
     end = now.replace(second=0, microsecond=0)
     evaluated = 0
-    async for vehicle_ids in _portions(connection):
+    async for vehicle_ids in vehicle_id_batches(connection, AT_ONCE):
         async with connection.transaction():
             evaluations = await _evaluate(connection, vehicle_ids, end, limits, rules)
             await _store(connection, evaluations, end)
@@ -56,18 +55,6 @@ async def evaluate_fleet(connection: Connection, now: datetime, limits: Threshol
         evaluated += len(evaluations)
     await queries.forget_unheard(connection, window_end=end)
     return evaluated
-
-
-async def _portions(connection: Connection) -> AsyncIterator[list[str]]:
-    after = ""
-    while True:
-        rows = queries.fleet_vehicles(connection, after=after, row_limit=AT_ONCE)
-        vehicle_ids = [row["vehicle_id"] async for row in rows]
-        if vehicle_ids:
-            yield vehicle_ids
-            after = vehicle_ids[-1]
-        if len(vehicle_ids) < AT_ONCE:
-            return
 
 
 async def _evaluate(
