@@ -1,4 +1,4 @@
-// Swagger UI on the document of this very service. Nothing leaves it: no validator of elsewhere is asked.
+// Swagger UI with the OpenAPI document of this service. No external validator is used: no data leaves the service.
 "use strict";
 
 window.SwaggerUIBundle({
