@@ -1,4 +1,4 @@
-"""Reading, put together: pools and the replica's watch while the service runs; headers that say where an answer is from."""
+"""Reading, put together: pools and the replica's watch while the service runs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,17 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from pydantic import SecretStr
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.database.replica import ANSWERS_WITHIN_SECONDS, MonitoredServer, ReplicaMonitor, ServerProbe
-from api.database.routing import USED, ReadOrigin, ReadRouter, Source
+from api.database.routing import ReadRouter, Source
 from api.metrics import Metrics
 from api.settings import ApiSettings
 from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool
 
-SOURCE: Final = "Data-Source"
-STALENESS: Final = "Data-Staleness-Seconds"
 COMMAND_TIMEOUT_SECONDS: Final = 6.0  # a little above the server's own statement_timeout: it should speak first
 
 
@@ -36,7 +32,7 @@ async def reading(settings: ApiSettings, metrics: Metrics) -> AsyncIterator[Read
         watched = await opened(_probe("DATABASE_READ_URL", settings.database_read_url))
         beside = await opened(_probe("DATABASE_URL", settings.database_url))
         replica = ReplicaMonitor(watched, beside, settings.read_staleness_limit_seconds)
-        metrics.follow(replica)
+        metrics.track_replica(replica.staleness, lambda: replica.answers)
         reads = ReadRouter(fallback, replica, standby, metrics.reads)
         await replica.look()
         watching = asyncio.create_task(replica.watch(), name="replica")
@@ -65,31 +61,3 @@ async def _probe(setting: str, url: SecretStr) -> AsyncIterator[MonitoredServer]
             yield MonitoredServer(setting, ServerProbe(connections))
         finally:
             connections.terminate()  # closing in order would wait for a server that may be silent
-
-
-class DataSourceMiddleware:
-    """ASGI middleware: `Data-Source` and `Data-Staleness-Seconds` on every answer that was read from a database."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and say on its answer where it has read."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        used = ReadOrigin()
-        token = USED.set(used)
-
-        async def tell(message: Message) -> None:
-            if message["type"] == "http.response.start" and used.source:
-                headers = MutableHeaders(scope=message)
-                headers[SOURCE] = used.source
-                if used.staleness is not None:
-                    headers[STALENESS] = f"{used.staleness:.1f}"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, tell)
-        finally:
-            USED.reset(token)

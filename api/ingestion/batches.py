@@ -10,7 +10,7 @@ import msgspec
 from api.ingestion.parsing import Kind
 from api.ingestion.partition_queue import ProducerBatch
 from api.ingestion.producer import ReadingProducer
-from api.problems import TITLES, Unavailable, field_problems
+from api.problems import Unavailable, field_problems, problem_body
 from schemas.records.readings import InvalidReading, Reading
 
 INGESTED: Final = 201
@@ -76,5 +76,4 @@ def _answer(outcomes: list[dict[str, Any]]) -> Settled:
     if not again:
         return Settled(200, msgspec.json.encode(body), counts)
     detail = f"{len(again)} of {len(outcomes)} readings were not acknowledged: those in sendAgain; send them again"
-    problem = {"type": "about:blank", "title": TITLES[AGAIN], "status": AGAIN, "detail": detail}
-    return Settled(AGAIN, msgspec.json.encode(problem | body), counts)
+    return Settled(AGAIN, problem_body(AGAIN, detail, extensions=body), counts)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
 
-from api.problems import documented
+from api.problems import problem_responses
 from api.routes.parameters import Database, End, VehicleId, VehicleIds
 from schemas.responses.base import Coverage, Performance
 from schemas.responses.fleet import Performances, TrendDay, VehicleTrend
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/analytics", tags=["analytics"])
     "/performance",
     operation_id="vehiclePerformances",
     summary="The same for up to 500 vehicles at once",
-    responses=documented(422, 503),
+    responses=problem_responses(422, 503),
 )
 async def vehicle_performances(
     request: Request, database: Database, vehicle_ids: VehicleIds, end: End = None
@@ -45,7 +45,7 @@ async def vehicle_performances(
     "/performance/{vehicleId}",
     operation_id="vehiclePerformance",
     summary="Energy in, energy out, efficiency and temperature of a vehicle over 24 hours",
-    responses=documented(404, 422, 503),
+    responses=problem_responses(404, 422, 503),
 )
 async def vehicle_performance(
     request: Request, database: Database, vehicle_id: VehicleId, end: End = None
@@ -66,7 +66,7 @@ async def vehicle_performance(
     "/trend/{vehicleId}",
     operation_id="vehicleTrend",
     summary="Where the efficiency of a vehicle is heading, from its last 30 days",
-    responses=documented(404, 422, 503),
+    responses=problem_responses(404, 422, 503),
 )
 async def vehicle_trend(request: Request, database: Database, vehicle_id: VehicleId, end: End = None) -> VehicleTrend:
     """The 30 UTC days before that of `end`. A day bends the line only when it can be judged: enough energy and coverage."""

@@ -6,13 +6,13 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from api.routes.page import POLICY
-from api.static_files import Files, of_package, served
+from api.static_files import Files, files_in, files_of_package
 
 ROOM: Final = Path(__file__).parents[1]
 FILES: Final = Files(
-    served(ROOM / "documents")
+    files_in(ROOM / "documents")
     | {"icon.svg": ROOM / "page" / "icon.svg"}
-    | of_package("fastapi_offline", "static", "swagger-ui-bundle.js", "swagger-ui.css"),
+    | files_of_package("fastapi_offline", "static", "swagger-ui-bundle.js", "swagger-ui.css"),
     POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'"),  # the viewer styles its own elements
 )
 router = APIRouter(include_in_schema=False)

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.auth.access import still_admitted
+from api.auth.access import is_still_authorized
 from api.fleet.live_updates import Subscriber
-from api.problems import documented
+from api.problems import problem_responses
 from api.routes.parameters import OneVehicle
 
 RECONNECT_AFTER_MS: Final = 2000
@@ -38,7 +38,7 @@ async def _listen(request: Request, vehicle_id: OneVehicle = None) -> AsyncItera
     operation_id="stream",
     summary="The fleet's summary every 2 s, and every new reading of one vehicle, as server-sent events",
     response_class=EventSourceResponse,
-    responses={**DESCRIBED, **documented(422, 503)},
+    responses={**DESCRIBED, **problem_responses(422, 503)},
 )
 async def stream(request: Request, listener: Annotated[Subscriber, Depends(_listen)]) -> AsyncIterator[ServerSentEvent]:
     """`fleet` at once and then every 2 s; `vehicle` at once and then with every newer reading, looked for every second;
@@ -46,6 +46,6 @@ async def stream(request: Request, listener: Annotated[Subscriber, Depends(_list
     when its API key does."""
     yield ServerSentEvent(retry=RECONNECT_AFTER_MS)
     async for event, data in listener.news():
-        if not still_admitted(request):
+        if not is_still_authorized(request):
             return
         yield ServerSentEvent(event=event, raw_data=data)

@@ -7,9 +7,9 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 
 from api.fleet.summary import evaluate_fleet, last_summary, summary
-from api.problems import documented
+from api.problems import invalid_parameter, problem_responses
 from api.routes.pagination import cursor, place
-from api.routes.parameters import AfterCursor, Database, End, Limit, refused
+from api.routes.parameters import AfterCursor, Database, End, Limit
 from schemas.records.readings import ID_PATTERN
 from schemas.responses.base import Coverage, Judgement
 from schemas.responses.fleet import Aging, AgingVehicle, FleetSummary, RankedVehicle, Ranking
@@ -37,16 +37,16 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     "/summary",
     operation_id="fleetSummary",
     summary="Energy, efficiency and judgements of all vehicles over 24 hours, and what arrives now",
-    responses=documented(422, 503),
+    responses=problem_responses(422, 503),
 )
 async def fleet_summary(request: Request, database: Database, end: End = None) -> FleetSummary:
     """Without `end` the last evaluation, which is made every minute. With it all vehicles are judged now, which takes a while;
     faults, trends and what arrives are as of now all the same."""
-    pace, limits = request.app.state.pace, Thresholds.of(request.app.state.settings)
+    pace, limits = request.app.state.reading_rate, Thresholds.of(request.app.state.settings)
     if end is None:
         async with database.acquire() as connection:
             return await last_summary(connection, pace)
-    async with request.app.state.judging, database.acquire() as connection:
+    async with request.app.state.fleet_evaluations, database.acquire() as connection:
         tally = await evaluate_fleet(connection, end, limits)
         return await summary(connection, pace, tally, datetime.now(UTC))
 
@@ -55,7 +55,7 @@ async def fleet_summary(request: Request, database: Database, end: End = None) -
     "/ranking",
     operation_id="fleetRanking",
     summary="Vehicles by efficiency, energy or temperature, as last evaluated",
-    responses=documented(422, 503),
+    responses=problem_responses(422, 503),
 )
 async def fleet_ranking(
     database: Database,
@@ -89,7 +89,7 @@ async def fleet_ranking(
     "/aging",
     operation_id="fleetAging",
     summary="Vehicles whose efficiency falls from day to day, soonest fault first",
-    responses=documented(422, 503),
+    responses=problem_responses(422, 503),
 )
 async def fleet_aging(database: Database, limit: Limit = 100) -> Aging:
     """As last computed from the days of each vehicle, once a day."""
@@ -103,7 +103,9 @@ def _from(after: str | None, sort: Sort, order: Order) -> dict[str, Any]:
     if begins is None:
         return {"after_rank": None, "after_id": None}
     if (begins.sort, begins.order) != (sort, order):
-        raise refused("after", f"this place is of the order {begins.sort} {begins.order}, not of {sort} {order}")
+        raise invalid_parameter(
+            "after", f"this place is of the order {begins.sort} {begins.order}, not of {sort} {order}"
+        )
     return {"after_rank": begins.rank, "after_id": begins.vehicle_id}
 
 

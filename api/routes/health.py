@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.database.routing import USED, ReadOrigin, ReadRouter
 from api.metrics import Metrics
-from api.problems import Unavailable, documented
+from api.problems import Unavailable, problem_responses
 from api.routes.parameters import Database
 from schemas.responses.base import DeadLetterCount, DeadLetterCounts, Health, Readiness
 from sql.connection import DATABASE_FAULTS
@@ -52,7 +52,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
     return Readiness(status="ok", waiting_for=waiting, data_source=used.source, data_staleness_seconds=staleness)
 
 
-@router.get("/v1/dead-letters", operation_id="deadLetters", responses=documented(503))
+@router.get("/v1/dead-letters", operation_id="deadLetters", responses=problem_responses(503))
 async def dead_letters(database: Database) -> DeadLetterCounts:
     """How many records could not become readings, by topic and reason; `python -m consumer dead-letters` settles them."""
     items = [DeadLetterCount(**row) for row in await _count_letters(database)]

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Request
 
-from api.problems import documented
+from api.problems import invalid_parameter, problem_responses
 from api.routes.pagination import cursor, place
-from api.routes.parameters import AfterCursor, Database, From, Limit, MeterId, TimeZone, To, VehicleId, refused
+from api.routes.parameters import AfterCursor, Database, From, Limit, MeterId, TimeZone, To, VehicleId
 from api.routes.time_buckets import Period, buckets
 from schemas.responses.base import Coverage
 from schemas.responses.history import (
@@ -68,10 +68,10 @@ def _asked(
     closes = closes or datetime.now(UTC)
     opens = opens or closes - DAY
     if opens >= closes:
-        raise refused("from", "`from` must lie before `to`")
+        raise invalid_parameter("from", "`from` must lie before `to`")
     begins = place(after, Place)
     if begins and not begins.opens <= closes:
-        raise refused("after", "this is not what `next` of the page before has said for the same question")
+        raise invalid_parameter("after", "this is not what `next` of the page before has said for the same question")
     if begins:
         opens = max(opens, begins.opens)
     return Asked(opens, closes, resolution, ZoneInfo(timezone), limit)
@@ -84,7 +84,7 @@ Stretch = Annotated[Asked, Depends(_asked)]
     "/vehicles/{vehicleId}/history",
     operation_id="vehicleHistory",
     summary="Readings of a vehicle, or its hours or days with the energy of its meters",
-    responses=documented(404, 422, 503),
+    responses=problem_responses(404, 422, 503),
 )
 async def vehicle_history(
     request: Request, database: Database, vehicle_id: VehicleId, asked: Stretch
@@ -109,7 +109,7 @@ async def vehicle_history(
     "/meters/{meterId}/history",
     operation_id="meterHistory",
     summary="Readings of a meter, or the energy of its hours or days",
-    responses=documented(404, 422, 503),
+    responses=problem_responses(404, 422, 503),
 )
 async def meter_history(database: Database, meter_id: MeterId, asked: Stretch) -> MeterReadings | MeterBuckets:
     """Hours are those of UTC, days those of `timezone`: from midnight to midnight, 23 or 25 hours when clocks change. What has

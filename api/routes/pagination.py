@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from api.routes.parameters import refused
+from api.problems import invalid_parameter
 
 Place = TypeVar("Place", bound=msgspec.Struct)
 
@@ -26,4 +26,6 @@ def place(after: str | None, kind: type[Place]) -> Place | None:
     try:
         return msgspec.json.decode(urlsafe_b64decode(after + "=" * (-len(after) % 4)), type=kind)
     except ValueError:
-        raise refused("after", "this is not what `next` of the page before has said for the same question") from None
+        raise invalid_parameter(
+            "after", "this is not what `next` of the page before has said for the same question"
+        ) from None
