@@ -6,17 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from pydantic import SecretStr
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.database.replica import QUERY_TIMEOUT_SECONDS, MonitoredServer, ReplicaMonitor, ServerProbe
-from api.database.routing import READ_ORIGIN, ReadOrigin, ReadRouter, ReadSource
+from api.database.routing import ReadRouter, ReadSource
 from api.metrics import Metrics
 from api.settings import ApiSettings
 from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool
 
-SOURCE: Final = "Data-Source"
-STALENESS: Final = "Data-Staleness-Seconds"
 COMMAND_TIMEOUT_SECONDS: Final = (
     6.0  # above the server's statement_timeout, so that the server reports the timeout itself
 )
@@ -40,7 +36,7 @@ async def open_read_router(settings: ApiSettings, metrics: Metrics) -> AsyncIter
             await enter(_monitored("DATABASE_URL", settings.database_url)),
             settings.read_staleness_limit_seconds,
         )
-        metrics.follow(monitor)
+        metrics.track_replica(monitor.staleness, lambda: monitor.is_up)
         router = ReadRouter(fallback, replica, monitor, metrics.reads)
         await monitor.check()
         monitoring = asyncio.create_task(monitor.run(), name="replica-monitor")
@@ -69,31 +65,3 @@ async def _monitored(setting: str, url: SecretStr) -> AsyncIterator[MonitoredSer
             yield MonitoredServer(setting, ServerProbe(connections))
         finally:
             connections.terminate()  # a graceful close would wait for a server that may not respond
-
-
-class DataSourceMiddleware:
-    """ASGI middleware: `Data-Source` and `Data-Staleness-Seconds` on every answer that was read from a database."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and say on its answer where it has read."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        used = ReadOrigin()
-        token = READ_ORIGIN.set(used)
-
-        async def tell(message: Message) -> None:
-            if message["type"] == "http.response.start" and used.source:
-                headers = MutableHeaders(scope=message)
-                headers[SOURCE] = used.source
-                if used.staleness is not None:
-                    headers[STALENESS] = f"{used.staleness:.1f}"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, tell)
-        finally:
-            READ_ORIGIN.reset(token)

@@ -1,4 +1,4 @@
-// Swagger UI with the OpenAPI document of this service. No external validator is used: no data leaves the service.
+// Swagger UI for the OpenAPI document of this service. Without a validator URL it sends nothing to another server.
 "use strict";
 
 window.SwaggerUIBundle({

@@ -10,7 +10,7 @@ import msgspec
 from api.ingestion.parsing import ReadingType
 from api.ingestion.partition_queue import ProducerBatch
 from api.ingestion.producer import ReadingProducer
-from api.problems import TITLES, Unavailable, field_problems
+from api.problems import Unavailable, field_problems, problem_body
 from schemas.records.readings import InvalidReading, Reading
 
 INGESTED: Final = 201
@@ -82,5 +82,4 @@ def _response(outcomes: list[dict[str, Any]]) -> BatchResponse:
     if not send_again:
         return BatchResponse(200, msgspec.json.encode(body), counts)
     detail = f"{len(send_again)} of {len(outcomes)} readings were not acknowledged; send those in sendAgain again"
-    problem = {"type": "about:blank", "title": TITLES[SEND_AGAIN], "status": SEND_AGAIN, "detail": detail}
-    return BatchResponse(SEND_AGAIN, msgspec.json.encode(problem | body), counts)
+    return BatchResponse(SEND_AGAIN, problem_body(SEND_AGAIN, detail, extensions=body), counts)

@@ -6,13 +6,13 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from api.routes.page import POLICY
-from api.static_files import Files, of_package, served
+from api.static_files import Files, files_in, files_of_package
 
 API_DIRECTORY: Final = Path(__file__).parents[1]
 FILES: Final = Files(
-    served(API_DIRECTORY / "documents")
+    files_in(API_DIRECTORY / "documents")
     | {"icon.svg": API_DIRECTORY / "page" / "icon.svg"}
-    | of_package("fastapi_offline", "static", "swagger-ui-bundle.js", "swagger-ui.css"),
+    | files_of_package("fastapi_offline", "static", "swagger-ui-bundle.js", "swagger-ui.css"),
     POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'"),  # Swagger UI sets inline styles
 )
 router = APIRouter(include_in_schema=False)

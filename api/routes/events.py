@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.auth.access import still_admitted
+from api.auth.access import is_still_authorized
 from api.fleet.live_updates import Subscriber
-from api.problems import documented
+from api.problems import problem_responses
 from api.routes.parameters import OneVehicle
 
 RECONNECT_AFTER_MS: Final = 2000
@@ -38,7 +38,7 @@ async def _subscribe(request: Request, vehicle_id: OneVehicle = None) -> AsyncIt
     operation_id="stream",
     summary="The fleet summary every 2 s, and each new reading of one vehicle, as server-sent events",
     response_class=EventSourceResponse,
-    responses={**DESCRIBED, **documented(422, 503)},
+    responses={**DESCRIBED, **problem_responses(422, 503)},
 )
 async def stream(
     request: Request, subscriber: Annotated[Subscriber, Depends(_subscribe)]
@@ -48,6 +48,6 @@ async def stream(
     ends when its API key expires or is revoked."""
     yield ServerSentEvent(retry=RECONNECT_AFTER_MS)
     async for event, data in subscriber.events():
-        if not still_admitted(request):
+        if not is_still_authorized(request):
             return
         yield ServerSentEvent(event=event, raw_data=data)

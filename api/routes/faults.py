@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter
 
-from api.problems import documented
+from api.problems import problem_responses
 from api.routes.pagination import decode_cursor, encode_cursor
 from api.routes.parameters import AfterCursor, Database, Limit, OneVehicle
 from schemas.responses.history import Fault, Faults
@@ -24,7 +24,7 @@ class FaultCursor(msgspec.Struct, frozen=True, array_like=True):
     "/faults",
     operation_id="faults",
     summary="Efficiency faults, open and closed, newest first",
-    responses=documented(422, 503),
+    responses=problem_responses(422, 503),
 )
 async def faults(
     database: Database,

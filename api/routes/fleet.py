@@ -7,9 +7,9 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 
 from api.fleet.summary import evaluate_fleet, last_summary, summarize
-from api.problems import documented
+from api.problems import invalid_parameter, problem_responses
 from api.routes.pagination import decode_cursor, encode_cursor
-from api.routes.parameters import AfterCursor, Database, End, Limit, refused
+from api.routes.parameters import AfterCursor, Database, End, Limit
 from schemas.records.readings import ID_PATTERN
 from schemas.responses.base import Coverage, Judgement
 from schemas.responses.fleet import Aging, AgingVehicle, FleetSummary, RankedVehicle, Ranking
@@ -37,7 +37,7 @@ class RankingCursor(msgspec.Struct, frozen=True, array_like=True):
     "/summary",
     operation_id="fleetSummary",
     summary="Energy, efficiency and status of all vehicles over 24 hours, and live figures",
-    responses=documented(422, 503),
+    responses=problem_responses(422, 503),
 )
 async def fleet_summary(request: Request, database: Database, end: End = None) -> FleetSummary:
     """Without `end`: the last evaluation, which runs every minute. With `end`: all vehicles are evaluated now, which takes a
@@ -55,7 +55,7 @@ async def fleet_summary(request: Request, database: Database, end: End = None) -
     "/ranking",
     operation_id="fleetRanking",
     summary="Vehicles by efficiency, energy or temperature, as last evaluated",
-    responses=documented(422, 503),
+    responses=problem_responses(422, 503),
 )
 async def fleet_ranking(
     database: Database,
@@ -90,7 +90,7 @@ async def fleet_ranking(
     "/aging",
     operation_id="fleetAging",
     summary="Vehicles whose efficiency declines from day to day, soonest fault first",
-    responses=documented(422, 503),
+    responses=problem_responses(422, 503),
 )
 async def fleet_aging(database: Database, limit: Limit = 100) -> Aging:
     """The trends are computed once a day from the daily efficiency of each vehicle."""
@@ -104,7 +104,9 @@ def _start(after: str | None, sort: Sort, order: Order) -> dict[str, Any]:
     if cursor is None:
         return {"after_rank": None, "after_id": None}
     if (cursor.sort, cursor.order) != (sort, order):
-        raise refused("after", f"this cursor belongs to the order {cursor.sort} {cursor.order}, not to {sort} {order}")
+        raise invalid_parameter(
+            "after", f"this cursor belongs to the order {cursor.sort} {cursor.order}, not to {sort} {order}"
+        )
     return {"after_rank": cursor.rank, "after_id": cursor.vehicle_id}
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.database.routing import READ_ORIGIN, ReadOrigin, ReadRouter
 from api.metrics import Metrics
-from api.problems import Unavailable, documented
+from api.problems import Unavailable, problem_responses
 from api.routes.parameters import Database
 from schemas.responses.base import DeadLetterCount, DeadLetterCounts, Health, Readiness
 from sql.connection import DATABASE_FAULTS
@@ -69,7 +69,7 @@ async def gateway_readyz(request: Request, response: Response) -> Health:
     return Health(status="unavailable", waiting_for={"gateway": waiting_for})
 
 
-@router.get("/v1/dead-letters", operation_id="deadLetters", responses=documented(503))
+@router.get("/v1/dead-letters", operation_id="deadLetters", responses=problem_responses(503))
 async def dead_letters(database: Database) -> DeadLetterCounts:
     """Unresolved dead letters by topic and reason. `python -m consumer dead-letters` replays or discards them."""
     items = [DeadLetterCount(**row) for row in await _count_dead_letters(database)]

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Request
 
-from api.problems import documented
+from api.problems import invalid_parameter, problem_responses
 from api.routes.pagination import decode_cursor, encode_cursor
-from api.routes.parameters import AfterCursor, Database, From, Limit, MeterId, TimeZone, To, VehicleId, refused
+from api.routes.parameters import AfterCursor, Database, From, Limit, MeterId, TimeZone, To, VehicleId
 from api.routes.time_buckets import Period, time_buckets
 from schemas.responses.base import Coverage
 from schemas.responses.history import (
@@ -68,10 +68,10 @@ def _history_query(
     closes = closes or datetime.now(UTC)
     opens = opens or closes - DEFAULT_RANGE
     if opens >= closes:
-        raise refused("from", "`from` must be before `to`")
+        raise invalid_parameter("from", "`from` must be before `to`")
     cursor = decode_cursor(after, HistoryCursor)
     if cursor and not cursor.opens <= closes:
-        raise refused("after", "this is not the `next` of a previous page of the same query")
+        raise invalid_parameter("after", "this is not the `next` of a previous page of the same query")
     if cursor:
         opens = max(opens, cursor.opens)
     return HistoryQuery(opens, closes, resolution, ZoneInfo(timezone), limit)
@@ -84,7 +84,7 @@ HistoryParameters = Annotated[HistoryQuery, Depends(_history_query)]
     "/vehicles/{vehicleId}/history",
     operation_id="vehicleHistory",
     summary="Readings of a vehicle, or its energy and efficiency by the hour or day",
-    responses=documented(404, 422, 503),
+    responses=problem_responses(404, 422, 503),
 )
 async def vehicle_history(
     request: Request, database: Database, vehicle_id: VehicleId, query: HistoryParameters
@@ -109,7 +109,7 @@ async def vehicle_history(
     "/meters/{meterId}/history",
     operation_id="meterHistory",
     summary="Readings of a meter, or its energy by the hour or day",
-    responses=documented(404, 422, 503),
+    responses=problem_responses(404, 422, 503),
 )
 async def meter_history(
     database: Database, meter_id: MeterId, query: HistoryParameters

@@ -9,7 +9,7 @@ from api.ingestion.fast_path import Endpoint
 from api.ingestion.handlers import ingest_batch, ingest_reading
 from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, VEHICLE, ReadingType
 from api.ingestion.request import IngestionRequest
-from api.problems import MEDIA_TYPE, documented
+from api.problems import MEDIA_TYPE, problem_responses
 from schemas.records.readings import example
 from schemas.responses.base import Ingested
 from schemas.responses.ingestion import BatchAnswer, BatchProblem
@@ -51,12 +51,12 @@ def _batch_problem() -> dict[str, Any]:
 SINGLE: Final[dict[str, Any]] = {
     "status_code": status.HTTP_201_CREATED,
     "response_model": Ingested,
-    "responses": documented(400, 408, 413, 422, 429, 503),
+    "responses": problem_responses(400, 408, 413, 422, 429, 503),
 }
 BATCH: Final[dict[str, Any]] = {
     "response_model": BatchAnswer,
     "responses": {
-        **documented(400, 408, 413, 415, 429),
+        **problem_responses(400, 408, 413, 415, 429),
         503: {
             "description": "Some or all readings have to be sent again",
             "content": {MEDIA_TYPE: {"schema": _batch_problem()}},

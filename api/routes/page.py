@@ -5,7 +5,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from api.static_files import Files, of_package, served
+from api.static_files import Files, files_in, files_of_package
 
 # No inline scripts or styles, and nothing from other origins. api/page/charts.js and index.html explain how Plotly works with it.
 POLICY: Final = "; ".join(
@@ -21,7 +21,7 @@ POLICY: Final = "; ".join(
     )
 )
 FILES: Final = Files(
-    served(Path(__file__).parents[1] / "page") | of_package("plotly", "package_data", "plotly.min.js"), POLICY
+    files_in(Path(__file__).parents[1] / "page") | files_of_package("plotly", "package_data", "plotly.min.js"), POLICY
 )
 router = APIRouter(include_in_schema=False)
 

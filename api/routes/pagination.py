@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from api.routes.parameters import refused
+from api.problems import invalid_parameter
 
 Cursor = TypeVar("Cursor", bound=msgspec.Struct)
 
@@ -25,4 +25,4 @@ def decode_cursor(after: str | None, cursor_type: type[Cursor]) -> Cursor | None
     try:
         return msgspec.json.decode(urlsafe_b64decode(after + "=" * (-len(after) % 4)), type=cursor_type)
     except ValueError:
-        raise refused("after", "this is not the `next` of a previous page of the same query") from None
+        raise invalid_parameter("after", "this is not the `next` of a previous page of the same query") from None

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Depends, Path, Query, Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from schemas.records.instants import QUERY_PATTERN
@@ -15,11 +14,6 @@ from schemas.records.readings import ID_PATTERN, ID_RULE, valid_id
 MAX_VEHICLES: Final = 500
 ID_SCHEMA: Final[dict[str, Any]] = {"pattern": ID_PATTERN, "minLength": 1, "maxLength": 64}
 _is_instant: Final = re.compile(QUERY_PATTERN[:-1] + r"\Z").match
-
-
-def refused(parameter: str, detail: str) -> RequestValidationError:
-    """An error in a query parameter that only the route can detect."""
-    return RequestValidationError([{"type": "value_error", "loc": ("query", parameter), "msg": detail}])
 
 
 def _device_id(value: str) -> str:
