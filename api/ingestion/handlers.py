@@ -44,9 +44,9 @@ class Ingestion:
     producer: ReadingProducer
     metrics: GatewayMetrics
 
-    async def read_body(self, limit: int) -> bytes:
+    def read_body(self, limit: int) -> Awaitable[bytes]:
         seconds = self.settings.ingestion_body_within_seconds
-        return await self.request.read_body(limit, seconds, self.producer.admission)
+        return self.request.read_body(limit, seconds, self.producer.admission)
 
 
 class Response(NamedTuple):
@@ -56,34 +56,20 @@ class Response(NamedTuple):
     headers: Iterable[tuple[bytes, bytes]] = ()
 
 
-async def ingest_reading(request: IngestionRequest, reading_type: ReadingType) -> None:
-    """Responds with 201 once Kafka has acknowledged the reading.
-
-    Raises:
-        RejectedRequest: the reading was not accepted.
-        ClientDisconnected: the client closed the connection.
-    """
-    await _ingest(request, reading_type, _produce_reading)
-
-
-async def ingest_batch(request: IngestionRequest, reading_type: ReadingType) -> None:
-    """Responds with 200 when no reading of the batch has to be sent again, else with 503.
-
-    Raises:
-        RejectedRequest: no reading of the batch was accepted.
-        ClientDisconnected: the client closed the connection.
-    """
-    await _ingest(request, reading_type, _produce_batch)
-
-
-async def _ingest(
-    request: IngestionRequest, reading_type: ReadingType, produce: Callable[[Ingestion], Awaitable[Response]]
+async def handle(
+    request: IngestionRequest, reading_type: ReadingType, ingest: Callable[[Ingestion], Awaitable[Response]]
 ) -> None:
+    """Handles a request with `ingest_reading` or `ingest_batch`, and sends the response.
+
+    Raises:
+        RejectedRequest: no reading of the request was accepted.
+        ClientDisconnected: the client closed the connection.
+    """
     state: Any = request.scope["app"].state
     settings, producer, metrics = state.settings, state.gateway, state.gateway_metrics
     topic = settings.kafka_meter_topic if reading_type is METER else settings.kafka_vehicle_topic
     try:
-        response = await produce(Ingestion(request, reading_type, topic, settings, producer, metrics))
+        response = await ingest(Ingestion(request, reading_type, topic, settings, producer, metrics))
     except Overloaded as error:
         metrics.count(topic, "overloaded")
         raise RejectedRequest(429, str(error)) from None
@@ -95,7 +81,8 @@ async def _ingest(
     await request.respond(response.status, response.content, response.media_type, response.headers)
 
 
-async def _produce_reading(ingestion: Ingestion) -> Response:
+async def ingest_reading(ingestion: Ingestion) -> Response:
+    """201 once Kafka has acknowledged the reading."""
     ingestion.producer.check()
     reading = _parse(ingestion, await ingestion.read_body(READING_MAX_BYTES))
     device_id = ingestion.reading_type.device_id(reading)
@@ -124,7 +111,8 @@ def _parse(ingestion: Ingestion, body: bytes) -> Reading:
         raise RejectedRequest(status, str(error), field_problems(error)) from None
 
 
-async def _produce_batch(ingestion: Ingestion) -> Response:
+async def ingest_batch(ingestion: Ingestion) -> Response:
+    """200 when no reading of the batch has to be sent again, else 503."""
     request, settings = ingestion.request, ingestion.settings
     media_type = batch_media_type(request.header(b"content-type"), request.header(b"content-encoding"))
     ingestion.producer.check()

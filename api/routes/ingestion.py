@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, status
 
 from api.ingestion.fast_path import Endpoint
-from api.ingestion.handlers import ingest_batch, ingest_reading
+from api.ingestion.handlers import handle, ingest_batch, ingest_reading
 from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, VEHICLE, ReadingType
 from api.ingestion.request import IngestionRequest
 from api.problems import MEDIA_TYPE, problem_responses
@@ -77,7 +77,7 @@ A reading is identified by its device and its timestamp, so sending it again is 
 )
 async def ingest_meter(request: IngestionRequest) -> None:
     """201 once Kafka has acknowledged the reading. Sending the same reading again is safe: it is stored once."""
-    await ingest_reading(request, METER)
+    await handle(request, METER, ingest_reading)
 
 
 @router.post(
@@ -86,7 +86,7 @@ async def ingest_meter(request: IngestionRequest) -> None:
 )  # fmt: skip
 async def ingest_vehicle(request: IngestionRequest) -> None:
     """201 once Kafka has acknowledged the reading. Sending the same reading again is safe: it is stored once."""
-    await ingest_reading(request, VEHICLE)
+    await handle(request, VEHICLE, ingest_reading)
 
 
 @router.post(
@@ -94,7 +94,7 @@ async def ingest_vehicle(request: IngestionRequest) -> None:
     openapi_extra=_batch_body(METER), **BATCH,
 )  # fmt: skip
 async def ingest_meters(request: IngestionRequest) -> None:
-    await ingest_batch(request, METER)
+    await handle(request, METER, ingest_batch)
 
 
 @router.post(
@@ -102,7 +102,7 @@ async def ingest_meters(request: IngestionRequest) -> None:
     openapi_extra=_batch_body(VEHICLE), **BATCH,
 )  # fmt: skip
 async def ingest_vehicles(request: IngestionRequest) -> None:
-    await ingest_batch(request, VEHICLE)
+    await handle(request, VEHICLE, ingest_batch)
 
 
 ENDPOINTS: Final[dict[str, Endpoint]] = {
