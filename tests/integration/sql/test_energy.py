@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sql.analytics.efficiency import Efficiency, EnergySums, Thresholds, judge
+from sql.analytics.efficiency import Efficiency, EnergySums, Thresholds, assess_efficiency
 from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
 from tests.support.servers import Database
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 DAY = timedelta(hours=24)
 BEGIN = (datetime.now(UTC) - timedelta(days=5)).replace(hour=7, minute=20, second=0, microsecond=0)
 END = BEGIN + DAY
-LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
+LIMITS = Thresholds(fault_below=85, degraded_below=90, min_energy_kwh=1, min_coverage=0.8, max_reading_gap=0.02)
 
 
 class Fleet:
@@ -74,7 +74,7 @@ class Fleet:
         rows = queries.energy_of(
             self._connection, vehicle_ids=list(vehicle_ids), opens=[end - DAY] * number, closes=[end] * number
         )
-        return [(row, judge(EnergySums.of(row), LIMITS)) async for row in rows]
+        return [(row, assess_efficiency(EnergySums.from_row(row), LIMITS)) async for row in rows]
 
 
 def _rounded(row: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
+LIMITS = Thresholds(fault_below=85, degraded_below=90, min_energy_kwh=1, min_coverage=0.8, max_reading_gap=0.02)
 RULES = Hysteresis(open_after=3, close_after=2, close_from=87)
 NOW = (datetime.now(UTC) - timedelta(days=1)).replace(hour=15, minute=30, second=20, microsecond=0)
 END = NOW.replace(second=0)
