@@ -36,7 +36,7 @@ class MaintainSettings(SqlSettings, JudgementSettings):
     dead_letter_retention_days: int = Field(
         90,
         ge=1,
-        description="how many days dead letters are kept after they were replayed or discarded, and alerts after they were published",
+        description="days to keep dead letters after they were replayed or discarded, and alerts after they were published",
     )
     pack_open_key_gib: int = Field(
         32,
@@ -54,13 +54,13 @@ class MaintainSettings(SqlSettings, JudgementSettings):
         5, ge=1, description="consecutive evaluations below FAULT_BELOW_PERCENT that open a fault"
     )
     fault_close_after: int = Field(
-        5, ge=1, description="consecutive evaluations at or above FAULT_CLOSE_FROM_PERCENT that close it"
+        5, ge=1, description="consecutive evaluations from FAULT_CLOSE_FROM_PERCENT on that close it"
     )
     fault_close_from_percent: float = Field(
         87,
         ge=0,
         le=100,
-        description="efficiency in % from which an evaluation counts to close a fault; at least FAULT_BELOW_PERCENT",
+        description="efficiency in % that counts towards closing a fault; at least FAULT_BELOW_PERCENT",
     )
 
     maintain_metrics_port: int | None = Field(

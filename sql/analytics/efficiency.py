@@ -44,7 +44,7 @@ class Thresholds:
 class EnergySums:
     """Energy (kWh) and readings of a vehicle in a window, per side, and for how many seconds it was assigned to a meter.
 
-    `dc_kwh_assigned` and `dc_points_assigned` cover only the assigned time, as the AC side does, so the ratio compares equal times.
+    `dc_kwh_assigned` and `dc_points_assigned` cover only the assigned time, like the AC side, so that the ratio is meaningful.
     """
 
     window_seconds: float

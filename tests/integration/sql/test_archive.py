@@ -97,19 +97,19 @@ async def test_months_are_archived_dropped_and_restored_unchanged(
     assert (await sql.does("archive", "verify")).count("good") == 2
     await sql.does("archive", "restore")
     assert await restored(database) == before
-    code, _, said = await sql.tries("archive", "restore", str(tmp_path / "archive" / "2024-01"))
+    code, _, stderr = await sql.tries("archive", "restore", str(tmp_path / "archive" / "2024-01"))
     assert code == 1
-    assert "exists already: drop it first" in said
+    assert "exists already: drop it first" in stderr
 
 
 async def test_without_a_directory_months_are_dropped_and_logged(
     connection: Any, database: Database, sql: Command
 ) -> None:
-    code, _, said = await sql.tries("maintain", "--once", ARCHIVE_DIRECTORY="")
-    assert code == 0, said
+    code, _, stderr = await sql.tries("maintain", "--once", ARCHIVE_DIRECTORY="")
+    assert code == 0, stderr
     assert await database.value(COUNT) == 0
-    assert said.count('"event": "month_dropped"') == 3
-    assert '"archived_in": null' in said
+    assert stderr.count('"event": "month_dropped"') == 3
+    assert '"archived_in": null' in stderr
     kept = await database.fetch("SELECT history, month::text, readings, derived FROM retired_months ORDER BY 1, 2")
     assert [tuple(row) for row in kept] == [
         ("meter_register_history", "2024-01-01", 500, 0),
@@ -237,15 +237,15 @@ async def test_an_export_that_fails_keeps_the_month_and_is_reported(
 ) -> None:
     (tmp_path / "archive").write_text("a file where a directory should be")
     before = await everything(database)
-    code, _, said = await sql.tries("maintain", "--once")
+    code, _, stderr = await sql.tries("maintain", "--once")
     assert code == 1
-    assert '"task": "retention"' in said
+    assert '"task": "retention"' in stderr
     assert await everything(database) == before
     failed = await database.value("SELECT error FROM maintenance_runs WHERE task = 'retention'")
     assert "archive" in failed
-    code, printed, _ = await sql.tries("doctor")
+    code, stdout, _ = await sql.tries("doctor")
     assert code == 1
-    assert "retention failed" in printed
+    assert "retention failed" in stdout
 
 
 async def test_a_full_disk_leaves_no_file_and_loses_no_reading(connection: Any, tmp_path: Path) -> None:
@@ -294,9 +294,9 @@ async def test_a_damaged_archive_is_not_restored(
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
     assert (await sql.tries("archive", "verify"))[0] == 1
-    code, _, said = await sql.tries("archive", "restore", str(file.parent))
+    code, _, stderr = await sql.tries("archive", "restore", str(file.parent))
     assert code == 1
-    assert "is not what was archived" in said
+    assert "is not what was archived" in stderr
     assert await database.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'archive'") == 0
 
 

@@ -199,13 +199,13 @@ async def test_nearly_exhausted_connections_are_found(sql: Command, database: Da
 
 async def test_missing_privileges_are_reported(sql: Command, stack: Servers, database: Database) -> None:
     assert stack.postgres is not None, "only the server from packages has a login of little privilege"
-    code, printed, _ = await sql.tries("doctor", DATABASE_URL=database.writer_url)
+    code, stdout, _ = await sql.tries("doctor", DATABASE_URL=database.writer_url)
     assert code >= 1
-    assert "check failed: permission denied" in printed
+    assert "check failed: permission denied" in stdout
 
 
 async def test_an_unreachable_database_is_exit_code_3(sql: Command) -> None:
-    code, printed, said = await sql.tries("doctor", "--json", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/energy")
-    assert (code, printed) == (3, "")
-    assert "could not be reached" in said
-    assert "hush" not in said
+    code, stdout, stderr = await sql.tries("doctor", "--json", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/energy")
+    assert (code, stdout) == (3, "")
+    assert "could not be reached" in stderr
+    assert "hush" not in stderr

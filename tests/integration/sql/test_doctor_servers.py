@@ -72,9 +72,9 @@ async def test_a_replica_with_paused_replay_is_found_on_the_primary_and_on_the_r
             _, _, found = await ask(sql)
             return found["replication"]["what"] if found["replication"]["level"] == "warn" else ""
 
-        said = await until(is_behind, "the primary says that the replica is behind")
+        what = await until(is_behind, "the primary says that the replica is behind")
         of_itself = await on_standby(standby, database, queries.check_standby.sql)
-    assert re.search(r"is \d+ s and 1,\d{3},\d{3},\d{3} bytes behind", said)
+    assert re.search(r"is \d+ s and 1,\d{3},\d{3},\d{3} bytes behind", what)
     assert of_itself > 0
     assert findings.replication([], [], of_itself + findings.LAG_SECONDS).level == "warn"
     assert findings.replication([], [], of_itself).level == "ok", "not for a minute yet"

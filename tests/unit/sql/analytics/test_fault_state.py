@@ -33,7 +33,7 @@ def opened(*seen: tuple[Judgement, float | None]) -> list[bool]:
         ([BAD] * 3 + [GOOD, BETWEEN, GOOD, NOTHING, GOOD], [False, False] + [True] * 5 + [False]),
     ],
 )
-def test_it_takes_several_consecutive_evaluations_to_open_and_to_close(
+def test_opening_and_closing_take_several_evaluations(
     seen: list[tuple[Judgement, float | None]], states: list[bool]
 ) -> None:
     assert opened(*seen) == states
