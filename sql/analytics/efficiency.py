@@ -120,10 +120,10 @@ def _status(ratio: float | None, sums: EnergySums, coverage: float, thresholds: 
 
 def _missing_data(sums: EnergySums, coverage: float, thresholds: Thresholds) -> str | None:
     if sums.ac_kwh < thresholds.min_energy_kwh:
-        return f"{sums.ac_kwh:.3f} kWh were drawn; at least {thresholds.min_energy_kwh:g} kWh are required"
+        return f"{sums.ac_kwh:.3f} kWh were drawn; the minimum is {thresholds.min_energy_kwh:g} kWh"
     if coverage < thresholds.min_coverage:
         share = f"{coverage:.1%} of the expected readings of one side are present"
-        return f"{share}; {thresholds.min_coverage:.0%} are required on both sides"
+        return f"{share}; the minimum is {thresholds.min_coverage:.0%} on both sides"
     gap = abs(sums.ac_points - sums.dc_points_assigned)
     expected = (sums.assigned_seconds or 0.0) / SECONDS_PER_READING
     if gap > max(MIN_READING_GAP, thresholds.max_reading_gap * expected):
