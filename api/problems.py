@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from schemas.records.readings import InvalidReading, Reason
 from schemas.responses.base import FieldProblem, Problem
-from sql.connection import CONNECTION_FAULTS
+from sql.connection import CONNECTION_ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Unavailable, _unavailable)
-    for error in (*CONNECTION_FAULTS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
+    for error in (*CONNECTION_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
                   asyncpg.InsufficientResourcesError, asyncpg.InvalidAuthorizationSpecificationError):  # fmt: skip
         app.add_exception_handler(error, _database_unavailable)
     app.add_exception_handler(Exception, unexpected_error)

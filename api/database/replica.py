@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from api.database.staleness import ReplicaStaleness
-from sql.connection import CONNECTION_FAULTS, DATABASE_FAULTS
+from sql.connection import CONNECTION_ERRORS, DATABASE_ERRORS
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -69,7 +69,7 @@ class MonitoredServer:
             self._timeouts += 1
             if self._timeouts >= MAX_TIMEOUTS:
                 self.mark_down(f"no response within {QUERY_TIMEOUT_SECONDS:g} s")
-        except DATABASE_FAULTS as error:
+        except DATABASE_ERRORS as error:
             self.mark_down(str(error) or repr(error))
         else:
             self._timeouts = 0
@@ -159,4 +159,4 @@ class ReplicaMonitor:
 
 def is_connection_error(error: BaseException) -> bool:
     """Whether an error is about the server or the connection to it, and not about a statement."""
-    return isinstance(error, CONNECTION_FAULTS) and not isinstance(error, ValueError)
+    return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError)

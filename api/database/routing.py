@@ -17,7 +17,7 @@ from prometheus_client import Counter
 
 from api.database.replica import ReplicaMonitor, is_connection_error
 from api.problems import Unavailable
-from sql.connection import DATABASE_FAULTS
+from sql.connection import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ class RoutedConnection:
                 self._connection = await source.acquire(self._timeout)
             except TimeoutError as error:  # an exhausted pool or an unresponsive server; the monitor finds out which
                 self._raise_if_last(source, error)
-            except DATABASE_FAULTS as error:
+            except DATABASE_ERRORS as error:
                 self._report_failure(source, error)
             else:
                 self._source = source
@@ -126,7 +126,7 @@ class RoutedConnection:
         while True:
             try:
                 return await getattr(self._connection, method)(*arguments)
-            except (*RECOVERY_CONFLICTS, *DATABASE_FAULTS) as error:
+            except (*RECOVERY_CONFLICTS, *DATABASE_ERRORS) as error:
                 if self._source is None or not _can_fail_over(error):
                     raise
                 source, self._source = self._source, None

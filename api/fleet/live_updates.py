@@ -11,8 +11,8 @@ import structlog
 from api.fleet.reading_rate import ReadingRate
 from api.fleet.summary import last_summary
 from api.problems import Unavailable
-from schemas.responses.base import Answer, VehicleStatus
-from schemas.responses.fleet import Away
+from schemas.responses.base import ResponseBody, VehicleStatus
+from schemas.responses.fleet import UpdatesUnavailable
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 SUMMARY_EVERY_SECONDS: Final = 2.0
 VEHICLES_EVERY_SECONDS: Final = 1.0
 CONNECTION_TIMEOUT_SECONDS: Final = 5.0
-UNAVAILABLE: Final = Away(detail="the database does not respond; the updates resume as soon as it does")
+UNAVAILABLE: Final = UpdatesUnavailable(detail="the database does not respond; the updates resume as soon as it does")
 
 
 class Subscriber:
@@ -143,11 +143,11 @@ class LiveUpdates:
             log.warning("live_updates_unavailable", error=repr(error))
             self._publish("unavailable", UNAVAILABLE)
 
-    def _publish(self, event: str, answer: Answer) -> None:
-        self._latest = (event, _json(answer))
+    def _publish(self, event: str, body: ResponseBody) -> None:
+        self._latest = (event, _json(body))
         for subscriber in self._subscribers:
             subscriber.send(*self._latest)
 
 
-def _json(answer: Answer) -> str:
-    return answer.model_dump_json(by_alias=True)
+def _json(body: ResponseBody) -> str:
+    return body.model_dump_json(by_alias=True)

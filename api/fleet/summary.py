@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from api.fleet.reading_rate import ReadingRate
 from schemas.responses.fleet import FleetLive, FleetSummary, Share, Statuses
-from sql.analytics.efficiency import DIGITS, WINDOW, EnergySums, Thresholds, judge
+from sql.analytics.efficiency import DIGITS, WINDOW, EnergySums, Thresholds, assess_efficiency
 from sql.queries import queries, vehicle_id_batches
 
 REPORTING_WITHIN: Final = timedelta(minutes=5)
@@ -49,7 +49,7 @@ async def evaluate_fleet(connection: Any, end: datetime, limits: Thresholds) -> 
         opens, closes = [end - WINDOW] * len(vehicle_ids), [end] * len(vehicle_ids)
         rows = queries.energy_of(connection, vehicle_ids=vehicle_ids, opens=opens, closes=closes)
         async for row in rows:
-            found = judge(EnergySums.of(row), limits)
+            found = assess_efficiency(EnergySums.from_row(row), limits)
             tally.add(row, found.status, None if found.ratio is None else bisect_right(HISTOGRAM_BOUNDS, found.ratio))
     return tally
 

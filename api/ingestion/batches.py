@@ -20,8 +20,8 @@ SEND_AGAIN: Final = 503
 
 
 @dataclass(frozen=True, slots=True)
-class BatchResponse:
-    """The response to a batch, and how many of its readings have which status."""
+class BatchOutcome:
+    """The outcome of a batch: status and body of the response, and the number of readings by their status."""
 
     status: int
     content: bytes
@@ -33,7 +33,7 @@ async def produce_all(
     reading_type: ReadingType,
     items: Sequence[Reading | InvalidReading],
     may_ingest: Callable[[str], bool],
-) -> BatchResponse:
+) -> BatchOutcome:
     """Sends the valid readings of permitted devices to Kafka and waits until each is acknowledged or has failed."""
     sent: list[ProducerBatch | str | None] = [
         _send(producer, item)
@@ -44,7 +44,7 @@ async def produce_all(
     for batch in {each for each in sent if isinstance(each, ProducerBatch)}:
         await batch.completed.wait()
     pairs = zip(items, sent, strict=True)
-    return _response([_outcome(reading_type, index, item, batch) for index, (item, batch) in enumerate(pairs)])
+    return _batch_outcome([_outcome(reading_type, index, item, batch) for index, (item, batch) in enumerate(pairs)])
 
 
 def _send(producer: ReadingProducer, reading: Reading) -> ProducerBatch | str:
@@ -70,7 +70,7 @@ def _outcome(
     return {"index": index, "status": INGESTED, "message": reading_type.acknowledgement(item)}
 
 
-def _response(outcomes: list[dict[str, Any]]) -> BatchResponse:
+def _batch_outcome(outcomes: list[dict[str, Any]]) -> BatchOutcome:
     counts = Counter(each["status"] for each in outcomes)
     send_again = [each["index"] for each in outcomes if each["status"] == SEND_AGAIN]
     body = {
@@ -80,6 +80,6 @@ def _response(outcomes: list[dict[str, Any]]) -> BatchResponse:
         "items": outcomes,
     }
     if not send_again:
-        return BatchResponse(200, msgspec.json.encode(body), counts)
+        return BatchOutcome(200, msgspec.json.encode(body), counts)
     detail = f"{len(send_again)} of {len(outcomes)} readings were not acknowledged; send those in sendAgain again"
-    return BatchResponse(SEND_AGAIN, problem_body(SEND_AGAIN, detail, extensions=body), counts)
+    return BatchOutcome(SEND_AGAIN, problem_body(SEND_AGAIN, detail, extensions=body), counts)

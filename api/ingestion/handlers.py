@@ -123,12 +123,12 @@ async def ingest_batch(ingestion: Ingestion) -> Response:
     try:
         readings = await parse_all(ingestion.reading_type, items, time_limits(settings.retention_days))
         may_send = partial(may_ingest, access_of(request))
-        response = await produce_all(ingestion.producer, ingestion.reading_type, readings, may_send)
+        outcome = await produce_all(ingestion.producer, ingestion.reading_type, readings, may_send)
     finally:
         admission.release(len(items))
-    for status, outcome in OUTCOME_OF_STATUS.items():
-        ingestion.metrics.count(ingestion.topic, outcome, response.counts[status])
-    if response.status == SEND_AGAIN:
+    for status, name in OUTCOME_OF_STATUS.items():
+        ingestion.metrics.count(ingestion.topic, name, outcome.counts[status])
+    if outcome.status == SEND_AGAIN:
         retry_after = [(b"retry-after", RETRY_AFTER_SECONDS[SEND_AGAIN])]
-        return Response(SEND_AGAIN, response.content, MEDIA_TYPE.encode(), retry_after)
-    return Response(200, response.content)
+        return Response(SEND_AGAIN, outcome.content, MEDIA_TYPE.encode(), retry_after)
+    return Response(200, outcome.content)

@@ -62,7 +62,7 @@ class ReadingProducer:
             return None
         if self._missing_topics:
             return f"topics that do not exist yet: {', '.join(sorted(self._missing_topics))}"
-        return self._settings.kafka_away()
+        return self._settings.unreachable_message()
 
     def check(self) -> None:
         """Rejects a request early, before its body is read.

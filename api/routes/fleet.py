@@ -42,7 +42,7 @@ class RankingCursor(msgspec.Struct, frozen=True, array_like=True):
 async def fleet_summary(request: Request, database: Database, end: End = None) -> FleetSummary:
     """Without `end`: the last evaluation, which runs every minute. With `end`: all vehicles are evaluated now, which takes a
     while. Faults, trends and live figures are always those of now."""
-    reading_rate, limits = request.app.state.reading_rate, Thresholds.of(request.app.state.settings)
+    reading_rate, limits = request.app.state.reading_rate, Thresholds.from_settings(request.app.state.settings)
     if end is None:
         async with database.acquire() as connection:
             return await last_summary(connection, reading_rate)

@@ -25,7 +25,7 @@ from schemas.responses.history import (
     VehicleReadingItem,
     VehicleReadings,
 )
-from sql.analytics.efficiency import EnergySums, Thresholds, judge
+from sql.analytics.efficiency import EnergySums, Thresholds, assess_efficiency
 from sql.queries import queries
 
 DEFAULT_RANGE: Final = timedelta(hours=24)
@@ -99,7 +99,7 @@ async def vehicle_history(
             return VehicleReadings(items=items, next=_after_reading(rows, query.limit))
         periods = query.periods()
         rows = await _energies(queries.energy_of, connection, "vehicle_ids", vehicle_id, periods[: query.limit])
-    limits = Thresholds.of(request.app.state.settings)
+    limits = Thresholds.from_settings(request.app.state.settings)
     return VehicleBuckets(
         items=[_vehicle_bucket(row, limits) for row in rows], next=_after_bucket(periods, query.limit)
     )
@@ -153,7 +153,7 @@ def _after_bucket(periods: Sequence[Period], limit: int) -> str | None:
 
 
 def _vehicle_bucket(row: Any, limits: Thresholds) -> VehicleBucket:
-    efficiency = judge(EnergySums.of(row), limits)
+    efficiency = assess_efficiency(EnergySums.from_row(row), limits)
     return VehicleBucket(
         start=row["opens"],
         end=row["closes"],

@@ -12,7 +12,7 @@ from api.ingestion.request import IngestionRequest
 from api.problems import MEDIA_TYPE, problem_responses
 from schemas.records.readings import example
 from schemas.responses.base import Ingested
-from schemas.responses.ingestion import BatchAnswer, BatchProblem
+from schemas.responses.ingestion import BatchProblem, BatchResponse
 
 router = APIRouter(prefix="/v1/ingestion", tags=["ingestion"])
 
@@ -44,7 +44,7 @@ def _schema(reading_type: ReadingType) -> dict[str, Any]:
 
 def _batch_problem() -> dict[str, Any]:
     schema = BatchProblem.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
-    schema.pop("$defs")  # FastAPI defines the same ones for BatchAnswer
+    schema.pop("$defs")  # FastAPI defines the same ones for BatchResponse
     return schema
 
 
@@ -54,7 +54,7 @@ SINGLE: Final[dict[str, Any]] = {
     "responses": problem_responses(400, 408, 413, 422, 429, 503),
 }
 BATCH: Final[dict[str, Any]] = {
-    "response_model": BatchAnswer,
+    "response_model": BatchResponse,
     "responses": {
         **problem_responses(400, 408, 413, 415, 429),
         503: {

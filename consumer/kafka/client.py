@@ -46,7 +46,7 @@ async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsume
             await consumer.start()
         except (KafkaError, OSError) as error:
             await consumer.stop()
-            health.waits("kafka", settings.kafka_away())
+            health.waits("kafka", settings.unreachable_message())
             log.warning("waiting_for_kafka", servers=settings.kafka_bootstrap_servers, error=str(error))
             await backoff.sleep()
         else:

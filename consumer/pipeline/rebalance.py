@@ -18,11 +18,11 @@ from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.breaker import Breaker
 from consumer.storage.gaps import gap_between
 from consumer.storage.offsets import StoredOffsets
-from sql.connection import DATABASE_FAULTS
+from sql.connection import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
 
-PASSING: Final = (KafkaError, *DATABASE_FAULTS)
+PASSING: Final = (KafkaError, *DATABASE_ERRORS)
 # Where a paused partition stands until the database has said where to go on. Without a position the client would ask Kafka for
 # one, fetch nothing of the other partitions on that broker meanwhile, and might even end fetching (consumer/kafka/fetching.py).
 # So never commit to Kafka without saying which offsets.

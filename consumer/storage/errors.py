@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from sql.connection import CONNECTION_FAULTS
+from sql.connection import CONNECTION_ERRORS
 
 _CAUSES = {
     "08": "connection",
@@ -29,7 +29,7 @@ def is_row_fault(error: BaseException) -> bool:
 
 def is_connection_lost(error: BaseException) -> bool:
     """Whether the connection broke, so that the outcome of what was asked last is unknown."""
-    if isinstance(error, CONNECTION_FAULTS):
+    if isinstance(error, CONNECTION_ERRORS):
         return True
     # A server that ends a session (57P01..03) may do so after the commit was written.
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(("08", "57P"))

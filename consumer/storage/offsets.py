@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 from aiokafka import TopicPartition
 
-from sql.connection import DATABASE_FAULTS
+from sql.connection import DATABASE_ERRORS
 from sql.queries import queries
 
 EVICTION_PATIENCE: Final = 5.0  # seconds; below the writer's lock_timeout
@@ -66,7 +66,7 @@ class StoredOffsets:
                             began=str(holder["xact_start"]),
                             reason="it holds the claim on partitions that were given to this replica",
                         )
-            except DATABASE_FAULTS as error:
+            except DATABASE_ERRORS as error:
                 log.warning("eviction_failed", error=repr(error))
                 await asyncio.sleep(EVICTION_PATIENCE)
             await asyncio.sleep(LOOK_AGAIN)

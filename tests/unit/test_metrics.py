@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from api.metrics import Metrics as ApiMetrics
 from consumer.monitoring.metrics import Metrics as ConsumerMetrics
 from schemas.records.readings import Reason
-from sql.maintenance.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measured
+from sql.maintenance.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measurement
 from tests.support.prometheus import DIRECTORY
 from tests.support.repository.dashboard import queries
 
@@ -35,7 +35,7 @@ CONTRACT = {
 def maintenance() -> MaintenanceMetrics:
     """With everything measured once."""
     metrics = MaintenanceMetrics()
-    metrics.state.measured = Measured(dict.fromkeys(NUMBERS, 1.0), {name: [] for name in TABLES})
+    metrics.state.latest = Measurement(dict.fromkeys(NUMBERS, 1.0), {name: [] for name in TABLES})
     return metrics
 
 

@@ -14,7 +14,7 @@ from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, batch_media_type, p
 from api.ingestion.partition_queue import ProducerBatch
 from api.ingestion.request import RejectedRequest
 from api.problems import Unavailable
-from schemas.responses.ingestion import BatchAnswer, BatchProblem
+from schemas.responses.ingestion import BatchProblem, BatchResponse
 from tests.support.records import meter
 
 NOW = datetime.now(UTC)
@@ -117,7 +117,7 @@ def test_each_item_has_one_outcome_in_order_and_send_again_lists_those_with_503(
     response = asyncio.run(produce())
 
     again = [index for index, outcome in enumerate(outcomes) if STATUS[outcome] == 503]
-    model = BatchProblem if again else BatchAnswer
+    model = BatchProblem if again else BatchResponse
     answer: Any = model.model_validate_json(response.content, extra="forbid")
     assert response.status == (503 if again else 200)
     assert [(each.index, each.status) for each in answer.items] == list(enumerate(STATUS[each] for each in outcomes))
