@@ -1,4 +1,4 @@
-"""Connection pools and the replica monitor, opened as the settings say."""
+"""Connection pools and the replica monitor, opened as configured."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -87,7 +87,7 @@ class MonitoredServer:
 
 
 class ReplicaMonitor:
-    """Health and staleness of a replica. `on_down` is called whenever the replica is found down."""
+    """Health and staleness of a replica. `on_down` is called whenever a check or a request finds that the replica is down."""
 
     def __init__(self, replica: MonitoredServer, primary: MonitoredServer, limit_seconds: float) -> None:
         self._replica = replica

@@ -191,7 +191,7 @@ class ReadRouter:
             origin.staleness = self._staleness(source)
 
     def report_failure(self, source: ReadSource, error: Exception) -> None:
-        """Tells the monitor when a request failed because of an outage of the replica."""
+        """Reports a failed request to the monitor if it indicates an outage of the replica."""
         if self.monitor and source is self._replica and _is_outage(error):
             self.monitor.report_failure(error)
 

@@ -1,8 +1,8 @@
 """Upper bound of how far a replica is behind its primary, from the write-ahead log (WAL) positions of both servers.
 
-The age of the last replayed commit alone does not tell: while the primary is idle, it grows although the replica misses nothing.
-So the primary is asked for the end of its WAL as well. A replica that has replayed up to a position which the primary had reached
-at some instant contains everything that was committed before that instant, whatever the clocks of the servers show. While the
+The age of the last replayed commit is not enough: while the primary is idle, that age grows although the replica misses nothing.
+So the end of the primary's WAL is queried as well. A replica that has replayed up to a position which the primary had reached at
+some instant contains everything that was committed before that instant, whatever the clocks of the servers show. While the
 primary cannot be reached, the age of the last replayed commit is the only bound.
 """
 
@@ -43,7 +43,7 @@ class ReplicaStaleness:
         self._is_standby = False
 
     def reset(self) -> None:
-        """Discards what is known of the replica: after an outage it may be another server."""
+        """Discards the bound: after an outage the replica may be another server."""
         self._current_as_of = None
 
     def seconds(self, now: float) -> float | None:

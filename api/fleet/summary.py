@@ -42,16 +42,20 @@ class FleetTally:
             self.buckets[bucket] += vehicles
 
 
-async def evaluate_fleet(connection: Any, end: datetime, limits: Thresholds) -> FleetTally:
+async def evaluate_fleet(connection: Any, end: datetime, thresholds: Thresholds) -> FleetTally:
     """Evaluates all vehicles now, over the 24 hours before `end`."""
     tally = FleetTally(end)
     async for vehicle_ids in vehicle_id_batches(connection, VEHICLES_PER_STATEMENT):
         opens, closes = [end - WINDOW] * len(vehicle_ids), [end] * len(vehicle_ids)
         rows = queries.energy_of(connection, vehicle_ids=vehicle_ids, opens=opens, closes=closes)
         async for row in rows:
-            found = assess_efficiency(EnergySums.from_row(row), limits)
-            tally.add(row, found.status, None if found.ratio is None else bisect_right(HISTOGRAM_BOUNDS, found.ratio))
+            efficiency = assess_efficiency(EnergySums.from_row(row), thresholds)
+            tally.add(row, efficiency.status, _bucket(efficiency.ratio))
     return tally
+
+
+def _bucket(ratio: float | None) -> int | None:
+    return None if ratio is None else bisect_right(HISTOGRAM_BOUNDS, ratio)
 
 
 async def last_summary(connection: Any, reading_rate: ReadingRate) -> FleetSummary:

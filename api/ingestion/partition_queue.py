@@ -99,7 +99,7 @@ class PartitionQueue:
         log.warning("readings_not_acknowledged", topic=self._topic, partition=self._partition, error=repr(error))
         if isinstance(error, TopicAuthorizationFailedError):
             batch.complete(
-                f"this service has no permission to write to the Kafka topic {self._topic}; tell its operators"
+                f"this service has no permission to write to the Kafka topic {self._topic}; contact its operators"
             )
         else:
             batch.complete("Kafka has rejected the reading for now")

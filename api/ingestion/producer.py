@@ -3,7 +3,7 @@
 reading -> the same record that a device would have produced -> partition queue -> acknowledged by Kafka, or not stored at all
 
 aiokafka's idempotent producer retries without end. So the readings that Kafka has not acknowledged in time are discarded together
-with their producer, and a new one is created: a reading that was answered with 503 is not sent minutes later.
+with their producer, and a new one is created: a reading whose response was 503 is not sent minutes later.
 """
 
 import asyncio

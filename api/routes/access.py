@@ -11,10 +11,10 @@ router = APIRouter(prefix="/v1", tags=["access"])
 @router.get("/access", operation_id="access", summary="Permissions of the API key")
 async def access(request: Request) -> AccessResponse:
     """`open` is true when the API requires no keys: then every client has all permissions."""
-    found = access_of(request)
+    granted = access_of(request)
     return AccessResponse(
-        open=found.key_id is None,
-        key_id=found.key_id,
-        scopes=sorted(scope.value for scope in found.scopes),
-        devices=found.devices,
+        open=granted.key_id is None,
+        key_id=granted.key_id,
+        scopes=sorted(scope.value for scope in granted.scopes),
+        devices=granted.devices,
     )

@@ -28,15 +28,15 @@ async def vehicle_performances(
 ) -> Performances:
     """Sums over `[end - 24 h, end)` of each vehicle, in the order of the parameters; a repeated vehicle is returned once."""
     closes = end or datetime.now(UTC)
-    limits = Thresholds.from_settings(request.app.state.settings)
+    thresholds = Thresholds.from_settings(request.app.state.settings)
     async with database.acquire() as connection:
         known = {row["vehicle_id"] async for row in queries.known_vehicles(connection, vehicle_ids=vehicle_ids)}
-        found = [each for each in vehicle_ids if each in known]
-        number = len(found)
+        ids = [each for each in vehicle_ids if each in known]
+        number = len(ids)
         rows = queries.energy_of(
-            connection, vehicle_ids=found, opens=[closes - WINDOW] * number, closes=[closes] * number
+            connection, vehicle_ids=ids, opens=[closes - WINDOW] * number, closes=[closes] * number
         )
-        items = [performance(row, limits) async for row in rows]
+        items = [performance(row, thresholds) async for row in rows]
     return Performances(items=items, unknown=[each for each in vehicle_ids if each not in known])
 
 
@@ -69,7 +69,7 @@ async def vehicle_performance(
 )
 async def vehicle_trend(request: Request, database: Database, vehicle_id: VehicleId, end: End = None) -> VehicleTrend:
     """The 30 UTC days before the day of `end`. Only days with enough energy and coverage count for the trend."""
-    limits = Thresholds.from_settings(request.app.state.settings)
+    thresholds = Thresholds.from_settings(request.app.state.settings)
     today = datetime.combine((end or datetime.now(UTC)).date(), time(), UTC)
     midnights = [today - timedelta(days=back) for back in range(WINDOW_DAYS, -1, -1)]
     async with database.acquire() as connection:
@@ -78,20 +78,22 @@ async def vehicle_trend(request: Request, database: Database, vehicle_id: Vehicl
             connection, vehicle_ids=[vehicle_id] * WINDOW_DAYS, opens=midnights[:-1], closes=midnights[1:]
         )
         days = [
-            (row["opens"].astimezone(UTC).date(), assess_efficiency(EnergySums.from_row(row), limits))
+            (row["opens"].astimezone(UTC).date(), assess_efficiency(EnergySums.from_row(row), thresholds))
             async for row in rows
         ]
     if not known:
         raise HTTPException(404, f"vehicle {vehicle_id} is not known")
-    found = trend([Day(day, each.ratio if each.status in JUDGED else None) for day, each in days], limits.fault_below)
+    fitted = trend(
+        [Day(day, each.ratio if each.status in JUDGED else None) for day, each in days], thresholds.fault_below
+    )
     return VehicleTrend(
         vehicle_id=vehicle_id,
-        status=found.status,
-        slope_per_day=found.slope,
-        slope_low=found.slope_low,
-        slope_high=found.slope_high,
-        level=found.level,
-        days_until_fault=found.days_until_fault,
+        status=fitted.status,
+        slope_per_day=fitted.slope,
+        slope_low=fitted.slope_low,
+        slope_high=fitted.slope_high,
+        level=fitted.level,
+        days_until_fault=fitted.days_until_fault,
         days=[
             TrendDay(day=day, efficiency_ratio=each.ratio, coverage=min(each.ac_coverage or 0.0, each.dc_coverage))
             for day, each in days
@@ -99,9 +101,9 @@ async def vehicle_trend(request: Request, database: Database, vehicle_id: Vehicl
     )
 
 
-def performance(row: Any, limits: Thresholds) -> Performance:
+def performance(row: Any, thresholds: Thresholds) -> Performance:
     """The response for a row of the query `energy_of`."""
-    efficiency = assess_efficiency(EnergySums.from_row(row), limits)
+    efficiency = assess_efficiency(EnergySums.from_row(row), thresholds)
     return Performance(
         vehicle_id=row["vehicle_id"],
         total_energy_consumed_ac=row["ac_kwh"] if row["assigned_seconds"] else None,

@@ -14,20 +14,20 @@ router = APIRouter(prefix="/v1", tags=["live status"])
 async def vehicle(database: Database, vehicle_id: VehicleId) -> VehicleStatus:
     """The newest reading of a vehicle, by its timestamp."""
     async with database.acquire() as connection:
-        found = await queries.vehicle_status(connection, vehicle_id=vehicle_id)
-    if found is None:
+        row = await queries.vehicle_status(connection, vehicle_id=vehicle_id)
+    if row is None:
         raise HTTPException(404, f"no reading of vehicle {vehicle_id} is stored")
-    return VehicleStatus(**found)
+    return VehicleStatus(**row)
 
 
 @router.get("/meters/{meterId}", operation_id="meter", responses=problem_responses(404, 422, 503))
 async def meter(database: Database, meter_id: MeterId) -> MeterStatus:
     """The newest reading of a meter, by its timestamp."""
     async with database.acquire() as connection:
-        found = await queries.meter_status(connection, meter_id=meter_id)
-    if found is None:
+        row = await queries.meter_status(connection, meter_id=meter_id)
+    if row is None:
         raise HTTPException(404, f"no reading of meter {meter_id} is stored")
-    return MeterStatus(**found)
+    return MeterStatus(**row)
 
 
 @router.get("/vehicles", operation_id="vehicles", responses=problem_responses(422, 503))

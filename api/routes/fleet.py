@@ -42,12 +42,12 @@ class RankingCursor(msgspec.Struct, frozen=True, array_like=True):
 async def fleet_summary(request: Request, database: Database, end: End = None) -> FleetSummary:
     """Without `end`: the last evaluation, which runs every minute. With `end`: all vehicles are evaluated now, which takes a
     while. Faults, trends and live figures are always those of now."""
-    reading_rate, limits = request.app.state.reading_rate, Thresholds.from_settings(request.app.state.settings)
+    reading_rate, thresholds = request.app.state.reading_rate, Thresholds.from_settings(request.app.state.settings)
     if end is None:
         async with database.acquire() as connection:
             return await last_summary(connection, reading_rate)
     async with request.app.state.fleet_evaluations, database.acquire() as connection:
-        tally = await evaluate_fleet(connection, end, limits)
+        tally = await evaluate_fleet(connection, end, thresholds)
         return await summarize(connection, reading_rate, tally, datetime.now(UTC))
 
 

@@ -32,7 +32,7 @@ async def healthz() -> Health:
 @router.get(
     "/readyz",
     operation_id="ready",
-    summary="Queries can be answered",
+    summary="The database can be queried",
     responses={503: {"model": Readiness, "description": "what the service waits for"}},
 )
 async def readyz(request: Request, response: Response) -> Readiness:

@@ -99,9 +99,9 @@ async def vehicle_history(
             return VehicleReadings(items=items, next=_after_reading(rows, query.limit))
         periods = query.periods()
         rows = await _energies(queries.energy_of, connection, "vehicle_ids", vehicle_id, periods[: query.limit])
-    limits = Thresholds.from_settings(request.app.state.settings)
+    thresholds = Thresholds.from_settings(request.app.state.settings)
     return VehicleBuckets(
-        items=[_vehicle_bucket(row, limits) for row in rows], next=_after_bucket(periods, query.limit)
+        items=[_vehicle_bucket(row, thresholds) for row in rows], next=_after_bucket(periods, query.limit)
     )
 
 
@@ -152,8 +152,8 @@ def _after_bucket(periods: Sequence[Period], limit: int) -> str | None:
     return encode_cursor(HistoryCursor(periods[limit][0])) if len(periods) > limit else None
 
 
-def _vehicle_bucket(row: Any, limits: Thresholds) -> VehicleBucket:
-    efficiency = assess_efficiency(EnergySums.from_row(row), limits)
+def _vehicle_bucket(row: Any, thresholds: Thresholds) -> VehicleBucket:
+    efficiency = assess_efficiency(EnergySums.from_row(row), thresholds)
     return VehicleBucket(
         start=row["opens"],
         end=row["closes"],
