@@ -1,7 +1,7 @@
 """Routing of reads: request -> the replica while it is up and recent enough, else what DATABASE_READ_FALLBACK allows -> rows.
 
-A statement that fails on the replica because of an outage or a recovery conflict is repeated once on the primary. That is
-transparent: no row of the failed statement has reached the client.
+A statement that fails because of an outage or a recovery conflict is repeated on the other database, if the fallback allows it.
+The failover is transparent: no row of the failed statement has reached the client.
 """
 
 import asyncio
