@@ -1,5 +1,6 @@
 """The HTTP API: answers queries from PostgreSQL and accepts readings for Kafka.
 
 A request passes the limits of `server/`, the middleware that `app.py` lists, and a route. Queries go through `database/`, and
-readings go to Kafka through `ingestion/`. The API does not depend on the consumer: a reading is visible once the consumer has stored it.
+readings go to Kafka through `ingestion/`. The API does not depend on the consumer: a reading is visible once the consumer has
+stored it.
 """

@@ -129,8 +129,8 @@ def _add_middleware(app: FastAPI) -> None:
     """Wraps the application in its middleware, listed outermost first.
 
     All but the last lie outside FastAPI's own middleware: SecurityHeaders so that responses to unexpected errors get the headers
-    too, FastPath so that ingestion, at thousands of requests a second, bypasses FastAPI. The last lies inside FastAPI's handler of
-    unexpected errors, whose responses name no data source.
+    too, FastPath so that ingestion, at thousands of requests a second, bypasses FastAPI. The last lies inside FastAPI's handler
+    of unexpected errors, whose responses name no data source.
     """
     settings: GatewaySettings = app.state.settings
     cors = Middleware(
