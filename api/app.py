@@ -68,8 +68,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
     app.state.reading_rate = ReadingRate()
     app.state.fleet_evaluations = asyncio.Semaphore(MAX_FLEET_EVALUATIONS)
-    rooms = (analytics, fleet, faults, history, devices, events, access, health, page)
-    return _completed(app, *(room.router for room in rooms))
+    modules = (analytics, fleet, faults, history, devices, events, access, health, page)
+    return _completed(app, *(module.router for module in modules))
 
 
 def create_gateway(settings: GatewaySettings) -> FastAPI:
@@ -98,16 +98,16 @@ def _application(
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.key_store = None if settings.api_open else KeyStore(settings.api_keys_file, metrics.registry)
-    app.state.gateway = None
+    app.state.producer = None
     if gateway:
-        app.state.gateway = ReadingProducer(settings)
+        app.state.producer = ReadingProducer(settings)
         topics = (settings.kafka_meter_topic, settings.kafka_vehicle_topic)
-        app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.gateway, topics)
+        app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.producer, topics)
     return app
 
 
 def _completed(app: FastAPI, *routers: APIRouter) -> FastAPI:
-    if app.state.gateway:
+    if app.state.producer:
         app.include_router(ingestion.router)
     for router in (documents.router, *routers):
         app.include_router(router)
@@ -129,7 +129,8 @@ def _add_middleware(app: FastAPI) -> None:
     """Wraps the application in its middleware, listed outermost first.
 
     All but the last lie outside FastAPI's own middleware: SecurityHeaders so that responses to unexpected errors get the headers
-    too, FastPath so that ingestion, at thousands of requests a second, bypasses FastAPI.
+    too, FastPath so that ingestion, at thousands of requests a second, bypasses FastAPI. The last lies inside FastAPI's handler
+    of unexpected errors, whose responses name no data source.
     """
     settings: GatewaySettings = app.state.settings
     cors = Middleware(
@@ -146,7 +147,7 @@ def _add_middleware(app: FastAPI) -> None:
         Middleware(RequestMetricsMiddleware, app.state.metrics),
         *([cors] if settings.origins else []),
         Middleware(AuthenticationMiddleware, app.state.key_store, app.state.metrics.registry),
-        Middleware(FastPath, ingestion.ENDPOINTS if app.state.gateway else {}),
+        Middleware(FastPath, ingestion.ENDPOINTS if app.state.producer else {}),
         Middleware(DataSourceMiddleware),
     ]
     app.user_middleware = [inside]
@@ -160,27 +161,27 @@ def _add_middleware(app: FastAPI) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with open_read_router(app.state.settings, app.state.metrics) as database:
         app.state.database = database
-        app.state.live = LiveUpdates(database, app.state.reading_rate)
-        gateway: ReadingProducer | None = app.state.gateway
-        if gateway:
-            gateway.start()
+        app.state.live_updates = LiveUpdates(database, app.state.reading_rate)
+        producer: ReadingProducer | None = app.state.producer
+        if producer:
+            producer.start()
         try:
             with _keys_reloaded(app):
                 yield
         finally:
-            await app.state.live.stop()
-            if gateway:
-                await gateway.stop()
+            await app.state.live_updates.stop()
+            if producer:
+                await producer.stop()
 
 
 @asynccontextmanager
 async def _gateway_lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.gateway.start()
+    app.state.producer.start()
     try:
         with _keys_reloaded(app):
             yield
     finally:
-        await app.state.gateway.stop()
+        await app.state.producer.stop()
 
 
 @contextmanager

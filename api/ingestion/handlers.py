@@ -66,7 +66,7 @@ async def handle(
         ClientDisconnected: the client closed the connection.
     """
     state: Any = request.scope["app"].state
-    settings, producer, metrics = state.settings, state.gateway, state.gateway_metrics
+    settings, producer, metrics = state.settings, state.producer, state.gateway_metrics
     topic = settings.kafka_meter_topic if reading_type is METER else settings.kafka_vehicle_topic
     try:
         response = await ingest(Ingestion(request, reading_type, topic, settings, producer, metrics))

@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1", tags=["fleet"])
 
 
 async def _subscribe(request: Request, vehicle_id: OneVehicle = None) -> AsyncIterator[Subscriber]:
-    with request.app.state.live.subscribe(vehicle_id) as subscriber:
+    with request.app.state.live_updates.subscribe(vehicle_id) as subscriber:
         yield subscriber
 
 

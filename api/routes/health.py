@@ -39,8 +39,8 @@ async def readyz(request: Request, response: Response) -> Readiness:
     """Ready while the database responds. `waitingFor` also reports a gateway that waits for Kafka and a replica that is not
     used, but neither makes the service unavailable."""
     waiting_for = {}
-    gateway = request.app.state.gateway
-    if gateway and (detail := gateway.waiting_for()):
+    producer = request.app.state.producer
+    if producer and (detail := producer.waiting_for()):
         waiting_for["gateway"] = detail
     database: ReadRouter = request.app.state.database
     if database.monitor and (detail := database.monitor.problem()):
@@ -62,7 +62,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
 )
 async def gateway_readyz(request: Request, response: Response) -> Health:
     """Ready while Kafka responds and the topics exist."""
-    waiting_for = request.app.state.gateway.waiting_for()
+    waiting_for = request.app.state.producer.waiting_for()
     if waiting_for is None:
         return Health(status="ok")
     response.status_code = 503

@@ -43,7 +43,7 @@ class UvicornServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends the event streams first: uvicorn waits for open responses, and these have no end of their own."""
-        if live_updates := getattr(self._app.state, "live", None):
+        if live_updates := getattr(self._app.state, "live_updates", None):
             live_updates.end_streams()
         await super().shutdown(sockets)
 

@@ -37,7 +37,7 @@ async def test_the_application_needs_a_key_without_help_of_the_server(tmp_path: 
 
 async def test_an_unexpected_error_on_the_fast_path_is_answered_with_a_problem() -> None:
     app = create_gateway(GatewaySettings(api_open=True))
-    app.state.gateway = object()  # every call of a method raises
+    app.state.producer = object()  # every call of a method raises
     async with client(app) as asks:
         answer = await asks.post(METER, content=b"{}")
     assert problem(answer, 500)["detail"].startswith("the error was logged")
@@ -49,7 +49,7 @@ async def test_a_client_that_disconnects_before_the_response_is_measured_as_499(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app = create_gateway(GatewaySettings(api_open=True))
-    monkeypatch.setattr(app.state.gateway, "check", lambda: None)
+    monkeypatch.setattr(app.state.producer, "check", lambda: None)
 
     async def disconnected() -> dict[str, Any]:
         return {"type": "http.disconnect"}
