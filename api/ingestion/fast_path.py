@@ -1,4 +1,7 @@
-"""ASGI middleware that routes ingestion requests past the framework, whose middleware and routing cost more than a reading."""
+"""ASGI middleware that routes ingestion requests past FastAPI, whose middleware and routing cost half as much CPU time again.
+
+request -> a POST to an ingestion route? -> its endpoint; every other request -> FastAPI
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
