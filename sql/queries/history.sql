@@ -13,7 +13,7 @@ WHERE meter_id = :meter_id AND recorded_at >= :opens AND recorded_at < :closes
 ORDER BY recorded_at LIMIT :row_limit;
 
 -- name: meter_energy_of(meter_ids, opens, closes)
--- Energy that meters measured, each over its own period [opens, closes): one row for each period asked, in the order asked.
+-- Energy that meters measured, each over its own period [opens, closes): one row per period, in the order given.
 WITH state AS MATERIALIZED (
     SELECT complete_before FROM rollup_state
 )
@@ -25,7 +25,7 @@ CROSS JOIN LATERAL meter_energy(asked.meter_id, asked.opens, asked.closes, state
 ORDER BY asked.position;
 
 -- name: known_meters(meter_ids)
--- Those of the given meters of which anything was ever heard: a reading, or an assignment.
+-- Those of the given meters that have a reading or an assignment.
 SELECT asked.meter_id
 FROM unnest(:meter_ids::text[]) AS asked (meter_id)
 WHERE EXISTS (SELECT FROM meter_live_status AS live WHERE live.meter_id = asked.meter_id)

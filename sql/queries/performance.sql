@@ -1,8 +1,8 @@
 -- name: energy_of(vehicle_ids, opens, closes)
--- Energy in, energy out and battery of vehicles, each over its own period [opens, closes): one row for each period asked, in the
--- order asked. The one query behind every answer about energy: a vehicle's day, a fleet's, hours, days.
--- Each side is summed on its own: joining the two histories would multiply rows. A meter's readings count only while the meter
--- was assigned to the vehicle; dc_kwh_assigned is the vehicle's energy of that same time, which is what a ratio may be made of.
+-- Energy in, energy out and battery of vehicles, each over its own period [opens, closes): one row per period, in the order
+-- given. Every response about energy uses this query: 24 hours of a vehicle or the fleet, hours, days.
+-- Each side is summed separately, because joining the two histories would multiply rows. A meter's readings count only while the
+-- meter was assigned to the vehicle; dc_kwh_assigned is the vehicle's energy of the same time, so the two can be compared.
 WITH state AS MATERIALIZED (
     SELECT complete_before FROM rollup_state
 ), asked AS MATERIALIZED (
@@ -63,7 +63,7 @@ FROM asked LEFT JOIN ac USING (position) LEFT JOIN dc USING (position)
 ORDER BY position;
 
 -- name: known_vehicles(vehicle_ids)
--- Those of the given vehicles of which anything was ever heard: a reading, or an assignment.
+-- Those of the given vehicles that have a reading or an assignment.
 SELECT asked.vehicle_id
 FROM unnest(:vehicle_ids::text[]) AS asked (vehicle_id)
 WHERE EXISTS (SELECT FROM vehicle_live_status AS live WHERE live.vehicle_id = asked.vehicle_id)

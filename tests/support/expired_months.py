@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from sql.maintenance.scheduler import LONG_SESSION
+from sql.maintenance.scheduler import HOURLY_SESSION
 from tests.support.database import Database
 
 JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ HISTORIES = (METERS, "vehicle_telemetry_history", "meter_register_history")
 
 async def connect_as_maintenance(database: Database) -> Any:
     """A connection with the session settings of maintenance's long tasks."""
-    return await asyncpg.connect(database.migrator_url, server_settings=LONG_SESSION)
+    return await asyncpg.connect(database.migrator_url, server_settings=HOURLY_SESSION)
 
 
 async def fill_histories(database: Database, minutes: int = 500) -> None:

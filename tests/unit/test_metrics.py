@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from api.database.replica import MonitoredServer, ReplicaMonitor, ServerProbe
 from api.metrics import Metrics as ApiMetrics
 from consumer.monitoring.metrics import Metrics as ConsumerMetrics
 from schemas.records.readings import Reason
-from sql.maintenance.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measured
+from sql.maintenance.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measurement
 from tests.support.prometheus import DIRECTORY
 from tests.support.repository.dashboard import queries
 
@@ -36,20 +35,14 @@ CONTRACT = {
 def maintenance_metrics() -> MaintenanceMetrics:
     """The metrics of maintenance after one measurement."""
     metrics = MaintenanceMetrics()
-    metrics.state.measured = Measured(dict.fromkeys(NUMBERS, 1.0), {name: [] for name in TABLES})
+    metrics.state.latest = Measurement(dict.fromkeys(NUMBERS, 1.0), {name: [] for name in TABLES})
     return metrics
 
 
 def api_metrics() -> ApiMetrics:
     """The metrics of a read service that reads from a replica."""
     metrics = ApiMetrics()
-    metrics.follow(
-        ReplicaMonitor(
-            MonitoredServer("DATABASE_READ_URL", ServerProbe(None)),
-            MonitoredServer("DATABASE_URL", ServerProbe(None)),
-            60,
-        )
-    )
+    metrics.track_replica(staleness=lambda: 1.0, is_up=lambda: True)
     return metrics
 
 

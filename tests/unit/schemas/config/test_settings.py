@@ -1,4 +1,4 @@
-"""Every setting has its line in .env.example, and the contract's defaults hold."""
+"""Settings: .env.example lists every one, and the defaults are those of the contract."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.repository import ROOT
 
 KINDS = (ApiSettings, ConsumerSettings, MaintainSettings)
 EXAMPLE = (ROOT / ".env.example").read_text()
-# Read by the local stack and the demo alone.
+# Read only by the local stack and the demo.
 OF_THE_STACK = {"LOCAL_STACK", "KAFKA_PORT", "POSTGRES_PORT"}
 
 
@@ -36,17 +36,17 @@ def test_env_example_shows_the_defaults(kind: type[BaseSettings]) -> None:
         assert shown[name.upper()] == expected, name
 
 
-def test_the_contracts_defaults_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("KAFKA_GROUP_ID", "DATABASE_URL", "DATABASE_READ_URL", "API_PORT", "RETENTION_DAYS"):
         monkeypatch.delenv(name, raising=False)
     assert ConsumerSettings().kafka_group_id == "energy-ingestion"
     assert ConsumerSettings().retention_days == 400
     api = ApiSettings()
-    assert (api.database_pool_size, api.api_port, api.read_url) == (20, 3000, api.database_url)
+    assert (api.database_pool_size, api.api_port, api.database_read_url) == (20, 3000, None)
 
 
-def test_two_kinds_of_record_never_share_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_record_types_cannot_share_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_REGISTER_TOPIC", "meter-readings")
     with pytest.raises(ValidationError, match="the same topic: meter-readings"):
         ConsumerSettings()
