@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import ROOT, Servers, StackError, servers
+from deploy.stack.resolve import ROOT, StackError, servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from sql.migrate import migrate
 from sql.settings import SqlSettings

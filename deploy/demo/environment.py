@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 
 NAME: Final = "environment"
 

@@ -17,7 +17,8 @@ from deploy.demo.fleet import HISTORY_HOURS, VEHICLES_WITH_HISTORY, all_assignme
 from deploy.demo.services import Services
 from deploy.simulator.fleet import vehicle_id
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers, servers
+from deploy.stack.resolve import servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from schemas.config.settings import KafkaSettings
 from sql.assign import write_assignments

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from deploy.stack.processes import Processes, end_of
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 
 
 class ServiceEndedError(Exception):

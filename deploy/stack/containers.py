@@ -8,7 +8,7 @@ from typing import Final
 from testcontainers.kafka import KafkaContainer
 from testcontainers.postgres import PostgresContainer
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 
 KAFKA_IMAGE: Final = "confluentinc/cp-kafka:8.1.0"
 POSTGRES_IMAGE: Final = "postgres:18"

@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -18,30 +17,13 @@ from deploy.stack.jars import kafka_jars
 from deploy.stack.kafka import Kafka
 from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
+from deploy.stack.servers import Servers
 
 ROOT: Final = Path(__file__).parents[2] / ".stack"
 
 
 class StackError(Exception):
     """The stack cannot be started as asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Servers:
-    """Servers that answer. Addresses carry passwords. `kafka` and `postgres` are there when we run them ourselves.
-
-    `database_url` is for whoever owns the schema, `writer_url` for consumers, `reader_url` for the read service, `origin` says
-    in words where the servers come from.
-    """
-
-    kafka_bootstrap_servers: str
-    database_url: str
-    writer_url: str
-    reader_url: str
-    origin: str
-    directory: Path
-    kafka: Kafka | None = None
-    postgres: Postgres | None = None
 
 
 @contextmanager

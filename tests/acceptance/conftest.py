@@ -18,7 +18,7 @@ from deploy.simulator.producer import ReadingProducer
 from deploy.simulator.readings import Record
 from deploy.simulator.replay import Visit
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from schemas.config.settings import KafkaSettings
 from tests.support.browser import CHROMIUM, MISSING, Look, Site, viewer
 from tests.support.servers import Database, Topics, ledger

@@ -14,7 +14,7 @@ import asyncpg
 
 from deploy.stack.kafka import Kafka
 from deploy.stack.processes import Processes, end_of
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.faults.load import Load
 from tests.faults.oracle import Known, Verdict, judge

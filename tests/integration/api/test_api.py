@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack.ports import free_port
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.answers import Ask, problem
 from tests.support.arrange import assign
 from tests.support.records import meter, minute, vehicle

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.answers import Ask, body, problem
 from tests.support.arrange import evaluate
 from tests.support.records import minute, vehicle

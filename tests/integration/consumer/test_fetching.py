@@ -16,7 +16,7 @@ from consumer.kafka.fetching import ClientStoppedError
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.settings import ConsumerSettings
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.connection import WRITER_SETTINGS, pool
 from tests.support.records import meter, minute
 from tests.support.servers import Database, Topics, locked

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.support.answers import Ask
 from tests.support.arrange import evaluate, open_fault

@@ -15,7 +15,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from deploy.stack.ports import free_port
-from deploy.stack.resolve import ROOT, Servers, clear
+from deploy.stack.resolve import ROOT, clear
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.support.waiting import until
 

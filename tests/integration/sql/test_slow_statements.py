@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.answers import Ask
 from tests.support.records import vehicle
 from tests.support.servers import Database, Topics
