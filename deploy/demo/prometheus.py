@@ -12,7 +12,7 @@ import httpx
 
 from deploy.stack.ports import PortTakenError, ensure_free, free_port
 from deploy.stack.processes import Processes
-from deploy.stack.waiting import until_it_answers
+from deploy.stack.readiness import until_it_answers
 
 Say = Callable[[str], None]
 PORT: Final = 9090

@@ -11,8 +11,8 @@ import msgspec
 import typer
 import uvloop
 
+from deploy.simulator.anomalies import Shares
 from deploy.simulator.fleet import Assignment, Fleet, assignments, write_assignments
-from deploy.simulator.misbehave import Shares
 from deploy.simulator.producer import ReadingProducer
 from deploy.simulator.readings import Side, assignment_record
 from deploy.simulator.run import PATIENCE_S, FleetRun, Plan

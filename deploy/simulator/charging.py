@@ -9,8 +9,8 @@ from functools import cache, lru_cache
 from math import exp, pi, sin
 from typing import Final, NamedTuple
 
-from deploy.simulator.dice import draw
 from deploy.simulator.fleet import Vehicle
+from deploy.simulator.pseudorandom import draw
 from deploy.simulator.sessions import RealSession, charged_share, real_sessions
 
 SLOT_MINUTES: Final = 240

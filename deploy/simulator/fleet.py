@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, TextIO
 
-from deploy.simulator.dice import draw
+from deploy.simulator.pseudorandom import draw
 
 MINUTE_MS: Final = 60_000
 DAY_MINUTES: Final = 1440

@@ -9,8 +9,8 @@ from itertools import islice
 from math import inf
 from typing import Final
 
+from deploy.simulator.anomalies import Misbehaviour, Shares
 from deploy.simulator.fleet import Fleet
-from deploy.simulator.misbehave import Misbehaviour, Shares
 from deploy.simulator.producer import ReadingProducer, Say
 from deploy.simulator.readings import Record, instant
 from deploy.simulator.timetable import Clock, clock_from, due, timetable

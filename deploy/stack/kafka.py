@@ -16,7 +16,7 @@ import psutil
 
 from deploy.stack.ports import ensure_free, free_port
 from deploy.stack.processes import ProcessEndedError, Processes
-from deploy.stack.waiting import until_it_answers
+from deploy.stack.readiness import until_it_answers
 
 LOG_SETTINGS: Final = Path(__file__).with_name("log4j2.properties")
 CONTROLLER_PORT: Final = "controller-port"  # part of the cluster's identity: remembered beside the data

@@ -25,7 +25,7 @@ import psutil
 
 from deploy.stack.ports import ensure_free, free_port
 from deploy.stack.processes import ProcessEndedError, Processes
-from deploy.stack.waiting import until_it_answers
+from deploy.stack.readiness import until_it_answers
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # one of its libraries warns at import of a directory that nobody uses here

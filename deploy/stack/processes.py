@@ -14,7 +14,7 @@ from typing import IO, Final
 import psutil
 
 PATIENCE_SECONDS: Final = 15.0
-GUARD: Final = Path(__file__).with_name("guard.py")
+GUARD: Final = Path(__file__).with_name("reaper.py")
 
 
 class ProcessEndedError(Exception):

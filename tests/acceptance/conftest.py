@@ -12,17 +12,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.simulator import replay
 from deploy.simulator.fleet import write_assignments
 from deploy.simulator.producer import ReadingProducer
 from deploy.simulator.readings import Record
-from deploy.simulator.replay import Visit
 from deploy.stack.processes import Processes
 from deploy.stack.servers import Servers
 from schemas.config.settings import KafkaSettings
 from tests.support.browser import CHROMIUM, MISSING, Look, Site, viewer
 from tests.support.servers import Database, Topics, ledger
 from tests.support.services import ROOT, read_service
+from tests.support.simulator import replay
+from tests.support.simulator.replay import Visit
 from tests.support.waiting import until
 
 

@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 from playwright.async_api import expect
 
-from deploy.simulator import disturb, replay
 from tests.acceptance.conftest import Station
 from tests.support.browser import CHROMIUM, MISSING, viewer
 from tests.support.servers import Entry, committed_in_kafka, ledger, locked, waits_for_a_lock
 from tests.support.services import Group, Replica
+from tests.support.simulator import disturb, replay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio

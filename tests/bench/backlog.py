@@ -10,8 +10,8 @@ from typing import Final
 
 import uvloop
 
+from deploy.simulator.anomalies import Misbehaviour, Shares
 from deploy.simulator.fleet import Fleet
-from deploy.simulator.misbehave import Misbehaviour, Shares
 from deploy.simulator.producer import ReadingProducer
 from deploy.simulator.readings import Record, milliseconds
 from deploy.simulator.timetable import due, timetable

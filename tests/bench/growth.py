@@ -11,7 +11,7 @@ from typing import Final
 
 import asyncpg
 
-from deploy.simulator.misbehave import Shares
+from deploy.simulator.anomalies import Shares
 from sql.connection import READER_SETTINGS
 from sql.queries import queries
 from tests.bench import engine

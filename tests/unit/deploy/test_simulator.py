@@ -11,12 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.simulator import replay
+from deploy.simulator.anomalies import Misbehaviour, Shares
 from deploy.simulator.charging import SLOT_MINUTES, charge_in, state_at
-from deploy.simulator.disturb import doubled, shuffled, with_malformed
 from deploy.simulator.fleet import Fleet, assignments, is_faulty, vehicle, write_assignments
 from deploy.simulator.malformed import VARIETIES, spoilt
-from deploy.simulator.misbehave import Misbehaviour, Shares
 from deploy.simulator.readings import Record, Side, assignment_record, milliseconds
 from deploy.simulator.sessions import charged_share, real_sessions
 from deploy.simulator.timetable import Clock, clock_from, due, timetable
@@ -24,6 +22,8 @@ from deploy.simulator.totals import expected_totals
 from schemas.records.assignments import decode_assignment
 from schemas.records.readings import InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
 from sql.assign import read_assignments
+from tests.support.simulator import replay
+from tests.support.simulator.disturb import doubled, shuffled, with_malformed
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LIMITS = TimeLimits.at(NOW, 400)
