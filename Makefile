@@ -18,7 +18,7 @@ $(READY): requirements-dev.lock $(LOCAL)
 	@deploy/install.sh $(RUN) $<
 	@touch $@
 
-.PHONY: help setup demo smoke test faults bench fuzz lint audit format configuration lock schema contracts clean
+.PHONY: help setup demo smoke test faults bench fuzz lint structure audit format configuration lock schema contracts clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -53,6 +53,9 @@ lint: $(READY) ## ruff, mypy --strict, and known vulnerabilities of the locked p
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@$(RUN) -m deploy.audit
+
+structure: $(READY) ## modules per folder, import chains and cycles, long functions, imports against the rules; exit 1 when a rule is broken
+	@$(RUN) -m tests.structure
 
 format: $(READY) ## apply ruff's fixes and its formatting
 	@$(RUN) -m ruff check --fix-only .

@@ -17,8 +17,9 @@ from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from sql.migrate import migrate
 from sql.settings import SqlSettings
-from tests.support.servers import Database, Topics, new_database
-from tests.support.services import Group, service_environment
+from tests.support.database import Database, new_database
+from tests.support.ledger import Topics
+from tests.support.services import ConsumerGroup, service_environment
 
 PARTITIONS = 4
 _numbers = itertools.count(1)
@@ -93,9 +94,9 @@ def environment(stack: Servers, database: Database, new_topics: Topics) -> dict[
 
 
 @pytest.fixture
-def group(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Group:
+def group(processes: Processes, environment: dict[str, str], tmp_path: Path) -> ConsumerGroup:
     """Replicas of the consumer, as many as a test starts."""
-    return Group(processes, environment, tmp_path)
+    return ConsumerGroup(processes, environment, tmp_path)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

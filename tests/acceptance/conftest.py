@@ -18,9 +18,11 @@ from deploy.simulator.readings import Record
 from deploy.stack.processes import Processes
 from deploy.stack.servers import Servers
 from schemas.config.settings import KafkaSettings
-from tests.support.browser import CHROMIUM, MISSING, Look, Site, viewer
-from tests.support.servers import Database, Topics, ledger
-from tests.support.services import ROOT, read_service
+from tests.support.browser import CHROMIUM, NO_CHROMIUM, OpenTab, Site, browser_tab
+from tests.support.database import Database
+from tests.support.ledger import Topics, ledger
+from tests.support.repository import ROOT
+from tests.support.services import read_service
 from tests.support.simulator import replay
 from tests.support.simulator.replay import Visit
 from tests.support.waiting import until
@@ -150,8 +152,8 @@ def site(
 
 
 @pytest.fixture
-def look(site: Site) -> Look:
+def open_tab(site: Site) -> OpenTab:
     """Opens the web page in a browser."""
     if CHROMIUM is None:
-        pytest.skip(MISSING)
-    return partial(viewer, site.address)
+        pytest.skip(NO_CHROMIUM)
+    return partial(browser_tab, site.address)

@@ -7,7 +7,7 @@ import pytest
 from deploy.stack.servers import Servers
 from tests.faults.scenario import Scenario, run
 from tests.faults.scenarios import SCENARIOS
-from tests.support.servers import Database
+from tests.support.database import Database
 
 TRIES = 3  # beside other tests a restart may be slow once; what is wrong is slow each time. `make faults` has one
 

@@ -6,16 +6,17 @@ import pytest
 from playwright.async_api import expect
 
 from tests.acceptance.conftest import Station
-from tests.support.browser import CHROMIUM, MISSING, viewer
-from tests.support.servers import Entry, committed_in_kafka, ledger, locked, waits_for_a_lock
-from tests.support.services import Group, Replica
+from tests.support.browser import CHROMIUM, NO_CHROMIUM, browser_tab
+from tests.support.database import locked_tables, waits_for_lock
+from tests.support.ledger import Entry, committed_in_kafka, ledger
+from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.simulator import disturb, replay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_every_session_comes_out_as_it_went_in(station: Station, group: Group) -> None:
+async def test_every_session_comes_out_as_it_went_in(station: Station, group: ConsumerGroup) -> None:
     group.start()
     await station.produce(station.readings)
     await station.until_consumed(len(station.readings))
@@ -32,9 +33,9 @@ async def test_every_session_comes_out_as_it_went_in(station: Station, group: Gr
     station.check_fleet()
 
 
-async def test_the_page_shows_what_the_file_says(station: Station, group: Group) -> None:
+async def test_the_page_shows_what_the_file_says(station: Station, group: ConsumerGroup) -> None:
     if CHROMIUM is None:
-        pytest.skip(MISSING)
+        pytest.skip(NO_CHROMIUM)
     newest = max(station.visits, key=lambda visit: visit.valid_to)
     sent = [each for each in station.readings if each.at_ms >= newest.valid_from.timestamp() * 1000]
     group.start()
@@ -42,7 +43,7 @@ async def test_the_page_shows_what_the_file_says(station: Station, group: Group)
     await station.until_consumed(len(sent))
 
     expected = replay.expected_vehicles(station.visits)[newest.vehicle_id]
-    async with viewer(str(station.api.base_url)) as page:
+    async with browser_tab(str(station.api.base_url)) as page:
         await page.open(f"#/vehicle/{newest.vehicle_id}")
         await expect(page.value("dataPoints")).to_have_text(f"{expected.points:,}")
         for name, known in (
@@ -56,7 +57,7 @@ async def test_the_page_shows_what_the_file_says(station: Station, group: Group)
 
 
 async def test_twice_shuffled_and_with_rubbish_among_them_the_answers_are_the_same(
-    station: Station, group: Group
+    station: Station, group: ConsumerGroup
 ) -> None:
     mixed = disturb.with_malformed(disturb.shuffled(disturb.doubled(station.readings), seed=4), share=0.01, seed=5)
     group.start(BATCH_MAX_RECORDS="5000")
@@ -76,16 +77,16 @@ async def test_twice_shuffled_and_with_rubbish_among_them_the_answers_are_the_sa
 
 
 async def test_killed_before_and_after_commit_and_rebalanced_nothing_is_lost_or_counted_twice(
-    station: Station, group: Group
+    station: Station, group: ConsumerGroup
 ) -> None:
     third = len(station.readings) // 3
     small = {"BATCH_MAX_RECORDS": "1000"}
 
-    async with locked(station.database):
+    async with locked_tables(station.database):
         await station.produce(station.readings[:third])
         doomed = group.start(**small)
         await until(
-            lambda: waits_for_a_lock(station.database), "the transaction has claimed and copied, and is not committed"
+            lambda: waits_for_lock(station.database), "the transaction has claimed and copied, and is not committed"
         )
         group.kill(doomed)
     assert await station.consumed() == 0
@@ -111,7 +112,7 @@ async def test_killed_before_and_after_commit_and_rebalanced_nothing_is_lost_or_
     }
 
 
-async def _kill_just_after_a_commit(station: Station, group: Group, settings: dict[str, str]) -> None:
+async def _kill_just_after_a_commit(station: Station, group: ConsumerGroup, settings: dict[str, str]) -> None:
     """Until Kafka's own offsets are behind the database's: who believed them would write readings a second time."""
     while True:
         before = await station.consumed()
@@ -124,7 +125,7 @@ async def _kill_just_after_a_commit(station: Station, group: Group, settings: di
             return
 
 
-async def _share_the_partitions(*replicas: Replica) -> None:
+async def _share_the_partitions(*replicas: ConsumerProcess) -> None:
     async def each_has_some() -> bool:
         assigned = [replica.events("partitions_assigned") for replica in replicas]
         return all(events and len(events[-1]["partitions"]) == 4 for events in assigned)

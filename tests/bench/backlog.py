@@ -18,7 +18,7 @@ from deploy.simulator.timetable import due, timetable
 from deploy.stack.topics import create_topics
 from schemas.config.settings import KafkaSettings
 from tests.bench.ground import Ground
-from tests.support.servers import Topics
+from tests.support.ledger import Topics
 
 VEHICLES: Final = 10_000  # and as many meters
 PARTITIONS: Final = 8

@@ -18,7 +18,7 @@ from tests.bench import engine
 from tests.bench.backlog import MINUTE, Backlog, fill
 from tests.bench.ground import Ground, Result, with_medians
 from tests.bench.stored import MINUTES, stored_day, this_minute
-from tests.support.servers import Database
+from tests.support.database import Database
 
 BACKLOG_MINUTES: Final = 50  # 1 million records
 # After a checkpoint, and in a database that was just copied, the first touch of an index page reads it and writes it to the WAL

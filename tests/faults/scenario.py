@@ -14,7 +14,7 @@ from deploy.stack.servers import Servers
 from tests.faults.arena import Arena, arena
 from tests.faults.cluster import three_brokers
 from tests.faults.oracle import Verdict
-from tests.support.servers import Database
+from tests.support.database import Database
 
 Attack = Callable[[Arena, int], Awaitable[None]]
 

@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from typing import Final
 
-from tests.contracts.__main__ import ROOT
+from tests.support.repository import ROOT
 
 LONG: Final = "tests/integration/api/test_contracts_live.py"
 

@@ -18,16 +18,16 @@ from deploy.stack.processes import Processes
 from deploy.stack.resolve import clear
 from deploy.stack.servers import Servers
 from sql.connection import WRITER_SETTINGS, pool
-from tests.support.answers import Ask
+from tests.support.database import Database
 from tests.support.records import batch, records
-from tests.support.servers import Database
+from tests.support.responses import StartApi
 from tests.support.services import read_service
 from tests.tls.kafka import Guarded, guarded_kafka
 from tests.tls.postgres import Encrypted, encrypted_postgres
 
 
 @pytest.fixture
-def ask(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Iterator[Ask]:
+def start_api(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Iterator[StartApi]:
     """Starts the read service, with other settings if wanted, and gives a client for it."""
     with ExitStack() as exits:
 

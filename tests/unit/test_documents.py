@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository.documents import SHELLS, anchors, documents, fences, inline_commands, links
-from tests.support.repository.shell import HOW_TO_MARK, NOT_OURS, commands, unknown
+from tests.support.repository.shell import HOW_TO_MARK, NOT_OURS, commands, lookup_error
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ def test_commands_in_fences_exist(document: str) -> None:
                 found = list(commands(fence.text))
             except ValueError as error:
                 pytest.fail(f"{fence} cannot be read as shell ({error}): {HOW_TO_MARK}")
-            wrong = [f"{' '.join(command)}: {why}" for command in found if (why := unknown(command))]
+            wrong = [f"{' '.join(command)}: {why}" for command in found if (why := lookup_error(command))]
             if fence.reason:  # programs of others may stand there; ours must exist all the same
                 wrong = [each for each in wrong if NOT_OURS not in each]
             assert not wrong, f"{fence}: " + "; ".join(wrong)
@@ -42,7 +42,7 @@ def test_commands_in_fences_exist(document: str) -> None:
 def test_commands_in_running_text_exist(document: str) -> None:
     for code in inline_commands(document):
         first = next(iter(commands(code.partition(" | ")[0])))
-        assert unknown(first) is None, f"{document}: `{code}`: {unknown(first)}"
+        assert lookup_error(first) is None, f"{document}: `{code}`: {lookup_error(first)}"
 
 
 @pytest.mark.parametrize("document", documents())
@@ -93,7 +93,7 @@ def test_the_index_knows_every_document() -> None:
     ],
 )
 def test_a_line_is_looked_up(line: str, complaint: str | None) -> None:
-    said = [why for command in commands(line) if (why := unknown(command))]
+    said = [why for command in commands(line) if (why := lookup_error(command))]
     assert (complaint in said[0]) if complaint else said == [], said
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.contracts.__main__ import ROOT
+from tests.support.repository import ROOT
 
 
 def test_no_bytes_make_the_decoders_raise_or_change_what_they_accept() -> None:

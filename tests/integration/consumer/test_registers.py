@@ -18,9 +18,10 @@ from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS, pool
 from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
+from tests.support.database import Database
+from tests.support.ledger import Entry, Topics, ledger
 from tests.support.records import batch, meter, minute, records, register
-from tests.support.servers import Database, Entry, Topics, ledger
-from tests.support.services import Group
+from tests.support.services import ConsumerGroup
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -79,7 +80,7 @@ async def energy_by_hour(database: Database, hours: int) -> list[tuple[float, in
 
 
 async def test_registers_become_intervals_that_everything_downstream_sees(
-    stack: Servers, database: Database, topics: Topics, register_topic: str, group: Group
+    stack: Servers, database: Database, topics: Topics, register_topic: str, group: ConsumerGroup
 ) -> None:
     await database.execute("INSERT INTO vehicle_meter_assignments VALUES ('VEH-1', 'METER-1', '[2020-01-01,)', 'test')")
     group.start()

@@ -9,13 +9,13 @@ import pytest
 
 from deploy.demo import prometheus
 from deploy.stack.processes import Processes
-from tests.support.prometheus import MISSING, PROMETHEUS
+from tests.support.prometheus import NO_PROMETHEUS, PROMETHEUS
 from tests.support.waiting import until
 
 TARGETS = {"consumer": ["localhost:1"], "maintain": [], "api": []}
 
 
-@pytest.mark.skipif(PROMETHEUS is None, reason=MISSING)
+@pytest.mark.skipif(PROMETHEUS is None, reason=NO_PROMETHEUS)
 def test_graphs_and_alerts_have_pages_wherever_it_listens(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,10 +14,12 @@ import pytest
 
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes, end_of
-from tests.support.old_months import command, fill
+from tests.support.command import Command, sql_command
+from tests.support.database import Database
+from tests.support.expired_months import fill_histories
+from tests.support.ledger import Topics, ledger
 from tests.support.repository.documents import documents, fences
-from tests.support.servers import Database, Topics, ledger
-from tests.support.services import Operator, read_service
+from tests.support.services import read_service
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -57,18 +59,18 @@ async def test_commands_work_as_written(
     }
     if "api keys" in text:
         typed["API_KEYS_FILE"] = str(tmp_path / "keys.json")
-    operator = Operator(typed)
+    operator = Command("consumer", typed)
 
     async def knows_groups() -> bool:
-        return (await operator.tries("offsets", "show"))[0] == 0
+        return (await operator.run("offsets", "show"))[0] == 0
 
     await until(
         knows_groups, "Kafka has a coordinator of groups: one that nobody has used yet makes it when it is first asked"
     )
     with ExitStack() as exits:
         if "sql archive" in text:
-            await fill(database, minutes=10)
-            await command(database, environment, tmp_path / "archive").does("maintain", "--once")
+            await fill_histories(database, minutes=10)
+            await sql_command(environment, database, tmp_path / "archive").succeed("maintain", "--once")
         if "3000" in text and "-m api &" not in text:
             port = exits.enter_context(read_service(processes, environment, tmp_path)).base_url.port or 0
         process = processes.start(

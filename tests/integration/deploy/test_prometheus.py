@@ -18,16 +18,18 @@ from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
-from tests.support.answers import Ask
-from tests.support.arrange import evaluate, open_fault
-from tests.support.prometheus import MISSING, PROMETHEUS, Prometheus, start_prometheus
+from tests.support.database import Database
+from tests.support.database_rows import insert_evaluation, insert_fault
+from tests.support.ledger import Topics
+from tests.support.prometheus import NO_PROMETHEUS, PROMETHEUS, Prometheus, start_prometheus
 from tests.support.records import NOON, meter, minute
+from tests.support.repository import ROOT
 from tests.support.repository.dashboard import label_values, queries
-from tests.support.servers import Database, Topics
-from tests.support.services import ROOT, Group, Replica
+from tests.support.responses import StartApi
+from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(PROMETHEUS is None, reason=MISSING)]
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(PROMETHEUS is None, reason=NO_PROMETHEUS)]
 
 
 @pytest.fixture
@@ -44,16 +46,16 @@ async def produce(stack: Servers, topic: str, values: Iterable[bytes], *, sent_a
         await producer.flush()
 
 
-async def host(replica: Replica) -> str:
+async def host(replica: ConsumerProcess) -> str:
     return (await replica.address()).removeprefix("http://")
 
 
 async def test_lag_is_seen_alerts_and_recovers(
-    stack: Servers, database: Database, topics: Topics, group: Group, prometheus: Prometheus
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, prometheus: Prometheus
 ) -> None:
     replica = group.start()
     await replica.until_ready()
-    prometheus.watch("consumer", [await host(replica)])
+    prometheus.scrape("consumer", [await host(replica)])
     await prometheus.until('up{job="energy-consumer"} == 1')
     await prometheus.until_alert("EnergyNoConsumer", None)
     assert await prometheus.alert("EnergyIngestPaused") is None
@@ -74,11 +76,11 @@ async def test_lag_is_seen_alerts_and_recovers(
 
 
 async def test_a_paused_consumer_is_behind_until_it_has_caught_up(
-    stack: Servers, database: Database, topics: Topics, group: Group, prometheus: Prometheus
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, prometheus: Prometheus
 ) -> None:
     replica = group.start()
     await replica.until_ready()
-    prometheus.watch("consumer", [await host(replica)])
+    prometheus.scrape("consumer", [await host(replica)])
     await prometheus.until("max(energy:consumer_lag_seconds:max) == 0")
     replica.freeze()
     await produce(stack, topics.meter, (meter(at=minute(number)) for number in range(50)), sent_ago=120)
@@ -107,13 +109,13 @@ async def held(database: Database, table: str) -> AsyncIterator[None]:
 
 
 async def test_a_frozen_replica_is_a_target_that_is_down(
-    database: Database, topics: Topics, group: Group, prometheus: Prometheus
+    database: Database, topics: Topics, group: ConsumerGroup, prometheus: Prometheus
 ) -> None:
     frozen, other = group.start(), group.start()
     await frozen.until_ready()
     await other.until_ready()
     where = await host(frozen)
-    prometheus.watch("consumer", [where, await host(other)])
+    prometheus.scrape("consumer", [where, await host(other)])
     await prometheus.until('sum(up{job="energy-consumer"}) == 2')
     frozen.freeze()
     fires = await prometheus.until_alert("EnergyTargetDown", "firing")
@@ -123,16 +125,16 @@ async def test_a_frozen_replica_is_a_target_that_is_down(
 
 
 async def test_a_replica_of_the_database_that_is_gone_is_said_by_who_reads_from_it_and_by_who_maintains(
-    database: Database, group: Group, ask: Ask, standby: Postgres, prometheus: Prometheus
+    database: Database, group: ConsumerGroup, start_api: StartApi, standby: Postgres, prometheus: Prometheus
 ) -> None:
     maintain = _maintain(group, database)
-    api = ask(
+    api = start_api(
         DATABASE_URL=database.reader_url,
         DATABASE_READ_URL=standby.url("reader", database.name),
         DATABASE_READ_FALLBACK="primary",
     )
-    prometheus.watch("maintain", [f"127.0.0.1:{(await maintain.says('maintenance_started'))['metrics_port']}"])
-    prometheus.watch("api", [f"{api.base_url.host}:{api.base_url.port}"])
+    prometheus.scrape("maintain", [f"127.0.0.1:{(await maintain.until_logged('maintenance_started'))['metrics_port']}"])
+    prometheus.scrape("api", [f"{api.base_url.host}:{api.base_url.port}"])
     await prometheus.until("max(energy_replicas_connected) == 1 and min(energy_api_replica_up) == 1")
     await asyncio.to_thread(standby.kill)
     away = await prometheus.until_alert("EnergyReplicaAway", "firing")
@@ -149,30 +151,30 @@ async def test_no_panel_of_the_dashboard_is_empty(
     stack: Servers,
     database: Database,
     topics: Topics,
-    group: Group,
-    ask: Ask,
+    group: ConsumerGroup,
+    start_api: StartApi,
     standby: Postgres,
     prometheus: Prometheus,
 ) -> None:
     await create_topics(stack.kafka_bootstrap_servers, [topics.assignment], partitions=1)
-    await evaluate(database, "VEH-001", NOON)
-    await open_fault(database, "VEH-001", NOON)
+    await insert_evaluation(database, "VEH-001", NOON)
+    await insert_fault(database, "VEH-001", NOON)
     replica = group.start(BREAKER_WINDOW_RECORDS="20")
     await replica.until_ready()
     maintain = _maintain(group, database)
-    api = ask(DATABASE_URL=database.reader_url, DATABASE_READ_URL=standby.url("reader", database.name))
-    prometheus.watch("consumer", [await host(replica)])
-    prometheus.watch("maintain", [f"127.0.0.1:{(await maintain.says('maintenance_started'))['metrics_port']}"])
-    prometheus.watch("api", [f"{api.base_url.host}:{api.base_url.port}"])
+    api = start_api(DATABASE_URL=database.reader_url, DATABASE_READ_URL=standby.url("reader", database.name))
+    prometheus.scrape("consumer", [await host(replica)])
+    prometheus.scrape("maintain", [f"127.0.0.1:{(await maintain.until_logged('maintenance_started'))['metrics_port']}"])
+    prometheus.scrape("api", [f"{api.base_url.host}:{api.base_url.port}"])
     await prometheus.until('sum(up{job=~"energy-.+"}) == 3')
 
     await database.execute("REVOKE INSERT ON meter_telemetry_history FROM energy_writer")
     await produce(stack, topics.meter, [meter(at=minute(0)), meter(at=minute(0))])
-    await replica.says("write_retried")
+    await replica.until_logged("write_retried")
     await prometheus.until("energy_write_retries_total")
     await database.execute("GRANT INSERT ON meter_telemetry_history TO energy_writer")
     await produce(stack, topics.vehicle, [b"nothing"] * 10)
-    await replica.says("batch_written")
+    await replica.until_logged("batch_written")
     empty, minutes = set(queries()), iter(range(1, 10_000))
 
     async def all_filled() -> bool:
@@ -182,7 +184,7 @@ async def test_no_panel_of_the_dashboard_is_empty(
         if number == 5:
             await produce(stack, topics.vehicle, [b"nothing"] * 40)
         await _requests(api)
-        found = [await prometheus.ask(query) for _, query in sorted(empty)]
+        found = [await prometheus.query(query) for _, query in sorted(empty)]
         empty.difference_update(
             [each for each, samples in zip(sorted(empty), found, strict=True) if has_number(samples)]
         )
@@ -201,11 +203,11 @@ def has_number(samples: Iterable[dict[str, Any]]) -> bool:
     return any(each["value"][1] != "NaN" for each in samples)
 
 
-def _maintain(group: Group, database: Database) -> Replica:
+def _maintain(group: ConsumerGroup, database: Database) -> ConsumerProcess:
     log = group.directory / "maintain.log"
     environment = group.environment | {"DATABASE_URL": database.migrator_url, "MAINTAIN_METRICS_PORT": "0"}
     command = [sys.executable, "-m", "sql", "maintain"]
-    return Replica(group.processes.start(command, log=log, env=environment, cwd=ROOT), log)
+    return ConsumerProcess(group.processes.start(command, log=log, env=environment, cwd=ROOT), log)
 
 
 async def _requests(api: httpx.Client) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.sizing import measured
-from tests.support.servers import Database
+from tests.support.database import Database
 
 DEVICES, HOURS = 2_000, 48
 ROWS = f"""

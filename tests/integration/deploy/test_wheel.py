@@ -14,9 +14,11 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.stack.processes import Processes
 from deploy.stack.servers import Servers
+from tests.support.database import Database, new_database
+from tests.support.ledger import Topics
 from tests.support.records import minute, vehicle
-from tests.support.servers import Database, Topics, new_database
-from tests.support.services import ROOT, Replica, service_environment
+from tests.support.repository import ROOT
+from tests.support.services import ConsumerProcess, service_environment
 from tests.support.waiting import until
 
 PACKAGES = ("api", "consumer", "schemas", "sql")
@@ -100,7 +102,7 @@ async def test_the_commands_migrate_a_database_and_store_a_reading(
     run([str(programs / "energy-sql"), "migrate"], cwd=tmp_path, environment=migrator)
     log = tmp_path / "consumer.log"
     command = [programs / "energy-consumer"]
-    consumer = Replica(processes.start(command, log=log, env=environment, cwd=tmp_path), log)
+    consumer = ConsumerProcess(processes.start(command, log=log, env=environment, cwd=tmp_path), log)
     await consumer.until_ready()
     async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
         await producer.send_and_wait(topics.vehicle, vehicle(at=minute(0)))

@@ -20,10 +20,12 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 from deploy.stack.processes import Processes
 from deploy.stack.topics import create_topics
 from tests.integration.api.test_ingestion import is_ready, waits_for
-from tests.support.answers import Ask, body, problem
+from tests.support.database import Database
+from tests.support.ledger import Entry, Topics, ledger
 from tests.support.records import meter, vehicle
-from tests.support.servers import Database, Entry, Topics, ledger
-from tests.support.services import ROOT, Group, gateway_service
+from tests.support.repository import ROOT
+from tests.support.responses import StartApi, body, problem
+from tests.support.services import ConsumerGroup, ingestion_service
 from tests.support.waiting import until
 from tests.tls.kafka import Guarded, allow, rights_of_consumer, rights_of_gateway
 
@@ -75,13 +77,13 @@ def place(guarded: Guarded, new_topics: Topics, environment: dict[str, str], tmp
 
 
 @pytest.fixture
-def gateway(processes: Processes, tmp_path: Path) -> Iterator[Ask]:
+def gateway(processes: Processes, tmp_path: Path) -> Iterator[StartApi]:
     """Starts the gateway alone, with the environment that it is given."""
     with ExitStack() as exits:
 
         def start(environment: dict[str, str]) -> httpx.Client:
             alone = {name: value for name, value in environment.items() if not name.startswith("DATABASE_")}
-            return exits.enter_context(gateway_service(processes, alone, tmp_path))
+            return exits.enter_context(ingestion_service(processes, alone, tmp_path))
 
         yield start
 
@@ -110,11 +112,11 @@ async def until_consumed(database: Database, topics: Topics, each: int) -> None:
 
 
 async def test_a_reading_goes_the_whole_way_over_tls(
-    place: Place, database: Database, processes: Processes, gateway: Ask, ask: Ask
+    place: Place, database: Database, processes: Processes, gateway: StartApi, start_api: StartApi
 ) -> None:
     entrance = gateway(place.of("gateway"))
     await is_ready(entrance)
-    group = Group(processes, place.of("consumer"), place.directory)
+    group = ConsumerGroup(processes, place.of("consumer"), place.directory)
     replica = group.start()
     for number in range(20):
         at = LATELY + timedelta(seconds=number)
@@ -123,7 +125,7 @@ async def test_a_reading_goes_the_whole_way_over_tls(
     await until_consumed(database, place.topics, 20)
     await replica.until_ready()
 
-    client = ask(INGESTION_ENABLED="false")
+    client = start_api(INGESTION_ENABLED="false")
     assert body(client.get("/v1/vehicles/VEH-1"))["soc"] == 41
     assert body(client.get("/v1/meters/METER-1"))["lastVoltage"] == 240.5
     assert group.stop(replica) == 0
@@ -132,7 +134,7 @@ async def test_a_reading_goes_the_whole_way_over_tls(
 
 async def test_alerts_are_sent_over_tls(place: Place, database: Database, processes: Processes) -> None:
     await database.execute("INSERT INTO alert_outbox (key, value) VALUES ('VEH-1', 'told')")
-    Group(processes, place.of("consumer"), place.directory).start()
+    ConsumerGroup(processes, place.of("consumer"), place.directory).start()
 
     async def sent() -> bool:
         return bool(await database.value("SELECT bool_and(published_at IS NOT NULL) FROM alert_outbox"))
@@ -153,7 +155,7 @@ async def test_the_simulator_sends_over_tls(place: Place, database: Database, pr
     printed, said = await sending.communicate()
     assert sending.returncode == 0, said.decode()
     assert b'"acknowledged":240' in printed
-    Group(processes, place.of("consumer"), place.directory).start()
+    ConsumerGroup(processes, place.of("consumer"), place.directory).start()
     await until_consumed(database, place.topics, 120)
 
 
@@ -196,7 +198,7 @@ async def _refusal_of_a_topic(client: dict[str, Any]) -> type[Exception]:
     return refusal
 
 
-async def test_a_gateway_without_rights_takes_nothing_and_names_its_user(place: Place, gateway: Ask) -> None:
+async def test_a_gateway_without_rights_takes_nothing_and_names_its_user(place: Place, gateway: StartApi) -> None:
     client = gateway(place.of("nobody"))
     await _log_says(place.directory / "api.log", "waiting_for_kafka")
     assert "does not answer to SASL_SSL as nobody" in waits_for(client)["gateway"]
@@ -228,14 +230,14 @@ def wrong(request: pytest.FixtureRequest, guarded: Guarded, tmp_path: Path) -> W
 
 
 async def test_a_consumer_that_is_refused_says_so(place: Place, wrong: Wrong, processes: Processes) -> None:
-    replica = Group(processes, place.of("consumer") | wrong.settings, place.directory).start()
-    await replica.says("waiting_for_kafka")
-    assert "does not answer to" in (await replica.ready())["kafka"]
+    replica = ConsumerGroup(processes, place.of("consumer") | wrong.settings, place.directory).start()
+    await replica.until_logged("waiting_for_kafka")
+    assert "does not answer to" in (await replica.blocked_by())["kafka"]
     await _log_says(replica.log, wrong.says)
     _no_secret(place, replica.log)
 
 
-async def test_a_gateway_that_is_refused_says_so(place: Place, wrong: Wrong, gateway: Ask) -> None:
+async def test_a_gateway_that_is_refused_says_so(place: Place, wrong: Wrong, gateway: StartApi) -> None:
     client = gateway(place.of("gateway") | wrong.settings)
     log = place.directory / "api.log"
     await _log_says(log, wrong.says)

@@ -17,10 +17,12 @@ from deploy.stack.processes import Processes
 from deploy.stack.servers import Servers
 from sql.migrate import migrate
 from sql.settings import SqlSettings
-from tests.support.answers import body
+from tests.support.database import Database, new_database
+from tests.support.ledger import Topics
 from tests.support.records import meter, minute, vehicle
-from tests.support.servers import Database, Topics, new_database
-from tests.support.services import ROOT, Group, read_service, service_environment
+from tests.support.repository import ROOT
+from tests.support.responses import body
+from tests.support.services import ConsumerGroup, read_service, service_environment
 from tests.support.waiting import until
 from tests.tls.postgres import Encrypted, verified
 
@@ -137,7 +139,7 @@ async def test_readings_reach_the_database_and_are_read(
             await producer.send(topics.meter, meter("METER-1", minute(number)), b"METER-1")
             await producer.send(topics.vehicle, vehicle("VEH-1", minute(number), soc=42), b"VEH-1")
     async with nobody_unencrypted(encrypted) as seen:
-        replica = Group(processes, there, tmp_path).start()
+        replica = ConsumerGroup(processes, there, tmp_path).start()
 
         async def all_there() -> bool:
             return bool(
@@ -175,13 +177,13 @@ async def test_a_consumer_that_is_refused_says_why(
     there: dict[str, str], wrong: tuple[dict[str, str], str], processes: Processes, tmp_path: Path
 ) -> None:
     urls, says = wrong
-    replica = Group(processes, there | urls, tmp_path).start()
+    replica = ConsumerGroup(processes, there | urls, tmp_path).start()
 
     async def told() -> bool:
         return replica.log.exists() and says in replica.log.read_text()
 
     await until(told, f"the log says {says}")
-    assert await replica.ready() != {}
+    assert await replica.blocked_by() != {}
     assert replica.process.poll() is None
 
 

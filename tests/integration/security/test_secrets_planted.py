@@ -15,10 +15,12 @@ from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
-from tests.support.keyfile import KeyFile, bearer
+from tests.support.database import Database
+from tests.support.key_file import KeyFile, bearer
+from tests.support.ledger import Topics
 from tests.support.records import meter, minute
-from tests.support.servers import Database, Topics
-from tests.support.services import ROOT, Group, gateway_service, read_service
+from tests.support.repository import ROOT
+from tests.support.services import ConsumerGroup, ingestion_service, read_service
 from tests.support.waiting import until
 from tests.tls.kafka import Guarded, allow, rights_of_consumer, rights_of_gateway
 
@@ -92,7 +94,7 @@ async def test_processes_that_work_tell_no_secret(
     keys = KeyFile(tmp_path / "keys.json")
     planted.secrets["an API key"] = keys.add(Scope.INGEST, Scope.READ)
     header = bearer(planted.secrets["an API key"])
-    replica = Group(processes, behind | guarded.settings("consumer", tmp_path), tmp_path).start()
+    replica = ConsumerGroup(processes, behind | guarded.settings("consumer", tmp_path), tmp_path).start()
     as_gateway = behind | guarded.settings("gateway", tmp_path) | keys.settings
     with read_service(processes, as_gateway, tmp_path) as client:
 
@@ -130,15 +132,15 @@ async def test_processes_that_are_refused_or_find_nobody_tell_no_secret(
     else:
         environment |= {each: _unreachable(behind[each]) for each in URLS}
         environment["KAFKA_BOOTSTRAP_SERVERS"] = f"localhost:{free_port()}"
-    replica = Group(processes, environment, tmp_path).start()
-    await replica.says("waiting_for_kafka")
+    replica = ConsumerGroup(processes, environment, tmp_path).start()
+    await replica.until_logged("waiting_for_kafka")
     await _listen_to_replica(planted, replica.log, await replica.address())
     with read_service(processes, environment, tmp_path) as client:
         for path in ("/metrics", "/readyz", "/v1/vehicles"):
             planted.hear(f"api {path}", client.get(path).text)
         planted.hear("a reading", client.post("/v1/ingestion/meter", content=meter(at=minute(1))).text)
     planted.hear("api log", (tmp_path / "api.log").read_text())
-    with gateway_service(processes, environment, tmp_path) as client:
+    with ingestion_service(processes, environment, tmp_path) as client:
         for path in ("/metrics", "/readyz"):
             planted.hear(f"gateway {path}", client.get(path).text)
     planted.hear("gateway log", (tmp_path / "api.log").read_text())

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from sql.assign import Assignment, AssignmentError, write_assignments
 from sql.queries import queries
+from tests.support.database import Database, waits_for_lock
 from tests.support.records import minute
-from tests.support.servers import Database, waits_for_a_lock
 from tests.support.waiting import until
 
 anyio = pytest.mark.anyio
@@ -149,7 +149,7 @@ async def test_a_file_waits_for_whoever_declares_and_is_refused_where_it_contrad
         async with declaring.transaction():
             await declare(declaring, ("V", "M", 0, 30))
             refused = asyncio.create_task(write_assignments(importing, [line], "csv"))
-            await until(lambda: waits_for_a_lock(database, wrote=False), "the import waits")
+            await until(lambda: waits_for_lock(database, wrote=False), "the import waits")
         with pytest.raises(AssignmentError, match="overlaps"):
             await refused
     finally:

@@ -12,21 +12,21 @@ from deploy.stack.servers import Servers
 from sql.doctor import server_findings as findings
 from sql.doctor.checks import CHECKS
 from sql.queries import queries
-from tests.support.doctor import ask
-from tests.support.old_months import Command, command
-from tests.support.servers import Database
+from tests.support.command import Command, sql_command
+from tests.support.database import Database
+from tests.support.doctor import run_doctor
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def sql(database: Database, environment: dict[str, str], tmp_path: Path) -> Command:
-    return command(database, environment, tmp_path)
+    return sql_command(environment, database, tmp_path)
 
 
 async def test_a_healthy_database_is_healthy(sql: Command, database: Database) -> None:
-    await sql.does("maintain", "--once")
-    code, answer, found = await ask(sql)
+    await sql.succeed("maintain", "--once")
+    code, answer, found = await run_doctor(sql)
     # Others of this run share the server: its memory, its connections and its replicas are not ours alone.
     shared = {"cache", "connections", "replication"}
     sick = {name: each for name, each in found.items() if each["level"] != "ok" and name not in shared}
@@ -34,7 +34,7 @@ async def test_a_healthy_database_is_healthy(sql: Command, database: Database) -
     assert list(found) == list(CHECKS), "the same checks in the same order"
     assert answer["database"] == database.name
     assert code in {0, 1}
-    code, _, found = await ask(sql, "--ledger")
+    code, _, found = await run_doctor(sql, "--ledger")
     assert found["ledger"]["level"] == "ok"
 
 
@@ -118,12 +118,12 @@ async def test_each_sickness_is_named(sql: Command, database: Database, sickness
     statement, check, level, words = SICK[sickness]
     await database.execute("UPDATE rollup_state SET refreshed_at = now()")  # the template may be many rounds old
     await database.execute(statement.replace("vehicle-test", sql.environment["KAFKA_VEHICLE_TOPIC"]))
-    code, _, found = await ask(sql)
+    code, _, found = await run_doctor(sql)
     assert (found[check]["level"], words in found[check]["what"]) == (level, True), found[check]
     assert found[check]["do"]
     assert code >= {"warn": 1, "fail": 2}[level]
     assert {each["level"] for name, each in found.items() if name in {"durability", "wraparound", "indexes"}} == {"ok"}
-    text = (await sql.tries("doctor"))[1]
+    text = (await sql.run("doctor"))[1]
     assert f"{level.upper()} {check}: " in text
 
 
@@ -131,7 +131,7 @@ async def test_an_index_that_is_not_valid_is_named(sql: Command, database: Datab
     await database.execute("CREATE TABLE twice AS SELECT 1 AS id FROM generate_series(1, 2)")
     with pytest.raises(asyncpg.UniqueViolationError):
         await database.execute("CREATE UNIQUE INDEX CONCURRENTLY not_unique ON twice (id)")
-    _, _, found = await ask(sql)
+    _, _, found = await run_doctor(sql)
     assert found["indexes"]["level"] == "warn"
     assert "not valid: not_unique" in found["indexes"]["what"]
 
@@ -142,7 +142,7 @@ async def test_an_index_that_nobody_uses_and_a_table_without_one_are_named(sql: 
         "CREATE INDEX never_used ON large (words)"
     )
     await database.execute("DO $$ BEGIN FOR n IN 1..1001 LOOP PERFORM count(*) FROM large; END LOOP; END $$")
-    _, _, found = await ask(sql)
+    _, _, found = await run_doctor(sql)
     assert found["indexes"]["level"] == "warn"
     assert "not used: never_used (" in found["indexes"]["what"]
     assert "read from end to end: large (1,0" in found["indexes"]["what"]
@@ -158,7 +158,7 @@ async def test_dead_rows_that_nobody_removes_are_named(sql: Command, database: D
         "(vehicle_id, soc, last_kwh_delivered_dc, last_battery_temp, recorded_at, updated_at) "
         "SELECT 'VEH-' || n, 50, 1, 20, now(), now() FROM generate_series(1, 10001) AS n; DELETE FROM vehicle_live_status"
     )
-    _, _, found = await ask(sql)
+    _, _, found = await run_doctor(sql)
     assert found["live_tables"]["level"] == "warn"
     assert "vehicle_live_status has 10,001 dead rows for 0 live ones" in found["live_tables"]["what"]
     assert "VACUUM" in found["live_tables"]["do"]
@@ -189,7 +189,7 @@ async def test_few_connections_left_are_named(sql: Command, database: Database) 
         for _ in range(int(most * 0.82)):
             connection = await asyncpg.connect(database.migrator_url)
             held.push_async_callback(connection.close)
-        _, _, found = await ask(sql)
+        _, _, found = await run_doctor(sql)
     assert found["connections"]["level"] in {"warn", "fail"}
     assert f"of {most} connections are in use" in found["connections"]["what"]
     assert "raise max_connections" in found["connections"]["do"]
@@ -197,13 +197,13 @@ async def test_few_connections_left_are_named(sql: Command, database: Database) 
 
 async def test_who_may_not_ask_is_told_so(sql: Command, stack: Servers, database: Database) -> None:
     assert stack.postgres is not None, "only the server from packages has a login of little privilege"
-    code, printed, _ = await sql.tries("doctor", DATABASE_URL=database.writer_url)
+    code, printed, _ = await sql.run("doctor", DATABASE_URL=database.writer_url)
     assert code >= 1
     assert "could not be asked: permission denied" in printed
 
 
 async def test_a_database_that_is_away_is_exit_code_3(sql: Command) -> None:
-    code, printed, said = await sql.tries("doctor", "--json", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/energy")
+    code, printed, said = await sql.run("doctor", "--json", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/energy")
     assert (code, printed) == (3, "")
     assert "could not be asked" in said
     assert "hush" not in said

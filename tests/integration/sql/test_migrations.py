@@ -13,7 +13,7 @@ import pytest
 
 from deploy.stack.servers import Servers
 from sql.partitions import ensure_partitions
-from tests.support.servers import Database
+from tests.support.database import Database
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[3]

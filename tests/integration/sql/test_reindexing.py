@@ -12,9 +12,9 @@ import pytest
 from sql.maintenance import reindexing as packing
 from sql.maintenance.reindexing import pack_indexes
 from sql.maintenance.statistics import refresh_statistics
-from tests.support.old_months import connect
+from tests.support.database import Database
+from tests.support.expired_months import connect_as_maintenance
 from tests.support.records import meter, minute
-from tests.support.servers import Database
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -34,13 +34,13 @@ MINUTES = 500
 
 @pytest.fixture
 async def connection(database: Database) -> AsyncIterator[Any]:
-    connected = await connect(database)
+    connected = await connect_as_maintenance(database)
     yield connected
     connected.terminate()
 
 
 async def interleaved(database: Database, first: int = 0, beyond: int = MINUTES, *, meters: int = METERS) -> None:
-    connected = await connect(database)
+    connected = await connect_as_maintenance(database)
     for begins in range(first, beyond, 10):
         await connected.execute(FILL, LAST, begins, meters)
     await connected.close()
@@ -190,7 +190,7 @@ async def test_a_packing_that_was_killed_is_begun_again_unless_it_is_not_wanted_
 ) -> None:
     during = LAST + timedelta(days=20)
     await interleaved(database)
-    killed = await connect(database)
+    killed = await connect_as_maintenance(database)
     async with held_before_the_build(database) as until_held:
         building = asyncio.create_task(pack_indexes(killed, during, least=2**20, most=2**35))
         await until_held()

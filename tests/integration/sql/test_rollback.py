@@ -13,7 +13,7 @@ import pytest
 
 from deploy.stack.servers import Servers
 from sql.migrate import MIGRATIONS, _dbmate_binary
-from tests.support.servers import Database, new_database
+from tests.support.database import Database, new_database
 
 FILES = sorted(MIGRATIONS.glob("*.sql"))
 PER_DUMP = ("\\restrict", "\\unrestrict", "--")

@@ -1,1 +1,1 @@
-"""What tests need of the simulated fleet beyond what the demo runs: a replay of the real sessions, and disturbed lists of records."""
+"""What tests use of the simulated fleet beyond the demo: a replay of the real sessions, and disturbed lists of records."""

@@ -10,8 +10,8 @@ import yaml
 from api.settings import ApiSettings
 from consumer.monitoring import health
 from sql.maintenance import metrics
-from tests.support.prometheus import DIRECTORY, MISSING, PROMTOOL
-from tests.support.services import ROOT
+from tests.support.prometheus import DIRECTORY, NO_PROMETHEUS, PROMTOOL
+from tests.support.repository import ROOT
 
 ALERTS: list[dict[str, Any]] = [
     rule
@@ -76,7 +76,7 @@ def test_the_targets_are_the_default_ports() -> None:
         assert targets["targets"] == [f"localhost:{port}"]
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason=MISSING)
+@pytest.mark.skipif(PROMTOOL is None, reason=NO_PROMETHEUS)
 @pytest.mark.parametrize(
     "arguments",
     [

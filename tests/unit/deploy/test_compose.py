@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from deploy.compose.__main__ import LOGINS
-from tests.support.repository.manifests import Process, faults_of
+from tests.support.repository.manifests import Process, manifest_errors
 
 ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -56,7 +56,7 @@ def test_all_roles_are_there() -> None:
 def test_a_service_of_ours_is_what_the_code_knows(name: str) -> None:
     service = OURS[name]
     process = Process(name, service["command"], frozenset(service["environment"]))
-    assert faults_of(process) == []
+    assert manifest_errors(process) == []
 
 
 @pytest.mark.parametrize("name", SERVICES)

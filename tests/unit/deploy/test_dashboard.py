@@ -6,8 +6,8 @@ import yaml
 
 from schemas.config.version import VERSION
 from tests.support.prometheus import DIRECTORY
+from tests.support.repository import ROOT
 from tests.support.repository.dashboard import FILE, dashboard, panels, queries
-from tests.support.services import ROOT
 
 
 def test_every_panel_has_an_id_a_title_and_a_place_of_its_own() -> None:

@@ -16,7 +16,7 @@ import yaml
 from consumer.service import LEAVE_TIMEOUT_SECONDS
 from consumer.settings import ConsumerSettings
 from deploy.demo.run import PARTITIONS
-from tests.support.repository.manifests import Process, any_setting, faults_of, unknown_metrics
+from tests.support.repository.manifests import Process, all_settings, manifest_errors, unknown_metrics
 
 ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "deploy" / "k8s"
@@ -85,13 +85,13 @@ def test_every_object_is_what_kubernetes_takes(layer: str, version: str) -> None
 def test_a_process_is_what_the_code_knows(layer: str) -> None:
     for workload in workloads(layer):
         names = frozenset(environment(workload))
-        assert faults_of(Process(workload["metadata"]["name"], container(workload)["command"], names)) == []
+        assert manifest_errors(Process(workload["metadata"]["name"], container(workload)["command"], names)) == []
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_common_settings_are_settings_and_not_secret(layer: str) -> None:
     common = of_kind(layer, "ConfigMap")["energy-settings"]["data"]
-    assert set(common) <= any_setting()
+    assert set(common) <= all_settings()
     assert "KAFKA_BOOTSTRAP_SERVERS" in common
     assert not [name for name in common if re.search("PASSWORD|DATABASE", name)]
     assert "Secret" not in {each["kind"] for each in built(layer)}

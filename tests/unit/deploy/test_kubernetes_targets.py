@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.prometheus import DIRECTORY, MISSING, PROMTOOL
+from tests.support.prometheus import DIRECTORY, NO_PROMETHEUS, PROMTOOL
 from tests.support.repository.dashboard import queries
 from tests.unit.deploy.test_kubernetes import LAYERS, PORTS, component, container, workloads
 
 CONFIGURATION: dict[str, Any] = yaml.safe_load((DIRECTORY / "kubernetes.yml").read_text())
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason=MISSING)
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason=NO_PROMETHEUS)
 
 
 def discovered(workload: dict[str, Any], number: int, phase: str = "Running") -> dict[str, Any]:

@@ -25,8 +25,9 @@ from schemas.records.readings import decode_meter, decode_register, decode_vehic
 from schemas.responses import access, fleet, history, ingestion
 from schemas.responses import base as answers
 from tests.contracts import asyncapi
-from tests.contracts.__main__ import RELEASED, ROOT, documents, text
+from tests.contracts.__main__ import RELEASED, documents, text
 from tests.contracts.compare import Documents
+from tests.support.repository import ROOT
 
 DOCUMENTS = documents()
 DECODERS: dict[str, Callable[[bytes], Any]] = {

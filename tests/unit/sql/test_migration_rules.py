@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.repository.migrations import column, index, index_of_all
+from tests.support.repository.migrations import add_column, create_index, create_partitioned_index
 
 MIGRATIONS: Final = Path(__file__).parents[3] / "sql" / "migrations"
 # These made the schema of a first version: nobody has readings in it before they have run. No other one is ever added here.
@@ -115,9 +115,9 @@ def test_every_migration_but_those_of_the_first_version_is_looked_at(tmp_path: P
 def test_the_migrations_that_other_tests_run_keep_the_rules() -> None:
     parts = ["meter_telemetry_history_y2026m10", "meter_telemetry_history_y2026m11"]
     written = [
-        column("meter_telemetry_history", "phase"),
-        index("vehicle_live_status", "later", "soc"),
-        *index_of_all("meter_telemetry_history", parts, "later", "ingested_at"),
+        add_column("meter_telemetry_history", "phase"),
+        create_index("vehicle_live_status", "later", "soc"),
+        *create_partitioned_index("meter_telemetry_history", parts, "later", "ingested_at"),
     ]
     assert {each: found for each in written if (found := list(trespasses(each)))} == {}
 
