@@ -42,7 +42,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Servers]:
     with ExitStack() as exits:
         for number in itertools.count(1):
             try:
-                yield exits.enter_context(servers(ROOT / f"tests-{number}", say=say, fresh=True))
+                yield exits.enter_context(servers(ROOT / f"tests-{number}", report=say, fresh=True))
             except StackError:
                 continue
             return

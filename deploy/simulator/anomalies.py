@@ -1,4 +1,4 @@
-"""A stream of records, with shares of them sent twice, late, out of order, or with a malformed one beside them."""
+"""Anomalies in a stream of records: duplicates, late and out-of-order records, and malformed records in addition."""
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -7,20 +7,20 @@ from itertools import count
 from random import Random
 from typing import Final
 
+from deploy.simulator.corruptions import CORRUPTIONS, corrupted
 from deploy.simulator.fleet import MINUTE_MS
-from deploy.simulator.malformed import VARIETIES, spoilt
 from deploy.simulator.readings import Record
 
-# How long a record is held back, in minutes of simulated time. Devices report once a minute: from one minute on, a held
-# record is overtaken by the next one of its device.
-_REPEATED: Final = (0.0, 2.0)
-_OUT_OF_ORDER: Final = (1.0, 3.0)
-_LATE: Final = (5.0, 60.0)
+# How long a record is delayed, in minutes of simulated time. Devices report once a minute: a record that is delayed by a minute
+# or more is sent after the next one of its device.
+_DUPLICATE_DELAY: Final = (0.0, 2.0)
+_OUT_OF_ORDER_DELAY: Final = (1.0, 3.0)
+_LATE_DELAY: Final = (5.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
-    """How many readings in one (0 to 1) are sent twice, late, out of order, or are followed by a malformed record."""
+class AnomalyShares:
+    """Shares of readings (0 to 1) that are sent twice, late, out of order, or with a malformed record before them."""
 
     duplicate: float = 0.0
     late: float = 0.0
@@ -29,8 +29,8 @@ class Shares:
 
 
 @dataclass(slots=True)
-class Mischief:
-    """How often it happened so far."""
+class AnomalyCounts:
+    """The anomalies so far."""
 
     duplicates: int = 0
     late: int = 0
@@ -38,50 +38,50 @@ class Mischief:
     malformed: int = 0
 
 
-class Misbehaviour:
-    """Holds records back and adds some; loses and alters none, so the totals stay what they were."""
+class AnomalyInjector:
+    """Delays and adds records. No record is lost or altered, so the totals stay the same."""
 
-    def __init__(self, shares: Shares, seed: int) -> None:
-        self.done = Mischief()
+    def __init__(self, shares: AnomalyShares, seed: int) -> None:
+        self.counts = AnomalyCounts()
         self._shares = shares
-        self._dice = Random(seed)
-        self._held: list[tuple[float, int, Record]] = []
+        self._random = Random(seed)
+        self._delayed: list[tuple[float, int, Record]] = []
         self._order = count()
 
     def apply(self, records: Iterable[Record]) -> Iterable[Record]:
-        """The records to send now, for records that are due in the order of time."""
-        return records if self._shares == Shares() else self._disturbed(records)
+        """The records to send now. `records` are those that are due, ordered by time."""
+        return records if self._shares == AnomalyShares() else self._with_anomalies(records)
 
-    def release(self) -> Iterator[Record]:
-        """All that is still held back, in the order in which it would have been sent."""
-        while self._held:
-            yield heapq.heappop(self._held)[-1]
+    def drain(self) -> Iterator[Record]:
+        """The records that are still delayed, in the order in which they would have been sent."""
+        while self._delayed:
+            yield heapq.heappop(self._delayed)[-1]
 
-    def _disturbed(self, records: Iterable[Record]) -> Iterator[Record]:
+    def _with_anomalies(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
-            while self._held and self._held[0][0] <= record.at_ms:
-                yield heapq.heappop(self._held)[-1]
-            if self._dice.random() < self._shares.duplicate:
-                self.done.duplicates += 1
-                self._hold(record, _REPEATED)
-            if self._dice.random() < self._shares.malformed:
-                self.done.malformed += 1
-                yield spoilt(record, self._dice.choice(VARIETIES))
-            if not self._held_back(record):
+            while self._delayed and self._delayed[0][0] <= record.at_ms:
+                yield heapq.heappop(self._delayed)[-1]
+            if self._random.random() < self._shares.duplicate:
+                self.counts.duplicates += 1
+                self._delay(record, _DUPLICATE_DELAY)
+            if self._random.random() < self._shares.malformed:
+                self.counts.malformed += 1
+                yield corrupted(record, self._random.choice(CORRUPTIONS))
+            if not self._maybe_delay(record):
                 yield record
 
-    def _held_back(self, record: Record) -> bool:
-        chance = self._dice.random()
-        if chance < self._shares.late:
-            self.done.late += 1
-            self._hold(record, _LATE)
+    def _maybe_delay(self, record: Record) -> bool:
+        draw = self._random.random()
+        if draw < self._shares.late:
+            self.counts.late += 1
+            self._delay(record, _LATE_DELAY)
             return True
-        if chance < self._shares.late + self._shares.out_of_order:
-            self.done.out_of_order += 1
-            self._hold(record, _OUT_OF_ORDER)
+        if draw < self._shares.late + self._shares.out_of_order:
+            self.counts.out_of_order += 1
+            self._delay(record, _OUT_OF_ORDER_DELAY)
             return True
         return False
 
-    def _hold(self, record: Record, minutes: tuple[float, float]) -> None:
-        until_ms = record.at_ms + self._dice.uniform(*minutes) * MINUTE_MS
-        heapq.heappush(self._held, (until_ms, next(self._order), record))
+    def _delay(self, record: Record, minutes: tuple[float, float]) -> None:
+        until_ms = record.at_ms + self._random.uniform(*minutes) * MINUTE_MS
+        heapq.heappush(self._delayed, (until_ms, next(self._order), record))

@@ -1,4 +1,4 @@
-"""LOCAL_STACK=containers: the same servers from container images, through testcontainers. Not tried where no engine runs."""
+"""The servers of LOCAL_STACK=containers, run by testcontainers. Not tried: no container engine was available."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ POSTGRES_IMAGE: Final = "postgres:18"
 
 
 @contextmanager
-def containers(directory: Path, say: Callable[[str], None]) -> Iterator[Servers]:
-    """Kafka and PostgreSQL in containers; one superuser takes the part of all three logins."""
-    say(f"starting {POSTGRES_IMAGE} and {KAFKA_IMAGE} in containers")
+def containers(directory: Path, report: Callable[[str], None]) -> Iterator[Servers]:
+    """Kafka and PostgreSQL in containers. One superuser serves as all three logins."""
+    report(f"starting {POSTGRES_IMAGE} and {KAFKA_IMAGE} in containers")
     postgres = PostgresContainer(POSTGRES_IMAGE, dbname="energy", driver=None)
     with postgres, KafkaContainer(KAFKA_IMAGE).with_kraft() as kafka:
         url = postgres.get_connection_url()

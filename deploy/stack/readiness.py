@@ -1,4 +1,4 @@
-"""Waiting for a server of ours to answer, without missing that it has ended."""
+"""Readiness of a server that was just started."""
 
 import asyncio
 import time
@@ -10,36 +10,37 @@ import psutil
 
 from deploy.stack.processes import ProcessEndedError, end_of
 
-PAUSE_SECONDS: Final = 0.05
+RETRY_SECONDS: Final = 0.05
+PROBE_TIMEOUT_SECONDS: Final = 10
 
 
-def until_it_answers(
-    name: str, process: psutil.Popen, log: Path, asks: Callable[[], Awaitable[None]], *, timeout: float = 60
+def wait_until_ready(
+    name: str, process: psutil.Popen, log: Path, probe: Callable[[], Awaitable[None]], *, timeout: float = 60
 ) -> None:
-    """Ask until no error is raised.
+    """Repeats `probe` until it raises nothing. Called outside of an event loop.
 
     Raises:
-        ProcessEndedError: when the process ends first.
-        TimeoutError: when it does not answer in time.
+        ProcessEndedError: the process exited first.
+        TimeoutError: the probe did not succeed within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     while True:
         try:
-            asyncio.run(_in_time(asks))
+            asyncio.run(_with_timeout(probe))
         except Exception as error:
             if process.poll() is not None:
                 raise ProcessEndedError(
-                    f"{name} ended with code {process.returncode}; its log {log} ends:\n{end_of(log)}"
+                    f"{name} exited with code {process.returncode}; its log {log} ends:\n{end_of(log)}"
                 ) from None
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"{name} does not answer after {timeout:.0f} s ({error!r}); its log is {log}"
+                    f"{name} is not ready after {timeout:.0f} s ({error!r}); its log is {log}"
                 ) from error
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(RETRY_SECONDS)
         else:
             return
 
 
-async def _in_time(asks: Callable[[], Awaitable[None]]) -> None:
-    async with asyncio.timeout(10):
-        await asks()
+async def _with_timeout(probe: Callable[[], Awaitable[None]]) -> None:
+    async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+        await probe()

@@ -1,7 +1,7 @@
-"""The guard: a process that outlives its owner for a moment and ends what the owner has started.
+"""The reaper: a helper process that stops the children of its parent after the parent has exited, however it exited.
 
-stdin: one line `pid create_time signal` for every child, in the order in which they were started. When the owner ends, however
-it ends, stdin closes: children that still live are stopped in reverse order, by the signal they understand, then killed.
+Input: a line `pid create_time signal` for every child on stdin, in the order in which they were started. When the parent exits,
+stdin closes. Children that are still alive then get their signal, in reverse order, and are killed if they do not exit.
 """
 
 import contextlib
@@ -11,25 +11,24 @@ from typing import Final
 
 import psutil
 
-PATIENCE_SECONDS: Final = 5.0
+STOP_TIMEOUT_SECONDS: Final = 5.0
 
 
 def main() -> None:
-    """Wait for the owner's end, then clear up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     children = [line.split() for line in sys.stdin]
     for pid, created, number in reversed(children):
         with contextlib.suppress(psutil.Error):
-            _end(psutil.Process(int(pid)), float(created), int(number))
+            _stop(psutil.Process(int(pid)), float(created), int(number))
 
 
-def _end(process: psutil.Process, created: float, number: int) -> None:
+def _stop(process: psutil.Process, created: float, number: int) -> None:
     if process.create_time() != created:
-        return  # the number belongs to another process by now
+        return  # the pid has been reused by another process
     process.send_signal(number)
     try:
-        process.wait(PATIENCE_SECONDS)
+        process.wait(STOP_TIMEOUT_SECONDS)
     except psutil.TimeoutExpired:
         process.kill()
 

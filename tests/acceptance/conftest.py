@@ -51,7 +51,7 @@ class Station:
         await producer.start()
         await producer.send(records)
         await producer.stop(60)
-        assert producer.tally.acknowledged == len(records)
+        assert producer.counts.acknowledged == len(records)
 
     async def consumed(self) -> int:
         """How many records have been settled."""

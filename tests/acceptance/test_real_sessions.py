@@ -10,7 +10,7 @@ from tests.support.browser import CHROMIUM, NO_CHROMIUM, browser_tab
 from tests.support.database import locked_tables, waits_for_lock
 from tests.support.ledger import Entry, committed_in_kafka, ledger
 from tests.support.services import ConsumerGroup, ConsumerProcess
-from tests.support.simulator import disturb, replay
+from tests.support.simulator import disturbances, replay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,9 @@ async def test_the_page_shows_what_the_file_says(station: Station, group: Consum
 async def test_twice_shuffled_and_with_rubbish_among_them_the_answers_are_the_same(
     station: Station, group: ConsumerGroup
 ) -> None:
-    mixed = disturb.with_malformed(disturb.shuffled(disturb.doubled(station.readings), seed=4), share=0.01, seed=5)
+    mixed = disturbances.with_malformed(
+        disturbances.shuffled(disturbances.doubled(station.readings), seed=4), share=0.01, seed=5
+    )
     group.start(BATCH_MAX_RECORDS="5000")
     await station.produce(mixed.records)
     await station.until_consumed(len(mixed.records))
@@ -71,7 +73,7 @@ async def test_twice_shuffled_and_with_rubbish_among_them_the_answers_are_the_sa
     letters = await station.database.fetch("SELECT key, value, reason, detail FROM dead_letters")
     assert len(mixed.malformed) > 1000
     assert Counter((row["key"], row["value"], row["reason"]) for row in letters) == Counter(
-        (spoilt.record.key, spoilt.record.value, spoilt.reason) for spoilt in mixed.malformed
+        (each.record.key, each.record.value, each.reason) for each in mixed.malformed
     )
     assert all(row["detail"] for row in letters)
 

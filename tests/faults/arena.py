@@ -191,7 +191,7 @@ def arena(
             stack.kafka_bootstrap_servers,
             (topics.meter, topics.vehicle),
             partitions=topics.partitions,
-            copies=max(1, len(brokers)),
+            replication_factor=max(1, len(brokers)),
         )
     )
     directory.mkdir(parents=True, exist_ok=True)

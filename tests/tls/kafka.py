@@ -11,8 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from deploy.stack.jars import Say, kafka_jars
-from deploy.stack.kafka import Entrance, Kafka
+from deploy.stack.jars import Report, kafka_jars
+from deploy.stack.kafka import Kafka, SaslListener
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
 from tests.tls.certificates import Certificates, made_in
@@ -29,7 +29,7 @@ class Guarded:
     """The running broker. `kafka.bootstrap_servers` is the listener of its administrator, without TLS."""
 
     kafka: Kafka
-    entrance: Entrance
+    entrance: SaslListener
     certificates: Certificates
     passwords: dict[str, str] = field(repr=False)
 
@@ -49,13 +49,13 @@ class Guarded:
 
 
 @contextmanager
-def guarded_kafka(directory: Path, say: Say) -> Iterator[Guarded]:
+def guarded_kafka(directory: Path, report: Report) -> Iterator[Guarded]:
     """For as long as the block runs; called outside of an event loop."""
     certificates = made_in(directory)
     passwords = {user: f"sasl-{user}-{secrets.token_hex(12)}" for user in USERS}
-    entrance = Entrance(free_port(), certificates.both, passwords)
+    entrance = SaslListener(free_port(), certificates.both, passwords)
     with Processes() as processes:
-        kafka = Kafka(processes, directory / "kafka", kafka_jars(say), None, entrance=entrance)
+        kafka = Kafka(processes, directory / "kafka", kafka_jars(report), None, sasl=entrance)
         kafka.start()
         yield Guarded(kafka, entrance, certificates, passwords)
 

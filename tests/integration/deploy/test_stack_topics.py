@@ -46,4 +46,4 @@ async def test_the_topics_are_there_when_the_servers_answer(
         await admin.close()
     expected = {"meters", "registers", "vehicle-readings", "vehicle-meter-assignments", "efficiency-alerts"}
     assert {name: number for name, number in found.items() if name in expected} == dict.fromkeys(expected, 3)
-    assert processes.stop(process, patience=60) == 0
+    assert processes.stop(process, timeout=60) == 0
