@@ -31,16 +31,16 @@ FLEETS = st.builds(
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (measured.TABLE_BYTES, "tables {}, indexes"),
-        (measured.INDEX_BYTES, "indexes {} bytes a reading"),
-        (measured.INDEX_BYTES_PACKED, "it took {} bytes a reading"),
-        (measured.WAL_BYTES, "write-ahead log | {} bytes"),
-        (measured.DRAIN_RECORDS, "({:,} records/s)"),
-        (measured.POSTGRES_MICROSECONDS, "{} in the last one"),
-        (measured.CONSUMER_MICROSECONDS, "{}, 2.02, 0.10 microseconds"),
-        (measured.CONSUMER_MEBIBYTES, "(242,441 to 311,617), {} MiB"),
-        (measured.EVALUATION_SECONDS, "all 10,000 vehicles judged over 24 hours, faults and all stored | {} s"),
-        (measured.ROLLUP_SECONDS, "23 hours in one go | {} s"),
+        (measured.TABLE_BYTES, "tables and indexes | {} and"),
+        (measured.INDEX_BYTES, "and {} B/reading"),
+        (measured.INDEX_BYTES_PACKED, "9,600,000 records | {} B/reading"),
+        (measured.WAL_BYTES, "— WAL | {} B/reading"),
+        (measured.DRAIN_RECORDS, "118.7 s, {:,} records/s"),
+        (measured.POSTGRES_MICROSECONDS, "in the last tenth | {} µs a record"),
+        (measured.CONSUMER_MICROSECONDS, "{}, 2.02, 0.10 µs"),
+        (measured.CONSUMER_MEBIBYTES, "memory in an earlier run | {} MiB"),
+        (measured.EVALUATION_SECONDS, "`evaluation` of 10,000 vehicles | {} s"),
+        (measured.ROLLUP_SECONDS, "`rollup_an_hour` of 20,000 devices | {} s"),
         (measured.REQUESTS, "{:,} requests/s"),
     ],
 )
@@ -50,7 +50,7 @@ def test_inputs_are_those_of_the_benchmarks(number: float, words: str) -> None:
 
 def test_a_consumer_is_given_as_many_connections_as_it_may_open() -> None:
     assert CONNECTIONS_OF_A_CONSUMER == CONNECTIONS
-    for document, words in (("operations", "up to {} a consumer"), ("scaling", "Up to {} a consumer")):
+    for document, words in (("postgresql", "up to {} a consumer"), ("scaling", "Up to {} a consumer")):
         assert words.format(CONNECTIONS) in (ROOT / "docs" / f"{document}.md").read_text(), document
 
 
