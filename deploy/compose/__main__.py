@@ -16,8 +16,8 @@ def main(
 ) -> None:
     """Create the passwords of the containers and the database URLs with them, one file each.
 
-    Existing files are kept, because the database was created with them. Other accounts of this machine cannot enter the directory.
-    The files in it are readable by all, for the accounts inside the containers.
+    Existing files are kept, because the database was created with them. Other accounts of the machine cannot enter the directory.
+    The files in it are readable by all, including the accounts inside the containers.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)

@@ -64,9 +64,9 @@ async def test_lag_is_seen_alerts_and_recovers(
     await produce(stack, topics.meter, (meter(at=minute(number)) for number in range(50)))
     await prometheus.until_alert("EnergyIngestPaused", "pending")
     fires = await prometheus.until_alert("EnergyIngestPaused", "firing")
-    assert fires["annotations"]["summary"] == "Ingestion waits: database"
+    assert fires["annotations"]["summary"] == "Ingestion is blocked: database"
     stands = await prometheus.until_alert("EnergyConsumerStandsStill", "firing")
-    assert stands["annotations"]["description"].startswith(f"50 records of {topics.meter} wait")
+    assert stands["annotations"]["description"].startswith(f"50 records of {topics.meter} are unread")
     await prometheus.until("energy:consumer_lag_seconds:max > 5")
 
     await database.execute("GRANT INSERT ON meter_telemetry_history TO energy_writer")
@@ -141,7 +141,7 @@ async def test_a_replica_of_the_database_that_is_gone_is_said_by_who_reads_from_
     where = f"{api.base_url.host}:{api.base_url.port}"
     assert away["annotations"]["summary"] == f"The replica does not answer the read service {where}"
     lost = await prometheus.until_alert("EnergyReplicaLost", "firing")
-    assert lost["annotations"]["summary"] == "1 fewer replicas of the database than there were"
+    assert lost["annotations"]["summary"] == "Connected database replicas: 1 fewer than before"
     await asyncio.to_thread(standby.start)
     await prometheus.until_alert("EnergyReplicaAway", None)
     await prometheus.until_alert("EnergyReplicaLost", None)
