@@ -1,4 +1,4 @@
-"""The documents of the API in a browser: whole, from this service alone, and a route can be tried with a key."""
+"""The API documents at /docs in a browser: complete, served by this service alone, usable with a key."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.key_file import KeyFile
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_documents_are_shown_and_a_route_is_tried_with_a_key(
+async def test_the_documents_list_every_operation_and_execute_one_with_a_key(
     site: Site, open_tab: OpenTab, tmp_path: Path
 ) -> None:
     keys = KeyFile(tmp_path / "keys.json")
@@ -21,11 +21,11 @@ async def test_the_documents_are_shown_and_a_route_is_tried_with_a_key(
     site.environment.update(keys.settings)
     await insert_vehicles(site.database, datetime.now(UTC))
     await site.start()
-    described = await site.get_json("/openapi.json")
+    document = await site.get_json("/openapi.json")
     async with open_tab() as tab:
         await tab.open("docs")
-        await expect(tab.find(".info .title")).to_contain_text(described["info"]["title"])
-        operations = sum(len(methods) for methods in described["paths"].values())
+        await expect(tab.find(".info .title")).to_contain_text(document["info"]["title"])
+        operations = sum(len(methods) for methods in document["paths"].values())
         await expect(tab.find(".opblock")).to_have_count(operations)
 
         await tab.find(".auth-wrapper .authorize").click()

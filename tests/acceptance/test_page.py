@@ -1,4 +1,4 @@
-"""The web page in a real browser, on the real service: what it shows, and that anyone can use it."""
+"""The web page in a real browser, on the real service: what it loads and what it shows."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,6 +10,7 @@ from playwright.async_api import expect
 
 from tests.support.browser import OpenTab, Site, insert_vehicles
 from tests.support.database_rows import insert_assignment
+from tests.support.ledger import until_consumed
 from tests.support.records import meter, vehicle
 from tests.support.services import ConsumerGroup
 
@@ -21,7 +22,7 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-async def test_the_page_and_its_files_are_served_with_care(site: Site) -> None:
+async def test_the_page_and_its_assets_have_safe_headers_and_are_cached_and_compressed(site: Site) -> None:
     await site.start()
     async with httpx.AsyncClient(base_url=site.address) as client:
         page = await client.get("/")
@@ -42,12 +43,12 @@ async def test_the_page_and_its_files_are_served_with_care(site: Site) -> None:
         assert plain.content == plotly.content
         again = await client.get("/assets/plotly.min.js", headers={"if-none-match": plotly.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-        for nothing in ("app.py", "..%2Fapp.py", "%2e%2e/app.py", "index.html"):
-            assert (await client.get(f"/assets/{nothing}")).status_code == 404
+        for missing in ("app.py", "..%2Fapp.py", "%2e%2e/app.py", "index.html"):
+            assert (await client.get(f"/assets/{missing}")).status_code == 404
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_loads_whole_asks_nobody_else_and_breaks_no_rule(site: Site, open_tab: OpenTab, scheme: str) -> None:
+async def test_the_page_loads_completely_from_this_service_alone(site: Site, open_tab: OpenTab, scheme: str) -> None:
     await insert_vehicles(site.database, now())
     await site.start()
     async with open_tab(color_scheme=scheme) as tab:
@@ -70,7 +71,7 @@ async def test_it_loads_whole_asks_nobody_else_and_breaks_no_rule(site: Site, op
         tab.has_no_complaints()
 
 
-async def test_an_empty_fleet_is_told_what_to_do_and_a_reading_shows_without_reloading(
+async def test_an_empty_fleet_shows_a_command_and_then_readings_without_reloading(
     site: Site, open_tab: OpenTab, group: ConsumerGroup
 ) -> None:
     await site.start()
@@ -90,7 +91,9 @@ async def test_an_empty_fleet_is_told_what_to_do_and_a_reading_shows_without_rel
         await tab.page.evaluate("location.hash = '#/vehicle/VEH-001'")
         await expect(tab.value("soc")).to_have_text("40 %")
         tab.has_no_complaints()
-        await tab.page.route("**/v1/vehicles/VEH-001", lambda route: route.abort())  # the stream alone can tell
+        await tab.page.route(
+            "**/v1/vehicles/VEH-001", lambda route: route.abort()
+        )  # only the event stream can deliver it
         await site.produce(vehicles=[vehicle("VEH-001", now() - timedelta(seconds=1), soc=41)])
         await expect(tab.value("soc")).to_have_text("41 %")
         await expect(tab.value("dataPoints")).to_have_text("2")
@@ -123,17 +126,15 @@ async def test_the_vehicles_are_searched_filtered_sorted_and_paged_by_the_server
         await tab.find("[name=search]").fill("nobody")
         await expect(tab.find("#vehicles .note")).to_have_text("No vehicle matches.")
 
-        await tab.page.reload()  # the choice is in the address
+        await tab.page.reload()  # the filters are in the URL
         await expect(tab.find("[name=search]")).to_have_value("nobody")
         await tab.open("#/?search=car")
         await expect(ids).to_have_text(["CAR-9"])
         tab.has_no_complaints()
 
 
-async def test_a_vehicles_day_is_what_the_api_says(site: Site, open_tab: OpenTab, group: ConsumerGroup) -> None:
-    await insert_assignment(site.database, "VEH-001", "METER-001")
-    await site.start()
-    group.start()
+async def produce_a_day(site: Site) -> datetime:
+    """A reading of a meter and a vehicle for every minute of the last day but six. Returns the time of the last ones."""
     first = now() - DAY
     minutes = [(first + timedelta(minutes=number), 0.01 + number % 7 / 100) for number in range(1434)]
     await site.produce(
@@ -143,28 +144,37 @@ async def test_a_vehicles_day_is_what_the_api_says(site: Site, open_tab: OpenTab
             for number, (at, kwh) in enumerate(minutes)
         ],
     )
-    await site.until_consumed(2 * len(minutes))
+    await until_consumed(site.database, None, 2 * len(minutes))
+    return minutes[-1][0]
+
+
+async def test_the_day_of_a_vehicle_shows_the_values_of_the_api(
+    site: Site, open_tab: OpenTab, group: ConsumerGroup
+) -> None:
+    await insert_assignment(site.database, "VEH-001", "METER-001")
+    await site.start()
+    group.start()
+    last = await produce_a_day(site)
     async with open_tab(timezone_id="Asia/Kolkata") as tab:
         await tab.open("#/vehicle/VEH-001")
         await expect(tab.value("dataPoints")).to_have_text("1,434")
         await expect(tab.value("coverage.ac")).to_have_text("99.5 %")
-        said = await site.get_json("/v1/analytics/performance/VEH-001")
+        performance = await site.get_json("/v1/analytics/performance/VEH-001")
         for name in ("totalEnergyConsumedAc", "totalEnergyDeliveredDc", "efficiencyRatio", "averageBatteryTemp"):
             shown = float(await tab.value(name).get_attribute("value") or "")
-            assert shown == pytest.approx(said[name], rel=1e-9), name
+            assert shown == pytest.approx(performance[name], rel=1e-9), name
         await expect(tab.value("efficiencyRatio")).to_have_text("93.00 %")
-        await expect(tab.value("totalEnergyConsumedAc")).to_have_text(f"{said['totalEnergyConsumedAc']:.2f} kWh")
+        await expect(tab.value("totalEnergyConsumedAc")).to_have_text(f"{performance['totalEnergyConsumedAc']:.2f} kWh")
         await expect(tab.find(".verdict")).to_have_text("● Healthy 93 % is at or above 90 %")
 
-        last = minutes[-1][0]
         recorded = tab.find("time[data-field=recordedAt]")
         await expect(recorded).to_have_attribute("title", f"{last:%Y-%m-%d %H:%M:%S} UTC")
         await expect(recorded).to_contain_text(f"{last.astimezone(ZoneInfo('Asia/Kolkata')):%H:%M}")
 
-        in_words = re.compile(
-            f"In, AC: {said['totalEnergyConsumedAc']:.2f} kWh.*out, DC: {said['totalEnergyDeliveredDc']:.2f} kWh"
+        description = re.compile(
+            f"In, AC: {performance['totalEnergyConsumedAc']:.2f} kWh.*out, DC: {performance['totalEnergyDeliveredDc']:.2f} kWh"
         )
-        await expect(tab.find("#energy .plot")).to_have_attribute("aria-label", in_words)
+        await expect(tab.find("#energy .plot")).to_have_attribute("aria-label", description)
 
         await tab.find("[data-step='-1']").click()
         await expect(tab.value("dataPoints")).to_have_text("0")

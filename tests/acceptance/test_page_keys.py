@@ -1,4 +1,4 @@
-"""The web page where keys are asked for: it asks, says what is wrong with one, and works with a good one."""
+"""The web page with API keys required: it asks for one, explains what is wrong with it, and works with a valid one."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,18 +15,18 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def keys(site: Site, tmp_path: Path) -> KeyFile:
-    """The service asks for these."""
-    made = KeyFile(tmp_path / "keys.json")
-    site.environment.update(made.settings)
-    return made
+    """The keys that the service requires."""
+    file = KeyFile(tmp_path / "keys.json")
+    site.environment.update(file.settings)
+    return file
 
 
-async def enter(tab: Tab, secret: str) -> None:
+async def enter_key(tab: Tab, secret: str) -> None:
     await tab.find("#key-view input").fill(secret)
     await tab.find("#key-view button").click()
 
 
-async def test_the_page_asks_for_a_key_and_works_with_it(site: Site, open_tab: OpenTab, keys: KeyFile) -> None:
+async def test_the_page_asks_for_a_key_and_loads_with_it(site: Site, open_tab: OpenTab, keys: KeyFile) -> None:
     reader, sender = keys.add(Scope.READ), keys.add(Scope.INGEST)
     await insert_vehicles(site.database, datetime.now(UTC))
     await site.start()
@@ -36,17 +36,17 @@ async def test_the_page_asks_for_a_key_and_works_with_it(site: Site, open_tab: O
         await expect(tab.find("#fleet-view")).to_be_hidden()
         await expect(tab.find("#key-view [role=alert]")).to_have_text("")
 
-        for wrong, says in (
+        for wrong, message in (
             (reader[:-1] + "~", "not known"),
             (sender, "lacks the scope read"),
             ("schlüssel", "no API key"),
         ):
-            await enter(tab, wrong)
-            await expect(tab.find("#key-view [role=alert]")).to_contain_text(says)
+            await enter_key(tab, wrong)
+            await expect(tab.find("#key-view [role=alert]")).to_contain_text(message)
             await expect(tab.find("#fleet-view")).to_be_hidden()
 
-        tab.complaints.clear()  # a browser itself writes every 401 and 403 into its console
-        await enter(tab, reader)
+        tab.complaints.clear()  # browsers log every 401 and 403 to the console
+        await enter_key(tab, reader)
         await expect(tab.find("#key-view")).to_be_hidden()
         await expect(tab.find("#pulse .says")).to_have_text("Live")
         await expect(tab.vehicles()).to_have_count(5)
@@ -59,7 +59,7 @@ async def test_the_page_asks_for_a_key_and_works_with_it(site: Site, open_tab: O
         assert [address for address in tab.requested if "energy_" in address or id_of(reader) in address] == []
 
 
-async def test_a_key_that_is_revoked_locks_the_page_until_there_is_another(
+async def test_a_revoked_key_locks_the_page_until_another_is_entered(
     site: Site, open_tab: OpenTab, keys: KeyFile
 ) -> None:
     first, second = keys.add(Scope.READ), keys.add(Scope.READ)
@@ -67,17 +67,17 @@ async def test_a_key_that_is_revoked_locks_the_page_until_there_is_another(
     await site.start()
     async with open_tab() as tab:
         await tab.open()
-        await enter(tab, first)
+        await enter_key(tab, first)
         await expect(tab.vehicles()).to_have_count(5)
         keys.succeed("revoke", id_of(first))
         await expect(tab.find("#key-view [role=alert]")).to_contain_text("not known here")
         await expect(tab.find("#pulse .says")).to_have_text("Key needed")
-        await enter(tab, second)
+        await enter_key(tab, second)
         await expect(tab.find("#pulse .says")).to_have_text("Live")
         await expect(tab.find(".old:visible")).to_have_count(0)
 
 
-async def test_the_page_says_that_access_is_open(site: Site, open_tab: OpenTab) -> None:
+async def test_the_page_shows_that_access_is_open(site: Site, open_tab: OpenTab) -> None:
     await site.start()
     async with open_tab() as tab:
         await tab.open()

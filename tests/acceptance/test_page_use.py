@@ -1,4 +1,4 @@
-"""The web page for everyone: ten thousand vehicles, a phone, the keyboard alone, and names made to do harm."""
+"""The web page under demanding use: ten thousand vehicles, a phone, keyboard only, malicious names."""
 
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-async def test_what_comes_from_outside_is_shown_as_text_never_run(site: Site, open_tab: OpenTab) -> None:
+async def test_names_are_shown_as_text_and_never_executed(site: Site, open_tab: OpenTab) -> None:
     evil = "<img src=x onerror=document.title='run'>"
     await insert_evaluation(site.database, evil, now(), reason=evil)
     await site.start()
@@ -32,7 +32,7 @@ async def test_what_comes_from_outside_is_shown_as_text_never_run(site: Site, op
         assert await tab.page.title() == f"{evil} · Energy telemetry"
 
 
-async def test_ten_thousand_vehicles_are_a_page_of_rows_and_a_search_away(site: Site, open_tab: OpenTab) -> None:
+async def test_ten_thousand_vehicles_are_paged_and_searched(site: Site, open_tab: OpenTab) -> None:
     await site.database.execute(
         "INSERT INTO vehicle_efficiency SELECT 'VEH-' || number, now(), 86400, 40, 37, 37, 1440, 1440, 1440, 25, "
         "75 + number % 2300 / 100.0, 1, 1, CASE WHEN number % 2300 < 1000 THEN 'faulty' ELSE 'healthy' END, 'why' "
@@ -56,21 +56,21 @@ async def test_ten_thousand_vehicles_are_a_page_of_rows_and_a_search_away(site: 
         tab.has_no_complaints()
 
 
-@pytest.mark.parametrize("place", ["", "#/vehicle/VEH-003"])
-async def test_a_phone_scrolls_down_only(site: Site, open_tab: OpenTab, group: ConsumerGroup, place: str) -> None:
+@pytest.mark.parametrize("path", ["", "#/vehicle/VEH-003"])
+async def test_a_phone_never_scrolls_sideways(site: Site, open_tab: OpenTab, group: ConsumerGroup, path: str) -> None:
     await insert_vehicles(site.database, now())
     await site.start()
     group.start()
     await site.produce(vehicles=[vehicle("VEH-003", now())])
     async with open_tab(viewport=PHONE) as tab:
-        await tab.open(place)
+        await tab.open(path)
         await expect(tab.find(".js-plotly-plot:visible").first).to_be_visible()
         await expect(tab.find("[aria-busy]")).to_have_count(0)
         assert await tab.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         tab.has_no_complaints()
 
 
-async def test_a_vehicle_is_found_and_opened_with_the_keyboard_alone(site: Site, open_tab: OpenTab) -> None:
+async def test_a_vehicle_is_found_and_opened_with_the_keyboard_only(site: Site, open_tab: OpenTab) -> None:
     await insert_vehicles(site.database, now())
     await site.start()
     async with open_tab() as tab:

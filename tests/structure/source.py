@@ -64,7 +64,7 @@ def imported_names(tree: ast.Module, package: str) -> Iterator[tuple[str, str | 
 
 
 def _read(checkout: Path, name: str, path: Path, known: Mapping[str, Path]) -> Module:
-    tree = ast.parse((checkout / path).read_text())
+    tree = ast.parse((checkout / path).read_text(), path.as_posix())
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     inside, outside = set(), set()
     for source, taken in imported_names(tree, package):

@@ -77,15 +77,6 @@ class Site:
                     await producer.send(topic, value, partition=0)
             await producer.flush()
 
-    async def until_consumed(self, records: int) -> None:
-        """Waits until the consumer has committed this many records."""
-
-        async def consumed() -> bool:
-            query = "SELECT coalesce(sum(records_consumed), 0) >= $1 FROM kafka_offsets"
-            return bool(await self.database.value(query, records))
-
-        await until(consumed, f"{records} records are consumed")
-
 
 @dataclass(frozen=True, slots=True)
 class Tab:

@@ -50,10 +50,10 @@ def consumer_command(environment: dict[str, str], database: Database) -> Command
     return Command("consumer", environment | {"DATABASE_URL": database.migrator_url})
 
 
-def sql_command(environment: dict[str, str], database: Database, archive: Path) -> Command:
-    """`python -m sql ...` as the owner of the schema, with a directory for archives."""
-    owner = {"DATABASE_URL": database.migrator_url, "ARCHIVE_DIRECTORY": str(archive)}
-    return Command("sql", environment | owner)
+def sql_command(environment: dict[str, str], database: Database, archive: Path | None = None) -> Command:
+    """`python -m sql ...` as the owner of the schema, with a directory for archives where given."""
+    archiving = {"ARCHIVE_DIRECTORY": str(archive)} if archive else {}
+    return Command("sql", environment | {"DATABASE_URL": database.migrator_url} | archiving)
 
 
 async def partition_statuses(consumer: Command) -> list[dict[str, Any]]:

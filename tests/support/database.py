@@ -93,13 +93,13 @@ async def _execute_on_server(stack: Servers, statement: str) -> None:
 
 @asynccontextmanager
 async def locked_tables(
-    database: Database, tables: str = "meter_live_status, vehicle_live_status"
+    database: Database, tables: str = "meter_live_status, vehicle_live_status", *, mode: str = "EXCLUSIVE"
 ) -> AsyncIterator[None]:
-    """Locks tables, so that a consumer's transaction waits after it has claimed its offsets and before its COMMIT."""
+    """Locks tables. The default makes a consumer's transaction wait after it has claimed its offsets and before its COMMIT."""
     connection = await asyncpg.connect(database.migrator_url)
     try:
         async with connection.transaction():
-            await connection.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE")
+            await connection.execute(f"LOCK TABLE {tables} IN {mode} MODE")
             yield
     finally:
         await connection.close()

@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deploy.stack.servers import Servers
 from sql.queries import queries
 from tests.support.database import Database
+from tests.support.waiting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,21 @@ async def ledger(database: Database, topics: Topics) -> dict[str, Entry]:
     return {
         row["topic"]: Entry(row["consumed"], row["written"], row["duplicates"], row["dead_lettered"]) for row in rows
     }
+
+
+async def consumed(database: Database, topic: str | None = None) -> int:
+    """The number of records that consumers have committed, from one topic or from all."""
+    query = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = coalesce($1, topic)"
+    return int(await database.value(query, topic))
+
+
+async def until_consumed(database: Database, topic: str | None, number: int, *, timeout: float = 60) -> None:
+    """Waits until consumers have committed at least this many records, from one topic or from all."""
+
+    async def reached() -> bool:
+        return await consumed(database, topic) >= number
+
+    await until(reached, f"{number} records of {topic or 'all topics'} are consumed", timeout=timeout)
 
 
 async def committed_in_kafka(stack: Servers, consumer_group: str) -> dict[tuple[str, int], int]:

@@ -12,9 +12,9 @@ import pytest
 
 from api.auth.api_keys import Scope
 from deploy.stack.processes import end_of
-from tests.contracts.ask_everything import ask_everything
 from tests.contracts.openapi import document
-from tests.fuzz.nonsense import exchange, one
+from tests.contracts.run_schemathesis import run_schemathesis
+from tests.fuzz.malformed_requests import exchange, malformed_request
 from tests.support.database import Database
 from tests.support.database_rows import insert_assignment
 from tests.support.key_file import KeyFile
@@ -43,7 +43,7 @@ async def test_every_answer_is_what_the_document_says(
     assert body(client.get("/openapi.json")) == document()
 
     await gateway_is_ready(client)
-    asked = ask_everything(str(client.base_url), key, examples=15, seconds=FUZZ_SECONDS // 2 or None)
+    asked = run_schemathesis(str(client.base_url), key, examples=15, seconds=FUZZ_SECONDS // 2 or None)
     assert asked.returncode == 0, asked.stdout[-20_000:] + asked.stderr[-2_000:]
     assert "No issues found" in asked.stdout
 
@@ -116,6 +116,6 @@ def _listening(port: int) -> psutil.Process:
 
 def _throw(address: tuple[str, int], dice: random.Random, times: int) -> None:
     for _ in range(times):
-        kind, parts, half_close = one(dice)
+        kind, parts, half_close = malformed_request(dice)
         heard = exchange(address, parts, half_close=half_close)
         assert b"HTTP/1.1 500" not in heard, f"{kind} of {parts!r:.500} gave {heard!r:.500}"

@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 
 from tests.support.database import Database
@@ -113,6 +115,35 @@ async def test_days_of_a_zone_half_an_hour_off_add_up(start_api: StartApi, write
     await _days_add_up(start_api, write, database, KOLKATA, datetime.now(KOLKATA).date() - 5 * DAY, [24, 24, 24])
 
 
+def _check_days(
+    client: httpx.Client,
+    asked: dict[str, str],
+    days: list[date],
+    hours: list[int],
+    zone: ZoneInfo,
+    ac: list[Reading],
+    dc: list[Reading],
+    state: str,
+) -> None:
+    ac_sums, dc_sums = (summed(each, lambda at: at.astimezone(zone).date()) for each in (ac, dc))
+    found = body(client.get(VEHICLE, params=asked))["items"]
+    assert [each["start"] for each in found] == [said(midnight(day, zone)) for day in days], state
+    lengths = [datetime.fromisoformat(each["end"]) - datetime.fromisoformat(each["start"]) for each in found]
+    assert lengths == [number * HOUR for number in hours], state
+    assert [each["kwhConsumedAc"] for each in found] == [ac_sums[day] for day in days], state
+    assert [each["kwhDeliveredDc"] for each in found] == [dc_sums[day] for day in days], state
+    assert [each["efficiencyRatio"] for each in found] == [
+        round(dc_sums[day] / ac_sums[day] * 100, 2) for day in days
+    ], state
+    counts = [sum(at.astimezone(zone).date() == day for at, _ in dc) for day in days]
+    assert [each["readings"] for each in found] == counts, state
+    meters = body(client.get(METER, params=asked))["items"]
+    assert [each["kwhConsumedAc"] for each in meters] == [ac_sums[day] for day in days], state
+    hourly = [item for page in pages(client, VEHICLE, limit=30, **asked | {"resolution": "hour"}) for item in page]
+    assert sum(each["kwhDeliveredDc"] for each in hourly) == sum(dc_sums[day] for day in days), state
+    assert sum(each["kwhConsumedAc"] for each in hourly) == sum(ac_sums[day] for day in days), state
+
+
 async def _days_add_up(
     start_api: StartApi, write: Any, database: Database, zone: ZoneInfo, middle: date, hours: list[int]
 ) -> None:
@@ -127,38 +158,20 @@ async def _days_add_up(
     client = start_api()
     asked = {"from": said(opens), "to": said(closes), "resolution": "day", "timezone": zone.key}
 
-    async def check(state: str) -> None:
-        ac_sums, dc_sums = (summed(each, lambda at: at.astimezone(zone).date()) for each in (ac, dc))
-        found = body(client.get(VEHICLE, params=asked))["items"]
-        assert [each["start"] for each in found] == [said(midnight(day, zone)) for day in days], state
-        lengths = [datetime.fromisoformat(each["end"]) - datetime.fromisoformat(each["start"]) for each in found]
-        assert lengths == [number * HOUR for number in hours], state
-        assert [each["kwhConsumedAc"] for each in found] == [ac_sums[day] for day in days], state
-        assert [each["kwhDeliveredDc"] for each in found] == [dc_sums[day] for day in days], state
-        assert [each["efficiencyRatio"] for each in found] == [
-            round(dc_sums[day] / ac_sums[day] * 100, 2) for day in days
-        ], state
-        counts = [sum(at.astimezone(zone).date() == day for at, _ in dc) for day in days]
-        assert [each["readings"] for each in found] == counts, state
-        meters = body(client.get(METER, params=asked))["items"]
-        assert [each["kwhConsumedAc"] for each in meters] == [ac_sums[day] for day in days], state
-        hourly = [item for page in pages(client, VEHICLE, limit=30, **asked | {"resolution": "hour"}) for item in page]
-        assert sum(each["kwhDeliveredDc"] for each in hourly) == sum(dc_sums[day] for day in days), state
-        assert sum(each["kwhConsumedAc"] for each in hourly) == sum(ac_sums[day] for day in days), state
-
-    await check("nothing is rolled up")
+    check = partial(_check_days, client, asked, days, hours, zone)
+    check(ac, dc, "nothing is rolled up")
     await roll_up(database, midnight(middle, zone) + timedelta(hours=12, minutes=34))
-    await check("rolled up to the middle")
+    check(ac, dc, "rolled up to the middle")
     await roll_up(database, closes + 2 * HOUR)
-    await check("all is rolled up")
+    check(ac, dc, "all is rolled up")
     late = [(at + timedelta(minutes=5), kwh) for at, kwh in ac[::17]]
     await write(
         meter=[meter("METER-1", at, kwh) for at, kwh in late], vehicle=[vehicle("VEH-1", at, kwh) for at, kwh in late]
     )
     ac, dc = ac + late, dc + late
-    await check("late readings came")
+    check(ac, dc, "late readings came")
     await roll_up(database, closes + 2 * HOUR)
-    await check("late hours are rolled up again")
+    check(ac, dc, "late hours are rolled up again")
 
 
 async def test_the_first_and_the_last_day_are_cut_and_pages_follow_on(start_api: StartApi, write: Any) -> None:

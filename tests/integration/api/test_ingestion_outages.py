@@ -132,6 +132,16 @@ async def test_a_dead_broker_means_503_in_bounded_time_and_what_was_refused_is_n
     assert metric(client, "energy_gateway_given_up_total") >= 1
 
 
+async def acknowledged_of(client: httpx.AsyncClient, ids: list[str]) -> set[str]:
+    """Sends a reading of each meter, alone or as a batch, and returns the ids of those that are acknowledged."""
+    if len(ids) == 1:
+        answer = await client.post("/v1/ingestion/meter", content=meter(ids[0], NOW))
+        return set(ids if answer.status_code == 201 else ())
+    lines = b"\n".join(meter(each, NOW) for each in ids)
+    answer = await client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON)
+    return {ids[each["index"]] for each in answer.json().get("items", []) if each["status"] == 201}
+
+
 async def test_nothing_acknowledged_is_lost_while_the_broker_dies_again_and_again(
     gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
 ) -> None:
@@ -148,14 +158,7 @@ async def test_nothing_acknowledged_is_lost_while_the_broker_dies_again_and_agai
                 count += 1
                 ids = [f"METER-{number}-{count}-{each}" for each in range(1 if number % 2 else 40)]
                 sent.update(ids)
-                if len(ids) == 1:
-                    answer = await own_client.post("/v1/ingestion/meter", content=meter(ids[0], NOW))
-                    acknowledged.update(ids if answer.status_code == 201 else ())
-                    continue
-                lines = b"\n".join(meter(each, NOW) for each in ids)
-                answer = await own_client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON)
-                items = answer.json().get("items", [])
-                acknowledged.update(ids[each["index"]] for each in items if each["status"] == 201)
+                acknowledged.update(await acknowledged_of(own_client, ids))
 
     async with asyncio.TaskGroup() as group:
         for number in range(8):

@@ -15,9 +15,9 @@ from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from schemas.records.readings import Reason
 from sql.queries import queries
-from tests.support.command import consumer_command, partition_statuses
+from tests.support.command import Command, consumer_command, partition_statuses
 from tests.support.database import Database, locked_tables, waits_for_lock
-from tests.support.ledger import Entry, Topics, ledger
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import assignment, meter, minute, vehicle
 from tests.support.repository import ROOT
 from tests.support.services import ConsumerGroup
@@ -44,14 +44,6 @@ async def an_hour_of_readings(stack: Servers, topics: Topics) -> None:
     await produce(stack, topics.meter, *[meter("METER-1", minute(each), kwh=0.5) for each in range(HOUR)])
     await produce(stack, topics.meter, *[meter("METER-2", minute(each), kwh=0.25) for each in range(HOUR)])
     await produce(stack, topics.vehicle, *[vehicle("VEH-1", minute(each), kwh=0.4) for each in range(HOUR)])
-
-
-async def until_consumed(database: Database, topic: str, number: int) -> None:
-    async def consumed() -> bool:
-        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
-        return bool(await database.value(asked, topic) >= number)
-
-    await until(consumed, f"{number} records of {topic} are consumed")
 
 
 async def energy(database: Database) -> tuple[Any, ...]:
@@ -89,6 +81,10 @@ async def test_readings_that_came_before_their_assignment_count_once_it_arrives(
     assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(3, 3, 0, 0)
 
 
+async def replay_dead_letters(operator: Command) -> str:
+    return (await operator.succeed("dead-letters", "replay", "--yes"))[1]
+
+
 async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_be_replayed(
     stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup, environment: dict[str, str]
 ) -> None:
@@ -116,14 +112,11 @@ async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_b
     assert await replica.metric("energy_records_duplicate_total", topic=all_topics.assignment) == 1
 
     operator = consumer_command(environment, database)
-    assert "3 are still refused" in (await operator.succeed("dead-letters", "replay", "--yes"))[1]
+    assert "3 are still refused" in await replay_dead_letters(operator)
     ends_now = assignment("VEH-1", "METER-1", minute(0) - 40 * year, minute(0))
     await produce(stack, all_topics.assignment, ends_now, partition=1)
     await until_consumed(database, all_topics.assignment, 6)
-    assert (
-        "1 are written, 0 were stored already, 2 are still refused"
-        in (await operator.succeed("dead-letters", "replay", "--yes"))[1]
-    )
+    assert "1 are written, 0 were stored already, 2 are still refused" in await replay_dead_letters(operator)
     assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(6, 3, 1, 2)
     assert (
         await database.value("SELECT meter_id FROM vehicle_meter_assignments WHERE vehicle_id = 'VEH-2'") == "METER-1"

@@ -16,10 +16,10 @@ from deploy.stack.topics import create_topics
 from schemas.records.readings import Reason
 from tests.support.command import Command, consumer_command, partition_statuses
 from tests.support.database import Database
-from tests.support.ledger import Entry, Topics, ledger
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import meter, minute, vehicle
 from tests.support.repository import ROOT
-from tests.support.services import ConsumerGroup
+from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -37,14 +37,6 @@ async def produce(stack: Servers, topic: str, values: list[bytes], *, partition:
             await producer.send(topic, value, str(number).encode(), partition=partition)
 
 
-async def until_consumed(database: Database, topic: str, number: int) -> None:
-    async def consumed() -> bool:
-        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
-        return bool(await database.value(asked, topic) >= number)
-
-    await until(consumed, f"{number} records of {topic} are consumed")
-
-
 def meters(first: int, beyond: int, **changes: Any) -> list[bytes]:
     return [meter(f"METER-{each % 10}", minute(each // 10), **changes) for each in range(first, beyond)]
 
@@ -60,21 +52,12 @@ async def test_a_broken_producer_release_stops_its_topic_alone_until_somebody_cl
     await produce(stack, topics.meter, [BROKEN] * 2000)
 
     for replica in replicas:
-
-        async def stopped() -> bool:
-            return "breaker_open" in await replica.blocked_by()  # noqa: B023 - awaited at once
-
-        await until(stopped, "the replica has stopped reading")
-        assert await replica.metric("energy_breaker_open", topic=topics.meter) == 1
+        await until_breaker_opens(replica, topics.meter)
     await produce(stack, topics.vehicle, [vehicle(at=minute(each)) for each in range(50)])
     await until_consumed(database, topics.vehicle, 50)
     letters = (await ledger(database, topics))[topics.meter].dead_lettered
     assert letters <= 200, "a window for each replica at most"
-
-    async def recorded() -> bool:
-        return topics.meter in (await operator.succeed("breaker", "show"))[0]
-
-    await until(recorded, "the database knows")
+    await until_breaker_shows(operator, topics.meter)
     # Closing it while most is still refused stops it again. An operator whose word crosses with a replica's says it again.
     before = times_opened(replicas)
 
@@ -84,7 +67,7 @@ async def test_a_broken_producer_release_stops_its_topic_alone_until_somebody_cl
         return times_opened(replicas) > before
 
     await until(opened_again, "a breaker has opened once more")
-    await until(recorded, "the database knows again")
+    await until_breaker_shows(operator, topics.meter)
     # The operator decides that these records shall be dead letters; it closes by itself when good ones come.
     await operator.succeed("breaker", "close", topics.meter, "--let-through")
     await until_consumed(database, topics.meter, 2100)
@@ -93,12 +76,23 @@ async def test_a_broken_producer_release_stops_its_topic_alone_until_somebody_cl
     for replica in replicas:
         await replica.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(2900, 900, 0, 2000)
-
-    async def closed() -> bool:
-        return "every topic is read" in (await operator.succeed("breaker", "show"))[0]
-
-    await until(closed, "the breaker has closed by itself")
+    await until_breaker_shows(operator, "every topic is read")
     assert "is not stopped" in await operator.fail("breaker", "close", topics.meter)
+
+
+async def until_breaker_opens(consumer: ConsumerProcess, topic: str) -> None:
+    async def opened() -> bool:
+        return "breaker_open" in await consumer.blocked_by()
+
+    await until(opened, "the consumer has stopped reading the topic")
+    assert await consumer.metric("energy_breaker_open", topic=topic) == 1
+
+
+async def until_breaker_shows(operator: Command, text: str) -> None:
+    async def shows() -> bool:
+        return text in (await operator.succeed("breaker", "show"))[0]
+
+    await until(shows, f"`breaker show` prints {text}")
 
 
 def times_opened(replicas: list[Any]) -> int:
@@ -200,6 +194,14 @@ async def _nobody_holds_any(operator: Command) -> bool:
     return not any(each["held_by"] for each in await partition_statuses(operator))
 
 
+async def change_timestamp_of_dead_letters(database: Database, wrong: datetime, right: datetime) -> None:
+    """Brings dead letters from the future within the limits, as if that time had come."""
+    await database.execute(
+        "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
+        f"'{wrong.isoformat()}', '{right.isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
+    )
+
+
 async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
@@ -220,11 +222,7 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     shown = json.loads((await operator.succeed("dead-letters", "show", topics.meter, "0", "13"))[0])
     assert shown["value"] == "ff 00"
 
-    # The device's clock was right after all: as if that time had come, the letters are within the limits now.
-    await database.execute(
-        "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
-        f"'{ahead.isoformat()}', '{minute(77).isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
-    )
+    await change_timestamp_of_dead_letters(database, ahead, minute(77))
     _, said = await operator.succeed("dead-letters", "replay", "--topic", topics.meter, "--yes")
     assert "1 are written, 1 were stored already, 3 are still refused" in said
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)

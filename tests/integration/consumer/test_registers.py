@@ -19,10 +19,9 @@ from sql.connection import WRITER_SETTINGS, pool
 from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
 from tests.support.database import Database
-from tests.support.ledger import Entry, Topics, ledger
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import batch, meter, minute, records, register
 from tests.support.services import ConsumerGroup
-from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 TOPICS = Topics("meter-readings", "vehicle-readings", 2)
@@ -49,14 +48,6 @@ async def produce(stack: Servers, topic: str, *values: bytes) -> None:
     async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
         for value in values:
             await producer.send(topic, value, b"METER-1")
-
-
-async def until_consumed(database: Database, topic: str, number: int) -> None:
-    async def consumed() -> bool:
-        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
-        return bool(await database.value(asked, topic) >= number)
-
-    await until(consumed, f"{number} records of {topic} are consumed")
 
 
 async def refresh(database: Database, hour: int) -> None:

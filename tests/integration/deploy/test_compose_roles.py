@@ -17,8 +17,8 @@ from deploy.stack.processes import Processes
 from deploy.stack.resolve import clear
 from sql.migrate import migrate
 from sql.settings import SqlSettings
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[3]
 ROLES = (*LOGINS, "energy_writer", "energy_reader")
 
 

@@ -18,11 +18,11 @@ from tests.support.command import Command, sql_command
 from tests.support.database import Database
 from tests.support.expired_months import fill_histories
 from tests.support.ledger import Topics, ledger
+from tests.support.repository import ROOT
 from tests.support.repository.documents import documents, fences
 from tests.support.services import read_service
 from tests.support.waiting import until
 
-ROOT = Path(__file__).parents[3]
 WITH_COMMANDS = [name for name in documents() if any(fence.runs and not fence.reason for fence in fences(name))]
 
 

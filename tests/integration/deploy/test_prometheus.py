@@ -4,12 +4,10 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -18,7 +16,7 @@ from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
-from tests.support.database import Database
+from tests.support.database import Database, locked_tables
 from tests.support.database_rows import insert_evaluation, insert_fault
 from tests.support.ledger import Topics
 from tests.support.prometheus import NO_PROMETHEUS, PROMETHEUS, Prometheus, start_prometheus
@@ -85,7 +83,7 @@ async def test_a_paused_consumer_is_behind_until_it_has_caught_up(
     replica.freeze()
     await produce(stack, topics.meter, (meter(at=minute(number)) for number in range(50)), sent_ago=120)
     # it wakes up at once and catches up in no time: somebody else's transaction holds it until the alert was seen
-    async with held(database, "meter_telemetry_history"):
+    async with locked_tables(database, "meter_telemetry_history", mode="SHARE"):
         replica.thaw()
         fires = await prometheus.until_alert("EnergyConsumerLag", "firing")
         assert re.fullmatch(rf"{topics.meter} is \d+m \d+s behind", fires["annotations"]["summary"])
@@ -94,18 +92,6 @@ async def test_a_paused_consumer_is_behind_until_it_has_caught_up(
     await prometheus.until_alert("EnergyConsumerLag", None)
     await prometheus.until("max(energy:consumer_lag_seconds:max) == 0")
     assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 50
-
-
-@asynccontextmanager
-async def held(database: Database, table: str) -> AsyncIterator[None]:
-    """Nobody can write to a table meanwhile."""
-    connection = await asyncpg.connect(database.migrator_url)
-    try:
-        async with connection.transaction():
-            await connection.execute(f"LOCK TABLE {table} IN SHARE MODE")
-            yield
-    finally:
-        await connection.close()
 
 
 async def test_a_frozen_replica_is_a_target_that_is_down(
@@ -175,10 +161,18 @@ async def test_no_panel_of_the_dashboard_is_empty(
     await database.execute("GRANT INSERT ON meter_telemetry_history TO energy_writer")
     await produce(stack, topics.vehicle, [b"nothing"] * 10)
     await replica.until_logged("batch_written")
+    await until_every_query_finds_a_number(stack, topics, api, prometheus)
+    offered = [await prometheus.label_values(metric, label) for metric, label in label_values()]
+    assert [{topics.meter, topics.vehicle} <= set(each) for each in offered] == [True]
+
+
+async def until_every_query_finds_a_number(
+    stack: Servers, topics: Topics, api: httpx.Client, prometheus: Prometheus
+) -> None:
     empty, minutes = set(queries()), iter(range(1, 10_000))
 
     async def all_filled() -> bool:
-        """Keeps the system busy, and looks whether every query finds a number."""
+        """Keeps the system busy, and checks whether every query finds a number."""
         number = next(minutes)
         await produce(stack, topics.meter, [meter(at=minute(number / 10))] * 2)
         if number == 5:
@@ -194,8 +188,6 @@ async def test_no_panel_of_the_dashboard_is_empty(
         await until(all_filled, "no panel is empty", timeout=180, every=0.5)
     except AssertionError:
         raise AssertionError(f"these find nothing: {sorted(empty)}") from None
-    offered = [await prometheus.label_values(metric, label) for metric, label in label_values()]
-    assert [{topics.meter, topics.vehicle} <= set(each) for each in offered] == [True]
 
 
 def has_number(samples: Iterable[dict[str, Any]]) -> bool:

@@ -18,10 +18,10 @@ from deploy.stack.ports import free_port
 from deploy.stack.resolve import ROOT, clear
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
+from tests.support.repository import ROOT as REPOSITORY
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
-PROJECT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Starter:
         process = psutil.Popen(
             [sys.executable, "-m", "deploy.stack", "--directory", str(directory or self.directory)],
             env=settings | self.ports | environment,
-            cwd=PROJECT,
+            cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

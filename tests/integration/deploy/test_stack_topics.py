@@ -11,9 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes, end_of
 from deploy.stack.resolve import clear
+from tests.support.repository import ROOT as REPOSITORY
 from tests.support.waiting import until
-
-PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ async def test_the_topics_are_there_when_the_servers_answer(
     ports = {"KAFKA_PORT": str(free_port()), "POSTGRES_PORT": str(free_port())}
     command = [sys.executable, "-m", "deploy.stack", "--directory", str(directory), "--partitions", "3"]
     named = {"KAFKA_METER_TOPIC": "meters", "KAFKA_REGISTER_TOPIC": "registers"}
-    process = processes.start(command, log=log, env=settings | ports | named, cwd=PROJECT)
+    process = processes.start(command, log=log, env=settings | ports | named, cwd=REPOSITORY)
 
     async def printed() -> bool:
         assert process.poll() is None, end_of(log)

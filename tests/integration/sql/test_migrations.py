@@ -14,9 +14,9 @@ import pytest
 from deploy.stack.servers import Servers
 from sql.partitions import ensure_partitions
 from tests.support.database import Database
+from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.anyio
-ROOT = Path(__file__).parents[3]
 
 
 async def _command(environment: dict[str, str], *arguments: str) -> tuple[int, str]:

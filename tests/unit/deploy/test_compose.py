@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from deploy.compose.__main__ import LOGINS
+from tests.support.repository import ROOT
 from tests.support.repository.manifests import Process, manifest_errors
 
-ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}

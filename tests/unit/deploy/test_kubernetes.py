@@ -16,9 +16,9 @@ import yaml
 from consumer.service import LEAVE_TIMEOUT_SECONDS
 from consumer.settings import ConsumerSettings
 from deploy.demo.run import PARTITIONS
+from tests.support.repository import ROOT
 from tests.support.repository.manifests import Process, all_settings, manifest_errors, unknown_metrics
 
-ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "deploy" / "k8s"
 LAYERS = ("base", "overlays/development", "overlays/production")
 # The oldest and the newest that are tried; objects must be right for both.

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from dataclasses import astuple, replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,8 +14,8 @@ from consumer.service import CONNECTIONS
 from deploy.sizing import measured
 from deploy.sizing.model import CONNECTIONS_OF_A_CONSUMER, Fleet, Server, demand, limits, servers
 from deploy.sizing.report import lines
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[3]
 BENCHMARKS = (ROOT / "docs" / "benchmarks.md").read_text()
 FLEETS = st.builds(
     Fleet,

@@ -26,7 +26,7 @@ from schemas.responses import access, fleet, history, ingestion
 from schemas.responses import base as answers
 from tests.contracts import asyncapi
 from tests.contracts.__main__ import RELEASED, documents, text
-from tests.contracts.compare import Documents
+from tests.contracts.breaking_changes import Comparison
 from tests.support.repository import ROOT
 
 DOCUMENTS = documents()
@@ -215,9 +215,9 @@ def test_nothing_breaks_those_who_rely_on_an_earlier_release(released: Any) -> N
     if released.name.split(".")[0] != VERSION.split(".")[0]:
         return  # another major version may break; docs/contracts.md
     earlier = {name: json.loads((released / name).read_text()) for name in DOCUMENTS}
-    found = Documents(earlier["openapi.json"], DOCUMENTS["openapi.json"]).api()
+    found = Comparison(earlier["openapi.json"], DOCUMENTS["openapi.json"]).api()
     assert [each for each in found if not KNOWN.get(released.name, NOTHING).search(each)] == []
-    assert list(Documents(earlier["asyncapi.json"], DOCUMENTS["asyncapi.json"]).topics()) == []
+    assert list(Comparison(earlier["asyncapi.json"], DOCUMENTS["asyncapi.json"]).topics()) == []
 
 
 def _change(path: str, value: Any, document: dict[str, Any]) -> None:
@@ -274,7 +274,7 @@ def test_the_comparer_finds_what_breaks_a_caller(path: str, value: Any, finding:
     earlier = DOCUMENTS["openapi.json"]
     newer = copy.deepcopy(earlier)
     _change(path, value, newer)
-    assert any(finding in found for found in Documents(earlier, newer).api())
+    assert any(finding in found for found in Comparison(earlier, newer).api())
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_the_comparer_finds_what_breaks_a_device_or_a_reader_of_alerts(path: str
     earlier = DOCUMENTS["asyncapi.json"]
     newer = copy.deepcopy(earlier)
     _change(path, value, newer)
-    assert any(finding in found for found in Documents(earlier, newer).topics())
+    assert any(finding in found for found in Comparison(earlier, newer).topics())
 
 
 @pytest.mark.parametrize(
@@ -324,5 +324,5 @@ def test_what_only_gains_breaks_nobody(name: str, path: str, value: Any) -> None
     earlier = DOCUMENTS[name]
     newer = copy.deepcopy(earlier)
     _change(path, value, newer)
-    compared = Documents(earlier, newer)
+    compared = Comparison(earlier, newer)
     assert list(compared.api() if name == "openapi.json" else compared.topics()) == []

@@ -7,9 +7,10 @@ from typing import Final
 
 import pytest
 
+from tests.support.repository import ROOT
 from tests.support.repository.migrations import add_column, create_index, create_partitioned_index
 
-MIGRATIONS: Final = Path(__file__).parents[3] / "sql" / "migrations"
+MIGRATIONS: Final = ROOT / "sql" / "migrations"
 # These made the schema of a first version: nobody has readings in it before they have run. No other one is ever added here.
 FIRST_VERSION: Final = frozenset(
     {
