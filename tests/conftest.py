@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import ROOT, Servers, StackError, servers
+from deploy.stack.resolve import ROOT, StackError, servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from sql.migrate import migrate
 from sql.settings import SqlSettings
@@ -41,7 +42,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Servers]:
     with ExitStack() as exits:
         for number in itertools.count(1):
             try:
-                yield exits.enter_context(servers(ROOT / f"tests-{number}", say=report, fresh=True))
+                yield exits.enter_context(servers(ROOT / f"tests-{number}", report=report, fresh=True))
             except StackError:
                 continue
             return

@@ -11,19 +11,19 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.simulator import replay
 from deploy.simulator.fleet import write_assignments
 from deploy.simulator.producer import ReadingProducer
 from deploy.simulator.readings import Record
-from deploy.simulator.replay import Visit
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from schemas.config.settings import KafkaSettings
 from tests.support.browser import CHROMIUM, NO_CHROMIUM, OpenTab, Site, browser_tab
 from tests.support.command import sql_command
 from tests.support.database import Database
 from tests.support.ledger import Topics, ledger, until_consumed
 from tests.support.services import read_service
+from tests.support.simulator import replay
+from tests.support.simulator.replay import Visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Replay:
         await producer.start()
         await producer.send(records)
         await producer.stop(60)
-        assert producer.tally.acknowledged == len(records)
+        assert producer.counts.acknowledged == len(records)
 
     async def until_consumed(self, number: int, *, timeout: float = 120) -> None:
         """Waits until this many records are committed, and checks that the ledger adds up."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.faults.scenario import Scenario, run
 from tests.faults.scenarios import SCENARIOS
 from tests.support.database import Database

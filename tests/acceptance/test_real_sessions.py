@@ -5,12 +5,12 @@ from collections import Counter
 import pytest
 from playwright.async_api import expect
 
-from deploy.simulator import disturb, replay
 from tests.acceptance.conftest import Replay
 from tests.support.browser import CHROMIUM, NO_CHROMIUM, browser_tab
 from tests.support.database import locked_tables, waits_for_lock
 from tests.support.ledger import Entry, committed_in_kafka, consumed, ledger
 from tests.support.services import ConsumerGroup, ConsumerProcess
+from tests.support.simulator import disturbances, replay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,9 @@ async def test_the_page_shows_the_totals_of_the_file(replayed: Replay, group: Co
 async def test_duplicates_disorder_and_malformed_records_change_no_result(
     replayed: Replay, group: ConsumerGroup
 ) -> None:
-    mixed = disturb.with_malformed(disturb.shuffled(disturb.doubled(replayed.readings), seed=4), share=0.01, seed=5)
+    mixed = disturbances.with_malformed(
+        disturbances.shuffled(disturbances.doubled(replayed.readings), seed=4), share=0.01, seed=5
+    )
     group.start(BATCH_MAX_RECORDS="5000")
     await replayed.produce(mixed.records)
     await replayed.until_consumed(len(mixed.records))
@@ -71,7 +73,7 @@ async def test_duplicates_disorder_and_malformed_records_change_no_result(
     dead_letters = await replayed.database.fetch("SELECT key, value, reason, detail FROM dead_letters")
     assert len(mixed.malformed) > 1000
     assert Counter((row["key"], row["value"], row["reason"]) for row in dead_letters) == Counter(
-        (spoilt.record.key, spoilt.record.value, spoilt.reason) for spoilt in mixed.malformed
+        (each.record.key, each.record.value, each.reason) for each in mixed.malformed
     )
     assert all(row["detail"] for row in dead_letters)
 

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 from pydantic import SecretStr
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.migrate import migrate
 from sql.settings import SqlSettings
 from tests.support.database import Database, new_database

@@ -14,7 +14,7 @@ import asyncpg
 
 from deploy.stack.kafka import Kafka
 from deploy.stack.processes import Processes, end_of
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.faults.load import Load
 from tests.faults.oracle import Known, Verdict, judge
@@ -191,7 +191,7 @@ def arena(
             stack.kafka_bootstrap_servers,
             (topics.meter, topics.vehicle),
             partitions=topics.partitions,
-            copies=max(1, len(brokers)),
+            replication_factor=max(1, len(brokers)),
         )
     )
     directory.mkdir(parents=True, exist_ok=True)

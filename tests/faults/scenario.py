@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.stack.kafka import Kafka
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.faults.arena import Arena, arena
 from tests.faults.cluster import three_brokers
 from tests.faults.oracle import Verdict

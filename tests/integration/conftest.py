@@ -15,7 +15,8 @@ from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers, clear
+from deploy.stack.resolve import clear
+from deploy.stack.servers import Servers
 from sql.connection import WRITER_SETTINGS, pool
 from tests.support.database import Database
 from tests.support.records import batch, records

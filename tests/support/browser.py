@@ -17,7 +17,7 @@ from playwright.async_api import Locator, Page, async_playwright, expect
 
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes, end_of
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.database import Database
 from tests.support.database_rows import insert_evaluation, insert_row, insert_unassigned_evaluation
 from tests.support.ledger import Topics

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.waiting import until
 
 COMMIT_LOCK = 4_004  # an advisory lock

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.queries import queries
 from tests.support.database import Database
 from tests.support.waiting import until

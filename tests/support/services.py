@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes, end_of
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.database import Database
 from tests.support.ledger import Topics
 from tests.support.repository import ROOT

@@ -11,8 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from deploy.stack.jars import Say, kafka_jars
-from deploy.stack.kafka import Entrance, Kafka
+from deploy.stack.jars import Report, kafka_jars
+from deploy.stack.kafka import Kafka, SaslListener
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
 from tests.tls.certificates import Certificates, create_certificates
@@ -29,7 +29,7 @@ class SecuredKafka:
     """A running broker. `kafka.bootstrap_servers` is its listener for administration, without TLS."""
 
     kafka: Kafka
-    entrance: Entrance
+    entrance: SaslListener
     certificates: Certificates
     passwords: dict[str, str] = field(repr=False)
 
@@ -49,13 +49,13 @@ class SecuredKafka:
 
 
 @contextmanager
-def run_secured_kafka(directory: Path, say: Say) -> Iterator[SecuredKafka]:
+def run_secured_kafka(directory: Path, report: Report) -> Iterator[SecuredKafka]:
     """Runs the broker until the block ends. Call it outside of an event loop."""
     certificates = create_certificates(directory)
     passwords = {user: f"sasl-{user}-{secrets.token_hex(12)}" for user in USERS}
-    entrance = Entrance(free_port(), certificates.key_and_certificate, passwords)
+    entrance = SaslListener(free_port(), certificates.key_and_certificate, passwords)
     with Processes() as processes:
-        kafka = Kafka(processes, directory / "kafka", kafka_jars(say), None, entrance=entrance)
+        kafka = Kafka(processes, directory / "kafka", kafka_jars(report), None, sasl=entrance)
         kafka.start()
         yield SecuredKafka(kafka, entrance, certificates, passwords)
 

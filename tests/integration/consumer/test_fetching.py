@@ -15,7 +15,7 @@ from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.service import run_pipeline
 from consumer.settings import ConsumerSettings
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.connection import WRITER_SETTINGS, pool
 from tests.support.database import Database, locked_tables
 from tests.support.ledger import Topics

@@ -7,7 +7,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.database import Database
 from tests.support.ledger import Topics
 from tests.support.records import meter, minute

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS, pool

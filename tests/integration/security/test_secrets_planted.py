@@ -13,7 +13,7 @@ import pytest
 from api.auth.api_keys import Scope
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.support.database import Database
 from tests.support.key_file import KeyFile, bearer

@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.doctor import server_findings as findings
 from sql.doctor.checks import CHECKS
 from sql.queries import queries

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from deploy.stack.postgres import Postgres
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.doctor import server_findings as findings
 from sql.queries import queries
 from tests.support.command import Command, sql_command

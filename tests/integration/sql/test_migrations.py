@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.partitions import ensure_partitions
 from tests.support.database import Database
 from tests.support.repository import ROOT

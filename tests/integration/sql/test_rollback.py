@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.migrate import MIGRATIONS, _dbmate_binary
 from tests.support.database import Database, new_database
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.support.database import Database
 from tests.support.ledger import Topics
 from tests.support.records import vehicle
