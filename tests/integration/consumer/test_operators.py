@@ -57,21 +57,13 @@ async def test_invalid_records_stop_only_their_topic_until_an_operator_closes_th
     await produce(stack, topics.meter, [BROKEN] * 2000)
 
     for consumer in consumers:
-
-        async def stopped() -> bool:
-            return "breaker_open" in await consumer.ready()  # noqa: B023 - awaited within the iteration
-
-        await until(stopped, "the consumer has stopped reading")
+        await until_stopped(consumer)
         assert await consumer.metric("energy_breaker_open", topic=topics.meter) == 1
     await produce(stack, topics.vehicle, [vehicle(at=minute(each)) for each in range(50)])
     await until_consumed(database, topics.vehicle, 50)
     letters = (await ledger(database, topics))[topics.meter].dead_lettered
     assert letters <= 200, "at most one window for each consumer"
-
-    async def recorded() -> bool:
-        return topics.meter in (await operator.does("breaker", "show"))[0]
-
-    await until(recorded, "the database lists the breaker")
+    await until_shown(operator, topics.meter)
     # A breaker closed while most records are rejected opens again. The command is repeated in case it races with a consumer.
     before = times_opened(consumers)
 
@@ -81,7 +73,7 @@ async def test_invalid_records_stop_only_their_topic_until_an_operator_closes_th
         return times_opened(consumers) > before
 
     await until(opened_again, "a breaker has opened again")
-    await until(recorded, "the database lists the breaker again")
+    await until_shown(operator, topics.meter)
     # With --let-through these records become dead letters, and the breaker closes by itself after valid records.
     await operator.does("breaker", "close", topics.meter, "--let-through")
     await until_consumed(database, topics.meter, 2100)
@@ -90,12 +82,22 @@ async def test_invalid_records_stop_only_their_topic_until_an_operator_closes_th
     for consumer in consumers:
         await consumer.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(2900, 900, 0, 2000)
-
-    async def closed() -> bool:
-        return "no topic is stopped" in (await operator.does("breaker", "show"))[0]
-
-    await until(closed, "the breaker has closed by itself")
+    await until_shown(operator, "no topic is stopped")  # the breaker has closed by itself
     assert "is not stopped" in await operator.refused("breaker", "close", topics.meter)
+
+
+async def until_stopped(consumer: Any) -> None:
+    async def stopped() -> bool:
+        return "breaker_open" in await consumer.ready()
+
+    await until(stopped, "the consumer has stopped reading")
+
+
+async def until_shown(operator: Operator, text: str) -> None:
+    async def shown() -> bool:
+        return text in (await operator.does("breaker", "show"))[0]
+
+    await until(shown, f"`breaker show` prints {text}")
 
 
 def times_opened(consumers: list[Any]) -> int:
@@ -217,11 +219,7 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     shown = json.loads((await operator.does("dead-letters", "show", topics.meter, "0", "13"))[0])
     assert shown["value"] == "ff 00"
 
-    # Move the timestamps of these dead letters into the limits, as if that time had come.
-    await database.execute(
-        "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
-        f"'{ahead.isoformat()}', '{minute(77).isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
-    )
+    await move_into_limits(database, ahead, minute(77))
     _, output = await operator.does("dead-letters", "replay", "--topic", topics.meter, "--yes")
     assert "written: 1, duplicates: 1, still rejected: 3" in output
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
@@ -233,9 +231,7 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     _, output = await operator.does("dead-letters", "discard", "--reason", Reason.MISSING_FIELD, "--yes")
     assert "dead letters discarded: 1" in output
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
-    await database.execute(
-        "UPDATE dead_letters SET resolved_at = now() - interval '91 days' WHERE resolved_at IS NOT NULL"
-    )
+    await expire_resolved(database)
     await maintain(operator, database)
     assert await database.value("SELECT count(*) FROM dead_letters") == 2
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
@@ -243,6 +239,20 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
         "dead-letters", "discard", "--reason", "empty_value", "--yes"
     )
     assert consumer.process.poll() is None
+
+
+async def move_into_limits(database: Database, ahead: datetime, to: datetime) -> None:
+    """Replace the timestamp of the dead letters from the future, as if their time had come."""
+    await database.execute(
+        "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
+        f"'{ahead.isoformat()}', '{to.isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
+    )
+
+
+async def expire_resolved(database: Database) -> None:
+    await database.execute(
+        "UPDATE dead_letters SET resolved_at = now() - interval '91 days' WHERE resolved_at IS NOT NULL"
+    )
 
 
 async def maintain(operator: Operator, database: Database) -> None:
