@@ -110,12 +110,10 @@ class BatchBuilder:
         record_type: RecordType,
         decoded: Decoded,
     ) -> None:
-        """Add consecutive records of a partition.
+        """Add consecutive records of a partition (at least one) and what they were decoded to.
 
         Args:
-            partition: all of the records belong to it.
             position: the partition's next offset before these records.
-            records: at least one, in the order of their offsets.
             end_offset: end of the partition's log.
 
         Raises:

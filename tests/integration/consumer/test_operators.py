@@ -19,7 +19,7 @@ from tests.support.database import Database
 from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import meter, minute, vehicle
 from tests.support.repository import ROOT
-from tests.support.services import ConsumerGroup, ConsumerProcess
+from tests.support.services import ConsumerGroup
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -52,12 +52,13 @@ async def test_invalid_records_stop_only_their_topic_until_an_operator_closes_th
     await produce(stack, topics.meter, [BROKEN] * 2000)
 
     for consumer in consumers:
-        await until_breaker_opens(consumer, topics.meter)
+        await until_stopped(consumer)
+        assert await consumer.metric("energy_breaker_open", topic=topics.meter) == 1
     await produce(stack, topics.vehicle, [vehicle(at=minute(each)) for each in range(50)])
     await until_consumed(database, topics.vehicle, 50)
     letters = (await ledger(database, topics))[topics.meter].dead_lettered
     assert letters <= 200, "at most one window for each consumer"
-    await until_breaker_shows(operator, topics.meter)
+    await until_shown(operator, topics.meter)
     # A breaker closed while most records are rejected opens again. The command is repeated in case it races with a consumer.
     before = times_opened(consumers)
 
@@ -67,7 +68,7 @@ async def test_invalid_records_stop_only_their_topic_until_an_operator_closes_th
         return times_opened(consumers) > before
 
     await until(opened_again, "a breaker has opened again")
-    await until_breaker_shows(operator, topics.meter)
+    await until_shown(operator, topics.meter)
     # With --let-through these records become dead letters, and the breaker closes by itself after valid records.
     await operator.succeed("breaker", "close", topics.meter, "--let-through")
     await until_consumed(database, topics.meter, 2100)
@@ -76,23 +77,22 @@ async def test_invalid_records_stop_only_their_topic_until_an_operator_closes_th
     for consumer in consumers:
         await consumer.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(2900, 900, 0, 2000)
-    await until_breaker_shows(operator, "no topic is stopped")
+    await until_shown(operator, "no topic is stopped")  # the breaker has closed by itself
     assert "is not stopped" in await operator.fail("breaker", "close", topics.meter)
 
 
-async def until_breaker_opens(consumer: ConsumerProcess, topic: str) -> None:
-    async def opened() -> bool:
+async def until_stopped(consumer: Any) -> None:
+    async def stopped() -> bool:
         return "breaker_open" in await consumer.blocked_by()
 
-    await until(opened, "the consumer has stopped reading the topic")
-    assert await consumer.metric("energy_breaker_open", topic=topic) == 1
+    await until(stopped, "the consumer has stopped reading")
 
 
-async def until_breaker_shows(operator: Command, text: str) -> None:
-    async def shows() -> bool:
+async def until_shown(operator: Command, text: str) -> None:
+    async def shown() -> bool:
         return text in (await operator.succeed("breaker", "show"))[0]
 
-    await until(shows, f"`breaker show` prints {text}")
+    await until(shown, f"`breaker show` prints {text}")
 
 
 def times_opened(consumers: list[Any]) -> int:
@@ -194,20 +194,6 @@ async def _no_partition_is_held(operator: Command) -> bool:
     return not any(each["held_by"] for each in await partition_statuses(operator))
 
 
-async def change_timestamp_of_dead_letters(database: Database, wrong: datetime, right: datetime) -> None:
-    """Moves dead letters from the future into the limits, as if that time had come."""
-    await database.execute(
-        "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
-        f"'{wrong.isoformat()}', '{right.isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
-    )
-
-
-async def age_resolved_dead_letters(database: Database, days: int) -> None:
-    await database.execute(
-        f"UPDATE dead_letters SET resolved_at = now() - interval '{days} days' WHERE resolved_at IS NOT NULL"
-    )
-
-
 async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
@@ -228,7 +214,7 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     shown = json.loads((await operator.succeed("dead-letters", "show", topics.meter, "0", "13"))[0])
     assert shown["value"] == "ff 00"
 
-    await change_timestamp_of_dead_letters(database, ahead, minute(77))
+    await move_into_limits(database, ahead, minute(77))
     _, output = await operator.succeed("dead-letters", "replay", "--topic", topics.meter, "--yes")
     assert "written: 1, duplicates: 1, still rejected: 3" in output
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
@@ -240,7 +226,7 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     _, output = await operator.succeed("dead-letters", "discard", "--reason", Reason.MISSING_FIELD, "--yes")
     assert "dead letters discarded: 1" in output
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
-    await age_resolved_dead_letters(database, days=91)
+    await expire_resolved(database)
     await maintain(operator, database)
     assert await database.value("SELECT count(*) FROM dead_letters") == 2
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
@@ -248,6 +234,20 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
         "dead-letters", "discard", "--reason", "empty_value", "--yes"
     )
     assert consumer.process.poll() is None
+
+
+async def move_into_limits(database: Database, ahead: datetime, to: datetime) -> None:
+    """Replace the timestamp of the dead letters from the future, as if their time had come."""
+    await database.execute(
+        "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
+        f"'{ahead.isoformat()}', '{to.isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
+    )
+
+
+async def expire_resolved(database: Database) -> None:
+    await database.execute(
+        "UPDATE dead_letters SET resolved_at = now() - interval '91 days' WHERE resolved_at IS NOT NULL"
+    )
 
 
 async def maintain(operator: Command, database: Database) -> None:
