@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.resolve import Servers
+from tests.faults.matrix import SCENARIOS
 from tests.faults.scenario import Scenario, run
-from tests.faults.scenarios import SCENARIOS
 from tests.support.servers import Database
 
 TRIES = 3  # beside other tests a restart may be slow once; what is wrong is slow each time. `make faults` has one

@@ -16,9 +16,9 @@ from deploy.stack.resolve import ROOT, servers
 from deploy.stack.signals import stopped_by_signals
 from schemas.config.logging import configure_logging
 from schemas.config.settings import LogSettings
-from tests.bench import drain, fleet, fleet_day, gateway, growth, limit, load, query, quick, steady
-from tests.bench.ground import Ground, Result
+from tests.bench.measures import api, drain, fleet, fleet_day, gateway, growth, limit, query, quick, steady
 from tests.bench.others import compare
+from tests.bench.setup.harness import Ground, Result
 
 MEASURES: Final[dict[str, Callable[[Ground], Iterator[Result]]]] = {
     "drain": drain.measure,
@@ -27,7 +27,7 @@ MEASURES: Final[dict[str, Callable[[Ground], Iterator[Result]]]] = {
     "growth": growth.measure,
     "fleet-day": fleet_day.measure,
     "steady": steady.measure,
-    "api": load.measure,
+    "api": api.measure,
     "gateway": gateway.measure,
     "query": query.measure,
     "fleet": fleet.measure,

@@ -11,9 +11,9 @@ import msgspec
 
 from deploy.stack.kafka import Kafka
 from deploy.stack.resolve import Servers
-from tests.faults.arena import Arena, arena
-from tests.faults.cluster import three_brokers
+from tests.faults.kafka_cluster import three_brokers
 from tests.faults.oracle import Verdict
+from tests.faults.testbed import Arena, arena
 from tests.support.servers import Database
 
 Attack = Callable[[Arena, int], Awaitable[None]]

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.bench.backlog import fill
-from tests.bench.drain import MINUTES, both
-from tests.bench.ground import Ground, Result, with_medians
 from tests.bench.jars import bench_jars
-from tests.bench.others.connect import connect_command
+from tests.bench.measures.drain import MINUTES, both
+from tests.bench.others.alternative import Other, race
+from tests.bench.others.kafka_connect import connect_command
 from tests.bench.others.quix_environment import quix_python
-from tests.bench.others.race import Other, race
+from tests.bench.setup.backlog import fill
+from tests.bench.setup.harness import Ground, Result, with_medians
 
 QUIX: Final = Path(__file__).with_name("quix.py")
 

@@ -9,7 +9,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer
 
 from schemas.config.settings import DatabaseSettings, KafkaSettings
-from tests.bench.sides import METER, VEHICLE, Side
+from tests.bench.programs.reading_tables import METER, VEHICLE, Side
 
 IN_FLIGHT: Final = 20
 

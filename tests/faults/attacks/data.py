@@ -3,7 +3,7 @@
 from aiokafka import TopicPartition
 
 from consumer.records.record_type import RECORDED_AT
-from tests.faults.arena import Arena
+from tests.faults.testbed import Arena
 from tests.support.records import meter
 from tests.support.waiting import until
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from tests.faults.arena import Arena
 from tests.faults.proxy import Cut, Proxy
+from tests.faults.testbed import Arena
 from tests.support.waiting import until
 
 

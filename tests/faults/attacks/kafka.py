@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from deploy.stack.topics import create_topics
-from tests.faults.arena import Arena
 from tests.faults.oracle import read_log
+from tests.faults.testbed import Arena
 from tests.support.servers import committed_in_kafka
 from tests.support.waiting import until
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from tests.faults.arena import Arena
 from tests.faults.attacks import database, kafka
-from tests.faults.attacks.replicas import kill_one_of_three
+from tests.faults.attacks.consumers import kill_one_of_three
+from tests.faults.testbed import Arena
 from tests.support.waiting import until
 
 FLEET_RECORDS_A_SECOND: Final = 20_000 / 60

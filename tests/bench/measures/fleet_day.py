@@ -12,9 +12,9 @@ import asyncpg
 
 from sql.maintenance.reindexing import pack_indexes
 from sql.settings import MaintainSettings
-from tests.bench import engine
-from tests.bench.backlog import Backlog, fill
-from tests.bench.ground import Ground, Result, with_medians
+from tests.bench.instruments import drain_run as engine
+from tests.bench.setup.backlog import Backlog, fill
+from tests.bench.setup.harness import Ground, Result, with_medians
 from tests.support.servers import Database
 
 MINUTES: Final = 1440

@@ -16,10 +16,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack.processes import Processes
-from tests.bench.costs import Costs
-from tests.bench.ground import Ground, Result, with_medians
-from tests.bench.load import Load
-from tests.bench.steady import fleet_topics
+from tests.bench.instruments.cpu_time import Costs
+from tests.bench.measures.api import Load
+from tests.bench.measures.steady import fleet_topics
+from tests.bench.setup.harness import Ground, Result, with_medians
 from tests.support.servers import Topics
 from tests.support.services import gateway_service, service_environment
 from tests.support.waiting import until

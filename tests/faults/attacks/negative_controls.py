@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from tests.faults.arena import Arena
+from tests.faults.attacks.consumers import freeze_once
 from tests.faults.attacks.kafka import set_offsets_in_kafka
-from tests.faults.attacks.replicas import freeze_once
+from tests.faults.testbed import Arena
 from tests.support.services import ROOT
 
 CLAIM = "    AND stored.next_offset = claimed.expected_offset\n"

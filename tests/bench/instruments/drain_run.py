@@ -11,9 +11,9 @@ from typing import Any, Final
 import asyncpg
 
 from deploy.stack.processes import Processes, end_of
-from tests.bench.backlog import Backlog
-from tests.bench.costs import Costs
-from tests.bench.ground import Ground
+from tests.bench.instruments.cpu_time import Costs
+from tests.bench.setup.backlog import Backlog
+from tests.bench.setup.harness import Ground
 from tests.support.servers import Database, ledger
 from tests.support.services import Group, Replica, service_environment
 

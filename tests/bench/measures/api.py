@@ -15,17 +15,17 @@ import httpx
 import msgspec
 
 from deploy.stack.processes import Processes
-from tests.bench.costs import Costs
-from tests.bench.ground import Ground, Result, with_medians
-from tests.bench.steady import fleet_topics, start_fleet
-from tests.bench.stored import stored_day, this_minute
+from tests.bench.instruments.cpu_time import Costs
+from tests.bench.measures.steady import fleet_topics, start_fleet
+from tests.bench.setup.harness import Ground, Result, with_medians
+from tests.bench.setup.stored_day import stored_day, this_minute
 from tests.support.services import Group, read_service, service_environment
 
 VEHICLES: Final = 10_000
 SECONDS: Final = 20
 BUSY: Final = 16  # connections that ask as fast as they are answered: what the service can give
 AT_LEISURE: Final = 1  # and one: what a question takes
-SCRIPT: Final = Path(__file__).with_name("load.lua")
+SCRIPT: Final = Path(__file__).with_name("api.lua")
 ROUTES: Final = {"api_performance_1": 1, "api_performance_100": 100}
 
 

@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
-from tests.faults.arena import PARTITIONS, Arena
+from tests.faults.testbed import PARTITIONS, Arena
 from tests.support.servers import committed_in_kafka, held_at_commit, locked, waits_for_a_lock
 from tests.support.waiting import until
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from tests.bench import engine
-from tests.bench.backlog import Backlog, fill
-from tests.bench.ground import Ground, Result, with_medians
+from tests.bench.instruments import drain_run as engine
+from tests.bench.setup.backlog import Backlog, fill
+from tests.bench.setup.harness import Ground, Result, with_medians
 
 MINUTES: Final = (
     100  # 2 million records of 20,000 devices; with fewer, one replica is done before the other has its partitions

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.alone`: each part of the work by itself, in one process: reading, decoding, storing.
+"""`python -m tests.bench.programs.isolated_stages`: each part of the work by itself, in one process: reading, decoding, storing.
 
 No consumer of this kind can be faster than the slowest of them, and on a machine with few cores not even as fast.
 """
@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer
 
 from schemas.config.settings import DatabaseSettings, KafkaSettings
 from sql.connection import WRITER_SETTINGS
-from tests.bench.bare import BATCH, done, reader, store, waiting
-from tests.bench.sides import METER, VEHICLE, Row, Side
+from tests.bench.programs.bare_loop import BATCH, done, reader, store, waiting
+from tests.bench.programs.reading_tables import METER, VEHICLE, Row, Side
 
 IN_MEMORY: Final = 500_000  # records that are decoded and stored from memory
 

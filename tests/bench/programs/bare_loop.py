@@ -1,4 +1,4 @@
-"""`python -m tests.bench.bare`: the loop that nobody can do without, and nothing else. The measure of how much care costs.
+"""`python -m tests.bench.programs.bare_loop`: the loop that nobody can do without, and nothing else: what care costs.
 
 getmany -> decode -> sort -> one transaction: COPY, live status, offsets; the next fetch runs while a batch is written. It checks
 no identifier, no clock and no duplicate, claims nothing, keeps no ledger, and could not tell what it has lost.
@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.config.settings import DatabaseSettings, KafkaSettings
 from sql.connection import WRITER_SETTINGS
-from tests.bench.sides import METER, VEHICLE, Row, Side
+from tests.bench.programs.reading_tables import METER, VEHICLE, Row, Side
 
 BATCH: Final = 50_000  # as the consumer's default
 OFFSETS: Final = """

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from tests.bench.backlog import fill
-from tests.bench.ground import Ground, Result, with_medians
-from tests.bench.limit import bare_and_ours, compared
+from tests.bench.measures.limit import bare_and_ours, compared
+from tests.bench.setup.backlog import fill
+from tests.bench.setup.harness import Ground, Result, with_medians
 
 MINUTES: Final = 20  # 400,000 records of 20,000 devices
 RUNS: Final = 5

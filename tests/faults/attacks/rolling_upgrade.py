@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from sql.migrate import migrate
 from sql.settings import SqlSettings
-from tests.faults.arena import PARTITIONS, Arena
+from tests.faults.testbed import PARTITIONS, Arena
 from tests.support.repository.migrations import column, index, newer
 from tests.support.services import Replica
 

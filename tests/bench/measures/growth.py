@@ -14,10 +14,10 @@ import asyncpg
 from deploy.simulator.misbehave import Shares
 from sql.connection import READER_SETTINGS
 from sql.queries import queries
-from tests.bench import engine
-from tests.bench.backlog import MINUTE, Backlog, fill
-from tests.bench.ground import Ground, Result, with_medians
-from tests.bench.stored import MINUTES, stored_day, this_minute
+from tests.bench.instruments import drain_run as engine
+from tests.bench.setup.backlog import MINUTE, Backlog, fill
+from tests.bench.setup.harness import Ground, Result, with_medians
+from tests.bench.setup.stored_day import MINUTES, stored_day, this_minute
 from tests.support.servers import Database
 
 BACKLOG_MINUTES: Final = 50  # 1 million records

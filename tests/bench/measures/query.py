@@ -14,7 +14,7 @@ import httpx
 from deploy.stack.processes import Processes
 from sql.connection import READER_SETTINGS
 from sql.queries import queries
-from tests.bench.ground import Ground, Result, with_medians
+from tests.bench.setup.harness import Ground, Result, with_medians
 from tests.support.servers import Database, Topics
 from tests.support.services import read_service, service_environment
 

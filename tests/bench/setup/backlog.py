@@ -17,7 +17,7 @@ from deploy.simulator.readings import Record, milliseconds
 from deploy.simulator.timetable import due, timetable
 from deploy.stack.topics import create_topics
 from schemas.config.settings import KafkaSettings
-from tests.bench.ground import Ground
+from tests.bench.setup.harness import Ground
 from tests.support.servers import Topics
 
 VEHICLES: Final = 10_000  # and as many meters

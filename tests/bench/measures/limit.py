@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from tests.bench.backlog import Backlog, fill
-from tests.bench.costs import Costs
-from tests.bench.drain import MINUTES, drained
-from tests.bench.ground import Ground, Result, with_medians
+from tests.bench.instruments.cpu_time import Costs
+from tests.bench.measures.drain import MINUTES, drained
+from tests.bench.setup.backlog import Backlog, fill
+from tests.bench.setup.harness import Ground, Result, with_medians
 from tests.support.servers import Database
 from tests.support.services import ROOT, service_environment
 
@@ -71,7 +71,7 @@ def bare_loop(ground: Ground, backlog: Backlog, run: int) -> Result:
     """One run of the bare loop into an empty database; what it has stored is counted."""
     with ground.database() as database:
         before = Costs.now(ground.stack, ())
-        (line,) = _program(ground, backlog, database, "tests.bench.bare")
+        (line,) = _program(ground, backlog, database, "tests.bench.programs.bare_loop")
         after = Costs.now(ground.stack, ())
         stored = asyncio.run(database.value(STORED))
     if stored != backlog.readings:
@@ -82,7 +82,7 @@ def bare_loop(ground: Ground, backlog: Backlog, run: int) -> Result:
 
 def _parts(ground: Ground, backlog: Backlog, run: int) -> Iterator[Result]:
     with ground.database() as database:
-        for line in _program(ground, backlog, database, "tests.bench.alone"):
+        for line in _program(ground, backlog, database, "tests.bench.programs.isolated_stages"):
             yield _result(ground, line, run, {"client_cpu_us_per_record": _client(line)})
 
 

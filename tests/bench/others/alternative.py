@@ -10,9 +10,9 @@ from typing import Final
 import asyncpg
 
 from deploy.stack.processes import Processes, end_of
-from tests.bench.backlog import Backlog
-from tests.bench.costs import Costs
-from tests.bench.ground import Ground
+from tests.bench.instruments.cpu_time import Costs
+from tests.bench.setup.backlog import Backlog
+from tests.bench.setup.harness import Ground
 from tests.support.servers import Database
 from tests.support.services import ROOT, service_environment
 

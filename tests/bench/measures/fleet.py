@@ -17,8 +17,8 @@ from sql.analytics.fault_state import Hysteresis
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.scheduler import SESSION
-from tests.bench.ground import Ground, Result, with_medians
-from tests.bench.query import ASSIGN, FILL
+from tests.bench.measures.query import ASSIGN, FILL
+from tests.bench.setup.harness import Ground, Result, with_medians
 from tests.support.servers import Database, Topics
 from tests.support.services import read_service, service_environment
 

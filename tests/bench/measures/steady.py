@@ -19,9 +19,9 @@ from deploy.simulator.readings import encode
 from deploy.stack.processes import Processes, end_of
 from deploy.stack.topics import create_topics
 from schemas.records.readings import MeterReading
-from tests.bench.backlog import PARTITIONS, VEHICLES, kafka_settings
-from tests.bench.costs import Costs
-from tests.bench.ground import Ground, Result, with_medians
+from tests.bench.instruments.cpu_time import Costs
+from tests.bench.setup.backlog import PARTITIONS, VEHICLES, kafka_settings
+from tests.bench.setup.harness import Ground, Result, with_medians
 from tests.support.servers import Database, Topics
 from tests.support.services import ROOT, Group, Replica, service_environment
 from tests.support.waiting import until

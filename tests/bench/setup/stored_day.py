@@ -9,9 +9,9 @@ import asyncpg
 
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.scheduler import SESSION
-from tests.bench.fleet import KNOWN
-from tests.bench.ground import Ground
-from tests.bench.query import ASSIGN, FILL
+from tests.bench.measures.fleet import KNOWN
+from tests.bench.measures.query import ASSIGN, FILL
+from tests.bench.setup.harness import Ground
 from tests.support.servers import Database
 
 MINUTES = 1440
