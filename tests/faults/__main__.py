@@ -13,7 +13,7 @@ from deploy.stack.resolve import ROOT, servers
 from deploy.stack.signals import stopped_by_signals
 from schemas.config.logging import configure_logging
 from schemas.config.settings import LogSettings
-from tests.bench.setup.harness import Ground
+from tests.bench.setup.harness import migrated_template
 from tests.faults.matrix import SCENARIOS
 from tests.faults.report import markdown
 from tests.faults.scenario import Report, run

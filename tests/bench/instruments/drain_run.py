@@ -1,4 +1,4 @@
-"""Our replicas against a backlog: start them, watch the ledger, count what it cost, prove that all of it is there."""
+"""Our consumers draining a backlog: start -> record the committed totals over time -> CPU time -> check the ledger."""
 
 import asyncio
 import time
@@ -11,40 +11,42 @@ from typing import Any, Final
 import asyncpg
 
 from deploy.stack.processes import Processes, end_of
-from tests.bench.instruments.cpu_time import Costs
+from tests.bench.instruments.cpu_time import CpuTime
 from tests.bench.setup.backlog import Backlog
-from tests.bench.setup.harness import Ground
+from tests.bench.setup.harness import Harness
 from tests.support.servers import Database, ledger
 from tests.support.services import Group, Replica, service_environment
 
-LOOK_SECONDS: Final = 0.02
-CONSUMED: Final = "SELECT coalesce(sum(records_consumed), 0)::bigint FROM kafka_offsets"
-SETTLED: Final = """
+POLL_SECONDS: Final = 0.02
+RECORDS_CONSUMED: Final = "SELECT coalesce(sum(records_consumed), 0)::bigint FROM kafka_offsets"
+LEDGER_TOTALS: Final = """
 SELECT sum(records_written)::bigint AS written, sum(records_duplicate)::bigint AS duplicates,
     sum(records_dead_lettered)::bigint AS dead_lettered
 FROM kafka_offsets"""
+# Runs beside a drain until the event is set.
+BackgroundWork = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True)
-class Watch:
-    """How many records had been consumed when: committed, as the database tells it; and the largest replica's memory then."""
+class Timeline:
+    """Committed records over time, with the resident memory of the largest consumer at each point."""
 
     times: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
-    resident: list[int] = field(default_factory=list)
+    resident_bytes: list[int] = field(default_factory=list)
 
-    def note(self, consumed: int, resident: int) -> None:
+    def add(self, consumed: int, resident_bytes: int) -> None:
         self.times.append(time.time())
         self.counts.append(consumed)
-        self.resident.append(resident)
+        self.resident_bytes.append(resident_bytes)
 
-    def largest(self, opens: float, closes: float) -> float:
-        """The largest replica in MiB while its group had consumed from `opens` to `closes` records."""
-        seen = zip(self.counts, self.resident, strict=True)
-        return round(max(resident for count, resident in seen if opens <= count <= closes) / 2**20, 1)
+    def peak_memory_mib(self, start: float, end: float) -> float:
+        """MiB of the largest consumer while the number of committed records was between `start` and `end`."""
+        points = zip(self.counts, self.resident_bytes, strict=True)
+        return round(max(resident for count, resident in points if start <= count <= end) / 2**20, 1)
 
-    def when(self, consumed: float) -> float:
-        """When so many had been consumed; between two commits, on the line between them."""
+    def time_at(self, consumed: float) -> float:
+        """The moment at which `consumed` records were committed, interpolated between two commits."""
         after = bisect_left(self.counts, consumed)
         if after == 0:
             return self.times[0]
@@ -53,93 +55,109 @@ class Watch:
         return self.times[before] + share * (self.times[after] - self.times[before])
 
     def consumed_at(self, moment: float) -> int:
-        """What had been consumed at `moment`."""
+        """Records committed before `moment`."""
         position = bisect_left(self.times, moment)
         return self.counts[position - 1] if position else 0
 
 
 @dataclass(frozen=True, slots=True)
-class Drained:
-    """One run. `rate` is records a second from `began`, when every replica had its partitions, to the last commit."""
+class DrainRun:
+    """One run. `rate` is records a second from `start`, when every consumer had its partitions, to the last commit."""
 
     rate: float
     seconds: float
     cpu: dict[str, float]
-    watch: Watch
-    began: float
+    timeline: Timeline
+    start: float
 
 
-def drain(
-    ground: Ground,
+def drain_backlog(
+    harness: Harness,
     backlog: Backlog,
     database: Database,
     *,
-    replicas: int = 1,
-    stored: bool = False,
-    beside: Callable[[asyncio.Event], Coroutine[Any, Any, None]] | None = None,
-) -> Drained:
-    """Drain a backlog into a database; `stored` says that it holds readings already, `beside` runs until its event is set."""
-    directory = ground.new_directory("drain")
-    environment = service_environment(ground.stack, database, backlog.topics)
+    consumers: int = 1,
+    holds_readings: bool = False,
+    background: BackgroundWork | None = None,
+) -> DrainRun:
+    """Drain a backlog into a database with a new consumer group.
+
+    Args:
+        harness: for the servers and a directory.
+        backlog: all of it is consumed.
+        database: migrated.
+        consumers: size of the group.
+        holds_readings: the database had readings before, so that its rows cannot be compared with the ledger.
+        background: started when every consumer has its partitions.
+
+    Raises:
+        RuntimeError: a consumer ended, or the ledger does not account for exactly this backlog.
+    """
+    directory = harness.new_directory("drain")
+    environment = service_environment(harness.stack, database, backlog.topics)
     environment["KAFKA_GROUP_ID"] = f"bench-{directory.name}-{database.name}"
     with Processes() as processes:
-        drained = asyncio.run(
-            _drain(ground, backlog, database, Group(processes, environment, directory), replicas, beside)
-        )
-    asyncio.run(_prove(backlog, database, stored=stored))
-    return drained
+        group = Group(processes, environment, directory)
+        run = asyncio.run(_drain(harness, backlog, database, group, consumers, background))
+    asyncio.run(_check_ledger(backlog, database, holds_readings=holds_readings))
+    return run
 
 
 async def _drain(
-    ground: Ground,
+    harness: Harness,
     backlog: Backlog,
     database: Database,
     group: Group,
-    replicas: int,
-    beside: Callable[[asyncio.Event], Coroutine[Any, Any, None]] | None,
-) -> Drained:
-    running = [group.start() for _ in range(replicas)]
-    clients = [replica.process for replica in running]
-    watch = Watch()
-    watching = asyncio.create_task(_watch(watch, backlog.records, database, running))
-    assigned = max([await _assigned(replica) for replica in running])
-    before, already = Costs.now(ground.stack, clients), watch.counts[-1] if watch.counts else 0
-    if already > backlog.records / 2:
-        raise RuntimeError("most was drained before every replica had its partitions: more records are needed")
+    consumers: int,
+    background: BackgroundWork | None,
+) -> DrainRun:
+    running = [group.start() for _ in range(consumers)]
+    processes = [consumer.process for consumer in running]
+    timeline = Timeline()
+    recording = asyncio.create_task(_record(timeline, backlog.records, database, running))
+    start = max([await _partitions_assigned_at(consumer) for consumer in running])
+    cpu_before = CpuTime.now(harness.stack, processes)
+    consumed_before = timeline.counts[-1] if timeline.counts else 0
+    if consumed_before > backlog.records / 2:
+        raise RuntimeError(
+            "most records were drained before every consumer had its partitions: produce a larger backlog"
+        )
     drained = asyncio.Event()
-    other = asyncio.create_task(beside(drained)) if beside else None
-    await watching
-    after = Costs.now(ground.stack, clients)
+    background_task = asyncio.create_task(background(drained)) if background else None
+    await recording
+    cpu_after = CpuTime.now(harness.stack, processes)
     drained.set()
-    if other:
-        await other
-    seconds = watch.times[-1] - assigned
-    rate = (backlog.records - watch.consumed_at(assigned)) / seconds
-    return Drained(rate, seconds, after.per_record(before, backlog.records - already), watch, assigned)
+    if background_task:
+        await background_task
+    seconds = timeline.times[-1] - start
+    rate = (backlog.records - timeline.consumed_at(start)) / seconds
+    cpu = cpu_after.per_record(cpu_before, backlog.records - consumed_before)
+    return DrainRun(rate, seconds, cpu, timeline, start)
 
 
-async def _assigned(replica: Replica) -> float:
-    return datetime.fromisoformat((await replica.says("partitions_assigned"))["timestamp"]).timestamp()
+async def _partitions_assigned_at(consumer: Replica) -> float:
+    return datetime.fromisoformat((await consumer.says("partitions_assigned"))["timestamp"]).timestamp()
 
 
-async def _watch(watch: Watch, records: int, database: Database, running: list[Replica]) -> None:
+async def _record(timeline: Timeline, records: int, database: Database, running: list[Replica]) -> None:
     connection = await asyncpg.connect(database.migrator_url)
     try:
-        while not watch.counts or watch.counts[-1] < records:
-            consumed = await connection.fetchval(CONSUMED)
-            for replica in running:
-                if replica.process.poll() is not None:
-                    raise RuntimeError(f"a replica has ended: {end_of(replica.log)}")
-            watch.note(consumed, max(replica.process.memory_info().rss for replica in running))
-            await asyncio.sleep(LOOK_SECONDS)
+        while not timeline.counts or timeline.counts[-1] < records:
+            consumed = await connection.fetchval(RECORDS_CONSUMED)
+            for consumer in running:
+                if consumer.process.poll() is not None:
+                    raise RuntimeError(f"a consumer has ended: {end_of(consumer.log)}")
+            timeline.add(consumed, max(consumer.process.memory_info().rss for consumer in running))
+            await asyncio.sleep(POLL_SECONDS)
     finally:
         await connection.close()
 
 
-async def _prove(backlog: Backlog, database: Database, *, stored: bool) -> None:
-    found = dict((await database.fetch(SETTLED))[0])
-    wanted = {"written": backlog.readings, "duplicates": backlog.duplicates, "dead_lettered": backlog.malformed}
-    if found != wanted:
-        raise RuntimeError(f"the ledger says {found}, the backlog was {wanted}")
-    if not stored:
+async def _check_ledger(backlog: Backlog, database: Database, *, holds_readings: bool) -> None:
+    """Compare the totals of the ledger with the backlog, and the ledger with the stored rows."""
+    found = dict((await database.fetch(LEDGER_TOTALS))[0])
+    expected = {"written": backlog.readings, "duplicates": backlog.duplicates, "dead_lettered": backlog.malformed}
+    if found != expected:
+        raise RuntimeError(f"the ledger holds {found}, the backlog was {expected}")
+    if not holds_readings:
         await ledger(database, backlog.topics)

@@ -1,16 +1,17 @@
--- Requests for vehicles drawn at random; the last line printed is a JSON object. Arguments: vehicles a request, vehicles there are.
+-- Requests the 24-hour performance of vehicles drawn at random; the last line of output is a JSON object.
+-- Arguments: vehicles a request, vehicles in the fleet.
 function init(arguments)
-  wanted, known = tonumber(arguments[1]), tonumber(arguments[2])
+  per_request, fleet = tonumber(arguments[1]), tonumber(arguments[2])
 end
 
 function request()
-  if wanted == 1 then
-    return wrk.format("GET", "/v1/analytics/performance/VEH-" .. math.random(known))
+  if per_request == 1 then
+    return wrk.format("GET", "/v1/analytics/performance/VEH-" .. math.random(fleet))
   end
-  local first, step = math.random(known), math.random(math.floor(known / wanted))
+  local first, step = math.random(fleet), math.random(math.floor(fleet / per_request))
   local ids = {}
-  for number = 1, wanted do
-    ids[number] = "vehicleId=VEH-" .. ((first + number * step) % known + 1)
+  for number = 1, per_request do
+    ids[number] = "vehicleId=VEH-" .. ((first + number * step) % fleet + 1)
   end
   return wrk.format("GET", "/v1/analytics/performance?" .. table.concat(ids, "&"))
 end

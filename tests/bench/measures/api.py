@@ -1,84 +1,74 @@
-"""How many answers a second the read service gives while the fleet's readings come in, and how long the slowest take.
-
-wrk makes the load (Debian's package of that name): a client in Python would be slower than the service. Without it the measure is
-left out.
-"""
+"""Throughput and latency of the read service under load from wrk, while the readings of the fleet are ingested."""
 
 import asyncio
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import httpx
-import msgspec
 
 from deploy.stack.processes import Processes
-from tests.bench.instruments.cpu_time import Costs
-from tests.bench.measures.steady import fleet_topics, start_fleet
-from tests.bench.setup.harness import Ground, Result, with_medians
-from tests.bench.setup.stored_day import stored_day, this_minute
+from tests.bench.instruments.cpu_time import CpuTime
+from tests.bench.instruments.results import Result, with_medians
+from tests.bench.instruments.wrk import Load, run_wrk, wrk_is_installed
+from tests.bench.setup.harness import Harness
+from tests.bench.setup.simulated_fleet import create_empty_topics, start_simulator
+from tests.bench.setup.stored_day import current_minute, stored_day
 from tests.support.services import Group, read_service, service_environment
 
 VEHICLES: Final = 10_000
 SECONDS: Final = 20
-BUSY: Final = 16  # connections that ask as fast as they are answered: what the service can give
-AT_LEISURE: Final = 1  # and one: what a question takes
+ONE_CONNECTION: Final = 1  # what a request takes
+SATURATING_CONNECTIONS: Final = 16  # each sends its next request as soon as it is answered: what the service can give
 SCRIPT: Final = Path(__file__).with_name("api.lua")
-ROUTES: Final = {"api_performance_1": 1, "api_performance_100": 100}
+VEHICLES_PER_REQUEST: Final = {"api_performance_1": 1, "api_performance_100": 100}
 
 
-class Load(msgspec.Struct):
-    """What wrk has seen."""
-
-    requests: int
-    seconds: float
-    p50_ms: float
-    p99_ms: float
-    failed: int
-
-
-def measure(ground: Ground) -> Iterator[Result]:
-    """The 24-hour route with a day of the fleet in place, for one vehicle and for a hundred: p99 of a question, and requests
-    a second of a service that is kept busy.
+def measure(harness: Harness) -> Iterator[Result]:
+    """The 24-hour route with a day of the fleet stored, for one vehicle and for a hundred: p99 of single requests, and requests a
+    second of a saturated service.
     """
-    if not shutil.which("wrk"):
-        ground.say("left out: wrk is not installed (apt-get install wrk)")
+    if not wrk_is_installed(harness):
         return
-    vehicles = ground.scaled(VEHICLES, least=1000)
-    with stored_day(ground, vehicles, this_minute()) as database, Processes() as processes:
-        directory = ground.new_directory("api")
-        environment = service_environment(ground.stack, database, fleet_topics(ground))
+    vehicles = harness.scaled(VEHICLES, minimum=1000)
+    with stored_day(harness, vehicles, current_minute()) as database, Processes() as processes:
+        directory = harness.new_directory("api")
+        environment = service_environment(harness.stack, database, create_empty_topics(harness))
         group = Group(processes, environment, directory)
-        replica = group.start()
-        start_fleet(processes, environment, group)
-        asyncio.run(replica.says("partitions_assigned"))
+        consumer = group.start()
+        start_simulator(processes, environment, group)
+        asyncio.run(consumer.says("partitions_assigned"))
         with read_service(processes, environment, directory) as client:
             yield from with_medians(
                 result
-                for run in range(1, ground.runs + 1)
-                for name, asked in ROUTES.items()
-                for result in _both(ground, client, name, asked, vehicles, run)
+                for run in range(1, harness.runs + 1)
+                for name in VEHICLES_PER_REQUEST
+                for result in _latency_and_throughput(harness, client, name, vehicles, run)
             )
 
 
-def _both(ground: Ground, client: httpx.Client, name: str, asked: int, vehicles: int, run: int) -> Iterator[Result]:
-    leisure, details = _asked(ground, client, asked, vehicles, AT_LEISURE)
-    ground.say(f"{name}, run {run}: one at a time p50 {leisure.p50_ms:.1f} ms, p99 {leisure.p99_ms:.1f} ms")
-    yield Result(measure=f"{name}_p99", value=round(leisure.p99_ms, 2), unit="ms", run=run, details=details)
-    busy, details = _asked(ground, client, asked, vehicles, BUSY)
-    rate = busy.requests / busy.seconds
-    ground.say(f"{name}, run {run}: {rate:,.0f} requests/s, p50 {busy.p50_ms:.1f} ms, p99 {busy.p99_ms:.1f} ms")
+def _latency_and_throughput(
+    harness: Harness, client: httpx.Client, name: str, vehicles: int, run: int
+) -> Iterator[Result]:
+    per_request = VEHICLES_PER_REQUEST[name]
+    load, details = _load(harness, client, per_request, vehicles, ONE_CONNECTION)
+    harness.log_progress(f"{name}, run {run}: one at a time p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms")
+    yield Result(measure=f"{name}_p99", value=round(load.p99_ms, 2), unit="ms", run=run, details=details)
+    load, details = _load(harness, client, per_request, vehicles, SATURATING_CONNECTIONS)
+    rate = load.requests / load.seconds
+    harness.log_progress(
+        f"{name}, run {run}: {rate:,.0f} requests/s, p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms"
+    )
     yield Result(measure=name, value=round(rate, 1), unit="requests/s", run=run, details=details)
 
 
-def _asked(
-    ground: Ground, client: httpx.Client, asked: int, vehicles: int, connections: int
+def _load(
+    harness: Harness, client: httpx.Client, per_request: int, vehicles: int, connections: int
 ) -> tuple[Load, dict[str, float]]:
-    before = Costs.now(ground.stack, ())
-    load = _load(str(client.base_url), asked, vehicles, ground.scaled(SECONDS, least=3), connections)
-    after = Costs.now(ground.stack, ())
+    before = CpuTime.now(harness.stack, ())
+    seconds = harness.scaled(SECONDS, minimum=3)
+    load = run_wrk(SCRIPT, str(client.base_url), connections, seconds, per_request, vehicles)
+    after = CpuTime.now(harness.stack, ())
     if load.failed or not load.requests:
         raise RuntimeError(f"{load.failed} of {load.requests} requests failed")
     return load, {
@@ -88,12 +78,3 @@ def _asked(
         "p99_ms": round(load.p99_ms, 2),
         "postgres_cpu_cores": after.cores(before, load.seconds).get("postgres_cpu_cores", 0.0),
     }
-
-
-def _load(address: str, asked: int, vehicles: int, seconds: int, connections: int) -> Load:
-    command = [
-        "wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--timeout", "20s",
-        "--script", str(SCRIPT), address, "--", str(asked), str(vehicles),
-    ]  # fmt: skip
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return msgspec.json.decode(printed.strip().splitlines()[-1], type=Load)

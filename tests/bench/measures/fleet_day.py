@@ -1,4 +1,4 @@
-"""A whole day of the fleet as a backlog: 28.8 million readings in the order of time, through Kafka into empty tables."""
+"""A whole day of the fleet as a backlog: 28.8 million readings in the order of time, drained from Kafka into empty tables."""
 
 import asyncio
 import contextlib
@@ -12,82 +12,83 @@ import asyncpg
 
 from sql.maintenance.reindexing import pack_indexes
 from sql.settings import MaintainSettings
-from tests.bench.instruments import drain_run as engine
-from tests.bench.setup.backlog import Backlog, fill
-from tests.bench.setup.harness import Ground, Result, with_medians
+from tests.bench.instruments.drain_run import DrainRun, Timeline, drain_backlog
+from tests.bench.instruments.results import Result, with_medians
+from tests.bench.setup.backlog import Backlog, produce_backlog
+from tests.bench.setup.harness import Harness
 from tests.support.servers import Database
 
 MINUTES: Final = 1440
-PACK_EVERY_SECONDS: Final = (
-    4.0  # the day passes in some 100 s: more often than once an hour of it, as housekeeping does
-)
+# Maintenance looks for indexes to rebuild once an hour; the day passes in some 100 s, and an hour of it in some 4 s.
+REINDEX_EVERY_SECONDS: Final = 4.0
 SIZES: Final = """
 SELECT sum(pg_table_size(relid))::bigint AS tables, sum(pg_indexes_size(relid))::bigint AS indexes
 FROM unnest(ARRAY['meter_telemetry_history', 'vehicle_telemetry_history']::regclass[]) AS history,
     pg_partition_tree(history)"""
-WAL: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
+WAL_BYTES: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
 
 
 @dataclass(frozen=True, slots=True)
-class _Day:
-    """The day by itself. Sizes are bytes: as it was written, and once its month is over and was packed as a whole."""
+class _Plain:
+    """The day without maintenance. Sizes are bytes: as written, and after the indexes of the finished month were rebuilt."""
 
-    drained: engine.Drained
+    drained: DrainRun
     written: dict[str, int]
-    packed: dict[str, int]
-    packing_seconds: float
+    reindexed: dict[str, int]
+    reindex_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """The day with housekeeping beside it, which packs the month that is written as it grows."""
+class _Maintained:
+    """The day with maintenance running, which rebuilds the indexes of the month while they grow."""
 
-    drained: engine.Drained
+    drained: DrainRun
     sizes: dict[str, int]
-    keys_packed: int
+    reindexed_count: int
 
 
-def measure(ground: Ground) -> Iterator[Result]:
-    """Time to drain it, the rate of its first and last tenth, and what a reading takes on the disk."""
-    backlog = fill(ground, ground.scaled(MINUTES, least=10))
-    yield from with_medians(
-        result
-        for run in range(1, ground.runs + 1)
-        for result in _results(ground, *_both(ground, backlog, run), backlog.readings, run)
-    )
+def measure(harness: Harness) -> Iterator[Result]:
+    """Time to drain the day, rates of its first and last tenth, and bytes on disk a reading; without and with maintenance."""
+    backlog = produce_backlog(harness, harness.scaled(MINUTES, minimum=10))
+    yield from with_medians(result for run in range(1, harness.runs + 1) for result in _run(harness, backlog, run))
 
 
-def _both(ground: Ground, backlog: Backlog, run: int) -> tuple[_Day, _Kept]:
+def _run(harness: Harness, backlog: Backlog, run: int) -> Iterator[Result]:
+    """One run of each; the order alternates with the number of the run."""
     if run % 2:
-        return _by_itself(ground, backlog), _with_housekeeping(ground, backlog)
-    kept = _with_housekeeping(ground, backlog)
-    return _by_itself(ground, backlog), kept
+        plain = _drain_plain(harness, backlog)
+        maintained = _drain_maintained(harness, backlog)
+    else:
+        maintained = _drain_maintained(harness, backlog)
+        plain = _drain_plain(harness, backlog)
+    yield from _rates(harness, plain, maintained, backlog.readings, run)
+    yield from _disk(plain, maintained, backlog.readings, run)
 
 
-def _by_itself(ground: Ground, backlog: Backlog) -> _Day:
-    with ground.database() as database:
-        before = asyncio.run(database.value(WAL))
-        drained = engine.drain(ground, backlog, database)
-        written = _sizes(database, before)
-        began = time.monotonic()
-        asyncio.run(_pack(database, datetime.now(UTC) + timedelta(days=40)))
-        return _Day(drained, written, _sizes(database), time.monotonic() - began)
+def _drain_plain(harness: Harness, backlog: Backlog) -> _Plain:
+    with harness.empty_database() as database:
+        wal_before = asyncio.run(database.value(WAL_BYTES))
+        drained = drain_backlog(harness, backlog, database)
+        written = _sizes(database, wal_before)
+        started = time.monotonic()
+        asyncio.run(_reindex(database, datetime.now(UTC) + timedelta(days=40)))
+        return _Plain(drained, written, _sizes(database), time.monotonic() - started)
 
 
-def _with_housekeeping(ground: Ground, backlog: Backlog) -> _Kept:
-    with ground.database() as database:
-        before = asyncio.run(database.value(WAL))
-        housekeeping = _Housekeeping(database)
-        drained = engine.drain(ground, backlog, database, beside=housekeeping.until)
-        return _Kept(drained, _sizes(database, before), housekeeping.packed)
+def _drain_maintained(harness: Harness, backlog: Backlog) -> _Maintained:
+    with harness.empty_database() as database:
+        wal_before = asyncio.run(database.value(WAL_BYTES))
+        maintenance = _Maintenance(database)
+        drained = drain_backlog(harness, backlog, database, background=maintenance.run_until)
+        return _Maintained(drained, _sizes(database, wal_before), maintenance.reindexed_count)
 
 
 def _sizes(database: Database, wal_before: Any = None) -> dict[str, int]:
     sizes = dict(asyncio.run(database.fetch(SIZES))[0])
-    return sizes if wal_before is None else sizes | {"wal": int(asyncio.run(database.value(WAL)) - wal_before)}
+    return sizes if wal_before is None else sizes | {"wal": int(asyncio.run(database.value(WAL_BYTES)) - wal_before)}
 
 
-async def _pack(database: Database, now: datetime) -> int:
+async def _reindex(database: Database, now: datetime) -> int:
     connection = await asyncpg.connect(database.migrator_url)
     try:
         return len(await pack_indexes(connection, now, most=MaintainSettings().pack_open_key_gib * 2**30))
@@ -96,36 +97,36 @@ async def _pack(database: Database, now: datetime) -> int:
 
 
 @dataclass(slots=True)
-class _Housekeeping:
-    """Packs what is due, again and again; what is under way at the end of the day is finished."""
+class _Maintenance:
+    """Rebuilds the indexes that are due, at intervals; a rebuild that has begun is finished."""
 
     database: Database
-    packed: int = 0
+    reindexed_count: int = 0
 
-    async def until(self, over: asyncio.Event) -> None:
-        while not over.is_set():
-            self.packed += await _pack(self.database, datetime.now(UTC))
+    async def run_until(self, drained: asyncio.Event) -> None:
+        while not drained.is_set():
+            self.reindexed_count += await _reindex(self.database, datetime.now(UTC))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), PACK_EVERY_SECONDS)
+                await asyncio.wait_for(drained.wait(), REINDEX_EVERY_SECONDS)
 
 
-def _results(ground: Ground, day: _Day, kept: _Kept, readings: int, run: int) -> Iterator[Result]:
-    drained = day.drained
-    first, last = (_rate(drained.watch, readings, share) for share in ((0.0, 0.1), (0.9, 1.0)))
-    ground.say(f"fleet-day, run {run}: {drained.seconds:.0f} s, {first:,.0f} records/s at first, {last:,.0f} at last")
+def _rates(harness: Harness, plain: _Plain, maintained: _Maintained, readings: int, run: int) -> Iterator[Result]:
+    drained, timeline = plain.drained, plain.drained.timeline
+    first, last = (_rate_between(timeline, readings, *shares) for shares in ((0.0, 0.1), (0.9, 1.0)))
+    harness.log_progress(
+        f"fleet-day, run {run}: {drained.seconds:.0f} s, {first:,.0f} records/s in the first tenth, {last:,.0f} in the last"
+    )
+    memory = {
+        "replica_rss_first_tenth_mib": timeline.peak_memory_mib(0, readings / 10),
+        "replica_rss_last_tenth_mib": timeline.peak_memory_mib(readings * 0.9, readings),
+        "replica_rss_mib": timeline.peak_memory_mib(0, readings),
+    }
     yield Result(
         measure="fleet_day",
         value=round(drained.seconds, 2),
         unit="s",
         run=run,
-        details={
-            "records": readings,
-            "records_per_second": round(drained.rate),
-            "replica_rss_first_tenth_mib": drained.watch.largest(0, readings / 10),
-            "replica_rss_last_tenth_mib": drained.watch.largest(readings * 0.9, readings),
-            "replica_rss_mib": drained.watch.largest(0, readings),
-        }
-        | drained.cpu,
+        details={"records": readings, "records_per_second": round(drained.rate)} | memory | drained.cpu,
     )
     yield Result(
         measure="fleet_day_last_tenth",
@@ -135,19 +136,23 @@ def _results(ground: Ground, day: _Day, kept: _Kept, readings: int, run: int) ->
         run=run,
         details={"first_tenth_records_per_second": round(first)},
     )
-    ground.say(f"fleet-day, run {run}, with housekeeping beside it: {kept.drained.seconds:.0f} s")
+    harness.log_progress(f"fleet-day, run {run}, with maintenance: {maintained.drained.seconds:.0f} s")
     yield Result(
         measure="fleet_day_kept",
-        value=round(kept.drained.seconds, 2),
+        value=round(maintained.drained.seconds, 2),
         unit="s",
-        ratio=round(kept.drained.rate / drained.rate, 4),
+        ratio=round(maintained.drained.rate / drained.rate, 4),
         run=run,
-        details={"records_per_second": round(kept.drained.rate), "keys_packed": kept.keys_packed} | kept.drained.cpu,
+        details={"records_per_second": round(maintained.drained.rate), "keys_packed": maintained.reindexed_count}
+        | maintained.drained.cpu,
     )
+
+
+def _disk(plain: _Plain, maintained: _Maintained, readings: int, run: int) -> Iterator[Result]:
     for measure, sizes, more in (
-        ("fleet_day_disk", day.written, {}),
-        ("fleet_day_kept_disk", kept.sizes, {}),
-        ("fleet_day_disk_packed", day.packed, {"seconds": round(day.packing_seconds, 1)}),
+        ("fleet_day_disk", plain.written, {}),
+        ("fleet_day_kept_disk", maintained.sizes, {}),
+        ("fleet_day_disk_packed", plain.reindexed, {"seconds": round(plain.reindex_seconds, 1)}),
     ):
         yield Result(
             measure=measure,
@@ -158,6 +163,7 @@ def _results(ground: Ground, day: _Day, kept: _Kept, readings: int, run: int) ->
         )
 
 
-def _rate(watch: engine.Watch, records: int, share: tuple[float, float]) -> float:
-    opens, closes = share[0] * records, share[1] * records
-    return (closes - opens) / (watch.when(closes) - watch.when(opens))
+def _rate_between(timeline: Timeline, records: int, start_share: float, end_share: float) -> float:
+    """Records a second between two shares (0 to 1) of the records."""
+    start, end = start_share * records, end_share * records
+    return (end - start) / (timeline.time_at(end) - timeline.time_at(start))

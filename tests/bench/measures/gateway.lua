@@ -1,5 +1,5 @@
--- Posts meter readings with new timestamps, one a request or prepared batches; the last line printed is a JSON object.
--- Arguments: readings a request, devices.
+-- Posts meter readings with new timestamps, one a request or in batches that are prepared at the start; the last line of output is a
+-- JSON object. Arguments: readings a request, devices in the fleet.
 local METER = '{"meterId":"METER-%d","kwhConsumedAc":%.3f,"voltage":240.5,"timestamp":"%s.%06dZ"}'
 local batches, number = {}, 0
 
@@ -8,12 +8,12 @@ local function reading(device, second, micro)
 end
 
 function init(arguments)
-  wanted, known = tonumber(arguments[1]), tonumber(arguments[2])
+  per_request, fleet = tonumber(arguments[1]), tonumber(arguments[2])
   second = os.date("!%Y-%m-%dT%H:%M:%S", os.time() - 60)
-  for batch = 1, wanted > 1 and 64 or 0 do
+  for batch = 1, per_request > 1 and 64 or 0 do
     local lines = {}
-    for line = 1, wanted do
-      lines[line] = reading((batch * wanted + line) % known, second, batch * 1000 + line % 1000)
+    for line = 1, per_request do
+      lines[line] = reading((batch * per_request + line) % fleet, second, batch * 1000 + line % 1000)
     end
     batches[batch] = table.concat(lines, "\n") .. "\n"
   end
@@ -21,10 +21,10 @@ end
 
 function request()
   number = number + 1
-  if wanted > 1 then
+  if per_request > 1 then
     return wrk.format("POST", "/v1/ingestion/meter/batch", {["Content-Type"] = "application/x-ndjson"}, batches[number % 64 + 1])
   end
-  local body = reading(math.random(known), second, number % 1000000)
+  local body = reading(math.random(fleet), second, number % 1000000)
   return wrk.format("POST", "/v1/ingestion/meter", {["Content-Type"] = "application/json"}, body)
 end
 

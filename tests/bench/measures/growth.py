@@ -1,12 +1,14 @@
-"""What changes as it grows or goes wrong: rows in place, partitions, repeated, late, malformed records. Beside a clean run."""
+"""Effect of stored rows, partitions and imperfect records on the drain rate, and of stored rows on the 24-hour query.
+
+Imperfect records are duplicates, late and malformed ones.
+"""
 
 import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from random import Random
-from statistics import quantiles
 from typing import Final
 
 import asyncpg
@@ -14,21 +16,24 @@ import asyncpg
 from deploy.simulator.misbehave import Shares
 from sql.connection import READER_SETTINGS
 from sql.queries import queries
-from tests.bench.instruments import drain_run as engine
-from tests.bench.setup.backlog import MINUTE, Backlog, fill
-from tests.bench.setup.harness import Ground, Result, with_medians
-from tests.bench.setup.stored_day import MINUTES, stored_day, this_minute
+from tests.bench.instruments.drain_run import DrainRun, drain_backlog
+from tests.bench.instruments.results import Result, percentiles, with_medians
+from tests.bench.setup.backlog import MINUTE, Backlog, produce_backlog
+from tests.bench.setup.harness import Harness
+from tests.bench.setup.stored_day import DAY, MINUTES, current_minute, stored_day
 from tests.support.servers import Database
 
 BACKLOG_MINUTES: Final = 50  # 1 million records
-# After a checkpoint, and in a database that was just copied, the first touch of an index page reads it and writes it to the WAL
-# whole: with rows in place the first million pays for the pages of all devices. So these drain twice as much, and the
-# second half is the rate; the first is told beside it.
+# After a checkpoint, and in a database that was just copied, the first access to an index page reads it and writes it to the WAL
+# as a whole. With rows in place, the first million records pay for the pages of all devices. These runs drain twice as much:
+# the rate is that of the second half, and the rate of the first half is in the details.
 LONG_BACKLOG_MINUTES: Final = 100
-ASKED: Final = 1_000
-APART_MINUTES: Final = 5  # the last devices of the day in place report up to three minutes after it
-VEHICLES: Final = {"10m": 3_473, "28m8": 10_000}  # with a day of readings, and so many meters' as well
-WITHIN_THE_DAY: Final = 3_473  # vehicles whose readings all lie within the day that is asked for
+QUERIES: Final = 1_000
+GAP_MINUTES: Final = (
+    5  # between stored and drained readings: the last stored ones are up to three minutes after the day's end
+)
+VEHICLES: Final = {"10m": 3_473, "28m8": 10_000}  # vehicles with a day of stored readings, and as many meters
+VEHICLES_WITHIN_THE_DAY: Final = 3_473  # all readings of these vehicles lie within the day that is queried
 PARTITIONS: Final = (1, 4, 16)
 SHARES: Final = {
     "duplicates_1pc": Shares(duplicate=0.01),
@@ -38,43 +43,48 @@ SHARES: Final = {
 }
 
 
-def measure(ground: Ground) -> Iterator[Result]:
-    """Rates of drain, `ratio` to the clean run before it; p99 of the 24-hour query, `ratio` to that with the fewest rows."""
-    minutes, long_minutes = ground.scaled(BACKLOG_MINUTES, least=2), ground.scaled(LONG_BACKLOG_MINUTES, least=4)
+def measure(harness: Harness) -> Iterator[Result]:
+    """Drain rates, as a ratio to the clean run; p99 of the 24-hour query, as a ratio to that of an empty database."""
+    minutes, long_minutes = harness.scaled(BACKLOG_MINUTES, minimum=2), harness.scaled(LONG_BACKLOG_MINUTES, minimum=4)
     with ExitStack() as exits:
-        end = this_minute() - (long_minutes + APART_MINUTES) * MINUTE  # what is drained is newer than what is in place
+        end = current_minute() - (long_minutes + GAP_MINUTES) * MINUTE  # drained readings are newer than stored ones
         days = {
-            name: exits.enter_context(stored_day(ground, ground.scaled(vehicles, least=100), end))
+            name: exits.enter_context(stored_day(harness, harness.scaled(vehicles, minimum=100), end))
             for name, vehicles in VEHICLES.items()
         }
-        clean, long = fill(ground, minutes), fill(ground, long_minutes)
-        others = {f"partitions_{number}": fill(ground, minutes, partitions=number) for number in PARTITIONS}
-        others |= {name: fill(ground, minutes, shares=shares) for name, shares in SHARES.items()}
+        clean, long = produce_backlog(harness, minutes), produce_backlog(harness, long_minutes)
+        others = {f"partitions_{number}": produce_backlog(harness, minutes, partitions=number) for number in PARTITIONS}
+        others |= {name: produce_backlog(harness, minutes, shares=shares) for name, shares in SHARES.items()}
         yield from with_medians(
             result
-            for run in range(1, ground.runs + 1)
+            for run in range(1, harness.runs + 1)
             for result in (
-                *_drains(ground, clean, others, run),
-                *_drains_into_rows(ground, long, days, run),
-                *_queries(ground, days, end, run),
+                *_drain_into_empty_tables(harness, clean, others, run),
+                *_drain_into_stored_rows(harness, long, days, run),
+                *_query(harness, days, end, run),
             )
         )
 
 
-def _drains(ground: Ground, clean: Backlog, others: dict[str, Backlog], run: int) -> Iterator[Result]:
-    base = _drain(ground, clean)
-    yield _result(ground, "growth_clean", base, base, run)
+def _drain_into_empty_tables(
+    harness: Harness, clean: Backlog, others: dict[str, Backlog], run: int
+) -> Iterator[Result]:
+    base = _drain(harness, clean)
+    yield _drain_result(harness, "growth_clean", base, base, run)
     for name, backlog in others.items():
-        yield _result(ground, f"growth_{name}", _drain(ground, backlog), base, run)
+        yield _drain_result(harness, f"growth_{name}", _drain(harness, backlog), base, run)
 
 
-def _drains_into_rows(ground: Ground, long: Backlog, days: dict[str, Database], run: int) -> Iterator[Result]:
-    empty = _halves(_drain(ground, long), long)
+def _drain_into_stored_rows(harness: Harness, long: Backlog, days: dict[str, Database], run: int) -> Iterator[Result]:
+    empty = _rates_of_halves(_drain(harness, long), long)
     for name, day in days.items():
-        with ground.copy_of(day) as database:
-            first, second = _halves(engine.drain(ground, long, database, stored=True), long)
+        with harness.copy_of(day) as database:
+            first, second = _rates_of_halves(drain_backlog(harness, long, database, holds_readings=True), long)
         ratios = [round(rate / base, 4) for rate, base in zip((first, second), empty, strict=True)]
-        ground.say(f"growth_rows_{name}, run {run}: {ratios[0]} of an empty database at first, then {ratios[1]}")
+        harness.log_progress(
+            f"growth_rows_{name}, run {run}: {ratios[0]} of the rate into an empty database in the first half, "
+            f"{ratios[1]} in the second"
+        )
         yield Result(
             measure=f"growth_rows_{name}",
             value=round(second),
@@ -85,62 +95,58 @@ def _drains_into_rows(ground: Ground, long: Backlog, days: dict[str, Database], 
         )
 
 
-def _halves(drained: engine.Drained, backlog: Backlog) -> tuple[float, float]:
-    """Records a second in the first half of a drain, and in the second."""
+def _rates_of_halves(run: DrainRun, backlog: Backlog) -> tuple[float, float]:
+    """Records a second in the first and in the second half of a drain."""
     half = backlog.records / 2
-    middle = drained.watch.when(half)
-    return half / (middle - drained.began), half / (drained.watch.when(backlog.records) - middle)
+    middle = run.timeline.time_at(half)
+    return half / (middle - run.start), half / (run.timeline.time_at(backlog.records) - middle)
 
 
-def _drain(ground: Ground, backlog: Backlog) -> engine.Drained:
-    with ground.database() as database:
-        return engine.drain(ground, backlog, database)
+def _drain(harness: Harness, backlog: Backlog) -> DrainRun:
+    with harness.empty_database() as database:
+        return drain_backlog(harness, backlog, database)
 
 
-def _result(ground: Ground, measure: str, drained: engine.Drained, base: engine.Drained, run: int) -> Result:
+def _drain_result(harness: Harness, measure: str, drained: DrainRun, base: DrainRun, run: int) -> Result:
     ratio = round(drained.rate / base.rate, 4)
-    ground.say(f"{measure}, run {run}: {drained.rate:,.0f} records/s, {ratio} of the clean run")
+    harness.log_progress(f"{measure}, run {run}: {drained.rate:,.0f} records/s, {ratio} of the clean run")
     return Result(
         measure=measure, value=round(drained.rate), unit="records/s", ratio=ratio, run=run, details=dict(drained.cpu)
     )
 
 
-def _queries(ground: Ground, days: dict[str, Database], end: datetime, run: int) -> Iterator[Result]:
-    fewest: float | None = None
-    with ground.database() as empty:
+def _query(harness: Harness, days: dict[str, Database], end: datetime, run: int) -> Iterator[Result]:
+    base: float | None = None
+    with harness.empty_database() as empty:
         for name, database in {"0": empty, **days}.items():
-            known = ground.scaled(VEHICLES.get(name, 10_000), least=100)
+            vehicles = harness.scaled(VEHICLES.get(name, 10_000), minimum=100)
             points = MINUTES if name in VEHICLES else 0
-            p50, p99 = asyncio.run(_ask(database, known, end, points, Random(run)))
-            fewest = fewest or p99
-            ground.say(f"24-hour query with {name} rows, run {run}: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+            p50, p99 = percentiles(asyncio.run(_query_seconds(database, vehicles, end, points, Random(run))))
+            base = base or p99
+            harness.log_progress(f"24-hour query with {name} rows, run {run}: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
             yield Result(
                 measure=f"growth_query_{name}_p99",
                 value=round(p99, 3),
                 unit="ms",
-                ratio=round(p99 / fewest, 3),
+                ratio=round(p99 / base, 3),
                 run=run,
                 details={"p50_ms": round(p50, 3)},
             )
 
 
-async def _ask(database: Database, known: int, end: datetime, points: int, dice: Random) -> tuple[float, float]:
+async def _query_seconds(database: Database, vehicles: int, end: datetime, points: int, dice: Random) -> list[float]:
+    """Seconds of each 24-hour query; vehicles are drawn at random, and each must have `points` readings."""
     connection = await asyncpg.connect(database.reader_url, server_settings=READER_SETTINGS)
-    taken = []
+    seconds = []
     try:
-        for _ in range(ASKED):
-            vehicle = f"VEH-{dice.randint(1, min(known, WITHIN_THE_DAY))}"
-            began = time.perf_counter()
-            rows = [
-                row
-                async for row in queries.energy_of(
-                    connection, vehicle_ids=[vehicle], opens=[end - timedelta(hours=24)], closes=[end]
-                )
-            ]
-            taken.append((time.perf_counter() - began) * 1000)
+        for _ in range(QUERIES):
+            vehicle = f"VEH-{dice.randint(1, min(vehicles, VEHICLES_WITHIN_THE_DAY))}"
+            started = time.perf_counter()
+            found = queries.energy_of(connection, vehicle_ids=[vehicle], opens=[end - DAY], closes=[end])
+            rows = [row async for row in found]
+            seconds.append(time.perf_counter() - started)
             if [row["dc_points"] for row in rows] != [points]:
                 raise RuntimeError(f"the answer for {vehicle} is wrong: {rows}")
     finally:
         await connection.close()
-    cut = quantiles(taken, n=100, method="inclusive")
-    return cut[49], cut[98]
+    return seconds

@@ -1,4 +1,4 @@
-"""What the machine could do, in the same run: each part alone, the bare loop, and our consumer beside them."""
+"""Limits of the machine in the same run: each stage in isolation and the bare loop, beside our consumer."""
 
 import asyncio
 import subprocess
@@ -8,105 +8,110 @@ from typing import Final
 
 import msgspec
 
-from tests.bench.instruments.cpu_time import Costs
-from tests.bench.measures.drain import MINUTES, drained
-from tests.bench.setup.backlog import Backlog, fill
-from tests.bench.setup.harness import Ground, Result, with_medians
+from tests.bench.instruments.cpu_time import CpuTime
+from tests.bench.instruments.results import Result, with_medians
+from tests.bench.measures.drain import MINUTES, drain
+from tests.bench.setup.backlog import Backlog, produce_backlog
+from tests.bench.setup.harness import Harness
 from tests.support.servers import Database
 from tests.support.services import ROOT, service_environment
 
-LONGEST_SECONDS: Final = 600
-MAKE_OFFSETS: Final = """
+BARE_LOOP: Final = "tests.bench.programs.bare_loop"
+ISOLATED_STAGES: Final = "tests.bench.programs.isolated_stages"
+TIMEOUT_SECONDS: Final = 600
+CREATE_OFFSETS_TABLE: Final = """
 CREATE TABLE bench_offsets (topic text, partition integer, next_offset bigint NOT NULL, PRIMARY KEY (topic, partition));
 GRANT SELECT, INSERT, UPDATE ON bench_offsets TO energy_writer"""
-STORED: Final = (
+STORED_READINGS: Final = (
     "SELECT (SELECT count(*) FROM meter_telemetry_history) + (SELECT count(*) FROM vehicle_telemetry_history)"
 )
 
 
 class Line(msgspec.Struct):
-    """What a program of the benchmark says about itself."""
+    """One line of output of a program: which figure it is, and what it took."""
 
     what: str
     records: int
     seconds: float
     client_cpu_seconds: float
 
-
-def measure(ground: Ground) -> Iterator[Result]:
-    """Reading, decoding and storing alone, the bare loop, drain; drain's ratio to the slowest part and to the bare loop."""
-    backlog = fill(ground, ground.scaled(MINUTES, least=2))
-    yield from with_medians(_runs(ground, backlog))
+    @property
+    def cpu(self) -> dict[str, float]:
+        return {"client_cpu_us_per_record": round(self.client_cpu_seconds * 1e6 / self.records, 3)}
 
 
-def _runs(ground: Ground, backlog: Backlog) -> Iterator[Result]:
-    for run in range(1, ground.runs + 1):
-        parts = list(_parts(ground, backlog, run))
-        yield from parts
-        bare, ours = bare_and_ours(ground, backlog, run)
+def measure(harness: Harness) -> Iterator[Result]:
+    """Rates of each stage in isolation, the bare loop and our consumer; our ratios to the slowest stage and to the bare loop."""
+    backlog = produce_backlog(harness, harness.scaled(MINUTES, minimum=2))
+    yield from with_medians(_runs(harness, backlog))
+
+
+def run_bare_loop_and_ours(harness: Harness, backlog: Backlog, run: int) -> tuple[Result, Result]:
+    """One run of the bare loop and one of our consumer; the order alternates with the number of the run."""
+    if run % 2:
+        bare = _run_bare_loop(harness, backlog, run)
+        return bare, drain(harness, backlog, run)
+    ours = drain(harness, backlog, run)
+    return _run_bare_loop(harness, backlog, run), ours
+
+
+def ratio_result(measure: str, ours: Result, other: float, run: int) -> Result:
+    """Our rate as a share of another rate of the same run."""
+    ratio = round(ours.value / other, 4)
+    return Result(measure=measure, value=ratio, unit="ratio", ratio=ratio, run=run)
+
+
+def _runs(harness: Harness, backlog: Backlog) -> Iterator[Result]:
+    for run in range(1, harness.runs + 1):
+        stages = list(_run_isolated_stages(harness, backlog, run))
+        yield from stages
+        bare, ours = run_bare_loop_and_ours(harness, backlog, run)
         yield bare
         yield ours
-        slowest = min(part.value for part in parts)
-        yield compared("drain_to_slowest_part", ours, slowest, run)
-        yield compared("drain_to_bare_loop", ours, bare.value, run)
+        slowest = min(stage.value for stage in stages)
+        yield ratio_result("drain_to_slowest_part", ours, slowest, run)
+        yield ratio_result("drain_to_bare_loop", ours, bare.value, run)
 
 
-def bare_and_ours(ground: Ground, backlog: Backlog, run: int) -> tuple[Result, Result]:
-    """One run of each, the other first in every second run."""
-    if run % 2:
-        bare = bare_loop(ground, backlog, run)
-        return bare, drained(ground, backlog, run)
-    ours = drained(ground, backlog, run)
-    return bare_loop(ground, backlog, run), ours
+def _run_bare_loop(harness: Harness, backlog: Backlog, run: int) -> Result:
+    """One run of the bare loop into an empty database.
 
-
-def compared(measure: str, ours: Result, other: float, run: int) -> Result:
-    """Our rate, as a share of another one of the same run."""
-    return Result(
-        measure=measure, value=round(ours.value / other, 4), unit="ratio", ratio=round(ours.value / other, 4), run=run
-    )
-
-
-def bare_loop(ground: Ground, backlog: Backlog, run: int) -> Result:
-    """One run of the bare loop into an empty database; what it has stored is counted."""
-    with ground.database() as database:
-        before = Costs.now(ground.stack, ())
-        (line,) = _program(ground, backlog, database, "tests.bench.programs.bare_loop")
-        after = Costs.now(ground.stack, ())
-        stored = asyncio.run(database.value(STORED))
+    Raises:
+        RuntimeError: the database does not hold as many readings as the backlog.
+    """
+    with harness.empty_database() as database:
+        before = CpuTime.now(harness.stack, ())
+        (line,) = _run_program(harness, backlog, database, BARE_LOOP)
+        after = CpuTime.now(harness.stack, ())
+        stored = asyncio.run(database.value(STORED_READINGS))
     if stored != backlog.readings:
         raise RuntimeError(f"the bare loop has stored {stored} of {backlog.readings} readings")
-    servers = after.per_record(before, line.records)
-    return _result(ground, line, run, servers | {"client_cpu_us_per_record": _client(line)})
+    return _result(harness, line, run, after.per_record(before, line.records) | line.cpu)
 
 
-def _parts(ground: Ground, backlog: Backlog, run: int) -> Iterator[Result]:
-    with ground.database() as database:
-        for line in _program(ground, backlog, database, "tests.bench.programs.isolated_stages"):
-            yield _result(ground, line, run, {"client_cpu_us_per_record": _client(line)})
+def _run_isolated_stages(harness: Harness, backlog: Backlog, run: int) -> Iterator[Result]:
+    with harness.empty_database() as database:
+        for line in _run_program(harness, backlog, database, ISOLATED_STAGES):
+            yield _result(harness, line, run, line.cpu)
 
 
-def _program(ground: Ground, backlog: Backlog, database: Database, module: str) -> list[Line]:
-    """Run a program of the benchmark to its end; the lines it prints."""
-    asyncio.run(database.execute(MAKE_OFFSETS))
-    done = subprocess.run(
+def _run_program(harness: Harness, backlog: Backlog, database: Database, module: str) -> list[Line]:
+    """Run a module of tests.bench.programs to its end and decode the lines it prints."""
+    asyncio.run(database.execute(CREATE_OFFSETS_TABLE))
+    finished = subprocess.run(
         [sys.executable, "-m", module],
-        env=service_environment(ground.stack, database, backlog.topics),
+        env=service_environment(harness.stack, database, backlog.topics),
         cwd=ROOT,
         capture_output=True,
         check=False,
-        timeout=LONGEST_SECONDS,
+        timeout=TIMEOUT_SECONDS,
     )
-    if done.returncode:
-        raise RuntimeError(f"{module} failed:\n{done.stderr.decode()}")
-    return [msgspec.json.decode(line, type=Line) for line in done.stdout.splitlines()]
+    if finished.returncode:
+        raise RuntimeError(f"{module} failed:\n{finished.stderr.decode()}")
+    return [msgspec.json.decode(line, type=Line) for line in finished.stdout.splitlines()]
 
 
-def _result(ground: Ground, line: Line, run: int, details: dict[str, float]) -> Result:
+def _result(harness: Harness, line: Line, run: int, details: dict[str, float]) -> Result:
     rate = line.records / line.seconds
-    ground.say(f"{line.what}, run {run}: {rate:,.0f} records/s")
+    harness.log_progress(f"{line.what}, run {run}: {rate:,.0f} records/s")
     return Result(measure=line.what, value=round(rate), unit="records/s", run=run, details=details)
-
-
-def _client(line: Line) -> float:
-    return round(line.client_cpu_seconds * 1e6 / line.records, 3)

@@ -1,14 +1,12 @@
-"""The fleet as it is on any day: 20,000 devices that report once a minute. How fresh the database is, and what that costs."""
+"""An ordinary day: 20,000 devices report once a minute. How soon a reading can be queried, and what that costs."""
 
 import asyncio
-import os
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
 from random import Random
-from statistics import quantiles
 from typing import Any, Final
 
 import asyncpg
@@ -17,112 +15,102 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.simulator.readings import encode
 from deploy.stack.processes import Processes, end_of
-from deploy.stack.topics import create_topics
 from schemas.records.readings import MeterReading
-from tests.bench.instruments.cpu_time import Costs
-from tests.bench.setup.backlog import PARTITIONS, VEHICLES, kafka_settings
-from tests.bench.setup.harness import Ground, Result, with_medians
+from tests.bench.instruments.cpu_time import CpuTime
+from tests.bench.instruments.results import Result, percentiles, with_medians
+from tests.bench.setup.backlog import kafka_settings
+from tests.bench.setup.harness import Harness
+from tests.bench.setup.simulated_fleet import create_empty_topics, start_simulator
 from tests.support.servers import Database, Topics
-from tests.support.services import ROOT, Group, Replica, service_environment
+from tests.support.services import Group, Replica, service_environment
 from tests.support.waiting import until
 
 SECONDS: Final = 300
-LONGEST_PAUSE: Final = 0.3  # more than a batch waits: the probes come at every moment of its wait
-LOOK_SECONDS: Final = 0.002
+MAX_PAUSE_SECONDS: Final = 0.3  # longer than a batch waits, so that probes arrive at every point of its wait
+POLL_SECONDS: Final = 0.002
 PROBE: Final = "PROBE-1"
-SEEN: Final = "SELECT true FROM meter_live_status WHERE meter_id = $1 AND recorded_at >= $2"
-_numbers: Final = count(1)
+IS_STORED: Final = "SELECT true FROM meter_live_status WHERE meter_id = $1 AND recorded_at >= $2"
 
 
-def measure(ground: Ground) -> Iterator[Result]:
-    """p50 and p99 from producing a reading to its being queryable; CPU, memory and transactions meanwhile."""
-    yield from with_medians(result for run in range(1, ground.runs + 1) for result in _once(ground, run))
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """A meter of our own: sends one reading and polls the database until it is there."""
+
+    producer: Any
+    connection: Any
+    topic: str
+
+    async def seconds_until_stored(self) -> float:
+        """Seconds from producing one reading to the first query that finds it."""
+        now = datetime.now(UTC)
+        reading = MeterReading(meter_id=PROBE, timestamp=now, kwh_consumed_ac=0.1, voltage=230.0)
+        started = time.perf_counter()
+        await self.producer.send(self.topic, encode(reading), key=PROBE.encode())
+
+        async def is_stored() -> bool:
+            return bool(await self.connection.fetchval(IS_STORED, PROBE, now))
+
+        await until(is_stored, "the probe can be queried", every=POLL_SECONDS)
+        return time.perf_counter() - started
 
 
-def fleet_topics(ground: Ground) -> Topics:
-    """New topics, without a record."""
-    name = f"bench-live-{os.getpid()}-{next(_numbers)}"
-    topics = Topics(f"{name}-meter", f"{name}-vehicle", PARTITIONS)
-    asyncio.run(
-        create_topics(ground.stack.kafka_bootstrap_servers, (topics.meter, topics.vehicle), partitions=PARTITIONS)
-    )
-    return topics
+def measure(harness: Harness) -> Iterator[Result]:
+    """p50 and p99 from producing a reading to finding it with a query; CPU time, memory and transactions meanwhile."""
+    yield from with_medians(_run(harness, run) for run in range(1, harness.runs + 1))
 
 
-def start_fleet(processes: Processes, environment: dict[str, str], group: Group) -> psutil.Popen:
-    """The simulator, at the fleet's own rate, until it is stopped."""
-    command = [sys.executable, "-m", "deploy.simulator", "--devices", str(VEHICLES)]
-    return processes.start(command, log=group.directory / "fleet.log", env=environment, cwd=ROOT)
-
-
-def _once(ground: Ground, run: int) -> Iterator[Result]:
-    topics, directory = fleet_topics(ground), ground.new_directory("steady")
-    with ground.database() as database, Processes() as processes:
-        environment = service_environment(ground.stack, database, topics)
+def _run(harness: Harness, run: int) -> Result:
+    topics, directory = create_empty_topics(harness), harness.new_directory("steady")
+    with harness.empty_database() as database, Processes() as processes:
+        environment = service_environment(harness.stack, database, topics)
         group = Group(processes, environment, directory)
-        replica = group.start()
-        fleet = start_fleet(processes, environment, group)
-        seconds = ground.scaled(SECONDS, least=10)
-        yield from asyncio.run(_observe(ground, database, topics, replica, fleet, seconds, run))
+        consumer = group.start()
+        simulator = start_simulator(processes, environment, group)
+        return asyncio.run(_observe(harness, database, topics, consumer, simulator, run))
 
 
 async def _observe(
-    ground: Ground, database: Database, topics: Topics, replica: Replica, fleet: psutil.Popen, seconds: int, run: int
-) -> list[Result]:
-    await replica.says("partitions_assigned")
-    producer = AIOKafkaProducer(**kafka_settings(ground, topics).client_options(), acks="all", linger_ms=0)
+    harness: Harness, database: Database, topics: Topics, consumer: Replica, simulator: psutil.Popen, run: int
+) -> Result:
+    await consumer.says("partitions_assigned")
+    seconds, dice, peak_memory, latencies = harness.scaled(SECONDS, minimum=10), Random(run), 0, []
+    async with _connected_probe(harness, database, topics) as probe:
+        await probe.seconds_until_stored()  # the first one connects, and is not counted
+        batches, records = await _written(consumer)
+        cpu, started = CpuTime.now(harness.stack, [consumer.process]), time.monotonic()
+        while (elapsed := time.monotonic() - started) < seconds:
+            latencies.append(await probe.seconds_until_stored())
+            peak_memory = max(peak_memory, consumer.process.memory_info().rss)
+            if simulator.poll() is not None or consumer.process.poll() is not None:
+                raise RuntimeError(f"a process has ended:\n{end_of(consumer.log)}")
+            await asyncio.sleep(dice.uniform(0, MAX_PAUSE_SECONDS))
+        cores = CpuTime.now(harness.stack, [consumer.process]).cores(cpu, elapsed)
+        batches_after, records_after = await _written(consumer)
+    p50, p99 = percentiles(latencies)
+    harness.log_progress(f"steady, run {run}: readings can be queried after {p50:.0f} ms, p99 {p99:.0f} ms")
+    details = {
+        "p50_ms": round(p50, 1),
+        "slowest_ms": round(max(latencies) * 1000, 1),
+        "probes": len(latencies),
+        "records_per_second": round((records_after - records) / elapsed, 1),
+        "transactions_per_second": round((batches_after - batches) / elapsed, 2),
+        "replica_rss_mib": round(peak_memory / 2**20, 1),
+    }
+    return Result(measure="steady_freshness_p99", value=round(p99, 1), unit="ms", run=run, details=details | cores)
+
+
+@asynccontextmanager
+async def _connected_probe(harness: Harness, database: Database, topics: Topics) -> AsyncIterator[_Probe]:
+    producer = AIOKafkaProducer(**kafka_settings(harness, topics).client_options(), acks="all", linger_ms=0)
     connection = await asyncpg.connect(database.reader_url)
     await producer.start()
     try:
-        await _fresh(producer, connection, topics.meter)  # the first connects and is not counted
-        batches, records = await _so_far(replica)
-        before, began, taken, memory = Costs.now(ground.stack, [replica.process]), time.monotonic(), [], 0
-        dice = Random(run)
-        while (elapsed := time.monotonic() - began) < seconds:
-            taken.append(await _fresh(producer, connection, topics.meter))
-            memory = max(memory, replica.process.memory_info().rss)
-            if fleet.poll() is not None or replica.process.poll() is not None:
-                raise RuntimeError(f"a process has ended:\n{end_of(replica.log)}")
-            await asyncio.sleep(dice.uniform(0, LONGEST_PAUSE))
-        after, (batches_after, records_after) = Costs.now(ground.stack, [replica.process]), await _so_far(replica)
+        yield _Probe(producer, connection, topics.meter)
     finally:
         await connection.close()
         await producer.stop()
-    cut = quantiles(taken, n=100, method="inclusive")
-    ground.say(f"steady, run {run}: fresh after {cut[49] * 1000:.0f} ms, p99 {cut[98] * 1000:.0f} ms")
-    return [
-        Result(
-            measure="steady_freshness_p99",
-            value=round(cut[98] * 1000, 1),
-            unit="ms",
-            run=run,
-            details={
-                "p50_ms": round(cut[49] * 1000, 1),
-                "slowest_ms": round(max(taken) * 1000, 1),
-                "probes": len(taken),
-                "records_per_second": round((records_after - records) / elapsed, 1),
-                "transactions_per_second": round((batches_after - batches) / elapsed, 2),
-                "replica_rss_mib": round(memory / 2**20, 1),
-                **after.cores(before, elapsed),
-            },
-        )
-    ]
 
 
-async def _fresh(producer: Any, connection: Any, topic: str) -> float:
-    """Seconds from producing one reading to the first query that finds it."""
-    now = datetime.now(UTC)
-    reading = MeterReading(meter_id=PROBE, timestamp=now, kwh_consumed_ac=0.1, voltage=230.0)
-    began = time.perf_counter()
-    await producer.send(topic, encode(reading), key=PROBE.encode())
-
-    async def seen() -> bool:
-        return bool(await connection.fetchval(SEEN, PROBE, now))
-
-    await until(seen, "the probe can be queried", every=LOOK_SECONDS)
-    return time.perf_counter() - began
-
-
-async def _so_far(replica: Replica) -> tuple[float, float]:
-    """Batches and records that the replica has written."""
-    return await replica.metric("energy_batch_records_count"), await replica.metric("energy_batch_records_sum")
+async def _written(consumer: Replica) -> tuple[float, float]:
+    """Batches and records that the consumer has written so far."""
+    return await consumer.metric("energy_batch_records_count"), await consumer.metric("energy_batch_records_sum")

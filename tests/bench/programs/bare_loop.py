@@ -1,7 +1,7 @@
-"""`python -m tests.bench.programs.bare_loop`: the loop that nobody can do without, and nothing else: what care costs.
+"""`python -m tests.bench.programs.bare_loop`: the least that any consumer has to do, as the baseline for what ours costs.
 
-getmany -> decode -> sort -> one transaction: COPY, live status, offsets; the next fetch runs while a batch is written. It checks
-no identifier, no clock and no duplicate, claims nothing, keeps no ledger, and could not tell what it has lost.
+getmany -> decode -> sort -> one transaction: COPY, live status, offsets; the next fetch runs while a batch is written. The loop
+checks no identifier, no clock and no duplicate, claims no offsets, keeps no ledger, and cannot detect lost records.
 """
 
 import asyncio
@@ -17,67 +17,56 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.config.settings import DatabaseSettings, KafkaSettings
 from sql.connection import WRITER_SETTINGS
-from tests.bench.programs.reading_tables import METER, VEHICLE, Row, Side
+from tests.bench.programs.reading_tables import METER, VEHICLE, ReadingTables, Row
 
-BATCH: Final = 50_000  # as the consumer's default
-OFFSETS: Final = """
+BATCH: Final = 50_000  # the default of the consumer
+UPSERT_OFFSETS: Final = """
 INSERT INTO bench_offsets SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[])
 ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset"""
-Batch = tuple[dict[Side, list[Row]], dict[TopicPartition, int]]
+Batch = tuple[dict[ReadingTables, list[Row]], dict[TopicPartition, int]]
 
 
-async def loop() -> None:
-    """Drain both topics from their beginning to where they end now; say on stdout how long it took."""
+async def run() -> None:
+    """Drain both topics from their beginning to their current end and print how long it took."""
     kafka = KafkaSettings()
-    sides = {kafka.kafka_meter_topic: METER, kafka.kafka_vehicle_topic: VEHICLE}
+    topics = {kafka.kafka_meter_topic: METER, kafka.kafka_vehicle_topic: VEHICLE}
     connection = await asyncpg.connect(
         DatabaseSettings().database_url.get_secret_value(), server_settings=WRITER_SETTINGS
     )
-    consumer = await reader(kafka)
-    left = await waiting(consumer)
+    consumer = await start_consumer(kafka)
+    left = await count_records(consumer)
     total, writing = left, asyncio.create_task(asyncio.sleep(0))
-    began, cpu = time.perf_counter(), time.process_time()
+    started, cpu = time.perf_counter(), time.process_time()
     while left:
-        rows: dict[Side, list[Row]] = {METER: [], VEHICLE: []}
+        rows: dict[ReadingTables, list[Row]] = {METER: [], VEHICLE: []}
         offsets: dict[TopicPartition, int] = {}
-        wanted = min(BATCH, left)
-        while (have := len(rows[METER]) + len(rows[VEHICLE])) < wanted:
-            for partition, records in (await consumer.getmany(timeout_ms=200, max_records=wanted - have)).items():
-                side = sides[partition.topic]
-                decode, row = side.decode, side.row
-                rows[side] += [row(decode(record.value)) for record in records]
+        size = min(BATCH, left)
+        while (have := len(rows[METER]) + len(rows[VEHICLE])) < size:
+            for partition, records in (await consumer.getmany(timeout_ms=200, max_records=size - have)).items():
+                tables = topics[partition.topic]
+                decode, row = tables.decode, tables.row
+                rows[tables] += [row(decode(record.value)) for record in records]
                 offsets[partition] = records[-1].offset + 1
-        for of_side in rows.values():
-            of_side.sort()
+        for rows_of_type in rows.values():
+            rows_of_type.sort()
         await writing
-        writing = asyncio.create_task(write(connection, (rows, offsets)))
-        left -= wanted
+        writing = asyncio.create_task(_write(connection, (rows, offsets)))
+        left -= size
     await writing
-    done(total, time.perf_counter() - began, time.process_time() - cpu)
+    print_line("bare_loop", total, time.perf_counter() - started, time.process_time() - cpu)
     await consumer.stop()
     await connection.close()
 
 
-async def write(connection: Any, batch: Batch) -> None:
-    """One transaction: history, the newest of each device, offsets."""
-    rows, offsets = batch
-    async with connection.transaction():
-        for side, of_side in rows.items():
-            if of_side:
-                await store(connection, side, of_side)
-        topics, partitions = zip(*offsets, strict=True)
-        await connection.execute(OFFSETS, topics, partitions, list(offsets.values()))
-
-
-async def store(connection: Any, side: Side, rows: list[Row]) -> None:
-    """Sorted rows into history, and the newest of each device into live status."""
-    await connection.copy_records_to_table(side.history, records=rows, columns=side.columns)
+async def store(connection: Any, tables: ReadingTables, rows: list[Row]) -> None:
+    """COPY sorted rows into history and upsert the newest row of each device into live status."""
+    await connection.copy_records_to_table(tables.history, records=rows, columns=tables.columns)
     newest = {row[0]: row for row in rows}
-    await connection.execute(side.upsert_many, *zip(*newest.values(), strict=True))
+    await connection.execute(tables.upsert_many, *zip(*newest.values(), strict=True))
 
 
-async def reader(kafka: KafkaSettings) -> AIOKafkaConsumer:
-    """A consumer of all partitions of both topics, without a group, at their beginning."""
+async def start_consumer(kafka: KafkaSettings) -> AIOKafkaConsumer:
+    """A consumer of all partitions of both topics, without a group, positioned at their beginning."""
     consumer = AIOKafkaConsumer(
         **kafka.client_options(), group_id=None, enable_auto_commit=False, isolation_level="read_committed"
     )
@@ -93,19 +82,28 @@ async def reader(kafka: KafkaSettings) -> AIOKafkaConsumer:
     return consumer
 
 
-async def waiting(consumer: AIOKafkaConsumer) -> int:
-    """How many records there are to read."""
+async def count_records(consumer: AIOKafkaConsumer) -> int:
+    """Records in all partitions, given that they start at offset 0."""
     ends = await consumer.end_offsets(list(consumer.assignment()))
     return sum(ends.values())
 
 
-def done(records: int, seconds: float, cpu_seconds: float, what: str = "bare_loop") -> None:
-    """Tell whoever has started this process."""
+def print_line(what: str, records: int, seconds: float, cpu_seconds: float) -> None:
+    """Print a figure as the JSON line that the measure `limit` decodes."""
     line = {"what": what, "records": records, "seconds": seconds, "client_cpu_seconds": cpu_seconds}
     sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
-    sys.stdout.flush()
+
+
+async def _write(connection: Any, batch: Batch) -> None:
+    rows, offsets = batch
+    async with connection.transaction():
+        for tables, rows_of_type in rows.items():
+            if rows_of_type:
+                await store(connection, tables, rows_of_type)
+        topics, partitions = zip(*offsets, strict=True)
+        await connection.execute(UPSERT_OFFSETS, topics, partitions, list(offsets.values()))
 
 
 if __name__ == "__main__":
-    gc.disable()  # nothing here makes cycles, and looking for them costs a fifth
-    uvloop.run(loop())
+    gc.disable()  # this program makes no reference cycles, and a search for them costs a fifth of the time
+    uvloop.run(run())

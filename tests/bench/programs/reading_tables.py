@@ -1,4 +1,4 @@
-"""The two kinds of reading, for programs of the benchmark that do by hand what others do with a library."""
+"""Tables, columns and SQL of the two reading types, for programs that do by hand what others do with a library."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """Tables and columns of one kind; `row` gives (device id, instant, values...) in the order of `columns`."""
+class ReadingTables:
+    """Tables of one reading type; `row` gives (device id, instant, values...) in the order of `columns`."""
 
     history: str
     live: str
@@ -22,22 +22,22 @@ class Side:
 
     @property
     def insert(self) -> str:
-        """One row into history, unless it is there."""
-        places = ", ".join(f"${number}" for number in range(1, len(self.columns) + 1))
-        return f"INSERT INTO {self.history} ({', '.join(self.columns)}) VALUES ({places}) ON CONFLICT DO NOTHING"
+        """Inserts one row into history, unless it exists."""
+        parameters = ", ".join(f"${number}" for number in range(1, len(self.columns) + 1))
+        return f"INSERT INTO {self.history} ({', '.join(self.columns)}) VALUES ({parameters}) ON CONFLICT DO NOTHING"
 
     @property
     def upsert_one(self) -> str:
-        """One row into live status, unless a newer one is there."""
-        places = ", ".join(f"${number}" for number in range(1, len(self.columns) + 1))
-        return self.upsert.replace("SELECT given.*, now() FROM given", f"VALUES ({places}, now())")
+        """Upserts one row into live status, unless a newer one exists."""
+        parameters = ", ".join(f"${number}" for number in range(1, len(self.columns) + 1))
+        return self.upsert.replace("SELECT given.*, now() FROM given", f"VALUES ({parameters}, now())")
 
     @property
     def upsert_many(self) -> str:
-        """Likewise, many rows, one array a column."""
+        """Upserts many rows into live status, unless newer ones exist; one array a column."""
         arrays = ", ".join(
-            f"${number}::{kind}[]"
-            for number, kind in enumerate(("text", "timestamptz", *["float8"] * (len(self.columns) - 2)), 1)
+            f"${number}::{sql_type}[]"
+            for number, sql_type in enumerate(("text", "timestamptz", *["float8"] * (len(self.columns) - 2)), 1)
         )
         return self.upsert.replace("FROM given", f"FROM unnest({arrays}) AS given")
 
@@ -50,7 +50,7 @@ def _vehicle_row(reading: VehicleReading) -> Row:
     return reading.vehicle_id, reading.timestamp, reading.kwh_delivered_dc, reading.soc, reading.battery_temp
 
 
-METER: Final = Side(
+METER: Final = ReadingTables(
     history="meter_telemetry_history",
     live="meter_live_status",
     columns=("meter_id", "recorded_at", "kwh_consumed_ac", "voltage"),
@@ -63,7 +63,7 @@ WHERE excluded.recorded_at > live.recorded_at""",
     decode=decode_meter,
     row=_meter_row,
 )
-VEHICLE: Final = Side(
+VEHICLE: Final = ReadingTables(
     history="vehicle_telemetry_history",
     live="vehicle_live_status",
     columns=("vehicle_id", "recorded_at", "kwh_delivered_dc", "soc", "battery_temp"),

@@ -1,4 +1,4 @@
-"""Records that wait in Kafka: a fleet's readings in the order of time, clean or with the faults that are asked for."""
+"""A backlog in Kafka: readings of a fleet in the order of time, clean or with duplicates, late and malformed records."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from deploy.simulator.readings import Record, milliseconds
 from deploy.simulator.timetable import due, timetable
 from deploy.stack.topics import create_topics
 from schemas.config.settings import KafkaSettings
-from tests.bench.setup.harness import Ground
+from tests.bench.setup.harness import Harness
 from tests.support.servers import Topics
 
 VEHICLES: Final = 10_000  # and as many meters
@@ -29,11 +29,11 @@ _numbers: Final = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """`readings` are those to be stored; `duplicates` and `malformed` wait beside them. `opens` is the first minute."""
+    """`readings` must be stored; `duplicates` and `malformed` records lie between them. `start` is the first minute."""
 
     topics: Topics
-    devices: int
-    opens: datetime
+    vehicles: int
+    start: datetime
     minutes: int
     readings: int
     duplicates: int = 0
@@ -41,62 +41,61 @@ class Backlog:
 
     @property
     def records(self) -> int:
-        """All that is to be consumed."""
+        """Number of records to consume."""
         return self.readings + self.duplicates + self.malformed
 
     @property
     def last_minute(self) -> datetime:
-        """Every device has a reading at or after it."""
-        return self.opens + (self.minutes - 1) * MINUTE
+        """Start of the last minute, in which every device has a reading."""
+        return self.start + (self.minutes - 1) * MINUTE
 
 
-def fill(ground: Ground, minutes: int, *, partitions: int = PARTITIONS, shares: Shares = CLEAN) -> Backlog:
-    """Send so many past minutes of the whole fleet to topics of their own; the last of them ends now."""
+def produce_backlog(harness: Harness, minutes: int, *, partitions: int = PARTITIONS, shares: Shares = CLEAN) -> Backlog:
+    """Produce the given number of minutes of the whole fleet to new topics; the last minute is the one before now."""
     name = f"bench-{os.getpid()}-{next(_numbers)}"
     topics = Topics(f"{name}-meter", f"{name}-vehicle", partitions)
-    return uvloop.run(_fill(ground, topics, minutes, shares))
+    return uvloop.run(_produce(harness, topics, minutes, shares))
 
 
-def kafka_settings(ground: Ground, topics: Topics) -> KafkaSettings:
-    """Where these topics are."""
+def kafka_settings(harness: Harness, topics: Topics) -> KafkaSettings:
     return KafkaSettings(
-        kafka_bootstrap_servers=ground.stack.kafka_bootstrap_servers,
+        kafka_bootstrap_servers=harness.stack.kafka_bootstrap_servers,
         kafka_meter_topic=topics.meter,
         kafka_vehicle_topic=topics.vehicle,
     )
 
 
-async def _fill(ground: Ground, topics: Topics, minutes: int, shares: Shares) -> Backlog:
+async def _produce(harness: Harness, topics: Topics, minutes: int, shares: Shares) -> Backlog:
     await create_topics(
-        ground.stack.kafka_bootstrap_servers, (topics.meter, topics.vehicle), partitions=topics.partitions
+        harness.stack.kafka_bootstrap_servers, (topics.meter, topics.vehicle), partitions=topics.partitions
     )
-    producer = ReadingProducer(kafka_settings(ground, topics), ground.say)
+    producer = ReadingProducer(kafka_settings(harness, topics), harness.log_progress)
     await producer.start()
-    opens = datetime.now(UTC).replace(second=0, microsecond=0) - minutes * MINUTE
-    mischief = Misbehaviour(shares, seed=1)
-    for done, records in enumerate(_minutes(opens, minutes), 1):
-        await producer.send(mischief.apply(records))
+    start = datetime.now(UTC).replace(second=0, microsecond=0) - minutes * MINUTE
+    misbehaviour = Misbehaviour(shares, seed=1)
+    for done, records in enumerate(_records_by_minute(start, minutes), 1):
+        await producer.send(misbehaviour.apply(records))
         if done % max(10, minutes // 10) == 0:
-            ground.say(f"{done * 2 * VEHICLES:,} of {minutes * 2 * VEHICLES:,} readings produced")
+            harness.log_progress(f"{done * 2 * VEHICLES:,} of {minutes * 2 * VEHICLES:,} readings produced")
         await asyncio.sleep(0)
-    await producer.send(mischief.release())
+    await producer.send(misbehaviour.release())
     await producer.stop(120)
-    made = Backlog(
+    backlog = Backlog(
         topics,
         VEHICLES,
-        opens,
+        start,
         minutes,
         readings=2 * VEHICLES * minutes,
-        duplicates=mischief.done.duplicates,
-        malformed=mischief.done.malformed,
+        duplicates=misbehaviour.done.duplicates,
+        malformed=misbehaviour.done.malformed,
     )
-    if producer.tally.acknowledged != made.records:
-        raise RuntimeError(f"{producer.tally.acknowledged} of {made.records} records were acknowledged")
-    return made
+    if producer.tally.acknowledged != backlog.records:
+        raise RuntimeError(f"{producer.tally.acknowledged} of {backlog.records} records were acknowledged")
+    return backlog
 
 
-def _minutes(opens: datetime, minutes: int) -> Iterator[Iterator[Record]]:
+def _records_by_minute(start: datetime, minutes: int) -> Iterator[Iterator[Record]]:
     table = timetable(Fleet(VEHICLES))
-    for minute in range(minutes):
-        start = opens + minute * MINUTE
-        yield due(table, milliseconds(start), milliseconds(start + MINUTE))
+    for number in range(minutes):
+        minute = start + number * MINUTE
+        yield due(table, milliseconds(minute), milliseconds(minute + MINUTE))
