@@ -1,4 +1,4 @@
-"""Three brokers, for scenarios in which one of them is lost."""
+"""A Kafka cluster of three brokers, for scenarios that lose one of them."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ BROKERS: Final = 3
 
 @contextmanager
 def three_brokers(stack: Servers) -> Iterator[tuple[Servers, dict[int, Kafka]]]:
-    """The same PostgreSQL with a cluster of its own, and its brokers by their number; called outside of an event loop."""
+    """The same PostgreSQL with a new Kafka cluster, and its brokers by number; must be entered outside of an event loop."""
     directory = stack.directory / "three-brokers"
     clear(directory)
     cluster, controllers = new_cluster_id(), tuple(free_port() for _ in range(BROKERS))
@@ -28,7 +28,9 @@ def three_brokers(stack: Servers) -> Iterator[tuple[Servers, dict[int, Kafka]]]:
             )
             for node in range(1, BROKERS + 1)
         }
-        with ThreadPoolExecutor(BROKERS) as threads:  # none of them answers before two are there
+        with ThreadPoolExecutor(
+            BROKERS
+        ) as threads:  # in parallel: a broker answers only when two controllers are running
             list(threads.map(lambda broker: broker.start(), brokers.values()))
         servers = ",".join(broker.bootstrap_servers for broker in brokers.values())
         yield replace(stack, kafka_bootstrap_servers=servers, kafka=None), brokers

@@ -1,138 +1,131 @@
-"""Replicas that die, freeze, come and go."""
+"""Attacks on consumers: they are killed, frozen, started and stopped."""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
-from tests.faults.testbed import PARTITIONS, Arena
+from tests.faults.testbed import PARTITIONS, Testbed
 from tests.support.servers import committed_in_kafka, held_at_commit, locked, waits_for_a_lock
 from tests.support.waiting import until
 
 HISTORY = "meter_telemetry_history, vehicle_telemetry_history"
-LIVE = "meter_live_status, vehicle_live_status"
-Held = Callable[[Arena], AbstractAsyncContextManager[None]]
+LIVE_STATUS = "meter_live_status, vehicle_live_status"
+Block = Callable[[Testbed], AbstractAsyncContextManager[None]]
 
 
-def after_claim(arena: Arena) -> AbstractAsyncContextManager[None]:
-    """Transactions stand still between the claim and COPY."""
-    return locked(arena.database, HISTORY)
+def start_under_load(consumers: int, *, records_per_second: float = 1000) -> Callable[[Testbed], Awaitable[None]]:
+    """Preparation: start consumers and a continuous load."""
+
+    async def prepare(testbed: Testbed) -> None:
+        for consumer in testbed.start(consumers):
+            await consumer.until_ready()
+        testbed.load.send_continuously(records_per_second)
+
+    return prepare
 
 
-def after_copy(arena: Arena) -> AbstractAsyncContextManager[None]:
-    """Transactions stand still between COPY and live status."""
-    return locked(arena.database, LIVE)
+def block_after_claim(testbed: Testbed) -> AbstractAsyncContextManager[None]:
+    """Blocks transactions between the claim of offsets and COPY."""
+    return locked(testbed.database, HISTORY)
 
 
-def before_commit(arena: Arena) -> AbstractAsyncContextManager[None]:
-    """Transactions stand still in their last statement, the dead letters."""
-    return locked(arena.database, "dead_letters")
+def block_after_copy(testbed: Testbed) -> AbstractAsyncContextManager[None]:
+    """Blocks transactions between COPY and live status."""
+    return locked(testbed.database, LIVE_STATUS)
 
 
-def in_commit(arena: Arena) -> AbstractAsyncContextManager[None]:
-    """Transactions stand still inside COMMIT, before it is final."""
-    return held_at_commit(arena.database)
+def block_before_commit(testbed: Testbed) -> AbstractAsyncContextManager[None]:
+    """Blocks transactions in their last statement, which inserts dead letters."""
+    return locked(testbed.database, "dead_letters")
 
 
-def kill_while(held: Held) -> Callable[[Arena, int], Awaitable[None]]:
-    """kill -9 of the only replica while its transaction stands still; another takes over."""
+def block_in_commit(testbed: Testbed) -> AbstractAsyncContextManager[None]:
+    """Blocks transactions inside COMMIT, before it takes effect."""
+    return held_at_commit(testbed.database)
 
-    async def attack(arena: Arena, _: int) -> None:
-        if not arena.live:
-            arena.start()
-        doomed = arena.live[0]
-        await doomed.until_ready()
-        async with held(arena):
-            await arena.load.send(2)
-            await arena.load.send_value(arena.topics.meter, b"{}", "METER-0")
-            await until(lambda: waits_for_a_lock(arena.database), "a transaction stands still")
-            await arena.kill(doomed)
-        arena.start()
-        await arena.caught_up()
+
+def kill_while_blocked(block: Block) -> Callable[[Testbed, int], Awaitable[None]]:
+    """SIGKILL the only consumer while its transaction is blocked, then start another."""
+
+    async def attack(testbed: Testbed, _: int) -> None:
+        if not testbed.running:
+            testbed.start()
+        victim = testbed.running[0]
+        await victim.until_ready()
+        async with block(testbed):
+            await testbed.load.send(2)
+            await testbed.load.send_value(testbed.topics.meter, b"{}", "METER-0")
+            await until(lambda: waits_for_a_lock(testbed.database), "a transaction is blocked")
+            await testbed.kill(victim)
+        testbed.start()
+        await testbed.until_caught_up()
 
     return attack
 
 
-async def kill_after_commit(arena: Arena, _: int) -> None:
-    """kill -9 after COMMIT, before the offsets were told to Kafka."""
+async def kill_after_commit(testbed: Testbed, _: int) -> None:
+    """SIGKILL after COMMIT and before the offsets are committed to Kafka; repeated until the kill came in time."""
     while True:
-        if not arena.live:
-            arena.start()
-        doomed = arena.live[0]
-        await doomed.until_ready()
-        before = await _stored(arena)
-        await arena.load.send(2)
+        if not testbed.running:
+            testbed.start()
+        victim = testbed.running[0]
+        await victim.until_ready()
+        before = await testbed.stored_offsets()
+        await testbed.load.send(2)
 
-        async def committed(before: dict[tuple[str, int], int] = before) -> bool:
-            return await _stored(arena) != before
+        async def is_committed(before: dict[tuple[str, int], int] = before) -> bool:
+            return await testbed.stored_offsets() != before
 
-        await until(committed, "a transaction is committed", every=0.002)
-        await arena.kill(doomed)
-        stored = await _stored(arena)
-        told = await committed_in_kafka(arena.stack, arena.group.environment["KAFKA_GROUP_ID"])
-        arena.start()
-        await arena.caught_up()
-        if any(told.get(partition, 0) < offset for partition, offset in stored.items()):
+        await until(is_committed, "a transaction is committed", every=0.002)
+        await testbed.kill(victim)
+        stored = await testbed.stored_offsets()
+        in_kafka = await committed_in_kafka(testbed.stack, testbed.group.environment["KAFKA_GROUP_ID"])
+        testbed.start()
+        await testbed.until_caught_up()
+        if any(in_kafka.get(partition, 0) < offset for partition, offset in stored.items()):
             return
 
 
-async def _stored(arena: Arena) -> dict[tuple[str, int], int]:
-    rows = await arena.database.fetch("SELECT topic, partition, next_offset FROM kafka_offsets")
-    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
-
-
-async def three_under_load(arena: Arena) -> None:
-    """Three replicas, and records all the time."""
-    for replica in arena.start(3):
-        await replica.until_ready()
-    arena.load.keep_sending()
-
-
-async def kill_one_of_three(arena: Arena, _: int) -> None:
-    """kill -9 at any moment, and another is started at once."""
+async def kill_one_at_random(testbed: Testbed, _: int) -> None:
+    """SIGKILL a random consumer at a random moment and start another at once."""
     await asyncio.sleep(random.uniform(0.2, 2))
-    await arena.kill(random.choice(arena.live))
-    arena.start()
-    await arena.caught_up(timeout=60)
+    await testbed.kill(random.choice(testbed.running))
+    testbed.start()
+    await testbed.until_caught_up(timeout=60)
 
 
-async def freeze_past_session(arena: Arena, _: int) -> None:
-    """SIGSTOP in the middle of a transaction; another takes over and writes; SIGCONT: the claim must refuse the first."""
-    fenced = arena.fenced()
-    while arena.fenced() == fenced:
-        await freeze_once(arena)
+async def freeze_until_fenced(testbed: Testbed, _: int) -> None:
+    """Repeat freeze_in_transaction() until the claim of offsets has fenced a write."""
+    fenced = testbed.fenced_writes()
+    while testbed.fenced_writes() == fenced:
+        await freeze_in_transaction(testbed)
 
 
-async def freeze_once(arena: Arena) -> None:
-    """The attack, whether or not the claim has to refuse anything."""
-    await arena.stop_all()
-    zombie = arena.start()[0]
+async def freeze_in_transaction(testbed: Testbed) -> None:
+    """SIGSTOP in the middle of a transaction; another consumer takes over and writes; SIGCONT."""
+    await testbed.stop_all()
+    zombie = testbed.start()[0]
     await zombie.until_ready()
-    async with after_copy(arena):
-        await arena.load.send(4)
-        await until(lambda: waits_for_a_lock(arena.database), "a transaction stands still")
+    async with block_after_copy(testbed):
+        await testbed.load.send(4)
+        await until(lambda: waits_for_a_lock(testbed.database), "a transaction is blocked")
         zombie.freeze()
-    arena.start()
-    await arena.caught_up()
+    testbed.start()
+    await testbed.until_caught_up()
     zombie.thaw()
     await zombie.until_ready()
-    await arena.load.send(2)
-    await arena.caught_up()
+    await testbed.load.send(2)
+    await testbed.until_caught_up()
 
 
-async def one_under_load(arena: Arena) -> None:
-    """One replica, and records all the time."""
-    await arena.start()[0].until_ready()
-    arena.load.keep_sending()
-
-
-async def scale(arena: Arena, number: int) -> None:
-    """1 -> 4 -> 1; every third time more replicas than partitions, and all but one leave."""
+async def scale(testbed: Testbed, number: int) -> None:
+    """Scale from 1 to 4 consumers and back; in every third round to more consumers than partitions."""
     more = PARTITIONS * 2 if number % 3 == 0 else 3
-    for replica in arena.start(more):
-        await replica.says("partitions_assigned")
+    for consumer in testbed.start(more):
+        await consumer.says("partitions_assigned")
         await asyncio.sleep(0.2)
-    await arena.caught_up()
-    for replica in arena.live[:-1]:
-        await arena.stop(replica)
-    await arena.caught_up()
+    await testbed.until_caught_up()
+    for consumer in testbed.running[:-1]:
+        await testbed.stop(consumer)
+    await testbed.until_caught_up()
