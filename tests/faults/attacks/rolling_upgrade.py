@@ -23,7 +23,7 @@ INDEX_IS_VALID: Final = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_r
 
 async def start_static_members(testbed: Testbed) -> None:
     """Preparation: three consumers with static membership, under load."""
-    await _start_under_load(testbed, ["replica-0", "replica-1", "replica-2"])
+    await _start_under_load(testbed, ["consumer-0", "consumer-1", "consumer-2"])
 
 
 async def start_dynamic_members(testbed: Testbed) -> None:
@@ -54,7 +54,7 @@ async def _upgrade(testbed: Testbed, *, static_membership: bool) -> float:
             others = [each for each in testbed.running if each is not old]
             rebalances = [len(each.events("partitions_revoked")) for each in others]
             await testbed.stop(old)
-            new = _start(testbed, f"replica-{number}" if static_membership else None)
+            new = _start(testbed, f"consumer-{number}" if static_membership else None)
             await new.until_ready()
             await testbed.until_caught_up()  # a stall ends with a commit, not when the consumer is ready
             if static_membership:

@@ -1,4 +1,4 @@
-"""What the Kafka client does behind our back, in one process with the test so that it can be seen."""
+"""Background behaviour of the Kafka client, observed through its internals in the process of the test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -45,20 +45,20 @@ async def consumer(settings: ConsumerSettings) -> AsyncIterator[AIOKafkaConsumer
 
 
 @pytest.fixture
-async def flow(settings: ConsumerSettings, consumer: AIOKafkaConsumer) -> AsyncIterator["asyncio.Task[None]"]:
-    """A replica's flow of records."""
+async def pipeline(settings: ConsumerSettings, consumer: AIOKafkaConsumer) -> AsyncIterator["asyncio.Task[None]"]:
+    """The running pipeline of a consumer."""
     stop = asyncio.Event()
     async with pool(settings.database_url, size=8, server_settings=WRITER_SETTINGS, command_timeout=30) as database:
-        flowing = asyncio.create_task(
-            _flow(settings, consumer, database, Metrics(CollectorRegistry()), Health(), stop), name="flow"
+        running = asyncio.create_task(
+            _flow(settings, consumer, database, Metrics(CollectorRegistry()), Health(), stop), name="pipeline"
         )
-        yield flowing
+        yield running
         stop.set()
-        await asyncio.wait({flowing})
+        await asyncio.wait({running})
 
 
 async def until_written(stack: Servers, database: Database, topic: str) -> None:
-    """A reading of each partition is stored."""
+    """Produce one reading to each partition and wait until all of them are stored."""
     async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
         for partition in range(4):
             await producer.send_and_wait(topic, meter(f"METER-{partition}", minute(0)), partition=partition)
@@ -69,10 +69,10 @@ async def until_written(stack: Servers, database: Database, topic: str) -> None:
     await until(written, "the readings are stored")
 
 
-async def test_kafka_is_never_asked_where_to_go_on(
-    stack: Servers, database: Database, topics: Topics, consumer: AIOKafkaConsumer, flow: Any
+async def test_the_client_never_fetches_committed_offsets(
+    stack: Servers, database: Database, topics: Topics, consumer: AIOKafkaConsumer, pipeline: Any
 ) -> None:
-    """Two such questions for one partition, to its old leader and to its new one, would end the client's fetching."""
+    """Two such requests for one partition, to its old leader and to its new one, would end the fetch task of the client."""
 
     def states() -> dict[TopicPartition, Any]:
         assigned = consumer._subscription.subscription and consumer._subscription.subscription.assignment
@@ -81,12 +81,12 @@ async def test_kafka_is_never_asked_where_to_go_on(
     async def assigned() -> bool:
         return len(states()) == 4 * 2 and all(state.paused for state in states().values())
 
-    async with locked(database, "kafka_offsets"):  # the database does not say it either
+    async with locked(database, "kafka_offsets"):  # the consumer cannot read the stored offsets either
         await until(assigned, "the partitions are assigned")
         assert all(state.has_valid_position for state in states().values())
         assert not any(state._committed_futs for state in states().values())
     await until_written(stack, database, topics.meter)
-    assert not flow.done()
+    assert not pipeline.done()
 
 
 TASKS: dict[str, Callable[[AIOKafkaConsumer], "asyncio.Task[None]"]] = {
@@ -96,19 +96,19 @@ TASKS: dict[str, Callable[[AIOKafkaConsumer], "asyncio.Task[None]"]] = {
 
 
 @pytest.mark.parametrize("task", TASKS)
-async def test_a_replica_ends_when_a_task_of_its_client_has_ended(
+async def test_a_consumer_ends_when_a_background_task_of_its_client_has_ended(
     stack: Servers,
     database: Database,
     topics: Topics,
     consumer: AIOKafkaConsumer,
-    flow: "asyncio.Task[None]",
+    pipeline: "asyncio.Task[None]",
     task: str,
 ) -> None:
     await until_written(stack, database, topics.meter)
     TASKS[task](consumer).cancel()
-    await asyncio.wait({flow}, timeout=30)
-    assert flow.done(), "it would have stayed in the group, and read nothing for ever"
-    error = flow.exception()
+    await asyncio.wait({pipeline}, timeout=30)
+    assert pipeline.done(), "it would have stayed in the group without consuming any record"
+    error = pipeline.exception()
     assert isinstance(error, ExceptionGroup)
     assert error.subgroup(ClientStoppedError)
     assert "started anew" in str(error.exceptions[0])
