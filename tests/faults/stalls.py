@@ -59,7 +59,7 @@ async def _watch_partitions(database: Database, load: Load, stalls: dict[TopicPa
     connection = await asyncpg.connect(database.migrator_url)
     try:
         while True:
-            end_offsets, asked = dict(load.end_offsets), time.monotonic()
+            end_offsets, queried = dict(load.end_offsets), time.monotonic()
             rows = await connection.fetch(STORED_OFFSETS)
             answered = time.monotonic()
             for topic, number, offset in rows:
@@ -67,7 +67,7 @@ async def _watch_partitions(database: Database, load: Load, stalls: dict[TopicPa
                 before, waited, since = seen.get(partition, (-1, False, answered))
                 since = since if waited and offset == before else answered
                 seen[partition] = (offset, end_offsets.get(partition, 0) > offset, since)
-                stalls[partition] = max(stalls.get(partition, 0.0), asked - since)
+                stalls[partition] = max(stalls.get(partition, 0.0), queried - since)
             await asyncio.sleep(POLL_SECONDS)
     finally:
         await connection.close()

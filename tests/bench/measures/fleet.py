@@ -84,7 +84,7 @@ async def _evaluate(harness: Harness, database: Database, end: datetime, run: in
 
 
 def _performance_of(client: httpx.Client, dice: Random, vehicles: int, end: datetime) -> Callable[[], None]:
-    """A request for the performance of vehicles that are drawn anew each time."""
+    """A request for the performance of vehicles that are drawn at random each time it is sent."""
 
     def request() -> None:
         ids = [f"VEH-{each}" for each in dice.sample(range(1, VEHICLES + 1), vehicles)]

@@ -40,9 +40,9 @@ LIVE_COLUMNS: Final = {
 }
 
 
-def connect_jars(say: Callable[[str], None]) -> list[Path]:
+def connect_jars(log_progress: Callable[[str], None]) -> list[Path]:
     """The class path of Connect and Debezium, from the jar cache of the local stack; missing jars are downloaded and checked."""
-    return locked_jars(LOCK, "Kafka Connect", say)
+    return locked_jars(LOCK, "Kafka Connect", log_progress)
 
 
 def connect_command(directory: Path, environment: dict[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ LOCK: Final = Path(__file__).parents[1] / "requirements.lock"
 ENVIRONMENT: Final = Path(__file__).parents[3] / ".venv-bench"
 
 
-def quix_python(say: Callable[[str], None]) -> Path:
+def quix_python(log_progress: Callable[[str], None]) -> Path:
     """The Python interpreter with Quix Streams, which is kept out of the project's own environment.
 
     Raises:
@@ -20,7 +20,7 @@ def quix_python(say: Callable[[str], None]) -> Path:
     python, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / ".made-of"
     checksum = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != checksum:
-        say("installing Quix Streams into .venv-bench")
+        log_progress("installing Quix Streams into .venv-bench")
         subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
         (ENVIRONMENT / ".gitignore").write_text("*\n")
         options = ["-q", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
