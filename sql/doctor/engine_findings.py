@@ -115,5 +115,5 @@ def alerts(row: Row) -> Finding:
     """Alerts that are not yet in Kafka."""
     if row["waiting"] and row["seconds"] > 600:  # noqa: PLR2004
         what = f"{row['waiting']:,} alerts are not published, the oldest for {row['seconds']:,.0f} s"
-        return Finding("alerts", "warn", what, "see alerts_wait in the log of the consumers")
+        return Finding("alerts", "warn", what, "see alert_relay_blocked in the log of the consumers")
     return Finding("alerts", "ok", f"{row['waiting']:,} alerts wait to be published")

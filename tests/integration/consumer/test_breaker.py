@@ -107,11 +107,11 @@ async def test_a_breaker_that_opens_is_published_without_waiting_for_the_interva
 
     async def follow() -> None:
         await broken.wait(3600)
-        await broken.look()
+        await broken.sync()
 
     following = asyncio.create_task(follow())
     await asyncio.sleep(0)
-    assert broken.trips(TOPIC, WINDOW, WINDOW)
+    assert broken.record(TOPIC, WINDOW, WINDOW)
 
     await asyncio.wait_for(following, 30)
 
