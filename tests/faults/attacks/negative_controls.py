@@ -9,8 +9,8 @@ from tests.faults.testbed import Testbed
 from tests.support.services import ROOT
 
 CLAIM_CONDITION = "    AND stored.next_offset = claimed.expected_offset\n"
-OFFSETS_FROM_DATABASE = "stored = await self._stored.read(partitions)"
-OFFSETS_FROM_KAFKA = "stored = {each: await self._consumer.committed(each) or 0 for each in partitions}"
+OFFSETS_FROM_DATABASE = "stored = await self._offsets.read(partitions)"
+OFFSETS_FROM_KAFKA = "stored = {each: await self._client.committed(each) or 0 for each in partitions}"
 
 
 async def remove_claim_condition(testbed: Testbed) -> None:
@@ -24,7 +24,7 @@ async def start_at_offsets_in_kafka(testbed: Testbed) -> None:
         testbed,
         {
             "sql/queries/offsets.sql": (CLAIM_CONDITION, ""),
-            "consumer/pipeline/rebalance.py": (OFFSETS_FROM_DATABASE, OFFSETS_FROM_KAFKA),
+            "consumer/pipeline/positions.py": (OFFSETS_FROM_DATABASE, OFFSETS_FROM_KAFKA),
         },
     )
 

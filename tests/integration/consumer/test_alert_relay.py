@@ -123,7 +123,7 @@ async def test_the_relay_waits_for_a_missing_topic_and_does_not_create_it(
     consumer = group.start()
     await consumer.until_ready()
     await insert_events(database, 0, 3)
-    assert alert_topic in (await consumer.says("alerts_wait"))["error"]
+    assert alert_topic in (await consumer.says("alert_relay_blocked"))["error"]
 
     async def backlog_is_reported() -> bool:
         return await consumer.metric("energy_alerts_waiting") == 3
@@ -133,8 +133,8 @@ async def test_the_relay_waits_for_a_missing_topic_and_does_not_create_it(
     await create_topics(stack.kafka_bootstrap_servers, [alert_topic], partitions=1)
     await until(lambda: all_published(database), "all events are published")
     assert by_vehicle(await published_events(stack, alert_topic)) == expected(3)
-    assert len(consumer.events("alerts_wait")) == 1
-    await consumer.says("alerts_go_on")
+    assert len(consumer.events("alert_relay_blocked")) == 1
+    await consumer.says("alert_relay_unblocked")
 
 
 async def test_a_missing_outbox_table_does_not_stop_the_consumer(
@@ -143,7 +143,7 @@ async def test_a_missing_outbox_table_does_not_stop_the_consumer(
     await create_topics(stack.kafka_bootstrap_servers, [alert_topic], partitions=1)
     await database.execute("ALTER TABLE alert_outbox RENAME TO not_migrated_yet")
     consumer = group.start()
-    assert "UndefinedTable" in (await consumer.says("alerts_wait"))["error"]
+    assert "UndefinedTable" in (await consumer.says("alert_relay_blocked"))["error"]
     await consumer.until_ready()
 
     await database.execute("ALTER TABLE not_migrated_yet RENAME TO alert_outbox")

@@ -36,7 +36,7 @@ async def let_records_through(database: Database) -> None:
 
 async def sync(*breakers: Breaker) -> None:
     for breaker in breakers:
-        await breaker.look()
+        await breaker.sync()
 
 
 async def state(database: Database) -> str | None:
@@ -48,8 +48,8 @@ async def test_good_records_from_before_records_were_let_through_do_not_close_th
     database: Database, breakers: tuple[Breaker, Breaker]
 ) -> None:
     broken, good = breakers
-    assert not good.trips(TOPIC, WINDOW, 0)
-    assert broken.trips(TOPIC, WINDOW, WINDOW)
+    assert not good.record(TOPIC, WINDOW, 0)
+    assert broken.record(TOPIC, WINDOW, WINDOW)
     await sync(broken, good)
     assert TOPIC in good.stopped
     await let_records_through(database)
@@ -57,7 +57,7 @@ async def test_good_records_from_before_records_were_let_through_do_not_close_th
     await sync(broken, good, broken, good)
 
     assert await state(database) == "letting_through"
-    assert not good.trips(TOPIC, WINDOW, 0)
+    assert not good.record(TOPIC, WINDOW, 0)
     await sync(good, broken)
     assert await state(database) is None, "a full window of good records since the operator let records through"
 
@@ -66,35 +66,35 @@ async def test_records_that_were_let_through_do_not_reopen_a_breaker_that_anothe
     database: Database, breakers: tuple[Breaker, Breaker]
 ) -> None:
     broken, good = breakers
-    assert broken.trips(TOPIC, WINDOW, WINDOW)
+    assert broken.record(TOPIC, WINDOW, WINDOW)
     await sync(broken, good)
     await let_records_through(database)
     await sync(broken, good)
-    assert not broken.trips(TOPIC, WINDOW, WINDOW), "records are let through"
-    assert not good.trips(TOPIC, WINDOW, 0)
+    assert not broken.record(TOPIC, WINDOW, WINDOW), "records are let through"
+    assert not good.record(TOPIC, WINDOW, 0)
 
     await sync(good, broken)
 
-    assert not broken.trips(TOPIC, 1, 0)
-    assert broken.trips(TOPIC, WINDOW, WINDOW), "the closed breaker opens on a full window of bad records"
+    assert not broken.record(TOPIC, 1, 0)
+    assert broken.record(TOPIC, WINDOW, WINDOW), "the closed breaker opens on a full window of bad records"
 
 
 async def test_a_breaker_whose_state_has_changed_since_the_last_sync_is_not_closed(
     database: Database, breakers: tuple[Breaker, Breaker]
 ) -> None:
     broken, good = breakers
-    assert broken.trips(TOPIC, WINDOW, WINDOW)
+    assert broken.record(TOPIC, WINDOW, WINDOW)
     await sync(broken)
     await let_records_through(database)
     await sync(good)
-    assert not good.trips(TOPIC, WINDOW, 0)
+    assert not good.record(TOPIC, WINDOW, 0)
     await database.execute("UPDATE topic_breakers SET state = 'open', changed_at = now()")
     await sync(good)
     assert await state(database) == "open"
 
     await let_records_through(database)
     await sync(good)
-    assert not good.trips(TOPIC, WINDOW, 0)
+    assert not good.record(TOPIC, WINDOW, 0)
     await let_records_through(database)
     await sync(good, good)
     assert await state(database) == "letting_through"

@@ -48,7 +48,7 @@ async def pipeline(settings: ConsumerSettings, consumer: AIOKafkaConsumer) -> As
     stop = asyncio.Event()
     async with pool(settings.database_url, size=8, server_settings=WRITER_SETTINGS, command_timeout=30) as database:
         running = asyncio.create_task(
-            _flow(settings, consumer, database, Metrics(CollectorRegistry()), Health(), stop), name="pipeline"
+            run_pipeline(settings, consumer, database, Metrics(CollectorRegistry()), Health(), stop), name="pipeline"
         )
         yield running
         stop.set()

@@ -161,7 +161,7 @@ async def test_gaps_left_by_kafka_transactions_are_skipped_and_aborted_records_a
 
     await until(all_consumed, "the committed records are consumed")
     assert (await ledger(database, topics))[topics.meter] == Entry(58, 58, 0, 0)
-    assert consumer.events("hole_in_the_log")
+    assert consumer.events("log_hole_found")
 
 
 async def test_offsets_rewound_in_kafka_have_no_effect(
