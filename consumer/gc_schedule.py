@@ -1,20 +1,20 @@
-"""Garbage collection by the clock. Python's own goes by how much is allocated, and a large batch is nothing but allocations.
+"""Garbage collection on a timer instead of by allocation counts: a large batch is nothing but allocations.
 
-Records, rows and batches hold no reference cycles: counting references frees them. Only what is around them makes some (tasks,
-tracebacks). Looking for cycles every few hundred allocations took about a third of a replica's CPU while it drained a backlog.
+Records, rows and batches hold no reference cycles, so reference counting frees them; only tasks and tracebacks make cycles.
+Searching for cycles every few hundred allocations took about a third of a consumer's CPU while it drained a backlog.
 """
 
 import asyncio
 import gc
 from typing import Final
 
-COLLECT_SECONDS: Final = 10.0  # of which one collection with two full batches in memory takes well below a hundredth
+COLLECT_SECONDS: Final = 10.0  # one collection, with two full batches in memory, takes well below a hundredth of this
 
 
-async def collect_regularly() -> None:
-    """Turn automatic collection off, and collect by the clock until cancelled; then it is automatic again."""
+async def collect_on_schedule() -> None:
+    """Collect every ten seconds until cancelled; automatic collection is off meanwhile."""
     gc.collect()
-    gc.freeze()  # what is there at the start stays: modules, classes, functions
+    gc.freeze()  # modules, classes and functions of the start live as long as the process
     gc.disable()
     try:
         while True:

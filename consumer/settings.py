@@ -1,4 +1,4 @@
-"""Settings of one replica of the consumer group."""
+"""Settings of a consumer."""
 
 from typing import Self
 
@@ -8,52 +8,56 @@ from schemas.config.settings import DatabaseSettings, KafkaSettings, LogSettings
 
 
 class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
-    """What `python -m consumer` reads from the environment."""
+    """The environment variables of `python -m consumer`."""
 
     kafka_group_id: str = Field(
-        "energy-ingestion", description="replicas of one group share the partitions and the stored offsets"
+        "energy-ingestion", description="consumers of one group share the partitions and the stored offsets"
     )
     kafka_group_instance_id: str | None = Field(
         None,
         min_length=1,
         max_length=200,
         pattern=r"^[A-Za-z0-9._-]+$",
-        description="each replica's own name, kept over restarts: one within the session time-out moves no partition",
+        description="static membership: each consumer's own name; a restart within the session time-out moves no partition",
     )
     kafka_session_timeout_ms: int = Field(
-        10_000, ge=1000, description="a replica silent for so long loses its partitions to the others"
+        10_000, ge=1000, description="a consumer without heartbeats for this long loses its partitions to the others"
     )
     kafka_max_poll_interval_ms: int = Field(
-        300_000, ge=1000, description="a replica whose loop stands still for so long leaves the group"
+        300_000, ge=1000, description="a consumer that does not poll for this long leaves the group"
     )
-    batch_max_records: int = Field(50_000, ge=1, le=1_000_000, description="size of a batch when behind")
-    batch_max_wait_ms: int = Field(200, ge=1, le=60_000, description="longest wait for a batch to fill when caught up")
+    batch_max_records: int = Field(50_000, ge=1, le=1_000_000, description="records in a batch while behind")
+    batch_max_wait_ms: int = Field(200, ge=1, le=60_000, description="longest wait for a batch to fill while caught up")
     breaker_share: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="a topic is stopped when more than this share of its last records is refused; 1 never",
+        description="circuit breaker: a topic is stopped when more than this share of its last records is rejected; 1: never",
     )
-    breaker_window_records: int = Field(1000, ge=1, description="the last records that are looked at for it")
+    breaker_window_records: int = Field(
+        1000, ge=1, description="circuit breaker: how many of the last records are considered"
+    )
     register_jitter_kwh: float = Field(
-        1.0, ge=0, description="a register that falls by no more has not been reset; it counts from where it was"
+        1.0,
+        ge=0,
+        description="a register that falls by no more than this was not reset; it continues from its last value",
     )
     retention_days: RetentionDays = 400
     metrics_port: int | None = Field(
         None,
         ge=0,
         le=65535,
-        description="for /metrics, /healthz and /readyz; 0 takes any free port; unset: 9464, or any free port when that is taken",
+        description="port of /metrics, /healthz and /readyz; 0: any free port; unset: 9464, or any free port when that is taken",
     )
-    metrics_host: str = Field("0.0.0.0", description="the address that METRICS_PORT is opened on")  # noqa: S104 - probes come from outside
+    metrics_host: str = Field("0.0.0.0", description="address that METRICS_PORT is bound to")  # noqa: S104 - probes come from outside
     shutdown_timeout_seconds: float = Field(
         20,
         gt=0,
-        description="on SIGTERM, how long the last batch may take before it is left to the next owner",
+        description="on SIGTERM, how long the last batch may take before it is left to the partitions' next consumer",
     )
 
     @model_validator(mode="after")
-    def _each_kind_has_a_topic_of_its_own(self) -> Self:
+    def _require_distinct_topics(self) -> Self:
         topics = [
             self.kafka_meter_topic,
             self.kafka_vehicle_topic,

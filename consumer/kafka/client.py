@@ -1,98 +1,91 @@
-"""Kafka and the topics: waits for what is not there yet, says so, and goes on when it comes."""
+"""The aiokafka consumer: starting it, checking that it still works, closing it in bounded time."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 
-from consumer.backoff import Backoff
 from consumer.monitoring.health import Health
-from consumer.monitoring.metrics import Metrics
-from consumer.pipeline.rebalance import Assignment
 from consumer.records.record import keep_records_small
-from consumer.records.record_type import RecordType
+from consumer.retry import retry_forever
 from consumer.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
 
-LOOK_AGAIN_SECONDS: Final = 2.0
+
+class ClientStoppedError(Exception):
+    """The client will never return a record again; only a new process can continue."""
 
 
-async def connect(settings: ConsumerSettings, health: Health) -> AIOKafkaConsumer:
-    """A started consumer that has subscribed to nothing yet; waits for Kafka as long as it takes."""
+async def start_client(settings: ConsumerSettings, health: Health) -> AIOKafkaConsumer:
+    """A started consumer without a subscription; retries for as long as Kafka is away."""
     keep_records_small()
-    backoff = Backoff()
-    while True:
-        consumer = AIOKafkaConsumer(
-            **settings.client_options(),
-            group_id=settings.kafka_group_id,
-            group_instance_id=settings.kafka_group_instance_id,  # with one, stop() does not leave the group
-            client_id="energy-consumer",
-            auto_offset_reset="none",  # the database says where to go on; a gap is reported, never jumped
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            session_timeout_ms=settings.kafka_session_timeout_ms,
-            max_poll_interval_ms=settings.kafka_max_poll_interval_ms,
-            heartbeat_interval_ms=max(300, settings.kafka_session_timeout_ms // 4),
-            metadata_max_age_ms=30_000,
-            # the partitions of all topics are dealt out one by one: as many replicas as partitions find work
-            partition_assignment_strategy=[RoundRobinPartitionAssignor],
-        )
-        try:
-            await consumer.start()
-        except (KafkaError, OSError) as error:
-            await consumer.stop()
-            health.waits("kafka", settings.unreachable_message())
-            log.warning("waiting_for_kafka", servers=settings.kafka_bootstrap_servers, error=str(error))
-            await backoff.sleep()
-        else:
-            health.goes_on("kafka")
-            return consumer
+    client: AIOKafkaConsumer
+    async for attempt in retry_forever(KafkaError, OSError):
+        with attempt:
+            client = _new_client(settings)
+            try:
+                await client.start()
+            except (KafkaError, OSError) as error:
+                await client.stop()
+                health.block("kafka", settings.unreachable_message())
+                log.warning("waiting_for_kafka", servers=settings.kafka_bootstrap_servers, error=str(error))
+                raise
+    health.unblock("kafka")
+    return client
 
 
-async def subscribe(
-    consumer: AIOKafkaConsumer,
-    kinds: Mapping[str, RecordType],
-    assignment: Assignment,
-    metrics: Metrics,
-    health: Health,
-) -> None:
-    """Subscribe to the topics that exist, and to the others as they appear. Never makes one: asking for metadata of a topic by
-    name would, where brokers create topics on demand, with a number of partitions that nobody chose. Ends when all are there.
+def _new_client(settings: ConsumerSettings) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        **settings.client_options(),
+        group_id=settings.kafka_group_id,
+        group_instance_id=settings.kafka_group_instance_id,  # with an instance id, stop() does not leave the group
+        client_id="energy-consumer",
+        auto_offset_reset="none",  # positions come from the database; a gap is reported, never skipped
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        session_timeout_ms=settings.kafka_session_timeout_ms,
+        max_poll_interval_ms=settings.kafka_max_poll_interval_ms,
+        heartbeat_interval_ms=max(300, settings.kafka_session_timeout_ms // 4),
+        metadata_max_age_ms=30_000,
+        # Round robin deals out the partitions of all topics one by one: as many consumers as partitions find work.
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+    )
 
-    All that is missing is said; a replica is not ready only for those whose kind is needed.
+
+def check_alive(client: AIOKafkaConsumer) -> None:
+    """Check that the background tasks of a started client are running.
+
+    aiokafka fetches, and keeps up its group membership, in tasks of its own. An error that ends one of them is only logged: the
+    client keeps its partitions, and `getmany` returns nothing, or raises the same error, for ever. Seen when a leader was killed:
+    two requests for the offset of one partition were in flight, and the second response failed an assertion.
+
+    Raises:
+        ClientStoppedError: a task has ended; its error is logged and attached as the cause.
     """
-    wanted, subscribed, told = frozenset(kinds), frozenset[str](), frozenset[str]()
-    while subscribed != wanted:
-        present = wanted & await _existing(consumer)
-        if present - subscribed:
-            subscribed = subscribed | present
-            consumer.subscribe(sorted(subscribed), listener=assignment)
-        missing = wanted - subscribed
-        if missing != told:
-            _report([topic for topic in sorted(missing) if kinds[topic].needed], metrics, health)
-            if missing:
-                log.warning("waiting_for_topics", missing=sorted(missing), reading=sorted(subscribed))
-            told = missing
-        if missing:
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+    # aiokafka itself never checks the first task, and checks the second only to raise its error again.
+    for task in (client._fetcher.error_future, client._coordinator._coordination_task):  # noqa: SLF001
+        if task.done():
+            cause = None if task.cancelled() else task.exception()
+            error = ClientStoppedError("the Kafka client has stopped fetching; restart this consumer")
+            log.error("kafka_client_stopped", detail=str(error), error=repr(cause))
+            raise error from cause
 
 
-def _report(needed: list[str], metrics: Metrics, health: Health) -> None:
-    metrics.paused.labels("topics").set(1 if needed else 0)
-    if needed:
-        health.waits("topics", f"topics that do not exist yet: {', '.join(needed)}")
-    else:
-        health.goes_on("topics")
+async def close_client(client: AIOKafkaConsumer, within_seconds: float) -> bool:
+    """Close the client's connections in at most twice the given time; whether it stopped in order and in time.
 
-
-async def _existing(consumer: AIOKafkaConsumer) -> frozenset[str]:
-    try:
-        return frozenset(await consumer.topics())
-    except KafkaError as error:
-        log.warning("topics_unknown", error=repr(error))
-        return frozenset()
+    `stop()` of aiokafka cancels its tasks and awaits them; where one of them was asleep in a retry, the task's CancelledError
+    comes out of `stop()` and looks like a cancellation of the caller. So `stop()` runs in a task of its own.
+    """
+    stopping = asyncio.create_task(client.stop(), name="stop")
+    await asyncio.wait({stopping}, timeout=within_seconds)
+    if stopping.done() and not stopping.cancelled() and stopping.exception() is None:
+        return True
+    in_time = stopping.done()
+    stopping.cancel()
+    closing = asyncio.create_task(client._client.close(), name="close")  # noqa: SLF001 - the last step of stop()
+    await asyncio.wait({closing}, timeout=within_seconds)
+    return in_time

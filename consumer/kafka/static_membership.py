@@ -1,7 +1,8 @@
-"""Another replica with our KAFKA_GROUP_INSTANCE_ID: the newer one has the partitions, the older one must end.
+"""Static membership: two consumers with the same KAFKA_GROUP_INSTANCE_ID, of which the older one must stop.
 
-The Kafka client does not do this: told that it is not known any more it joins again under the same name, which takes the
-partitions from the newer one, which joins again ... So before it may join again the group is asked who has the name now.
+aiokafka does not stop it: told that its member id is unknown, the client joins the group again under the same instance id, which
+takes the partitions from the newer consumer, which joins again, and so on. So the group is asked for the current member id
+before the older client may join again.
 """
 
 import asyncio
@@ -16,53 +17,56 @@ from consumer.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
 
-ANSWERS_WITHIN_SECONDS: Final = 5.0
+RESPONSE_TIMEOUT_SECONDS: Final = 5.0
+UUID_LENGTH: Final = 36
 
 
 class InstanceIdTakenError(Exception):
-    """Two replicas have the same KAFKA_GROUP_INSTANCE_ID, and this is the older one."""
+    """A newer consumer has the same KAFKA_GROUP_INSTANCE_ID."""
 
     def __init__(self, instance_id: str) -> None:
         super().__init__(
-            f"another replica runs with KAFKA_GROUP_INSTANCE_ID={instance_id} and has taken over; give each a name of its own"
+            f"another consumer runs with KAFKA_GROUP_INSTANCE_ID={instance_id} and has taken over; "
+            "give each consumer an instance id of its own"
         )
 
 
 class StaticMembership:
-    """Knows which member of the group we were; without an instance id there is nothing to know."""
+    """The member id that this process got when it last joined the group."""
 
-    def __init__(self, settings: ConsumerSettings, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, settings: ConsumerSettings, client: AIOKafkaConsumer) -> None:
         self._settings = settings
-        self._consumer = consumer
+        self._client = client
         self.member_id = ""
-        self.name = settings.kafka_group_instance_id or ""
+        self.instance_id = settings.kafka_group_instance_id or ""
 
-    def joined(self) -> None:
-        """We are a member of the group now."""
-        self.member_id = str(self._consumer._coordinator.member_id)  # noqa: SLF001 - it is told nowhere else
+    def record_join(self) -> None:
+        """Remember the current member id; to be called after each join."""
+        self.member_id = str(self._client._coordinator.member_id)  # noqa: SLF001 - aiokafka has no public way to it
 
     async def is_taken_over(self) -> bool:
-        """Whether the member with our name is another one. When Kafka does not say, it is taken to be us."""
-        if not self.name or not self.member_id:
+        """Whether another member has our instance id now; False when there is no instance id, or Kafka does not respond."""
+        if not self.instance_id or not self.member_id:
             return False
         try:
-            async with asyncio.timeout(ANSWERS_WITHIN_SECONDS):
-                members = await self._members()
+            async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
+                members = await self._member_ids()
         except (KafkaError, OSError) as error:
-            log.warning("members_unknown", error=repr(error))
+            log.warning("group_members_unavailable", error=repr(error))
             return False
-        # The broker makes the id of a member with a name from that name and a UUID.
-        named = [each for each in members if each[: -len("-") - 36] == self.name]
-        taken = bool(named) and self.member_id not in named
+        # The broker builds the member id of a static member from its instance id, a hyphen and a UUID.
+        holders = [each for each in members if each[: -len("-") - UUID_LENGTH] == self.instance_id]
+        taken = bool(holders) and self.member_id not in holders
         if taken:
-            log.error("instance_id_taken", instance_id=self.name, detail=str(InstanceIdTakenError(self.name)))
+            detail = str(InstanceIdTakenError(self.instance_id))
+            log.error("instance_id_taken", instance_id=self.instance_id, detail=detail)
         return taken
 
-    async def _members(self) -> list[str]:
+    async def _member_ids(self) -> list[str]:
         admin: Any = AIOKafkaAdminClient(**self._settings.client_options())
         try:
             await admin.start()
-            answers = await admin.describe_consumer_groups([self._settings.kafka_group_id])
+            responses = await admin.describe_consumer_groups([self._settings.kafka_group_id])
         finally:
             await admin.close()
-        return [member[0] for answer in answers for group in answer.groups for member in group[5]]
+        return [member[0] for response in responses for group in response.groups for member in group[5]]

@@ -1,4 +1,4 @@
-"""A look at records without taking them: how old is the oldest one that nobody has read?"""
+"""The age of the oldest unread record of a partition, sampled from Kafka without consuming it."""
 
 import asyncio
 import time
@@ -10,124 +10,124 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumer.kafka.closing import close
+from consumer.kafka.client import close_client
 from consumer.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_SECONDS: Final = 3.0
-LOOK_AFTER_SECONDS: Final = 5.0  # a replica that drains a backlog comes by every partition more often than that
-A_LITTLE_BYTES: Final = 65_536  # of each partition; a broker gives at least one batch of records
+TIMEOUT_SECONDS: Final = 3.0
+SAMPLE_AFTER_SECONDS: Final = 5.0  # a consumer that drains a backlog fetches from every partition more often than that
+FETCH_BYTES: Final = 65_536  # of each partition; a broker sends at least one batch of records
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """The offsets [first, end) of a partition, which nobody has read."""
+    """The unread offsets [first, end) of a partition."""
 
     first: int
     end: int
 
 
 @dataclass(frozen=True, slots=True)
-class PeekedRecord:
-    """What a look has shown: the Kafka timestamp (ms) of the first record; None: there are only markers of transactions."""
+class Sample:
+    """The Kafka timestamp (ms) of the first unread record; None when the range holds only transaction markers."""
 
     timestamp: int | None
 
 
-class RecordPeeker:
-    """Looks over a connection of its own, in no group: what the replica reads, and where it stands, is not touched."""
+class RecordSampler:
+    """Reads first records over a client of its own that is in no group, so that the consumer's positions are not touched."""
 
     def __init__(self, settings: ConsumerSettings) -> None:
         self._settings = settings
 
-    async def look(self, unread: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, PeekedRecord]:
-        """What lies at the beginning of each; what could not be seen in time (no broker, an open transaction) is left out."""
-        consumer = AIOKafkaConsumer(
+    async def sample(self, unread: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, Sample]:
+        """A sample of each range; those that cannot be read in time (no broker, an open transaction) are left out."""
+        client = AIOKafkaConsumer(
             **self._settings.client_options(),
-            client_id="energy-consumer-peek",
+            client_id="energy-consumer-lag",
             enable_auto_commit=False,
-            auto_offset_reset="earliest",  # retention may have passed the first one: then the oldest that is left counts
+            auto_offset_reset="earliest",  # where retention has deleted the first record, the oldest remaining one counts
             isolation_level="read_committed",
-            max_partition_fetch_bytes=A_LITTLE_BYTES,
+            max_partition_fetch_bytes=FETCH_BYTES,
         )
-        seen: dict[TopicPartition, PeekedRecord] = {}
+        samples: dict[TopicPartition, Sample] = {}
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await consumer.start()
-                consumer.assign(list(unread))
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await client.start()
+                client.assign(list(unread))
                 for partition, offsets in unread.items():
-                    consumer.seek(partition, offsets.first)
-                while len(seen) < len(unread):
-                    await self._see(consumer, unread, seen)
+                    client.seek(partition, offsets.first)
+                while len(samples) < len(unread):
+                    await self._poll(client, unread, samples)
         except (KafkaError, OSError, TimeoutError) as error:
-            log.debug("unread_not_seen", error=repr(error))
+            log.debug("lag_sample_incomplete", error=repr(error))
         finally:
-            await close(consumer, PATIENCE_SECONDS)
-        return seen
+            await close_client(client, TIMEOUT_SECONDS)
+        return samples
 
-    async def _see(
+    async def _poll(
         self,
-        consumer: AIOKafkaConsumer,
+        client: AIOKafkaConsumer,
         unread: Mapping[TopicPartition, OffsetRange],
-        seen: dict[TopicPartition, PeekedRecord],
+        samples: dict[TopicPartition, Sample],
     ) -> None:
-        # One record at a time: brokers send whole batches, and to unpack them all costs a replica that drains much of its rate.
-        for partition, records in (await consumer.getmany(timeout_ms=200, max_records=1)).items():
-            seen.setdefault(partition, PeekedRecord(records[0].timestamp))
-            consumer.pause(partition)
-        for partition in unread.keys() - seen.keys():
-            if await consumer.position(partition) >= unread[partition].end:
-                seen[partition] = PeekedRecord(None)
+        # One record at a time: brokers send whole batches, and unpacking them costs a draining consumer much of its rate.
+        for partition, records in (await client.getmany(timeout_ms=200, max_records=1)).items():
+            samples.setdefault(partition, Sample(records[0].timestamp))
+            client.pause(partition)
+        for partition in unread.keys() - samples.keys():
+            if await client.position(partition) >= unread[partition].end:
+                samples[partition] = Sample(None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     unread: OffsetRange
     since: float  # seconds since 1970
-    seen: PeekedRecord | None = None
+    sample: Sample | None = None
 
-    def next(self, unread: OffsetRange) -> "_Waiting":
-        """What is known still, now that this is unread: markers alone say nothing of what has followed them."""
-        outdated = self.seen == PeekedRecord(None) and unread != self.unread
-        return _Waiting(unread, self.since, None if outdated else self.seen)
+    def advance(self, unread: OffsetRange) -> "_Waiting":
+        """Carry the sample over to a longer range; one of markers alone says nothing about what follows them."""
+        outdated = self.sample == Sample(None) and unread != self.unread
+        return _Waiting(unread, self.since, None if outdated else self.sample)
 
-    def began(self) -> float | None:
-        """When the oldest record was produced, as far as that is known; None: there is no record."""
-        if self.seen is None:
+    def oldest(self) -> float | None:
+        """When the oldest record was produced, in seconds since 1970; None when there is no record."""
+        if self.sample is None:
             return self.since
-        return None if self.seen.timestamp is None else self.seen.timestamp / 1000
+        return None if self.sample.timestamp is None else self.sample.timestamp / 1000
 
 
 class OldestUnread:
-    """How long partitions have been waiting of which nothing is in hand: stopped, halted, just taken over, or left out of
-    batches that others fill.
+    """The oldest unread record of partitions without buffered records: stopped, halted, just assigned, or not yet fetched.
 
-    When it is first found waiting at an offset, a partition counts from then; one that is still there after LOOK_AFTER_SECONDS
-    is peeked at, once for each offset.
+    A partition is taken to wait since it was first seen waiting at an offset; after SAMPLE_AFTER_SECONDS at the same offset its
+    first record is sampled, once.
     """
 
-    def __init__(self, peek: RecordPeeker) -> None:
-        self._peek = peek
+    def __init__(self, sampler: RecordSampler) -> None:
+        self._sampler = sampler
         self._waiting: dict[TopicPartition, _Waiting] = {}
 
-    async def of(self, unread: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, float]:
-        """When the oldest unread record of each was produced, in seconds since 1970. Where there is no record after all, only
-        markers of transactions, the partition is left out.
+    async def timestamps(self, unread: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, float]:
+        """When the oldest unread record of each partition was produced, in seconds since 1970.
+
+        A partition without records, only transaction markers, is left out.
         """
         now = time.time()
-        still = {
-            partition: waiting.next(unread[partition])
-            for partition, waiting in self._waiting.items()
-            if partition in unread and unread[partition].first == waiting.unread.first
+        waiting = {
+            partition: before.advance(unread[partition])
+            for partition, before in self._waiting.items()
+            if partition in unread and unread[partition].first == before.unread.first
         }
-        unseen = {
-            partition: waiting.unread
-            for partition, waiting in still.items()
-            if waiting.seen is None and now - waiting.since >= LOOK_AFTER_SECONDS
+        due = {
+            partition: each.unread
+            for partition, each in waiting.items()
+            if each.sample is None and now - each.since >= SAMPLE_AFTER_SECONDS
         }
-        for partition, seen in (await self._peek.look(unseen) if unseen else {}).items():
-            still[partition] = replace(still[partition], seen=seen)
-        self._waiting = {partition: still.get(partition, _Waiting(unread[partition], now)) for partition in unread}
-        began = {partition: waiting.began() for partition, waiting in self._waiting.items()}
-        return {partition: at for partition, at in began.items() if at is not None}
+        for partition, sample in (await self._sampler.sample(due) if due else {}).items():
+            waiting[partition] = replace(waiting[partition], sample=sample)
+        self._waiting = {partition: waiting.get(partition, _Waiting(unread[partition], now)) for partition in unread}
+        oldest = {partition: each.oldest() for partition, each in self._waiting.items()}
+        return {partition: timestamp for partition, timestamp in oldest.items() if timestamp is not None}

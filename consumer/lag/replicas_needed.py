@@ -1,46 +1,50 @@
-"""How many replicas the partitions of one replica need: what comes in and what has piled up, by what a replica can write."""
+"""How many consumers the partitions of one consumer need: incoming rate and backlog, divided by its drain rate."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from aiokafka import TopicPartition
 
-CATCH_UP_SECONDS: Final = 300.0  # a backlog should be gone by then
+CATCH_UP_SECONDS: Final = 300.0  # time within which a backlog should be drained
 SMOOTHING_SECONDS: Final = 60.0
 
 
 class ReplicasNeeded:
-    """Learns both rates from what it is told from time to time, smoothed over about a minute."""
+    """Estimates from both rates, smoothed over about a minute."""
 
     def __init__(self) -> None:
-        self._at: float | None = None
-        self._ends: dict[TopicPartition, int] = {}
-        self._written = self._busy = 0.0
-        self._incoming = 0.0
-        self._drain: float | None = None
+        self._observed_at: float | None = None
+        self._log_ends: dict[TopicPartition, int] = {}
+        self._written = self._write_seconds = 0.0
+        self._incoming_rate = 0.0  # records per second
+        self._drain_rate: float | None = None
 
-    def learn(self, at: float, ends: Mapping[TopicPartition, int], written: float, busy: float) -> None:
-        """Note where things stand.
+    def observe(self, now: float, log_ends: Mapping[TopicPartition, int], written: float, write_seconds: float) -> None:
+        """Update both rates.
 
         Args:
-            at: a clock that never goes back, in seconds.
-            ends: where the log of each partition ends; those that were known before count for what comes in.
-            written: records settled since the start.
-            busy: seconds spent in writing them; batches that had to wait for the database are left out of both.
+            now: a monotonic clock, in seconds.
+            log_ends: the end of each partition's log; partitions of the last observation count towards the incoming rate.
+            written: records written since the start of the process.
+            write_seconds: seconds spent writing them, without failed attempts.
         """
-        if self._at is not None and at > self._at:
-            came = sum(end - self._ends[each] for each, end in ends.items() if each in self._ends)
-            weight = min(1.0, (at - self._at) / SMOOTHING_SECONDS)
-            self._incoming += weight * (max(0, came) / (at - self._at) - self._incoming)
-        self._at, self._ends = at, dict(ends)
-        if busy > self._busy:
-            drain = (written - self._written) / (busy - self._busy)
-            weight = min(1.0, (busy - self._busy) / SMOOTHING_SECONDS)
-            self._drain = drain if self._drain is None else self._drain + weight * (drain - self._drain)
-        self._written, self._busy = written, busy
+        if self._observed_at is not None and now > self._observed_at:
+            incoming = sum(end - self._log_ends[each] for each, end in log_ends.items() if each in self._log_ends)
+            seconds = now - self._observed_at
+            weight = min(1.0, seconds / SMOOTHING_SECONDS)
+            self._incoming_rate += weight * (max(0, incoming) / seconds - self._incoming_rate)
+        self._observed_at, self._log_ends = now, dict(log_ends)
+        if write_seconds > self._write_seconds:
+            seconds = write_seconds - self._write_seconds
+            rate = (written - self._written) / seconds
+            weight = min(1.0, seconds / SMOOTHING_SECONDS)
+            self._drain_rate = (
+                rate if self._drain_rate is None else self._drain_rate + weight * (rate - self._drain_rate)
+            )
+        self._written, self._write_seconds = written, write_seconds
 
-    def replicas(self, behind: int, partitions: int) -> float:
-        """What is needed for `partitions` partitions that are together `behind` records behind; from 0 to `partitions`."""
-        if not self._drain:
+    def estimate(self, lag: int, partitions: int) -> float:
+        """Consumers needed for `partitions` partitions with `lag` unwritten records in all; from 0 to `partitions`."""
+        if not self._drain_rate:
             return float(min(1, partitions))
-        return min(float(partitions), (self._incoming + behind / CATCH_UP_SECONDS) / self._drain)
+        return min(float(partitions), (self._incoming_rate + lag / CATCH_UP_SECONDS) / self._drain_rate)

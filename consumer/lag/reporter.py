@@ -1,6 +1,6 @@
-"""Every second: how far behind each partition is, and offsets told to Kafka for its own tools.
+"""The lag reporter: once a second, how far each partition is behind; also commits the offsets to Kafka for its own tools.
 
-ends of the logs (from Kafka) - offsets written (of the database) -> records of lag -> age of the oldest: in hand, or peeked at
+log ends (Kafka) - next offsets (database) -> records of lag -> age of the oldest one: buffered, or sampled from Kafka
 """
 
 import asyncio
@@ -12,85 +12,98 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumer.lag.oldest_unread import OffsetRange, OldestUnread, RecordPeeker
+from consumer.lag.oldest_unread import OffsetRange, OldestUnread, RecordSampler
 from consumer.lag.replicas_needed import ReplicasNeeded
 from consumer.monitoring.metrics import Metrics
-from consumer.pipeline.poll_loop import Pipeline
+from consumer.pipeline.batch_writer import BatchWriter
+from consumer.pipeline.positions import PartitionPositions
+from consumer.pipeline.topic_buffer import TopicBuffers
 
 log = structlog.get_logger(__name__)
 
-EVERY_SECONDS: Final = 1.0
-KAFKA_ANSWERS_WITHIN_SECONDS: Final = 5.0
+REPORT_SECONDS: Final = 1.0
+KAFKA_TIMEOUT_SECONDS: Final = 5.0
 
 
 class LagReporter:
-    """Watches the pipeline from beside it."""
+    """Observes the pipeline of one process."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, pipeline: Pipeline, metrics: Metrics, peek: RecordPeeker) -> None:
-        self._consumer = consumer
-        self._pipeline = pipeline
+    def __init__(
+        self,
+        client: AIOKafkaConsumer,
+        positions: PartitionPositions,
+        buffers: TopicBuffers,
+        writer: BatchWriter,
+        sampler: RecordSampler,
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._positions = positions
+        self._buffers = buffers
+        self._writer = writer
+        self._oldest = OldestUnread(sampler)
         self._metrics = metrics
-        self._oldest = OldestUnread(peek)
-        self._demand = ReplicasNeeded()
-        self._ends: dict[TopicPartition, int] = {}
-        self._told_kafka: dict[TopicPartition, int] = {}
+        self._replicas_needed = ReplicasNeeded()
+        self._log_ends: dict[TopicPartition, int] = {}
+        self._committed_to_kafka: dict[TopicPartition, int] = {}
 
     async def run(self) -> None:
         """Report until cancelled."""
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            await self._measure()
-            await self.tell_kafka()
+            await asyncio.sleep(REPORT_SECONDS)
+            await self._report()
+            await self.commit_to_kafka()
 
-    async def _measure(self) -> None:
-        """Of all partitions that are ours, read or not: one that is stopped, halted or waits for the database is behind too."""
-        ours = set(self._pipeline.assignment.stored)
-        await self._look_at_ends(ours)
-        unread = self._unread(ours)
-        in_hand = {each: at / 1000 for each, at in self._pipeline.oldest_unwritten().items()}
-        waiting = await self._oldest.of({each: span for each, span in unread.items() if each not in in_hand})
-        began, now = waiting | in_hand, time.time()
-        behind = {each: span.end - span.first for each, span in unread.items() if each in began}
-        # some may have been taken away meanwhile, and their series with them
-        ours &= self._pipeline.assignment.stored.keys()
-        for partition in ours:
-            late = partition in behind
-            self._metrics.lag(partition, behind.get(partition, 0), max(0.0, now - began[partition]) if late else 0.0)
-        self._report_demand(ours & self._pipeline.assignment.positions.keys(), behind)
-
-    async def _look_at_ends(self, partitions: Set[TopicPartition]) -> None:
-        """Where the logs end. Asked for: a partition that is not fetched now would tell nothing by itself."""
+    async def commit_to_kafka(self) -> None:
+        """Commit the offsets to Kafka, best effort: for tools that show lag there; they are never read back."""
+        committed = dict(self._writer.committed)
+        changed = {each: offset for each, offset in committed.items() if self._committed_to_kafka.get(each) != offset}
+        if not changed:
+            return
         try:
-            async with asyncio.timeout(KAFKA_ANSWERS_WITHIN_SECONDS):
-                told = await self._consumer.end_offsets(partitions) if partitions else {}
+            await asyncio.wait_for(self._client.commit(changed), KAFKA_TIMEOUT_SECONDS)
+            self._committed_to_kafka = committed
+        except (KafkaError, TimeoutError, ValueError) as error:
+            log.debug("kafka_commit_skipped", error=repr(error))
+
+    async def _report(self) -> None:
+        """Report all assigned partitions: one that is stopped, halted or being restored is behind, too."""
+        assigned = set(self._positions.stored)
+        await self._update_log_ends(assigned)
+        unread = self._unread(assigned)
+        buffered = {each: timestamp / 1000 for each, timestamp in self._buffers.oldest_unwritten().items()}
+        unfetched = await self._oldest.timestamps({each: span for each, span in unread.items() if each not in buffered})
+        oldest, now = unfetched | buffered, time.time()
+        behind = {each: span.end - span.first for each, span in unread.items() if each in oldest}
+        assigned &= self._positions.stored.keys()  # a rebalance meanwhile has ended the series of revoked partitions
+        for partition in assigned:
+            seconds = max(0.0, now - oldest[partition]) if partition in behind else 0.0
+            self._metrics.set_lag(partition, behind.get(partition, 0), seconds)
+        self._report_replicas_needed(assigned & self._positions.next_offsets.keys(), behind)
+
+    async def _update_log_ends(self, partitions: Set[TopicPartition]) -> None:
+        """Ask Kafka for the log ends: a partition that is not being fetched has no fresh high watermark."""
+        ends: Mapping[TopicPartition, int] = {}
+        try:
+            async with asyncio.timeout(KAFKA_TIMEOUT_SECONDS):
+                ends = await self._client.end_offsets(partitions) if partitions else {}
         except (KafkaError, TimeoutError) as error:
-            log.debug("ends_not_told", error=repr(error))
-            told = {}
-        self._ends = {each: told.get(each, self._ends.get(each, 0)) for each in partitions}
+            log.debug("log_ends_unavailable", error=repr(error))
+        self._log_ends = {each: ends.get(each, self._log_ends.get(each, 0)) for each in partitions}
 
     def _unread(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
-        """What the database has not, of those that have any."""
-        stored, written = self._pipeline.assignment.stored, self._pipeline.written
+        """The offsets that are not in the database yet, of partitions that have any."""
+        stored, committed = self._positions.stored, self._writer.committed
         spans = {
-            each: OffsetRange(max(stored[each], written.get(each, 0)), self._ends[each])
+            each: OffsetRange(max(stored[each], committed.get(each, 0)), self._log_ends[each])
             for each in partitions
             if each in stored
         }
         return {each: span for each, span in spans.items() if span.end > span.first}
 
-    def _report_demand(self, read: Set[TopicPartition], behind: Mapping[TopicPartition, int]) -> None:
-        """Of the partitions that are read: more replicas would not help the others."""
-        self._demand.learn(time.monotonic(), {each: self._ends[each] for each in read}, *self._pipeline.throughput)
-        self._metrics.replicas_needed.set(self._demand.replicas(sum(behind.get(each, 0) for each in read), len(read)))
-
-    async def tell_kafka(self) -> None:
-        """Commit the offsets to Kafka, best effort: they are for tools that read lag there, and are never read back."""
-        written = dict(self._pipeline.written)
-        news = {each: offset for each, offset in written.items() if self._told_kafka.get(each) != offset}
-        if not news:
-            return
-        try:
-            await asyncio.wait_for(self._consumer.commit(news), KAFKA_ANSWERS_WITHIN_SECONDS)
-            self._told_kafka = written
-        except (KafkaError, TimeoutError, ValueError) as error:
-            log.debug("kafka_commit_skipped", error=repr(error))
+    def _report_replicas_needed(self, readable: Set[TopicPartition], behind: Mapping[TopicPartition, int]) -> None:
+        """Count readable partitions alone: more consumers would not help the others."""
+        ends = {each: self._log_ends[each] for each in readable}
+        self._replicas_needed.observe(time.monotonic(), ends, *self._writer.throughput)
+        lag = sum(behind.get(each, 0) for each in readable)
+        self._metrics.replicas_needed.set(self._replicas_needed.estimate(lag, len(readable)))

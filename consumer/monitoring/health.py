@@ -1,59 +1,60 @@
-"""/metrics, /healthz and /readyz of a replica, on a thread of their own: they answer even while the event loop does not."""
+"""/metrics, /healthz and /readyz of a consumer, served by a thread: they respond even while the event loop is stuck."""
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import make_wsgi_app
 
 from consumer.monitoring.metrics import Metrics
-from schemas.config.probe_server import start_probe_server
+from schemas.config.probe_server import WsgiApplication, start_probe_server
 
 DEFAULT_PORT: Final = 9464
 STUCK_AFTER_SECONDS: Final = 30.0
 
 
 class Health:
-    """What the loop says of itself.
+    """Liveness and readiness of the process.
 
-    Live: it makes progress, waiting for a database included. Ready: it has partitions and can write.
+    Live: the event loop runs, also while it waits for Kafka or the database. Ready: partitions are assigned and can be written.
     """
 
     def __init__(self) -> None:
         self._last_beat = time.monotonic()
-        self._waiting: dict[str, str] = {"starting": "the consumer has not joined its group and read its offsets yet"}
+        self._blocked_by: dict[str, str] = {
+            "starting": "the consumer has not joined its group and read its offsets yet"
+        }
 
     def beat(self) -> None:
-        """The loop came by."""
+        """Record that the event loop is alive."""
         self._last_beat = time.monotonic()
 
-    def waits(self, reason: str, detail: str) -> None:
-        """Reading or writing waits for something."""
-        self._waiting[reason] = detail
+    def block(self, reason: str, detail: str) -> None:
+        """Record that reading or writing waits for something, until `unblock` with the same reason."""
+        self._blocked_by[reason] = detail
 
-    def goes_on(self, reason: str) -> None:
-        """It no longer waits for that."""
-        self._waiting.pop(reason, None)
+    def unblock(self, reason: str) -> None:
+        self._blocked_by.pop(reason, None)
 
     def live(self) -> dict[str, str]:
-        """Empty when live, else what is wrong."""
+        """Empty when live, else the problem by its name."""
         silent = time.monotonic() - self._last_beat
-        return {"stuck": f"the loop has not moved for {silent:.0f} s"} if silent > STUCK_AFTER_SECONDS else {}
+        return {"stuck": f"the event loop has not run for {silent:.0f} s"} if silent > STUCK_AFTER_SECONDS else {}
 
     def ready(self) -> dict[str, str]:
-        """Empty when ready, else what it waits for."""
-        return self.live() | self._waiting
+        """Empty when ready, else each reason for being blocked with its detail."""
+        return self.live() | self._blocked_by
 
 
 def serve(health: Health, metrics: Metrics, host: str, port: int | None) -> tuple[WSGIServer, int]:
-    """Start answering; the server, and the port it took. With no port given, 9464 is tried first and then any free one."""
+    """Start serving; returns the server and its port. None means 9464, or any free port when that one is in use."""
     server = start_probe_server(_application(health, metrics), host, port, default_port=DEFAULT_PORT)
     return server, server.server_port
 
 
-def _application(health: Health, metrics: Metrics) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
+def _application(health: Health, metrics: Metrics) -> WsgiApplication:
     exposition = make_wsgi_app(metrics.registry)
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -1,4 +1,4 @@
-"""All metrics of a consumer replica, in one place; names and labels are the contract's."""
+"""All metrics of a consumer; names and labels are part of the contract."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _RECORDS = (1, 10, 100, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
 
 @dataclass(slots=True)
 class Metrics:
-    """The replica's registry and the metrics in it."""
+    """The registry of one process, and the metrics in it."""
 
     registry: CollectorRegistry = field(default_factory=new_registry)
     lag_records: Gauge = field(init=False)
@@ -49,11 +49,14 @@ class Metrics:
         )
         self.replicas_needed = Gauge(
             "energy_consumer_replicas_needed",
-            "Replicas that the partitions of this one need; the sum over all replicas is what the group needs",
+            "Consumers that the partitions of this consumer need; the sum over the group is what the group needs",
             registry=registry,
         )
         self.consumed = Counter(
-            "energy_records_consumed", "Records taken from Kafka and settled", ("topic",), registry=registry
+            "energy_records_consumed",
+            "Records read from Kafka and accounted for in the ledger",
+            ("topic",),
+            registry=registry,
         )
         self.written = Counter("energy_records_written", "Readings written to history", ("topic",), registry=registry)
         self.duplicates = Counter(
@@ -66,23 +69,26 @@ class Metrics:
             "energy_batch_records", "Records in a batch", buckets=_RECORDS, registry=registry
         )
         self.write_seconds = Histogram(
-            "energy_batch_write_seconds", "Time to write a batch, retries included", buckets=_SECONDS, registry=registry
+            "energy_batch_write_seconds",
+            "Time to write a batch, including retries",
+            buckets=_SECONDS,
+            registry=registry,
         )
-        self.retries = Counter(
-            "energy_write_retries", "Writes tried again after a passing fault", ("cause",), registry=registry
-        )
+        self.retries = Counter("energy_write_retries", "Writes retried after an error", ("cause",), registry=registry)
         self.fenced = Counter(
-            "energy_writes_fenced", "Batches refused because another consumer has written", registry=registry
+            "energy_writes_fenced",
+            "Batches rejected by the fence because another consumer has written",
+            registry=registry,
         )
         self.rebalances = Counter(
-            "energy_rebalances", "Times the group gave this replica its partitions", registry=registry
+            "energy_rebalances", "Rebalances that assigned partitions to this consumer", registry=registry
         )
         self.paused = Gauge(
-            "energy_ingest_paused", "1 while reading waits for the reason named", ("reason",), registry=registry
+            "energy_ingest_paused", "1 while reading is paused for this reason", ("reason",), registry=registry
         )
         self.breaker_open = Gauge(
             "energy_breaker_open",
-            "1 while a topic is not read because most of it is refused",
+            "1 while a topic is not read because most of its records are rejected",
             ("topic",),
             registry=registry,
         )
@@ -94,14 +100,14 @@ class Metrics:
         )
 
         self.alerts_published = Counter(
-            "energy_alerts_published", "Events of faults that Kafka has acknowledged", registry=registry
+            "energy_alerts_published", "Fault events acknowledged by Kafka", registry=registry
         )
         self.alerts_waiting = Gauge(
-            "energy_alerts_waiting", "Events of faults that are not published yet, by any replica", registry=registry
+            "energy_alerts_waiting", "Fault events not published yet, by any consumer", registry=registry
         )
 
-    def know(self, topics: Iterable[str]) -> None:
-        """Begin the counters of each topic at 0: without, the first records would be no increase."""
+    def initialize(self, topics: Iterable[str]) -> None:
+        """Start the counters of each topic at 0; Prometheus would not see the first records as an increase otherwise."""
         for topic in topics:
             for counter in (self.consumed, self.written, self.duplicates):
                 counter.labels(topic)
@@ -109,7 +115,7 @@ class Metrics:
                 self.dead_letters.labels(topic, reason.value)
 
     def count(self, outcome: BatchResult) -> None:
-        """Add what became of one batch."""
+        """Add the result of one batch."""
         for topic, number in outcome.consumed.items():
             self.consumed.labels(topic).inc(number)
         for topic, number in outcome.written.items():
@@ -120,13 +126,12 @@ class Metrics:
             self.dead_letters.labels(topic, reason.value).inc(number)
         self.batch_records.observe(outcome.consumed.total())
 
-    def lag(self, partition: TopicPartition, records: int, seconds: float) -> None:
-        """How far one of our partitions is behind."""
+    def set_lag(self, partition: TopicPartition, records: int, seconds: float) -> None:
         self.lag_records.labels(partition.topic, partition.partition).set(records)
         self.lag_seconds.labels(partition.topic, partition.partition).set(seconds)
 
-    def forget_lag(self) -> None:
-        """End the series of partitions that are no longer ours."""
+    def clear_lag(self) -> None:
+        """End the series of revoked partitions."""
         self.lag_records.clear()
         self.lag_seconds.clear()
         self.replicas_needed.set(0)

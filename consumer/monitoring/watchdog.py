@@ -1,4 +1,4 @@
-"""Ends a process whose loop stands still, for supervisors that do not ask /healthz; says first where it stands."""
+"""The watchdog: ends a process whose event loop is stuck, for supervisors that do not probe /healthz."""
 
 import faulthandler
 import os
@@ -13,36 +13,36 @@ from consumer.monitoring.health import Health
 
 log = structlog.get_logger(__name__)
 
-EVERY_SECONDS: Final = 1.0
-SAYS_AFTER: Final = 5  # checks in a row; one alone may only show that the whole machine was asleep
-ENDS_AFTER: Final = 90
+CHECK_SECONDS: Final = 1.0
+REPORT_AFTER_CHECKS: Final = 5  # consecutive; a single one may only show that the whole machine was suspended
+EXIT_AFTER_CHECKS: Final = 90
 EXIT_CODE: Final = 70  # EX_SOFTWARE
 
 
 class Watchdog:
-    """Counts the checks in a row that found the loop stuck."""
+    """Counts the consecutive checks that found the event loop stuck: first dumps all stacks, then ends the process."""
 
-    def __init__(self, health: Health, end: Callable[[int], object] = os._exit) -> None:
+    def __init__(self, health: Health, exit_process: Callable[[int], object] = os._exit) -> None:
         self._health = health
-        self._end = end
-        self._stuck = 0
+        self._exit_process = exit_process
+        self._stuck_checks = 0
 
     def start(self) -> None:
         """Check every second, on a thread of its own."""
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def check(self) -> None:
-        """One check."""
         problem = self._health.live()
-        self._stuck = self._stuck + 1 if problem else 0
-        if self._stuck == SAYS_AFTER:
-            log.error("loop_stuck", detail=problem, ends_in_seconds=(ENDS_AFTER - SAYS_AFTER) * EVERY_SECONDS)
+        self._stuck_checks = self._stuck_checks + 1 if problem else 0
+        if self._stuck_checks == REPORT_AFTER_CHECKS:
+            exits_in = (EXIT_AFTER_CHECKS - REPORT_AFTER_CHECKS) * CHECK_SECONDS
+            log.error("event_loop_stuck", detail=problem, exits_in_seconds=exits_in)
             faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
-        if self._stuck >= ENDS_AFTER:
-            log.error("ended_by_watchdog", detail=problem)
-            self._end(EXIT_CODE)
+        if self._stuck_checks >= EXIT_AFTER_CHECKS:
+            log.error("watchdog_exit", detail=problem)
+            self._exit_process(EXIT_CODE)
 
     def _run(self) -> None:
-        waiting = threading.Event()
-        while not waiting.wait(EVERY_SECONDS):
+        interval = threading.Event()
+        while not interval.wait(CHECK_SECONDS):
             self.check()

@@ -1,10 +1,10 @@
-"""The breaker: when most of a topic's recent records are refused, the topic is not read any further.
+"""The circuit breaker: stops reading a topic when most of its recent records are rejected.
 
-closed ── too many of the last records are refused ──> open ── operator closes it ──> closed
-                                                        └── operator lets them through ──> ... ── share low again ──> closed
+closed ── too many of the last records rejected ──> open ── operator closes it ──────────> closed
+                                                     └── operator lets records through ──> ... ── share low again ──> closed
 
-The state lies in the database, for all replicas and for operators; each replica looks every two seconds, and one that stops a
-topic tells of it at once. With every change of state the windows begin anew: what was seen before it has been judged.
+The state is stored in the database, shared by all consumers and operators. Each consumer synchronizes every two seconds, and at
+once when it opens a breaker itself. Every change of state starts new windows: older records have been judged already.
 """
 
 import asyncio
@@ -29,31 +29,30 @@ REASON: Final = "breaker_open"
 
 
 class Window:
-    """How many of the last records were refused: at least `size` of them, in the portions they came in."""
+    """The share of rejected records among the last `size` or slightly more; whole portions are added and dropped."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._portions: deque[tuple[int, int]] = deque()
-        self.seen = 0
-        self.refused = 0
+        self.records = 0
+        self.rejected = 0
 
-    def add(self, seen: int, refused: int) -> None:
-        """A portion of records, the newest."""
-        self._portions.append((seen, refused))
-        self.seen += seen
-        self.refused += refused
-        while self.seen - self._portions[0][0] >= self._size:
+    def add(self, records: int, rejected: int) -> None:
+        self._portions.append((records, rejected))
+        self.records += records
+        self.rejected += rejected
+        while self.records - self._portions[0][0] >= self._size:
             oldest = self._portions.popleft()
-            self.seen -= oldest[0]
-            self.refused -= oldest[1]
+            self.records -= oldest[0]
+            self.rejected -= oldest[1]
 
     def exceeds(self, share: float) -> bool:
-        """Whether more than `share` (0 to 1) of a full window was refused."""
-        return self.seen >= self._size and self.refused > share * self.seen
+        """Whether the window is full and more than `share` (0 to 1) of it was rejected."""
+        return self.records >= self._size and self.rejected > share * self.records
 
 
 class Breaker:
-    """One replica's view of all its topics. `stopped` are those that must not be read, each with the reason in words."""
+    """The breakers of all topics. `stopped` has each topic that must not be read, with the reason in words."""
 
     def __init__(
         self, pool: "asyncpg.Pool[asyncpg.Record]", settings: ConsumerSettings, metrics: Metrics, health: Health
@@ -66,61 +65,61 @@ class Breaker:
         self._size = settings.breaker_window_records
         self._windows: dict[str, Window] = {}
         self._states: dict[str, tuple[str, datetime]] = {}
-        self._tripped = asyncio.Event()
-        self._unrecorded: dict[str, str] = {}
+        self._opened = asyncio.Event()
+        self._unpublished: dict[str, str] = {}
         self.stopped: dict[str, str] = {}
 
-    def trips(self, topic: str, seen: int, refused: int) -> bool:
-        """Note a portion of decoded records; whether the topic must be stopped before they are taken."""
+    def record(self, topic: str, records: int, rejected: int) -> bool:
+        """Record a portion of decoded records; whether it opens the breaker, so that the portion must not be consumed."""
         window = self._windows.setdefault(topic, Window(self._size))
-        window.add(seen, refused)
+        window.add(records, rejected)
         if self._lets_through(topic) or not window.exceeds(self._share):
             return False
-        detail = f"{window.refused} of the last {window.seen} records were refused"
-        self.stopped[topic] = self._unrecorded[topic] = detail
+        detail = f"{window.rejected} of the last {window.records} records were rejected"
+        self.stopped[topic] = self._unpublished[topic] = detail
         del self._windows[topic]
-        self._tripped.set()
+        self._opened.set()
         log.error("breaker_opened", topic=topic, detail=detail)
         self._report()
         return True
 
     async def wait(self, seconds: float) -> None:
-        """Until it is time to look: after `seconds`, or at once when a topic was stopped here."""
+        """Wait until the next synchronization is due: after `seconds`, or when a breaker was opened here."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._tripped.wait(), seconds)
-        self._tripped.clear()
+            await asyncio.wait_for(self._opened.wait(), seconds)
+        self._opened.clear()
 
-    async def look(self) -> None:
-        """Tell the database what has happened here, and learn what others have done."""
+    async def sync(self) -> None:
+        """Write the changes made here to the database, and read those of other consumers and operators."""
         try:
             async with self._pool.acquire() as connection:
-                await self._tell(connection)
+                await self._publish(connection)
                 rows = [row async for row in queries.breakers(connection, consumer_group=self._group)]
         except DATABASE_ERRORS as error:
-            log.debug("breakers_unknown", error=repr(error))
+            log.debug("breakers_unavailable", error=repr(error))
             return
         states = {row["topic"]: (row["state"], row["changed_at"]) for row in rows}
         for topic in [each for each in self._windows if self._states.get(each) != states.get(each)]:
             del self._windows[topic]
         self._states = states
-        self.stopped = {row["topic"]: row["detail"] for row in rows if row["state"] == OPEN} | self._unrecorded
+        self.stopped = {row["topic"]: row["detail"] for row in rows if row["state"] == OPEN} | self._unpublished
         self._report()
 
     def _lets_through(self, topic: str) -> bool:
         return topic in self._states and self._states[topic][0] != OPEN
 
-    async def _tell(self, connection: Any) -> None:
-        for topic, detail in list(self._unrecorded.items()):
+    async def _publish(self, connection: Any) -> None:
+        for topic, detail in list(self._unpublished.items()):
             await queries.open_breaker(connection, consumer_group=self._group, topic=topic, detail=detail)
-            self._unrecorded.pop(topic, None)
-        for topic in filter(self._is_good_again, filter(self._lets_through, self._states)):
+            self._unpublished.pop(topic, None)
+        for topic in filter(self._has_recovered, filter(self._lets_through, self._states)):
             _, since = self._states[topic]
             if await queries.end_let_through(connection, consumer_group=self._group, topic=topic, since=since):
-                log.info("breaker_closed", topic=topic, reason="the share of refused records is low again")
+                log.info("breaker_closed", topic=topic, reason="the share of rejected records is low again")
 
-    def _is_good_again(self, topic: str) -> bool:
+    def _has_recovered(self, topic: str) -> bool:
         window = self._windows.get(topic)
-        return window is not None and window.seen >= self._size and not window.exceeds(self._share)
+        return window is not None and window.records >= self._size and not window.exceeds(self._share)
 
     def _report(self) -> None:
         self._metrics.paused.labels(REASON).set(1 if self.stopped else 0)
@@ -129,6 +128,6 @@ class Breaker:
             self._metrics.breaker_open.labels(topic).set(1)
         if self.stopped:
             topics = "; ".join(f"{topic}: {detail}" for topic, detail in self.stopped.items())
-            self._health.waits(REASON, f"not read until somebody runs `python -m consumer breaker close`: {topics}")
+            self._health.block(REASON, f"stopped until an operator runs `python -m consumer breaker close`: {topics}")
         else:
-            self._health.goes_on(REASON)
+            self._health.unblock(REASON)

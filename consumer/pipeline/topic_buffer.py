@@ -1,74 +1,166 @@
-"""One topic's way through a replica: a batch being collected, and the one before it being written."""
+"""Batches on their way: for each topic, one that is filling and one that is being written.
+
+At most one batch of a topic is written at a time, because the next one continues at its last offset. Topics do not wait for each
+other: while the server stores a batch of one topic, the client decodes and sends that of another.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
+from typing import Final
 
+import structlog
 from aiokafka import TopicPartition
 
+from consumer.pipeline.batch_writer import BatchWriter
 from consumer.records.batch import Batch, BatchBuilder, BatchResult, Span
+from consumer.settings import ConsumerSettings
 
-Writing = asyncio.Task[BatchResult]
+log = structlog.get_logger(__name__)
+
+Write = asyncio.Task[BatchResult]
+CANCEL_ATTEMPTS: Final = 3
 
 
 class TopicBuffer:
-    """At most one batch of a topic is written at a time, for the next one continues where it ends. Topics do not wait for each
-    other: while the server stores a batch of one, the client decodes and sends another's.
+    """The buffer of one topic.
 
     Args:
-        largest: records that a batch may hold.
-        longest_wait: seconds that the first record of a batch may wait for others.
+        max_records: records that a batch may hold.
+        max_wait: seconds that the first record of a batch may wait for others.
     """
 
-    def __init__(self, largest: int, longest_wait: float) -> None:
-        self._largest = largest
-        self._longest_wait = longest_wait
+    def __init__(self, max_records: int, max_wait: float) -> None:
+        self._max_records = max_records
+        self._max_wait = max_wait
         self._in_flight: Batch | None = None
         self.builder = BatchBuilder()
-        self.writing: Writing | None = None
+        self.write: Write | None = None
 
     @property
-    def room(self) -> int:
-        """How many records may still be taken; none when that is little: fetching the last few costs as much as fetching many."""
-        room = self._largest - len(self.builder)
-        return room if room > self._largest // 10 else 0
+    def capacity(self) -> int:
+        """Records that still fit; 0 below a tenth of a batch: fetching the last few would cost as much as fetching many."""
+        capacity = self._max_records - len(self.builder)
+        return capacity if capacity > self._max_records // 10 else 0
 
     @property
     def idle(self) -> bool:
-        """Whether a batch could be written at once."""
-        return self.writing is None
+        """Whether no write of this topic is in flight."""
+        return self.write is None
 
-    def patience(self) -> float | None:
-        """Seconds until the batch being collected has waited long enough; None when it is empty."""
+    def seconds_until_due(self) -> float | None:
+        """Seconds until the filling batch has waited long enough; None when it is empty."""
         if not len(self.builder):
             return None
-        if not self.room:
+        if not self.capacity:
             return 0.0
-        return max(0.0, self.builder.opened + self._longest_wait - time.monotonic())
+        return max(0.0, self.builder.opened + self._max_wait - time.monotonic())
 
-    def due(self) -> bool:
-        """Whether the batch being collected is to be written as soon as the one before it is."""
-        return not self.room or self.patience() == 0
+    def is_due(self) -> bool:
+        return not self.capacity or self.seconds_until_due() == 0
 
-    def begin(self, write: Callable[[Batch], Writing]) -> None:
-        """Write what was collected."""
+    def start_write(self, start: Callable[[Batch], Write]) -> None:
         self._in_flight = self.builder.build()
         self.builder = BatchBuilder()
-        self.writing = write(self._in_flight)
+        self.write = start(self._in_flight)
 
-    def settle(self) -> Writing | None:
-        """The write that has ended, once; None when there is none."""
-        return self._release() if self.writing and self.writing.done() else None
+    def take_finished(self) -> Write | None:
+        """The write that has finished, returned once; None when there is none."""
+        return self._take_write() if self.write and self.write.done() else None
 
-    def drop(self) -> Writing | None:
-        """Forget what was collected; the write under way, whose end the caller has to see to."""
+    def discard(self) -> Write | None:
+        """Discard the filling batch; returns the write in flight, which the caller has to await."""
         self.builder = BatchBuilder()
-        return self._release()
+        return self._take_write()
 
     def spans(self) -> dict[TopicPartition, Span]:
-        """What is in hand of each partition; of what is being written where there is both."""
+        """The span of each partition with unwritten records: of the batch in flight, else of the filling one."""
         return self.builder.spans | (dict(self._in_flight.spans) if self._in_flight else {})
 
-    def _release(self) -> Writing | None:
-        writing, self.writing, self._in_flight = self.writing, None, None
-        return writing
+    def _take_write(self) -> Write | None:
+        write, self.write, self._in_flight = self.write, None, None
+        return write
+
+
+class TopicBuffers:
+    """The buffers of all topics."""
+
+    def __init__(self, topics: Iterable[str], writer: BatchWriter, settings: ConsumerSettings) -> None:
+        self._writer = writer
+        self._drain_seconds = settings.kafka_session_timeout_ms / 3000
+        max_wait = settings.batch_max_wait_ms / 1000
+        self._buffers = {topic: TopicBuffer(settings.batch_max_records, max_wait) for topic in topics}
+
+    def builders(self) -> dict[str, BatchBuilder]:
+        """The filling batch of each topic."""
+        return {topic: buffer.builder for topic, buffer in self._buffers.items()}
+
+    def capacity(self, topic: str) -> int:
+        return self._buffers[topic].capacity
+
+    def buffered_records(self) -> int:
+        return sum(len(buffer.builder) for buffer in self._buffers.values())
+
+    def unwritten_partitions(self) -> set[TopicPartition]:
+        """The partitions that have records fetched and not yet written."""
+        return {partition for buffer in self._buffers.values() for partition in buffer.spans()}
+
+    def oldest_unwritten(self) -> dict[TopicPartition, int]:
+        """Kafka timestamp (ms since 1970) of the oldest unwritten record of each of these partitions."""
+        return {
+            partition: span.oldest for buffer in self._buffers.values() for partition, span in buffer.spans().items()
+        }
+
+    def milliseconds_until_due(self, while_writing: int) -> list[float]:
+        """For each filling batch, the time until it is due, at least `while_writing` behind a write in flight."""
+        return [
+            max(seconds * 1000, 0 if buffer.idle else while_writing)
+            for buffer in self._buffers.values()
+            if (seconds := buffer.seconds_until_due()) is not None
+        ]
+
+    def start_due_writes(self) -> None:
+        self._start(buffer for buffer in self._buffers.values() if buffer.is_due())
+
+    def start_all_writes(self) -> None:
+        self._start(self._buffers.values())
+
+    def writes_in_flight(self) -> set[Write]:
+        return {buffer.write for buffer in self._buffers.values() if buffer.write}
+
+    def collect_finished(self) -> bool:
+        """Collect the writes that have finished; whether one of them was fenced. Any other error is raised."""
+        finished = [write for buffer in self._buffers.values() if (write := buffer.take_finished())]
+        return sum(self._writer.was_fenced(write) for write in finished) > 0
+
+    async def drain(self) -> None:
+        """Discard the filling batches, and wait for the writes in flight in bounded time; afterwards none is in flight."""
+        writes = {write for buffer in self._buffers.values() if (write := buffer.discard())}
+        if writes:
+            _, unfinished = await asyncio.wait(writes, timeout=self._drain_seconds)
+            if unfinished:
+                log.warning("write_abandoned", reason="partitions were revoked and the database does not respond")
+                await _cancel_writes(unfinished)
+            for write in writes:
+                if write.done() and not write.cancelled():
+                    self._writer.was_fenced(write)
+        self._writer.clear_committed()
+
+    def _start(self, buffers: Iterable[TopicBuffer]) -> None:
+        for buffer in buffers:
+            if buffer.idle and len(buffer.builder):
+                buffer.start_write(lambda batch: asyncio.create_task(self._writer.write(batch), name="write"))
+
+
+async def _cancel_writes(writes: Set[Write]) -> None:
+    """Cancel writes, more than once where the cancellation is caught, and in bounded time.
+
+    A server that does not respond holds up the driver's shutdown of a connection, and other consumers wait for our partitions.
+    A write that survives can do no harm: the fence rejects it.
+    """
+    for _ in range(CANCEL_ATTEMPTS):
+        for write in writes:
+            write.cancel()
+        _, writes = await asyncio.wait(writes, timeout=1)
+        if not writes:
+            return

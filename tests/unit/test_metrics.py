@@ -103,7 +103,7 @@ def test_a_replica_that_is_gone_or_behind_is_asked_for_by_an_alert_and_by_a_pane
 
 def test_counters_of_a_topic_begin_at_zero() -> None:
     metrics = ConsumerMetrics()
-    metrics.know(["meter-readings"])
+    metrics.initialize(["meter-readings"])
     assert metrics.registry.get_sample_value("energy_records_consumed_total", {"topic": "meter-readings"}) == 0
     for reason in Reason:
         labels = {"topic": "meter-readings", "reason": reason.value}

@@ -123,7 +123,7 @@ async def test_a_missing_topic_is_waited_for_and_not_made(
     replica = group.start()
     await replica.until_ready()
     await write(database, 0, 3)
-    assert alert_topic in (await replica.says("alerts_wait"))["error"]
+    assert alert_topic in (await replica.says("alert_relay_blocked"))["error"]
 
     async def seen() -> bool:
         return await replica.metric("energy_alerts_waiting") == 3
@@ -133,8 +133,8 @@ async def test_a_missing_topic_is_waited_for_and_not_made(
     await create_topics(stack.kafka_bootstrap_servers, [alert_topic], partitions=1)
     await until(lambda: all_published(database), "all are published")
     assert by_vehicle(await carried(stack, alert_topic)) == expected(3)
-    assert len(replica.events("alerts_wait")) == 1
-    await replica.says("alerts_go_on")
+    assert len(replica.events("alert_relay_blocked")) == 1
+    await replica.says("alert_relay_unblocked")
 
 
 async def test_an_outbox_that_cannot_be_used_ends_no_replica(
@@ -143,7 +143,7 @@ async def test_an_outbox_that_cannot_be_used_ends_no_replica(
     await create_topics(stack.kafka_bootstrap_servers, [alert_topic], partitions=1)
     await database.execute("ALTER TABLE alert_outbox RENAME TO not_migrated_yet")
     replica = group.start()
-    assert "UndefinedTable" in (await replica.says("alerts_wait"))["error"]
+    assert "UndefinedTable" in (await replica.says("alert_relay_blocked"))["error"]
     await replica.until_ready()
 
     await database.execute("ALTER TABLE not_migrated_yet RENAME TO alert_outbox")

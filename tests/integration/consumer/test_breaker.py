@@ -36,7 +36,7 @@ async def let_through(database: Database) -> None:
 
 async def looks(*replicas: Breaker) -> None:
     for replica in replicas:
-        await replica.look()
+        await replica.sync()
 
 
 async def state(database: Database) -> str | None:
@@ -48,8 +48,8 @@ async def test_a_replica_that_has_seen_good_records_before_does_not_end_what_was
     database: Database, replicas: tuple[Breaker, Breaker]
 ) -> None:
     broken, good = replicas
-    assert not good.trips(TOPIC, WINDOW, 0)
-    assert broken.trips(TOPIC, WINDOW, WINDOW)
+    assert not good.record(TOPIC, WINDOW, 0)
+    assert broken.record(TOPIC, WINDOW, WINDOW)
     await looks(broken, good)
     assert TOPIC in good.stopped
     await let_through(database)
@@ -57,7 +57,7 @@ async def test_a_replica_that_has_seen_good_records_before_does_not_end_what_was
     await looks(broken, good, broken, good)
 
     assert await state(database) == "letting_through"
-    assert not good.trips(TOPIC, WINDOW, 0)
+    assert not good.record(TOPIC, WINDOW, 0)
     await looks(good, broken)
     assert await state(database) is None, "a full window of good records since it was let through"
 
@@ -66,35 +66,35 @@ async def test_what_was_let_through_does_not_stop_a_topic_once_more_when_another
     database: Database, replicas: tuple[Breaker, Breaker]
 ) -> None:
     broken, good = replicas
-    assert broken.trips(TOPIC, WINDOW, WINDOW)
+    assert broken.record(TOPIC, WINDOW, WINDOW)
     await looks(broken, good)
     await let_through(database)
     await looks(broken, good)
-    assert not broken.trips(TOPIC, WINDOW, WINDOW), "let through"
-    assert not good.trips(TOPIC, WINDOW, 0)
+    assert not broken.record(TOPIC, WINDOW, WINDOW), "let through"
+    assert not good.record(TOPIC, WINDOW, 0)
 
     await looks(good, broken)
 
-    assert not broken.trips(TOPIC, 1, 0)
-    assert broken.trips(TOPIC, WINDOW, WINDOW), "it is closed, and judges anew"
+    assert not broken.record(TOPIC, 1, 0)
+    assert broken.record(TOPIC, WINDOW, WINDOW), "it is closed, and judges anew"
 
 
 async def test_a_replica_does_not_end_what_was_stopped_or_let_through_anew_since_it_looked(
     database: Database, replicas: tuple[Breaker, Breaker]
 ) -> None:
     broken, good = replicas
-    assert broken.trips(TOPIC, WINDOW, WINDOW)
+    assert broken.record(TOPIC, WINDOW, WINDOW)
     await looks(broken)
     await let_through(database)
     await looks(good)
-    assert not good.trips(TOPIC, WINDOW, 0)
+    assert not good.record(TOPIC, WINDOW, 0)
     await database.execute("UPDATE topic_breakers SET state = 'open', changed_at = now()")
     await looks(good)
     assert await state(database) == "open"
 
     await let_through(database)
     await looks(good)
-    assert not good.trips(TOPIC, WINDOW, 0)
+    assert not good.record(TOPIC, WINDOW, 0)
     await let_through(database)
     await looks(good, good)
     assert await state(database) == "letting_through"
@@ -107,11 +107,11 @@ async def test_a_replica_that_stops_a_topic_tells_of_it_at_once(
 
     async def follow() -> None:
         await broken.wait(3600)
-        await broken.look()
+        await broken.sync()
 
     following = asyncio.create_task(follow())
     await asyncio.sleep(0)
-    assert broken.trips(TOPIC, WINDOW, WINDOW)
+    assert broken.record(TOPIC, WINDOW, WINDOW)
 
     await asyncio.wait_for(following, 30)
 

@@ -159,7 +159,7 @@ async def test_holes_that_transactions_leave_in_the_log_are_passed_and_aborted_r
 
     await until(all_there, "the committed records are consumed")
     assert (await ledger(database, topics))[topics.meter] == Entry(58, 58, 0, 0)
-    assert replica.events("hole_in_the_log")
+    assert replica.events("log_hole_found")
 
 
 async def test_offsets_rewound_in_kafka_change_nothing(

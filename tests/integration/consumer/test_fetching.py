@@ -9,12 +9,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from consumer.__main__ import _flow
-from consumer.kafka import client as kafka_topics
-from consumer.kafka.closing import close
-from consumer.kafka.fetching import ClientStoppedError
+from consumer.kafka.client import ClientStoppedError, close_client, start_client
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
+from consumer.service import run_pipeline
 from consumer.settings import ConsumerSettings
 from deploy.stack.resolve import Servers
 from sql.connection import WRITER_SETTINGS, pool
@@ -39,9 +37,9 @@ def settings(stack: Servers, database: Database, topics: Topics) -> ConsumerSett
 
 @pytest.fixture
 async def consumer(settings: ConsumerSettings) -> AsyncIterator[AIOKafkaConsumer]:
-    connected = await kafka_topics.connect(settings, Health())
+    connected = await start_client(settings, Health())
     yield connected
-    await close(connected, 10)
+    await close_client(connected, 10)
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ async def flow(settings: ConsumerSettings, consumer: AIOKafkaConsumer) -> AsyncI
     stop = asyncio.Event()
     async with pool(settings.database_url, size=8, server_settings=WRITER_SETTINGS, command_timeout=30) as database:
         flowing = asyncio.create_task(
-            _flow(settings, consumer, database, Metrics(CollectorRegistry()), Health(), stop), name="flow"
+            run_pipeline(settings, consumer, database, Metrics(CollectorRegistry()), Health(), stop), name="flow"
         )
         yield flowing
         stop.set()
@@ -111,4 +109,4 @@ async def test_a_replica_ends_when_a_task_of_its_client_has_ended(
     error = flow.exception()
     assert isinstance(error, ExceptionGroup)
     assert error.subgroup(ClientStoppedError)
-    assert "started anew" in str(error.exceptions[0])
+    assert "restart this consumer" in str(error.exceptions[0])

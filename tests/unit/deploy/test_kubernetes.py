@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from consumer.__main__ import LEAVE_WITHIN_SECONDS
+from consumer.service import LEAVE_TIMEOUT_SECONDS
 from consumer.settings import ConsumerSettings
 from deploy.demo.run import PARTITIONS
 from tests.support.repository.manifests import Process, any_setting, faults_of, unknown_metrics
@@ -154,7 +154,7 @@ def test_ports_and_probes_are_those_of_the_processes(layer: str) -> None:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_pod_is_given_longer_to_stop_than_its_process_takes(layer: str) -> None:
-    takes = ConsumerSettings.model_fields["shutdown_timeout_seconds"].default + LEAVE_WITHIN_SECONDS
+    takes = ConsumerSettings.model_fields["shutdown_timeout_seconds"].default + LEAVE_TIMEOUT_SECONDS
     assert pod(of_kind(layer, "StatefulSet")["energy-consumer"])["terminationGracePeriodSeconds"] > takes
 
 

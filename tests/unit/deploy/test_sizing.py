@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.__main__ import CONNECTIONS
+from consumer.service import CONNECTIONS
 from deploy.sizing import measured
 from deploy.sizing.model import CONNECTIONS_OF_A_CONSUMER, Fleet, Server, demand, limits, servers
 from deploy.sizing.report import lines

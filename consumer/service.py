@@ -1,0 +1,155 @@
+"""A consumer process: built, run until stopped, shut down in bounded time.
+
+probes and metrics up -> database pool -> Kafka client -> pipeline and background tasks -> SIGTERM -> flush -> leave the group
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import structlog
+from aiokafka import AIOKafkaConsumer
+
+from consumer.alert_relay import AlertRelay
+from consumer.gc_schedule import collect_on_schedule
+from consumer.kafka.client import close_client, start_client
+from consumer.kafka.static_membership import StaticMembership
+from consumer.kafka.subscription import subscribe
+from consumer.lag.oldest_unread import RecordSampler
+from consumer.lag.reporter import LagReporter
+from consumer.monitoring import health as probes
+from consumer.monitoring.health import Health
+from consumer.monitoring.metrics import Metrics
+from consumer.monitoring.watchdog import Watchdog
+from consumer.pipeline.batch_writer import BatchWriter
+from consumer.pipeline.breaker import Breaker
+from consumer.pipeline.poll_loop import PollLoop
+from consumer.pipeline.positions import PartitionPositions
+from consumer.pipeline.rebalance import RebalanceListener
+from consumer.pipeline.topic_buffer import TopicBuffers
+from consumer.records.decode import Decoder
+from consumer.settings import ConsumerSettings
+from consumer.storage.offsets import StoredOffsets
+from consumer.storage.store import Store
+from consumer.topic_registry import kinds
+from sql.connection import WRITER_SETTINGS, pool
+
+log = structlog.get_logger("consumer")
+T = TypeVar("T")
+
+CONNECTIONS: Final = 8  # at most: one write per topic, stored offsets, alerts, breakers
+LEAVE_TIMEOUT_SECONDS: Final = 8.0
+COMMAND_TIMEOUT_SECONDS: Final = 65.0  # slightly above the server's statement_timeout, so that its error comes first
+
+
+async def run_consumer(settings: ConsumerSettings) -> None:
+    """Run one consumer until SIGINT or SIGTERM; raises unrecoverable errors."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics, health = Metrics(), Health()
+    server, port = probes.serve(health, metrics, settings.metrics_host, settings.metrics_port)
+    Watchdog(health).start()
+    log.info("consumer_started", group=settings.kafka_group_id, metrics_port=port)
+    try:
+        async with pool(
+            settings.database_url,
+            size=CONNECTIONS,
+            server_settings=WRITER_SETTINGS,
+            command_timeout=COMMAND_TIMEOUT_SECONDS,
+            slower_than_ms=settings.sql_log_slower_than_ms,
+        ) as database:
+            async with heartbeat(health):
+                client = await wait_or_stop(stop, start_client(settings, health))
+            if client is None:
+                return
+            try:
+                await run_pipeline(settings, client, database, metrics, health, stop)
+            finally:
+                await leave_group(client)
+    finally:
+        log.info("consumer_stopped")
+        server.shutdown()
+
+
+async def run_pipeline(
+    settings: ConsumerSettings,
+    client: AIOKafkaConsumer,
+    database: "asyncpg.Pool[asyncpg.Record]",
+    metrics: Metrics,
+    health: Health,
+    stop: asyncio.Event,
+) -> None:
+    """Move records until `stop` is set; afterwards no write is in flight and no partition is being read."""
+    topics = kinds(settings)
+    metrics.initialize(topics)
+    store, offsets = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
+    breaker = Breaker(database, settings, metrics, health)
+    writer = BatchWriter(store, offsets, metrics, health)
+    buffers = TopicBuffers(topics, writer, settings)
+    positions = PartitionPositions(client, offsets, breaker, buffers.drain, metrics, health)
+    listener = RebalanceListener(client, positions, StaticMembership(settings, client), metrics, health)
+    decoders = {topic: Decoder(record_type) for topic, record_type in topics.items()}
+    poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, health)
+    reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), metrics)
+    async with asyncio.TaskGroup() as group:
+        background = [
+            group.create_task(subscribe(client, topics, listener, metrics, health)),
+            group.create_task(reporter.run()),
+            group.create_task(poll_loop.apply_operator_decisions()),
+            group.create_task(AlertRelay(database, settings, metrics).run()),
+            group.create_task(collect_on_schedule()),
+        ]
+        await poll_loop.run(stop)
+        await cancel_all(background)
+    await reporter.commit_to_kafka()
+    await positions.revoke_all()
+
+
+async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, repeatedly, until all have ended.
+
+    Before Python 3.12 `asyncio.wait_for` swallows a cancellation that arrives together with its result.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1)
+
+
+async def leave_group(client: AIOKafkaConsumer) -> None:
+    """Leave the group, so that the other members need not wait for our session to expire."""
+    if not await close_client(client, LEAVE_TIMEOUT_SECONDS):
+        log.warning("group_leave_timeout", reason="Kafka did not respond; the session expires by itself")
+
+
+@asynccontextmanager
+async def heartbeat(health: Health) -> AsyncIterator[None]:
+    """Keep the process live while the event loop runs, until the poll loop reports its own progress."""
+
+    async def beat() -> None:
+        while True:
+            health.beat()
+            await asyncio.sleep(1)
+
+    beating = asyncio.create_task(beat(), name="heartbeat")
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+async def wait_or_stop(stop: asyncio.Event, awaited: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `awaited`, or None when `stop` is set first."""
+    task, stopped = asyncio.create_task(awaited), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait({task})
+    return None
