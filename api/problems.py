@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from schemas.records.readings import InvalidReading, Reason
 from schemas.responses.base import FieldProblem, Problem
-from sql.connection import CONNECTION_FAULTS
+from sql.connection import CONNECTION_ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(InvalidReading, _invalid_reading)
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(ClientDisconnect, _gone)
-    for gone in (*CONNECTION_FAULTS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
+    for gone in (*CONNECTION_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
                  asyncpg.InsufficientResourcesError, asyncpg.InvalidAuthorizationSpecificationError):  # fmt: skip
         app.add_exception_handler(gone, _database_away)
     app.add_exception_handler(Exception, unexpected)

@@ -1,5 +1,5 @@
-"""What crosses a boundary of the system: readings in, answers out, the environment a process starts with, the lines it logs.
+"""Everything that crosses a boundary of the system: records in, responses out, settings, log lines.
 
-In: bytes of a record or of a request body, environment variables. Out: validated values, or the reasons why they are none.
-This room knows neither Kafka's client nor PostgreSQL nor FastAPI.
+In: bytes of a record or a request body, environment variables. Out: validated values, or the reasons why they are not valid.
+The package knows neither Kafka clients nor PostgreSQL nor FastAPI.
 """

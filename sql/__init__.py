@@ -1,4 +1,4 @@
-"""The database's room: migrations, named queries in .sql files, partitions, assignments, and how to connect.
+"""The database: migrations, named queries, maintenance, archive, doctor; `analytics` is pure arithmetic.
 
-In: settings and values. Out: a schema, rows. It knows asyncpg and PostgreSQL, and neither Kafka nor FastAPI.
+In: settings and values. Out: a schema, rows. The package uses asyncpg and PostgreSQL, and neither Kafka nor FastAPI.
 """

@@ -1,4 +1,4 @@
-"""CSV -> assignments: which meter measured which vehicle, and when."""
+"""Import of vehicle-meter assignments from CSV: which meter measured which vehicle, and when."""
 
 import csv
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ HEADER: Final = ["vehicle_id", "meter_id", "valid_from", "valid_to"]
 
 
 class AssignmentError(Exception):
-    """The file cannot be imported; nothing of it was."""
+    """The file is not valid, or contradicts stored assignments; nothing was imported. The message names the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One vehicle drew from one meter during [valid_from, valid_to); an open end is None. `line` is its line in the file."""
+    """A vehicle drew from a meter during [valid_from, valid_to); None is an open end. `line` is the line number in the file."""
 
     line: int
     vehicle_id: str
@@ -34,7 +34,7 @@ def read_assignments(lines: Iterable[str]) -> list[Assignment]:
     """The assignments of a CSV file with the header `vehicle_id,meter_id,valid_from,valid_to`.
 
     Raises:
-        AssignmentError: names the line and what is wrong with it; also when two lines put one vehicle or one meter to use twice.
+        AssignmentError: a line is not valid, or two lines assign one vehicle or one meter at the same time.
     """
     reader = csv.reader(lines)
     header = next(reader, None)
@@ -42,13 +42,13 @@ def read_assignments(lines: Iterable[str]) -> list[Assignment]:
         raise AssignmentError(f"line 1 must be the header {','.join(HEADER)}")
     assignments = [_read_line(reader.line_num, row) for row in reader if row]
     for device in ("vehicle_id", "meter_id"):
-        _refuse_overlaps(assignments, device)
+        _reject_overlaps(assignments, device)
     return assignments
 
 
 def _read_line(line: int, row: list[str]) -> Assignment:
     if len(row) != len(HEADER):
-        raise AssignmentError(f"line {line}: {len(HEADER)} columns are expected, {len(row)} found")
+        raise AssignmentError(f"line {line}: {len(HEADER)} columns expected, {len(row)} found")
     vehicle_id, meter_id, start, end = (cell.strip() for cell in row)
     for name, value in (("vehicle_id", vehicle_id), ("meter_id", meter_id)):
         if not valid_id(value):
@@ -67,12 +67,12 @@ def _instant(line: int, name: str, text: str) -> datetime:
         instant = None
     if instant is None or instant.tzinfo is None:
         raise AssignmentError(
-            f"line {line}: {name} must be RFC 3339 with an offset, as 2026-02-09T15:30:00Z; found {text!r}"
+            f"line {line}: {name} must be RFC 3339 with an offset, like 2026-02-09T15:30:00Z; found {text!r}"
         )
     return instant
 
 
-def _refuse_overlaps(assignments: list[Assignment], device: str) -> None:
+def _reject_overlaps(assignments: list[Assignment], device: str) -> None:
     ordered = sorted(assignments, key=lambda each: (getattr(each, device), each.valid_from))
     for earlier, later in pairwise(ordered):
         same = getattr(earlier, device) == getattr(later, device)
@@ -85,14 +85,14 @@ def _refuse_overlaps(assignments: list[Assignment], device: str) -> None:
 async def write_assignments(
     connection: "asyncpg.Connection[asyncpg.Record]", assignments: list[Assignment], origin: str
 ) -> None:
-    """Store all assignments or none; those already stored with the same beginning get the new end.
+    """Store all assignments or none. An assignment that is stored with the same beginning gets the new end.
 
     Raises:
-        AssignmentError: when one overlaps with what is stored already.
+        AssignmentError: an assignment overlaps with a stored one.
     """
     try:
         async with connection.transaction():
-            await queries.hold_assignments(connection)
+            await queries.lock_assignments(connection)
             await queries.upsert_assignments(
                 connection,
                 vehicle_ids=[each.vehicle_id for each in assignments],
@@ -102,6 +102,4 @@ async def write_assignments(
                 origin=origin,
             )
     except asyncpg.ExclusionViolationError as error:
-        raise AssignmentError(
-            f"an assignment of the file overlaps with one that is stored already: {error.detail}"
-        ) from error
+        raise AssignmentError(f"an assignment of the file overlaps with a stored one: {error.detail}") from error

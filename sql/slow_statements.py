@@ -1,4 +1,4 @@
-"""Statements that take long, said in the log: their name and first line, never what they were asked with."""
+"""Logging of slow statements: their name and first line, never their arguments."""
 
 from collections.abc import Callable
 from functools import cache
@@ -10,21 +10,21 @@ from sql.queries import queries
 
 log = structlog.get_logger(__name__)
 
-LONGEST: Final = 200  # characters of a statement that has no name
+MAX_LINE_LENGTH: Final = 200
 
 
 def log_slow_statements(connection: Any, slower_than_ms: int | None) -> None:
-    """Have a connection say which of its statements take longer than so many milliseconds; None: none of them.
+    """Log the statements of a connection that take longer than this; None: no statement.
 
-    Rows that COPY carries are no statement to the driver: how long batches take is a metric of the consumer.
+    The driver does not report COPY: the duration of batches is a metric of the consumer.
     """
     if slower_than_ms is not None:
         connection.add_query_logger(_logger(slower_than_ms / 1000))
 
 
-@cache  # one function for each limit: a connection keeps each logger once
+@cache  # a connection keeps each distinct logger once, so there is one function per limit
 def _logger(seconds: float) -> Callable[[Any], None]:
-    def tell(record: Any) -> None:
+    def log_if_slow(record: Any) -> None:
         if record.elapsed < seconds:
             return
         failed = type(record.exception).__name__ if record.exception else None
@@ -36,24 +36,24 @@ def _logger(seconds: float) -> Callable[[Any], None]:
             failed=failed,
         )
 
-    return tell
+    return log_if_slow
 
 
 def name_of(statement: str) -> str | None:
-    """The name that a statement has in sql/queries; None for any other."""
+    """The name of a statement in sql/queries; None for any other."""
     return _names().get(statement)
 
 
 def first_line(statement: str) -> str:
-    """The first line of a statement that is no comment. What stands in quotes may be somebody's: it is left out."""
+    """The first line that is not a comment. String literals are left out, because they may hold personal data or secrets."""
     lines = [line.strip() for line in statement.splitlines()]
     line = next((line for line in lines if line and not line.startswith("--")), "")
-    return _without_literals(line)[:LONGEST]
+    return _without_literals(line)[:MAX_LINE_LENGTH]
 
 
 def _without_literals(line: str) -> str:
-    kept = line.split("'")
-    return "'...'".join(kept[::2])
+    parts = line.split("'")
+    return "'...'".join(parts[::2])
 
 
 @cache

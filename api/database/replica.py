@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 
 from api.database.staleness import ReplicaStaleness
-from sql.connection import CONNECTION_FAULTS, DATABASE_FAULTS
+from sql.connection import CONNECTION_ERRORS, DATABASE_ERRORS
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -66,7 +66,7 @@ class MonitoredServer:
             self._silent += 1
             if self._silent >= SILENT_TIMES:
                 self.fails(f"no answer within {ANSWERS_WITHIN_SECONDS:g} s")
-        except DATABASE_FAULTS as error:
+        except DATABASE_ERRORS as error:
             self.fails(str(error) or repr(error))
         else:
             self._silent = 0
@@ -158,4 +158,4 @@ class ReplicaMonitor:
 
 def is_connection_fault(error: BaseException) -> bool:
     """Whether an error tells of the server or the way to it, and not of a statement."""
-    return isinstance(error, CONNECTION_FAULTS) and not isinstance(error, ValueError)
+    return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError)

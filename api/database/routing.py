@@ -17,7 +17,7 @@ from prometheus_client import Counter
 
 from api.database.replica import ReplicaMonitor, is_connection_fault
 from api.problems import Unavailable
-from sql.connection import DATABASE_FAULTS
+from sql.connection import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ class RoutedConnection:
                 self._connection = await source.take(self._timeout)
             except TimeoutError as error:  # a busy pool, or a silent server: its probe will tell which
                 self._none_left(source, error)
-            except DATABASE_FAULTS as error:
+            except DATABASE_ERRORS as error:
                 self._give_up_on(source, error)
             else:
                 self._source = source
@@ -130,7 +130,7 @@ class RoutedConnection:
         while True:
             try:
                 return await getattr(self._connection, method)(*arguments)
-            except (*CONFLICTS, *DATABASE_FAULTS) as error:
+            except (*CONFLICTS, *DATABASE_ERRORS) as error:
                 if self._source is None or not (isinstance(error, (*CONFLICTS, *GONE)) or is_connection_fault(error)):
                     raise
                 source, self._source = self._source, None

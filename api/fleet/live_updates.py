@@ -11,8 +11,8 @@ import structlog
 from api.fleet.reading_rate import ReadingRate
 from api.fleet.summary import last_summary
 from api.problems import Unavailable
-from schemas.responses.base import Answer, VehicleStatus
-from schemas.responses.fleet import Away
+from schemas.responses.base import ResponseBody, VehicleStatus
+from schemas.responses.fleet import UpdatesUnavailable
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 SUMMARY_EVERY_SECONDS: Final = 2.0
 VEHICLES_EVERY_SECONDS: Final = 1.0
 CONNECTION_WITHIN_SECONDS: Final = 5.0
-AWAY: Final = Away(detail="the database does not answer; this goes on as soon as it does")
+AWAY: Final = UpdatesUnavailable(detail="the database does not answer; this goes on as soon as it does")
 
 
 class Subscriber:
@@ -143,11 +143,11 @@ class LiveUpdates:
             log.warning("live_unavailable", error=repr(error))
             self._tell_all("unavailable", AWAY)
 
-    def _tell_all(self, event: str, answer: Answer) -> None:
+    def _tell_all(self, event: str, answer: ResponseBody) -> None:
         self._latest = (event, _json(answer))
         for listener in self._listeners:
             listener.tell(*self._latest)
 
 
-def _json(answer: Answer) -> str:
+def _json(answer: ResponseBody) -> str:
     return answer.model_dump_json(by_alias=True)

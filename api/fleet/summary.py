@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from api.fleet.reading_rate import ReadingRate
 from schemas.responses.fleet import FleetLive, FleetSummary, Share, Statuses
-from sql.analytics.efficiency import DIGITS, EnergySums, Thresholds, judge
+from sql.analytics.efficiency import DIGITS, EnergySums, Thresholds, assess_efficiency
 from sql.queries import queries
 
 WINDOW: Final = timedelta(hours=24)
@@ -60,7 +60,7 @@ async def evaluate_fleet(connection: Any, end: datetime, limits: Thresholds) -> 
         number = len(ids)
         rows = queries.energy_of(connection, vehicle_ids=ids, opens=[end - WINDOW] * number, closes=[end] * number)
         async for row in rows:
-            found = judge(EnergySums.of(row), limits)
+            found = assess_efficiency(EnergySums.from_row(row), limits)
             tally.add(row, found.status, None if found.ratio is None else bisect_right(STEPS, found.ratio))
         if number < AT_ONCE:
             return tally

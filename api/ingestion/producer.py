@@ -60,7 +60,7 @@ class ReadingProducer:
             return None
         if self._missing:
             return f"topics that do not exist yet: {', '.join(sorted(self._missing))}"
-        return self._settings.kafka_away()
+        return self._settings.unreachable_message()
 
     def check(self) -> None:
         """Whether a request has a chance, before its body is looked at.

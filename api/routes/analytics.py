@@ -9,7 +9,7 @@ from api.problems import documented
 from api.routes.parameters import Database, End, VehicleId, VehicleIds
 from schemas.responses.base import Coverage, Performance
 from schemas.responses.fleet import Performances, TrendDay, VehicleTrend
-from sql.analytics.efficiency import EnergySums, Thresholds, judge
+from sql.analytics.efficiency import EnergySums, Thresholds, assess_efficiency
 from sql.analytics.fault_state import JUDGED
 from sql.analytics.trend import WINDOW_DAYS, Day, trend
 from sql.queries import queries
@@ -29,7 +29,7 @@ async def vehicle_performances(
 ) -> Performances:
     """Sums over `[end - 24 h, end)` of each vehicle, in the order asked; one that is named twice is given once."""
     closes = end or datetime.now(UTC)
-    limits = Thresholds.of(request.app.state.settings)
+    limits = Thresholds.from_settings(request.app.state.settings)
     async with database.acquire() as connection:
         known = {row["vehicle_id"] async for row in queries.known_vehicles(connection, vehicle_ids=vehicle_ids)}
         asked = [each for each in vehicle_ids if each in known]
@@ -59,7 +59,7 @@ async def vehicle_performance(
         known = [row async for row in queries.known_vehicles(connection, vehicle_ids=[vehicle_id])]
     if not known:
         raise HTTPException(404, f"nothing was ever heard of vehicle {vehicle_id}")
-    return performance(found, Thresholds.of(request.app.state.settings))
+    return performance(found, Thresholds.from_settings(request.app.state.settings))
 
 
 @router.get(
@@ -70,7 +70,7 @@ async def vehicle_performance(
 )
 async def vehicle_trend(request: Request, database: Database, vehicle_id: VehicleId, end: End = None) -> VehicleTrend:
     """The 30 UTC days before that of `end`. A day bends the line only when it can be judged: enough energy and coverage."""
-    limits = Thresholds.of(request.app.state.settings)
+    limits = Thresholds.from_settings(request.app.state.settings)
     today = datetime.combine((end or datetime.now(UTC)).date(), time(), UTC)
     midnights = [today - timedelta(days=back) for back in range(WINDOW_DAYS, -1, -1)]
     async with database.acquire() as connection:
@@ -78,7 +78,10 @@ async def vehicle_trend(request: Request, database: Database, vehicle_id: Vehicl
         rows = queries.energy_of(
             connection, vehicle_ids=[vehicle_id] * WINDOW_DAYS, opens=midnights[:-1], closes=midnights[1:]
         )
-        days = [(row["opens"].astimezone(UTC).date(), judge(EnergySums.of(row), limits)) async for row in rows]
+        days = [
+            (row["opens"].astimezone(UTC).date(), assess_efficiency(EnergySums.from_row(row), limits))
+            async for row in rows
+        ]
     if not known:
         raise HTTPException(404, f"nothing was ever heard of vehicle {vehicle_id}")
     found = trend([Day(day, each.ratio if each.status in JUDGED else None) for day, each in days], limits.fault_below)
@@ -99,7 +102,7 @@ async def vehicle_trend(request: Request, database: Database, vehicle_id: Vehicl
 
 def performance(found: Any, limits: Thresholds) -> Performance:
     """The answer for a row of the query `energy_of`."""
-    efficiency = judge(EnergySums.of(found), limits)
+    efficiency = assess_efficiency(EnergySums.from_row(found), limits)
     return Performance(
         vehicle_id=found["vehicle_id"],
         total_energy_consumed_ac=found["ac_kwh"] if found["assigned_seconds"] else None,

@@ -42,7 +42,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 async def fleet_summary(request: Request, database: Database, end: End = None) -> FleetSummary:
     """Without `end` the last evaluation, which is made every minute. With it all vehicles are judged now, which takes a while;
     faults, trends and what arrives are as of now all the same."""
-    pace, limits = request.app.state.pace, Thresholds.of(request.app.state.settings)
+    pace, limits = request.app.state.pace, Thresholds.from_settings(request.app.state.settings)
     if end is None:
         async with database.acquire() as connection:
             return await last_summary(connection, pace)

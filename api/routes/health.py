@@ -12,7 +12,7 @@ from api.metrics import Metrics
 from api.problems import Unavailable, documented
 from api.routes.parameters import Database
 from schemas.responses.base import DeadLetterCount, DeadLetterCounts, Health, Readiness
-from sql.connection import DATABASE_FAULTS
+from sql.connection import DATABASE_ERRORS
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ async def metrics(request: Request) -> Response:
         async with asyncio.timeout(DATABASE_ANSWERS_WITHIN_SECONDS):
             for row in await _count_letters(request.app.state.database):
                 ours.dead_letters.labels(row["topic"], row["reason"]).set(row["letters"])
-    except (Unavailable, *DATABASE_FAULTS) as error:
+    except (Unavailable, *DATABASE_ERRORS) as error:
         log.warning("dead_letters_not_counted", error=repr(error))
     return Response(generate_latest(ours.registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -25,7 +25,7 @@ from schemas.responses.history import (
     VehicleReadingItem,
     VehicleReadings,
 )
-from sql.analytics.efficiency import EnergySums, Thresholds, judge
+from sql.analytics.efficiency import EnergySums, Thresholds, assess_efficiency
 from sql.queries import queries
 
 DAY: Final = timedelta(hours=24)
@@ -99,7 +99,7 @@ async def vehicle_history(
             return VehicleReadings(items=items, next=_after_reading(rows, asked.limit))
         periods = asked.pieces()
         rows = await _energies(queries.energy_of, connection, "vehicle_ids", vehicle_id, periods[: asked.limit])
-    limits = Thresholds.of(request.app.state.settings)
+    limits = Thresholds.from_settings(request.app.state.settings)
     return VehicleBuckets(
         items=[_vehicle_bucket(row, limits) for row in rows], next=_after_bucket(periods, asked.limit)
     )
@@ -151,7 +151,7 @@ def _after_bucket(periods: Sequence[Period], limit: int) -> str | None:
 
 
 def _vehicle_bucket(row: Any, limits: Thresholds) -> VehicleBucket:
-    found = judge(EnergySums.of(row), limits)
+    found = assess_efficiency(EnergySums.from_row(row), limits)
     return VehicleBucket(
         start=row["opens"],
         end=row["closes"],

@@ -12,7 +12,7 @@ from api.ingestion.request import IngestionRequest
 from api.problems import MEDIA_TYPE, documented
 from schemas.records.readings import example
 from schemas.responses.base import Ingested
-from schemas.responses.ingestion import BatchAnswer, BatchProblem
+from schemas.responses.ingestion import BatchProblem, BatchResponse
 
 router = APIRouter(prefix="/v1/ingestion", tags=["ingestion"])
 
@@ -43,7 +43,7 @@ def _schema(kind: Kind) -> dict[str, Any]:
 
 def _batch_problem() -> dict[str, Any]:
     schema = BatchProblem.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
-    schema.pop("$defs")  # they are those of BatchAnswer, which FastAPI puts where these refer to
+    schema.pop("$defs")  # they are those of BatchResponse, which FastAPI puts where these refer to
     return schema
 
 
@@ -53,7 +53,7 @@ SINGLE: Final[dict[str, Any]] = {
     "responses": documented(400, 408, 413, 422, 429, 503),
 }
 BATCH: Final[dict[str, Any]] = {
-    "response_model": BatchAnswer,
+    "response_model": BatchResponse,
     "responses": {
         **documented(400, 408, 413, 415, 429),
         503: {

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from consumer.settings import ConsumerSettings
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
-from sql.connection import CONNECTION_FAULTS
+from sql.connection import CONNECTION_ERRORS
 
 T = TypeVar("T")
 SESSION_SETTINGS: Final = {"application_name": "energy-operator", "statement_timeout": "60s"}
@@ -41,7 +41,7 @@ def run(command: Callable[[ConsumerSettings], Awaitable[T]]) -> T:
         _fail(f"the database reported an error: {error}")
     except KafkaError as error:
         _fail(f"Kafka at {settings.kafka_bootstrap_servers} does not respond: {error}")
-    except CONNECTION_FAULTS as error:
+    except CONNECTION_ERRORS as error:
         _fail(f"the database does not respond: {error}")
 
 

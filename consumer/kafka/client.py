@@ -30,7 +30,7 @@ async def start_client(settings: ConsumerSettings, health: Health) -> AIOKafkaCo
                 await client.start()
             except (KafkaError, OSError) as error:
                 await client.stop()
-                health.block("kafka", settings.kafka_away())
+                health.block("kafka", settings.unreachable_message())
                 log.warning("waiting_for_kafka", servers=settings.kafka_bootstrap_servers, error=str(error))
                 raise
     health.unblock("kafka")

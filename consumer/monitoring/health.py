@@ -1,16 +1,15 @@
 """/metrics, /healthz and /readyz of a consumer, served by a thread: they respond even while the event loop is stuck."""
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
+from collections.abc import Iterable
 from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import make_wsgi_app
 
 from consumer.monitoring.metrics import Metrics
+from schemas.config.probe_server import WsgiApplication, start_probe_server
 
 DEFAULT_PORT: Final = 9464
 STUCK_AFTER_SECONDS: Final = 30.0
@@ -49,32 +48,13 @@ class Health:
         return self.live() | self._blocked_by
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Silent(WSGIRequestHandler):
-    server_version = "energy"
-    sys_version = ""
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
-        """Log nothing: probes come every few seconds."""
-
-
 def serve(health: Health, metrics: Metrics, host: str, port: int | None) -> tuple[WSGIServer, int]:
-    """Start serving; returns the server and its port. Without a given port 9464 is tried first, then any free one."""
-    application = _application(health, metrics)
-    try:
-        server = make_server(host, DEFAULT_PORT if port is None else port, application, _Server, _Silent)
-    except OSError:
-        if port is not None:
-            raise
-        server = make_server(host, 0, application, _Server, _Silent)
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    """Start serving; returns the server and its port. None means 9464, or any free port when that one is in use."""
+    server = start_probe_server(_application(health, metrics), host, port, default_port=DEFAULT_PORT)
     return server, server.server_port
 
 
-def _application(health: Health, metrics: Metrics) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
+def _application(health: Health, metrics: Metrics) -> WsgiApplication:
     exposition = make_wsgi_app(metrics.registry)
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -19,7 +19,7 @@ import structlog
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.settings import ConsumerSettings
-from sql.connection import DATABASE_FAULTS
+from sql.connection import DATABASE_ERRORS
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -95,7 +95,7 @@ class Breaker:
             async with self._pool.acquire() as connection:
                 await self._publish(connection)
                 rows = [row async for row in queries.breakers(connection, consumer_group=self._group)]
-        except DATABASE_FAULTS as error:
+        except DATABASE_ERRORS as error:
             log.debug("breakers_unavailable", error=repr(error))
             return
         states = {row["topic"]: (row["state"], row["changed_at"]) for row in rows}

@@ -16,11 +16,11 @@ from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.breaker import Breaker
 from consumer.retry import retry_forever
 from consumer.storage.offsets import StoredOffsets, gap_between
-from sql.connection import DATABASE_FAULTS
+from sql.connection import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
 
-TRANSIENT: Final = (KafkaError, *DATABASE_FAULTS)
+TRANSIENT: Final = (KafkaError, *DATABASE_ERRORS)
 
 
 class PartitionPositions:

@@ -7,7 +7,7 @@ import asyncpg
 from aiokafka import TopicPartition
 
 from consumer.records.batch import BatchResult
-from sql.connection import CONNECTION_FAULTS
+from sql.connection import CONNECTION_ERRORS
 
 _CAUSES: Final = {
     "08": "connection",
@@ -51,7 +51,7 @@ def is_row_error(error: BaseException) -> bool:
 
 def is_connection_lost(error: BaseException) -> bool:
     """Whether the connection broke, so that the outcome of the last statement is unknown."""
-    if isinstance(error, CONNECTION_FAULTS):
+    if isinstance(error, CONNECTION_ERRORS):
         return True
     # A server that ends a session (57P01 to 57P03) may do so after it has written the commit.
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(("08", "57P"))

@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 from aiokafka import TopicPartition
 
-from sql.connection import DATABASE_FAULTS
+from sql.connection import DATABASE_ERRORS
 from sql.queries import queries
 
 EVICT_AFTER_SECONDS: Final = 5.0  # below the writer's lock_timeout
@@ -65,7 +65,7 @@ class StoredOffsets:
                         if holder["pid"] not in reported:  # a terminated session takes a moment to end
                             reported.add(holder["pid"])
                             _log_eviction(holder)
-            except DATABASE_FAULTS as error:
+            except DATABASE_ERRORS as error:
                 log.warning("eviction_failed", error=repr(error))
                 await asyncio.sleep(EVICT_AFTER_SECONDS)
             await asyncio.sleep(EVICTION_INTERVAL_SECONDS)

@@ -1,1 +1,4 @@
-"""Settings, secrets, logging, the metrics registry and the version, shared by every process."""
+"""Process configuration shared by all packages: settings, secrets, logging, the metrics registry, the probe server, the version.
+
+In: environment variables and secret files. Out: frozen settings objects.
+"""

@@ -1,4 +1,4 @@
-"""Structured log lines: a stable snake_case `event`, facts as fields, one JSON object a line (or text for people)."""
+"""Structured logging: a stable snake_case `event` with facts as fields, one JSON object per line (or text for humans)."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from schemas.config.settings import LogSettings
 
 
 def configure_logging(settings: LogSettings) -> None:
-    """Send our lines and those of the libraries to stderr in one form; libraries speak only from WARNING on."""
+    """Send our log lines and those of libraries to stderr in one format; libraries log from WARNING on."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -20,7 +20,7 @@ def configure_logging(settings: LogSettings) -> None:
     renderer: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
         if settings.log_format == "json"
-        # a traceback without the values of its variables: passwords and keys may be among them
+        # a plain traceback: the rich one shows local variables, which may hold passwords and keys
         else [
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
@@ -41,5 +41,5 @@ def configure_logging(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    for ours in ("api", "consumer", "sql", "deploy"):
-        logging.getLogger(ours).setLevel(settings.log_level)
+    for package in ("api", "consumer", "sql", "deploy"):
+        logging.getLogger(package).setLevel(settings.log_level)

@@ -1,4 +1,4 @@
-"""What the metrics of every process begin with: itself, its interpreter, and which build it is."""
+"""The metrics registry that every process starts from: process, interpreter and build information."""
 
 from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
@@ -9,12 +9,14 @@ from schemas.config.version import VERSION
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry with what is known of any process: memory, processor time, garbage, `energy_build_info`."""
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each one, which nobody asks for
+    """A registry with memory, CPU time, garbage collection and `energy_build_info`."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second time series per counter
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    build = Gauge("energy_build_info", "Always 1; which version runs here", ("version",), registry=registry)
+    build = Gauge(
+        "energy_build_info", "Always 1; the label is the version of this process", ("version",), registry=registry
+    )
     build.labels(VERSION).set(1)
     return registry

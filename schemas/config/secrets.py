@@ -1,6 +1,6 @@
-"""A setting that holds a secret can name a file instead: NAME_FILE=/run/secrets/... in place of NAME=...
+"""Secrets from files: NAME_FILE=/run/secrets/... in place of NAME=... for every setting that holds a secret.
 
-environment -> its NAME_FILEs -> `.env` -> its NAME_FILEs; what comes first wins, and one level never says both.
+Precedence: environment -> its NAME_FILE variables -> `.env` -> its NAME_FILE variables. One level must not set both.
 """
 
 from collections.abc import Iterator
@@ -13,43 +13,43 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 
 class SecretFileError(SettingsError):
-    """A secret cannot be taken from its file. The message names the setting and the file, never what is in it."""
+    """A secret file cannot be used. The message names the setting and the file, never its content."""
 
 
 def secret_settings(kind: type[BaseSettings]) -> Iterator[str]:
-    """The names, as fields, of all settings that hold a secret: each can be given as NAME_FILE as well."""
+    """The field names of all settings that hold a secret; each can also be given as NAME_FILE."""
     for name, field in kind.model_fields.items():
-        if _holds_a_secret(field.annotation):
+        if _is_secret(field.annotation):
             yield name
 
 
-def _holds_a_secret(annotation: Any) -> bool:
-    return annotation is SecretStr or any(map(_holds_a_secret, get_args(annotation)))
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """The NAME_FILEs of one source: of the environment, or of `.env`."""
+    """The NAME_FILE variables of one settings source: the environment or `.env`."""
 
-    def __init__(self, kind: type[BaseSettings], beside: EnvSettingsSource) -> None:
+    def __init__(self, kind: type[BaseSettings], variables: EnvSettingsSource) -> None:
         super().__init__(kind)
-        self._beside = beside
+        self._variables = variables
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The content of the setting's file, None when none is named.
+        """The content of the setting's file; None when NAME_FILE is not set.
 
         Raises:
-            SecretFileError: when the secret is given twice, or the file cannot be read or is empty.
+            SecretFileError: NAME and NAME_FILE are both set, or the file cannot be read or is empty.
         """
         setting = field_name.upper()
-        file = self._beside.env_vars.get(f"{field_name}_file")
+        file = self._variables.env_vars.get(f"{field_name}_file")
         if file is None:
             return None, field_name, False
-        if self._beside.env_vars.get(field_name) is not None:
+        if self._variables.env_vars.get(field_name) is not None:
             raise SecretFileError(f"{setting} and {setting}_FILE are both set; keep one of them")
         return _read(f"{setting}_FILE", Path(file)), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The secrets that no source before this one has given."""
+        """The secrets that no source of higher precedence has set."""
         found: dict[str, Any] = {}
         for name in secret_settings(self.settings_cls):
             if name in self.current_state:

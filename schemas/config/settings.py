@@ -1,4 +1,4 @@
-"""What every process reads from its environment in the same way. Each room adds its own settings to these."""
+"""Settings shared by all processes, read from environment variables. Each package derives its own settings from these."""
 
 import ssl
 import sys
@@ -19,14 +19,14 @@ from pydantic_settings import (
 from schemas.config.secrets import SecretFiles
 
 RetentionDays = Annotated[
-    int, Field(ge=1, le=36500, description="how long history is kept; older readings are refused")
+    int, Field(ge=1, le=36500, description="how many days history is kept; older readings are rejected")
 ]
 
 
 class Environment(BaseSettings):
-    """Settings come from environment variables, and from a `.env` file in the working directory when there is one.
+    """Base of all settings: environment variables, then a `.env` file in the working directory.
 
-    A secret comes from NAME, or from the file that NAME_FILE names.
+    A secret is read from NAME, or from the file named by NAME_FILE.
     """
 
     model_config = SettingsConfigDict(
@@ -42,7 +42,7 @@ class Environment(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Each source after the files that it names: pydantic gives the first one that has a setting the word."""
+        """Put the secret files of each source before the source: in pydantic, the first source that has a setting wins."""
         sources = [init_settings]
         for source in (env_settings, dotenv_settings):
             if isinstance(source, EnvSettingsSource | DotEnvSettingsSource):
@@ -55,7 +55,7 @@ Settings = TypeVar("Settings", bound=Environment)
 
 
 def from_environment(kind: type[Settings]) -> Settings:
-    """The settings of a command. When they are not valid it says what is wrong on stderr and exits with code 2."""
+    """The settings of a command. If they are not valid, prints the errors to stderr and exits with code 2."""
     try:
         return kind()
     except (ValidationError, SettingsError) as error:
@@ -64,42 +64,44 @@ def from_environment(kind: type[Settings]) -> Settings:
 
 
 class LogSettings(Environment):
-    """How a process logs."""
+    """Logging."""
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is less is not logged")
-    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is logged")
+    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for humans")
 
 
 class KafkaSettings(Environment):
-    """How to reach Kafka and what the topics are called."""
+    """Connection to Kafka, and the names of the topics."""
 
-    kafka_bootstrap_servers: str = Field("localhost:9092", description="host:port, several with commas between")
+    kafka_bootstrap_servers: str = Field("localhost:9092", description="host:port, several separated by commas")
     kafka_meter_topic: str = Field("meter-readings", description="readings of meters, keyed by meter")
     kafka_vehicle_topic: str = Field("vehicle-readings", description="readings of vehicles, keyed by vehicle")
     kafka_register_topic: str | None = Field(
         None,
-        description="meters that send their register instead of the energy of each interval; unset: there are none",
+        description="readings of meters that send their cumulative register instead of interval energy; unset: no such topic",
     )
     kafka_assignment_topic: str = Field(
         "vehicle-meter-assignments", description="which meter measures which vehicle, keyed by vehicle"
     )
-    kafka_alert_topic: str = Field("efficiency-alerts", description="faults opened and closed; written")
+    kafka_alert_topic: str = Field(
+        "efficiency-alerts", description="alerts about opened and closed faults, published by consumers"
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="SSL encrypts, SASL proves who we are; SASL_SSL does both"
+        "PLAINTEXT", description="SSL encrypts, SASL authenticates, SASL_SSL does both"
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="how SASL proves it; PLAIN shows the password to the broker"
+        "SCRAM-SHA-512", description="SASL mechanism; PLAIN sends the password to the broker"
     )
-    kafka_sasl_username: str | None = Field(None, description="who we are, with SASL")
-    kafka_sasl_password: SecretStr | None = Field(None, description="the password of KAFKA_SASL_USERNAME")
-    kafka_ssl_cafile: Path | None = Field(
-        None, description="PEM of the authority that signed the brokers' certificates"
+    kafka_sasl_username: str | None = Field(None, description="user name for SASL")
+    kafka_sasl_password: SecretStr | None = Field(None, description="password of KAFKA_SASL_USERNAME")
+    kafka_ssl_cafile: Path | None = Field(None, description="PEM file of the CA that signed the brokers' certificates")
+    kafka_ssl_certfile: Path | None = Field(
+        None, description="PEM file of the client certificate, if the brokers require one"
     )
-    kafka_ssl_certfile: Path | None = Field(None, description="PEM of our certificate, when brokers ask for one")
-    kafka_ssl_keyfile: Path | None = Field(None, description="PEM of its key")
+    kafka_ssl_keyfile: Path | None = Field(None, description="PEM file of the client certificate's key")
 
     def client_options(self) -> dict[str, Any]:
-        """Keyword arguments that every aiokafka client takes."""
+        """Keyword arguments for any aiokafka client."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,
             "security_protocol": self.kafka_security_protocol,
@@ -116,14 +118,16 @@ class KafkaSettings(Environment):
             options["ssl_context"] = self._ssl_context()
         return options
 
-    def kafka_away(self) -> str:
-        """What to tell while no broker lets us in. Why it does not stands in the client's own line: `Unable connect to ...`."""
-        name = f" as {self.kafka_sasl_username}" if self.kafka_security_protocol.startswith("SASL") else ""
-        asked = f"{self.kafka_security_protocol}{name}"
-        return f"Kafka at {self.kafka_bootstrap_servers} does not answer to {asked}; the log says why: Unable connect to ..."
+    def unreachable_message(self) -> str:
+        """Message for the time without a broker connection. aiokafka only logs the cause: `Unable connect to ...`."""
+        user = f" as {self.kafka_sasl_username}" if self.kafka_security_protocol.startswith("SASL") else ""
+        return (
+            f"Kafka at {self.kafka_bootstrap_servers} does not answer over {self.kafka_security_protocol}{user}; "
+            "the log has the cause: Unable connect to ..."
+        )
 
     @model_validator(mode="after")
-    def _can_connect_as_asked(self) -> Self:
+    def _check_security_settings(self) -> Self:
         if self.kafka_security_protocol.startswith("SASL") and not (
             self.kafka_sasl_username and self.kafka_sasl_password
         ):
@@ -146,8 +150,8 @@ class KafkaSettings(Environment):
         return context
 
 
-def _is_database_url(url: SecretStr) -> SecretStr:
-    """Said here, for drivers would quote the part they do not understand, which may be half of a password."""
+def _check_database_url(url: SecretStr) -> SecretStr:
+    """Checked here because the error messages of drivers quote the part they cannot parse, which may be part of a password."""
     try:
         parts = urlsplit(url.get_secret_value())
         for host in parts.netloc.rpartition("@")[2].split(","):
@@ -157,36 +161,40 @@ def _is_database_url(url: SecretStr) -> SecretStr:
         valid = False
     if not valid:
         raise ValueError(
-            "not of the form postgresql://user:password@host:port/database; "
-            "a password's @ : / ? # [ ] % are written as %40 %3A %2F %3F %23 %5B %5D %25"
+            "must have the form postgresql://user:password@host:port/database; "
+            "in a password, write @ : / ? # [ ] % as %40 %3A %2F %3F %23 %5B %5D %25"
         )
     return url
 
 
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_database_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
 
 
 class DatabaseSettings(Environment):
-    """How to reach PostgreSQL."""
+    """Connection to PostgreSQL."""
 
     database_url: DatabaseUrl = Field(
         SecretStr("postgresql://localhost:5432/energy"),
         description="postgresql://user:password@host:port/database",
     )
     sql_log_slower_than_ms: int | None = Field(
-        None, ge=0, description="statements that take longer are logged, without their arguments; unset: none"
+        None, ge=0, description="log statements that take longer, without their arguments; unset: none"
     )
 
 
 class JudgementSettings(Environment):
-    """When a vehicle's efficiency may be judged, and how. docs/analytics.md explains each default."""
+    """Thresholds for efficiency, and the data required to judge it. docs/analytics.md explains each default."""
 
-    fault_below_percent: float = Field(85, ge=0, le=100, description="an efficiency below is a hardware fault")
-    degraded_below_percent: float = Field(90, ge=0, le=100, description="an efficiency below deserves a look")
-    judge_from_kwh: float = Field(1, ge=0, description="AC energy that it takes to judge a vehicle")
+    fault_below_percent: float = Field(
+        85, ge=0, le=100, description="efficiency in % below which a charger has a hardware fault"
+    )
+    degraded_below_percent: float = Field(
+        90, ge=0, le=100, description="efficiency in % below which a charger is degraded"
+    )
+    judge_from_kwh: float = Field(1, ge=0, description="AC energy in kWh required to judge a vehicle")
     judge_from_coverage: float = Field(
-        0.8, ge=0, le=1, description="share of expected readings that it takes, on both sides"
+        0.8, ge=0, le=1, description="share of the expected readings required on both sides"
     )
     judge_sides_apart: float = Field(
-        0.02, ge=0, le=1, description="share of expected readings by which the two sides may differ"
+        0.02, ge=0, le=1, description="share of the expected readings by which the two sides may differ"
     )

@@ -1,4 +1,4 @@
-"""The version of this engine and of its contracts; pyproject.toml says the same, which a test compares."""
+"""The version of the engine and of its contracts; a test compares it with pyproject.toml."""
 
 from typing import Final
 

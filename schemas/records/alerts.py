@@ -1,4 +1,4 @@
-"""What the alert topic carries: an efficiency fault was opened or closed."""
+"""Records of the alert topic: an efficiency fault was opened or closed."""
 
 from datetime import datetime
 from typing import Literal
@@ -7,7 +7,7 @@ import msgspec
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One event of a fault; the topic may carry it more than once, always with the same `event_id`.
+    """One event of a fault. It may be published more than once; consumers deduplicate by `event_id`.
 
     Efficiencies are in %, energies in kWh over the 24 hours from `window_start` to `window_end`.
     """

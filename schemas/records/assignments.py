@@ -1,4 +1,4 @@
-"""bytes -> Assignment | Rejection: which meter measures which vehicle, and from when to when."""
+"""Records of the assignment topic: bytes -> Assignment (which meter measures which vehicle, and when), or InvalidReading."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ Instant = Annotated[
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """The vehicle draws from the meter during [valid_from, valid_to); without an end until a newer one of either begins."""
+    """The vehicle draws from the meter during [valid_from, valid_to). Without an end: until a newer one of either begins."""
 
     vehicle_id: DeviceId
     valid_from: Instant
@@ -27,7 +27,7 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="ca
 
 @dataclass(frozen=True, slots=True)
 class _Calendar:
-    """Assignments may begin long ago or in the future; these limits only keep out what is no date."""
+    """Limits of plausible dates only: assignments may begin long ago or in the future."""
 
     oldest: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     newest: datetime = datetime(9000, 1, 1, tzinfo=UTC)
@@ -44,11 +44,11 @@ _decode: Final = msgspec.json.Decoder(Assignment).decode
 
 
 def decode_assignment(value: bytes) -> Assignment:
-    """An assignment from the value of a record; vehicle_id and valid_from are left to the decoder of the topic.
+    """An assignment from the value of a record. The caller validates vehicle_id and the limits of valid_from.
 
     Raises:
-        ValueError: the value is none.
-        TypeError: there is no value.
+        ValueError: the value is not a valid assignment.
+        TypeError: the record has no value.
     """
     assignment = _decode(value)
     end = assignment.valid_to
@@ -58,12 +58,12 @@ def decode_assignment(value: bytes) -> Assignment:
 
 
 def refusal(value: bytes | None, limits: Limits = CALENDAR) -> InvalidReading:
-    """The verdict on a value that is no assignment."""
-    return InvalidReading(explain(Assignment, value, limits) or (_of_the_whole(value or b""),))
+    """The exception that explains why a value is not a valid assignment."""
+    return InvalidReading(explain(Assignment, value, limits) or (_interval_error(value or b""),))
 
 
-def _of_the_whole(value: bytes) -> FieldError:
-    """What is wrong with a value whose fields are right."""
+def _interval_error(value: bytes) -> FieldError:
+    """The error of a value whose fields are valid one by one."""
     try:
         assignment = _decode(value)
     except (ValueError, RecursionError):

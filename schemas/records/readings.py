@@ -1,4 +1,7 @@
-"""bytes -> Reading | Rejection: the limits of the contract, in one place for the consumer and the HTTP gateway."""
+"""Readings: bytes -> MeterReading, RegisterReading or VehicleReading, or InvalidReading with the reasons.
+
+The consumer and the HTTP ingestion validate with the same limits, which are defined here.
+"""
 
 import re
 from collections.abc import Callable
@@ -12,17 +15,17 @@ from msgspec import Meta
 
 from schemas.records.instants import INSTANT_PATTERN
 
-# The first two fields of each reading are its identity, and all are in the order of its table's columns: what the consumer writes
-# is the struct as a tuple.
+# The first two fields of each reading are its identity. All fields are in the order of the table's columns, because the consumer
+# writes the struct as a tuple.
 ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,64}$"
 ID_RULE: Final = "1 to 64 characters of A-Z a-z 0-9 . _ : -"
 CLOCK_AHEAD: Final = timedelta(minutes=5)
 INSTANTS: Final = frozenset({"timestamp", "validFrom", "validTo"})
 
-# The pattern is documented in the schema but checked by `valid_id`: inside msgspec it costs as much as half the decoding.
+# The schema documents the pattern, and `valid_id` checks it: inside msgspec the check costs as much as half the decoding.
 DeviceId = Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"pattern": ID_PATTERN})]
 Kwh = Annotated[float, Meta(ge=0, le=1000, description="kWh over the interval since the previous reading")]
-Register = Annotated[float, Meta(ge=0, le=1e9, description="kWh since the meter, or its register, was new")]
+Register = Annotated[float, Meta(ge=0, le=1e9, description="kWh since the meter was new or its register was reset")]
 Volts = Annotated[float, Meta(ge=0, le=1000, description="V")]
 Percent = Annotated[float, Meta(ge=0, le=100, description="battery state of charge in %")]
 Celsius = Annotated[float, Meta(ge=-60, le=150, description="battery temperature in degrees Celsius")]
@@ -37,7 +40,7 @@ Timestamp = Annotated[
 
 
 class MeterReading(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """What a smart meter (grid side, AC) publishes once a minute."""
+    """Reading that a smart meter (grid side, AC) publishes once a minute."""
 
     meter_id: DeviceId
     timestamp: Timestamp
@@ -46,7 +49,7 @@ class MeterReading(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="
 
 
 class RegisterReading(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """What a meter publishes that has no intervals but a register."""
+    """Reading of a meter that sends its cumulative register instead of interval energy."""
 
     meter_id: DeviceId
     timestamp: Timestamp
@@ -55,7 +58,7 @@ class RegisterReading(msgspec.Struct, frozen=True, gc=False, kw_only=True, renam
 
 
 class VehicleReading(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
-    """What a vehicle (battery side, DC) publishes once a minute."""
+    """Reading that a vehicle (battery side, DC) publishes once a minute."""
 
     vehicle_id: DeviceId
     timestamp: Timestamp
@@ -68,7 +71,7 @@ Reading = MeterReading | VehicleReading
 
 
 class Reason(StrEnum):
-    """Why a record became a dead letter. The codes are part of the metrics and never change."""
+    """Why a record became a dead letter. The codes are values of a metric label and never change."""
 
     EMPTY_VALUE = "empty_value"
     INVALID_JSON = "invalid_json"
@@ -88,15 +91,15 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with one field; `field` is empty when the value as a whole is wrong."""
+    """One error of one field; `field` is empty when the value as a whole is wrong."""
 
     field: str
     reason: Reason
     detail: str
 
 
-class InvalidReading(Exception):  # noqa: N818 - a verdict on the input, not a failure of ours
-    """The bytes are not what the topic carries; `errors` says why, field by field, and is never empty."""
+class InvalidReading(Exception):  # noqa: N818 - describes the input, not a failure of the program
+    """The bytes are not a valid record; `errors` has one entry per wrong field and is never empty."""
 
     def __init__(self, errors: tuple[FieldError, ...]) -> None:
         super().__init__("; ".join(error.detail for error in errors))
@@ -109,23 +112,23 @@ class InvalidReading(Exception):  # noqa: N818 - a verdict on the input, not a f
 
 
 class Limits(Protocol):
-    """The instants between which those of a record must lie, both included."""
+    """Range of the accepted instants of a record, both ends included."""
 
     @property
     def oldest(self) -> datetime:
-        """The first that is accepted."""
+        """The earliest accepted instant."""
 
     @property
     def newest(self) -> datetime:
-        """The last that is accepted."""
+        """The latest accepted instant."""
 
     def check(self, instant: datetime, field: str) -> FieldError | None:
-        """None when the instant of that field lies within the limits."""
+        """The error of the field, None when its instant lies within the limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """The instants between which a reading's timestamp must lie, as the server's clock sees it."""
+    """Accepted range of a reading's timestamp, relative to the server's clock."""
 
     oldest: datetime
     newest: datetime
@@ -137,7 +140,7 @@ class TimeLimits:
         return cls(now - timedelta(days=retention_days), now + CLOCK_AHEAD, retention_days)
 
     def check(self, instant: datetime, field: str = "timestamp") -> FieldError | None:
-        """None when `instant` lies within the limits (both ends included)."""
+        """The error of the field, None when its instant lies within the limits."""
         if instant < self.oldest:
             return FieldError(
                 field,
@@ -168,15 +171,15 @@ decode_vehicles: Final[Callable[[bytes], list[VehicleReading]]] = _vehicles.deco
 
 
 def valid_id(device_id: str) -> bool:
-    """Whether `device_id` is made of 1 to 64 allowed characters."""
+    """Whether `device_id` matches ID_RULE."""
     return _matches_id(device_id) is not None
 
 
 def read_meter(value: bytes, limits: TimeLimits) -> MeterReading:
-    """One meter reading from the bytes of a request.
+    """A meter reading from the bytes of a request.
 
     Raises:
-        InvalidReading: with every field that is wrong.
+        InvalidReading: names every wrong field.
     """
     try:
         reading = decode_meter(value)
@@ -188,10 +191,10 @@ def read_meter(value: bytes, limits: TimeLimits) -> MeterReading:
 
 
 def read_vehicle(value: bytes, limits: TimeLimits) -> VehicleReading:
-    """One vehicle reading from the bytes of a request.
+    """A vehicle reading from the bytes of a request.
 
     Raises:
-        InvalidReading: with every field that is wrong.
+        InvalidReading: names every wrong field.
     """
     try:
         reading = decode_vehicle(value)
@@ -203,15 +206,15 @@ def read_vehicle(value: bytes, limits: TimeLimits) -> VehicleReading:
 
 
 def refusal(kind: type[msgspec.Struct], value: bytes | None, limits: Limits) -> InvalidReading:
-    """The verdict on a value that the decoder or the limits have refused."""
+    """The exception that explains why the decoder or the limits rejected a value."""
     unexplained = FieldError("", Reason.INVALID_JSON, "the value is not a valid reading")
     return InvalidReading(explain(kind, value, limits) or (unexplained,))
 
 
 def explain(kind: type[msgspec.Struct], value: bytes | None, limits: Limits) -> tuple[FieldError, ...]:
-    """All that is wrong with a value, in the order of the fields; empty when nothing is found.
+    """All errors of a value, in the order of the fields; empty when none is found.
 
-    Called only for values that the decoder has refused, so it may take its time.
+    Slow: called only for values that the decoder has rejected.
     """
     if not value:
         return (FieldError("", Reason.EMPTY_VALUE, "the record has no value"),)
@@ -227,7 +230,7 @@ def _not_an_object(value: bytes, error: Exception) -> FieldError:
     if isinstance(error, RecursionError):
         return FieldError("", Reason.INVALID_JSON, "JSON is nested too deeply")
     if isinstance(error, msgspec.ValidationError) and not value.lstrip().startswith(b"{"):
-        return FieldError("", Reason.NOT_AN_OBJECT, f"a record is one JSON object: {error}")
+        return FieldError("", Reason.NOT_AN_OBJECT, f"a record must be one JSON object: {error}")
     return FieldError("", Reason.INVALID_JSON, str(error))
 
 
@@ -260,7 +263,7 @@ def _reason(name: str, error: Exception) -> Reason:
 
 
 def example(kind: type[Reading], now: datetime | None = None) -> dict[str, Any]:
-    """A reading as the contract shows it, with a timestamp of `now`; for documentation and for commands to paste."""
+    """An example reading for documentation and commands, with the timestamp `now` (default: the current time)."""
     timestamp = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
     if kind is MeterReading:
         return {"meterId": "METER-001", "kwhConsumedAc": 45.23, "voltage": 240.5, "timestamp": timestamp}

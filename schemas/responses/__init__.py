@@ -1,1 +1,1 @@
-"""The bodies that the HTTP API returns."""
+"""The response bodies of the HTTP API, as pydantic models."""

@@ -1,14 +1,16 @@
-"""Answers about access."""
+"""Response about the access that an API key grants."""
 
 from pydantic import Field
 
-from schemas.responses.base import Answer
+from schemas.responses.base import ResponseBody
 
 
-class AccessAnswer(Answer):
-    """What the API key of a request may do."""
+class AccessResponse(ResponseBody):
+    """What the API key of a request grants."""
 
-    open: bool = Field(description="true: no keys are asked for")
-    key_id: str | None = Field(description="the key's id; null when access is open")
+    open: bool = Field(description="true: no API keys are required")
+    key_id: str | None = Field(description="id of the key; null when access is open")
     scopes: list[str]
-    devices: tuple[str, ...] | None = Field(description="prefixes of the ids it may send readings of; null: of any")
+    devices: tuple[str, ...] | None = Field(
+        description="id prefixes of the devices it may send readings for; null: any device"
+    )

@@ -1,24 +1,24 @@
-"""Answers about all vehicles at once: the summary, the ranking, what ages."""
+"""Responses about the whole fleet: summary, ranking, aging vehicles, trends."""
 
 from datetime import date, datetime
 from typing import Literal
 
 from pydantic import Field
 
-from schemas.responses.base import Answer, Coverage, Cursor, Judgement, Performance
+from schemas.responses.base import Coverage, Cursor, Judgement, Performance, ResponseBody
 
 Trend = Literal["steady", "aging", "improving", "insufficient_data"]
 
 
-class Performances(Answer):
-    """The vehicles asked for, in the order asked."""
+class Performances(ResponseBody):
+    """The requested vehicles, in the order of the request."""
 
     items: list[Performance]
-    unknown: list[str] = Field(description="those of which nothing was ever heard; they have no item")
+    unknown: list[str] = Field(description="requested vehicles without any reading or assignment; they have no item")
 
 
-class Statuses(Answer):
-    """How many vehicles were judged how."""
+class Statuses(ResponseBody):
+    """Number of vehicles by status."""
 
     healthy: int = 0
     degraded: int = 0
@@ -28,7 +28,7 @@ class Statuses(Answer):
     implausible: int = 0
 
 
-class Share(Answer):
+class Share(ResponseBody):
     """Vehicles whose efficiency lies in `[fromPercent, toPercent)`."""
 
     from_percent: float
@@ -36,43 +36,45 @@ class Share(Answer):
     vehicles: int
 
 
-class FleetLive(Answer):
-    """What arrives, as of now."""
+class FleetLive(ResponseBody):
+    """Live figures of ingestion."""
 
     vehicles: int = Field(description="vehicles that have ever sent a reading")
-    vehicles_reporting: int = Field(description="those with a reading of the last 5 minutes, by their own clock")
+    vehicles_reporting: int = Field(description="those with a reading of the last 5 minutes, by the device's clock")
     meters: int = Field(description="meters that have ever sent a reading")
-    meters_reporting: int = Field(description="those with a reading of the last 5 minutes, by their own clock")
-    records_consumed: int = Field(description="records taken from Kafka since ever")
+    meters_reporting: int = Field(description="those with a reading of the last 5 minutes, by the device's clock")
+    records_consumed: int = Field(description="records consumed from Kafka in total")
     readings_per_second: float | None = Field(
-        description="records consumed a second, of the last 10 s or since this was last asked; null until asked twice"
+        description="records consumed per second over the last 10 s or since the previous measurement; null before the second one"
     )
-    lag_records: int = Field(description="records in Kafka behind the last batch written, when it was written")
-    newest_reading: datetime | None = Field(description="of any device, by its own clock")
+    lag_records: int = Field(description="consumer lag in records, as of the last batch written")
+    newest_reading: datetime | None = Field(description="of any device, by the device's clock")
     freshness_seconds: float | None = Field(description="age of the newest reading, 0 or more")
     written_at: datetime | None = Field(description="when the last batch was written")
 
 
-class FleetSummary(Answer):
-    """The fleet's 24 hours, and what arrives now."""
+class FleetSummary(ResponseBody):
+    """The fleet over 24 hours, and live figures."""
 
-    time_window_start: datetime | None = Field(description="included; null before the first evaluation")
-    time_window_end: datetime | None = Field(description="not included; null before the first evaluation")
+    time_window_start: datetime | None = Field(description="inclusive; null before the first evaluation")
+    time_window_end: datetime | None = Field(description="exclusive; null before the first evaluation")
     vehicles: int = Field(description="vehicles evaluated")
     total_energy_consumed_ac: float = Field(description="kWh that the assigned meters measured")
     total_energy_delivered_dc: float = Field(description="kWh that reached the batteries")
-    efficiency_ratio: float | None = Field(description="DC/AC x 100 in %, of assigned time; null without AC energy")
+    efficiency_ratio: float | None = Field(description="DC/AC x 100 in %, over assigned time; null without AC energy")
     statuses: Statuses
-    distribution: list[Share] = Field(description="vehicles by efficiency, of those whose ratio may be judged")
+    distribution: list[Share] = Field(description="vehicles by efficiency, of those with enough data")
     open_faults: int = Field(description="as of now")
-    aging: int = Field(description="vehicles whose efficiency falls from day to day, as of now")
+    aging: int = Field(description="vehicles with a significant decline in efficiency, as of now")
     live: FleetLive
-    evaluated_at: datetime | None = Field(description="when the numbers were made")
-    stale: bool = Field(description="no evaluation within the last 3 minutes: the numbers are of timeWindowEnd")
+    evaluated_at: datetime | None = Field(description="when the figures were computed")
+    stale: bool = Field(
+        description="true: the last evaluation is older than 3 minutes; the figures are those of timeWindowEnd"
+    )
 
 
-class RankedVehicle(Answer):
-    """A vehicle's last evaluation, and its newest reading."""
+class RankedVehicle(ResponseBody):
+    """The last evaluation of a vehicle, and its newest reading."""
 
     vehicle_id: str
     efficiency_ratio: float | None = Field(description="DC/AC x 100 in %")
@@ -83,61 +85,61 @@ class RankedVehicle(Answer):
     average_battery_temp: float | None = Field(description="degrees Celsius")
     coverage: Coverage
     soc: float | None = Field(description="battery state of charge in %, of the newest reading")
-    recorded_at: datetime | None = Field(description="the newest reading, by the vehicle's clock")
+    recorded_at: datetime | None = Field(description="time of the newest reading, by the vehicle's clock")
     fault_open: bool
-    trend: Trend | None = Field(description="null before the first look at its days")
+    trend: Trend | None = Field(description="null before the first daily trend computation")
 
 
-class Ranking(Answer):
-    """Vehicles in the order asked for, those without a value last."""
+class Ranking(ResponseBody):
+    """One page of vehicles in the requested order, those without a value last."""
 
     items: list[RankedVehicle]
     next: Cursor
-    total: int = Field(description="vehicles that match, on all pages")
+    total: int = Field(description="matching vehicles on all pages")
 
 
-class AgingVehicle(Answer):
-    """A vehicle whose efficiency falls from day to day."""
+class AgingVehicle(ResponseBody):
+    """A vehicle with a significant decline in efficiency."""
 
     vehicle_id: str
     status: Trend
-    slope_per_day: float = Field(description="per cent a day; negative: falling")
+    slope_per_day: float = Field(description="percentage points per day; negative: declining")
     slope_low: float | None = Field(description="lower end of its 95 % interval")
     slope_high: float | None = Field(description="upper end of its 95 % interval")
     level: float | None = Field(description="the fitted efficiency of the last day in %")
-    days_until_fault: float | None = Field(description="days until the fault threshold is reached, as it goes on")
+    days_until_fault: float | None = Field(description="days until the fault threshold is reached at the current slope")
     last_day: date
     computed_at: datetime
 
 
-class Aging(Answer):
-    """Vehicles that age, soonest fault first."""
+class Aging(ResponseBody):
+    """Aging vehicles, those with the earliest expected fault first."""
 
     items: list[AgingVehicle]
 
 
-class TrendDay(Answer):
+class TrendDay(ResponseBody):
     """One UTC day of a vehicle."""
 
     day: date
     efficiency_ratio: float | None = Field(description="DC/AC x 100 in %")
-    coverage: float = Field(description="share of the expected readings, of the side that has fewer, 0 to 1")
+    coverage: float = Field(description="share of the expected readings on the side with fewer readings, 0 to 1")
 
 
-class VehicleTrend(Answer):
-    """Where the efficiency of a vehicle is heading, from its 30 UTC days before that of the end."""
+class VehicleTrend(ResponseBody):
+    """Efficiency trend of a vehicle over the 30 UTC days before the day of `end`."""
 
     vehicle_id: str
     status: Trend
-    slope_per_day: float | None = Field(description="per cent a day; negative: falling")
+    slope_per_day: float | None = Field(description="percentage points per day; negative: declining")
     slope_low: float | None = Field(description="lower end of its 95 % interval")
     slope_high: float | None = Field(description="upper end of its 95 % interval")
     level: float | None = Field(description="the fitted efficiency of the last day in %")
-    days_until_fault: float | None = Field(description="days until the fault threshold is reached, as it goes on")
+    days_until_fault: float | None = Field(description="days until the fault threshold is reached at the current slope")
     days: list[TrendDay]
 
 
-class Away(Answer):
-    """Why no news come at the moment."""
+class UpdatesUnavailable(ResponseBody):
+    """Why there are no live updates at the moment."""
 
     detail: str

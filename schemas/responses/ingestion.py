@@ -1,39 +1,41 @@
-"""The answers to a batch of readings: item by item, and at one look what to send again."""
+"""Responses to a batch of readings: the result of each item, and which items to send again."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from schemas.responses.base import Answer, FieldProblem, Problem
+from schemas.responses.base import FieldProblem, Problem, ResponseBody
 
 
-class ItemAnswer(Answer):
-    """What became of one reading of a batch."""
+class ItemResult(ResponseBody):
+    """The result of one reading of a batch."""
 
-    index: int = Field(ge=0, description="its place in the batch, from 0")
+    index: int = Field(ge=0, description="position in the batch, from 0")
     status: Literal[201, 403, 422, 503] = Field(
-        description="201 Kafka has it; 422 it is not valid and 403 its device is not this API key's: sending it again is of no "
-        "use; 503 send it again"
+        description="201: acknowledged by Kafka; 422: not valid, or 403: the API key does not cover this device: do not "
+        "send it again; 503: send it again"
     )
     message: str = Field(examples=["Meter METER-001 data ingested successfully"])
-    errors: list[FieldProblem] | None = Field(None, description="with 422: what is wrong, field by field")
+    errors: list[FieldProblem] | None = Field(None, description="with 422: the errors of each field")
 
 
-class BatchAnswer(Answer):
-    """Every reading of the batch is settled; nothing is to be sent again."""
+class BatchResponse(ResponseBody):
+    """Every reading of the batch was accepted or rejected for good; none has to be sent again."""
 
-    ingested: int = Field(ge=0, description="readings that Kafka has: those with 201")
-    refused: int = Field(ge=0, description="readings that will never be taken as they are: those with 422 or 403")
+    ingested: int = Field(ge=0, description="readings acknowledged by Kafka: those with 201")
+    refused: int = Field(ge=0, description="readings rejected for good: those with 422 or 403")
     send_again: list[int] = Field(
-        description="places of the readings with 503; empty when the batch is answered with 200"
+        description="positions of the readings with 503; empty when the status of the batch is 200"
     )
-    items: list[ItemAnswer] = Field(description="one for each reading, in the order of the batch")
+    items: list[ItemResult] = Field(description="one per reading, in the order of the batch")
 
 
 class BatchProblem(Problem):
-    """Nothing of the batch was taken, or, when `items` is there, some of it: `sendAgain` says what to send again."""
+    """None of the batch was ingested or, when `items` is present, only some of it: `sendAgain` lists what to send again."""
 
     ingested: int | None = Field(None, ge=0)
     refused: int | None = Field(None, ge=0)
-    send_again: list[int] | None = Field(None, description="places of the readings to send again; absent: all of them")
-    items: list[ItemAnswer] | None = None
+    send_again: list[int] | None = Field(
+        None, description="positions of the readings to send again; absent: all of them"
+    )
+    items: list[ItemResult] | None = None

@@ -1,7 +1,7 @@
-"""Judgements in a row -> a fault opens or closes, with hysteresis. Pure.
+"""Consecutive efficiency assessments -> a fault opens or closes, with hysteresis.
 
-A fault opens after so many evaluations in a row below one threshold, and closes after so many at or above a higher one. In
-between nothing changes, and an evaluation that cannot judge (too little data) neither counts nor interrupts.
+A fault opens after a number of consecutive evaluations below one threshold, and closes after a number at or above a higher one.
+Evaluations between the two end both streaks. Evaluations that could not be assessed (too little data) are ignored.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ JUDGED: Final = frozenset[Judgement]({"healthy", "degraded", "faulty"})
 
 @dataclass(frozen=True, slots=True)
 class Hysteresis:
-    """How many evaluations in a row it takes, and the efficiency in % from which a charger is good again."""
+    """Consecutive evaluations needed to open and to close a fault, and the efficiency in % from which one counts to close it."""
 
     open_after: int
     close_after: int
@@ -22,20 +22,20 @@ class Hysteresis:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Evaluations in a row that found a fault, that found none, and whether a fault is open."""
+class FaultState:
+    """Lengths of the current streaks of faulty and of recovered evaluations, and whether a fault is open."""
 
-    faulty: int = 0
-    sound: int = 0
+    faulty_streak: int = 0
+    recovered_streak: int = 0
     is_open: bool = False
 
 
-def advance(before: Standing, status: Judgement, ratio: float | None, rules: Hysteresis) -> Standing:
-    """How a vehicle stands after one more evaluation; `is_open` differs when a fault opens or closes."""
+def next_state(state: FaultState, status: Judgement, ratio: float | None, rules: Hysteresis) -> FaultState:
+    """The state after one more evaluation; `is_open` changes when a fault opens or closes."""
     if status not in JUDGED or ratio is None:
-        return before
-    faulty = before.faulty + 1 if status == "faulty" else 0
-    sound = before.sound + 1 if status != "faulty" and ratio >= rules.close_from else 0
-    if before.is_open:
-        return Standing(faulty, sound, is_open=sound < rules.close_after)
-    return Standing(faulty, sound, is_open=faulty >= rules.open_after)
+        return state
+    faulty = state.faulty_streak + 1 if status == "faulty" else 0
+    recovered = state.recovered_streak + 1 if status != "faulty" and ratio >= rules.close_from else 0
+    if state.is_open:
+        return FaultState(faulty, recovered, is_open=recovered < rules.close_after)
+    return FaultState(faulty, recovered, is_open=faulty >= rules.open_after)

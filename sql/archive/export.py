@@ -1,84 +1,89 @@
-"""One table of a month -> a Parquet file: written aside, forced to the disk, read back, and only then given its name."""
+"""One table of a month -> a Parquet file.
 
-import asyncio
-from collections.abc import Callable
+COPY -> temporary file -> fsync -> read back and compare -> rename to the final name
+"""
+
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 
-from sql.archive.manifest import ENERGY, ArchivedFile, ArchiveError, Contents, digest, force, put_aside, read_contents
+from sql.archive.atomic_files import atomic_write, fsync, in_thread, sha256
+from sql.archive.manifest import ENERGY_COLUMNS, ArchivedFile, ArchiveError, Contents
+from sql.archive.verify import read_contents
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
 
-SECONDS: Final = 24 * 3600.0  # for the rows of one month to come out
-T = TypeVar("T")
+COPY_TIMEOUT_SECONDS: Final = 24 * 3600.0  # for all rows of one month
 
 
-async def export(connection: Any, part: str, history: str, directory: Path) -> ArchivedFile:
-    """Write all rows of a table to a file in `directory`; what is returned was read back from it.
+async def export_table(connection: Any, table: str, history: str, directory: Path) -> ArchivedFile:
+    """Write all rows of a table to a file in `directory`. The figures returned were verified by reading the file back.
 
     Args:
-        connection: of the schema's owner; its time zone is UTC and its dates are ISO.
-        part: the table.
-        history: the one it is, or was, a part of: it names the file.
+        connection: of the schema's owner; with time zone UTC and datestyle ISO.
+        table: the monthly partition.
+        history: its parent table, which also names the file.
         directory: exists.
 
     Raises:
-        ArchiveError: the file does not say what the rows said.
-        OSError: the disk is full, or may not be written to.
+        ArchiveError: the file does not hold what the table held.
+        OSError: the disk is full or not writable.
     """
-    from sql.archive.parquet import TYPES, Writer  # noqa: PLC0415 - pyarrow takes long to load, and only archives need it
+    from sql.archive.parquet import ARROW_TYPES, CsvToParquet  # noqa: PLC0415 - pyarrow is slow to load; only archives need it
 
-    columns = [(str(row["name"]), str(row["kind"])) async for row in queries.columns_of(connection, history=history)]
-    unknown = [f"{name} {kind}" for name, kind in columns if kind not in TYPES]
-    if unknown:
-        raise ArchiveError(f"{history} has columns of types that the archive does not know: {', '.join(unknown)}")
+    columns = [
+        (str(row["name"]), str(row["kind"])) async for row in queries.history_columns(connection, history=history)
+    ]
+    unsupported = [f"{name} {type_name}" for name, type_name in columns if type_name not in ARROW_TYPES]
+    if unsupported:
+        raise ArchiveError(
+            f"{history} has columns of types that the archive does not support: {', '.join(unsupported)}"
+        )
+    names = [name for name, _ in columns]
     path = directory / f"{history}.parquet"
-    with put_aside(path) as aside:
-        with Writer(aside, history, columns) as writer:
+    with atomic_write(path) as partial:
+        with CsvToParquet(partial, history, columns) as writer:
 
-            async def take(piece: bytes) -> None:
-                if writer.take(piece):
+            async def write(chunk: bytes) -> None:
+                if writer.buffer(chunk):
                     await in_thread(writer.flush)
 
             await connection.copy_from_query(
-                _rows(part, [name for name, _ in columns]), output=take, format="csv", timeout=SECONDS
+                _select_rows(table, names), output=write, format="csv", timeout=COPY_TIMEOUT_SECONDS
             )
             await in_thread(lambda: writer.flush(last=True))
-        written = writer.tally.contents()
-        archived = await in_thread(
-            lambda: _read_back(aside, path.name, history, [name for name, _ in columns], written)
-        )
-    log.info("month_archived", table=part, readings=archived.contents.readings, bytes=archived.bytes)
+        written = writer.contents.result()
+        archived = await in_thread(lambda: _read_back(partial, path.name, history, names, written))
+    log.info("partition_archived", table=table, readings=archived.contents.readings, bytes=archived.bytes)
     return archived
 
 
-def _rows(part: str, columns: list[str]) -> str:
-    # COPY takes no parameters; the names come from the catalogue.
+def _select_rows(table: str, columns: list[str]) -> str:
+    # COPY takes no parameters; the names come from the catalog.
     listed = ", ".join(f'"{column}"' for column in columns)
-    return f'SELECT {listed}, hash_record_extended(ROW({listed}), 0) FROM "{part}"'  # noqa: S608
+    return f'SELECT {listed}, hash_record_extended(ROW({listed}), 0) FROM "{table}"'  # noqa: S608
 
 
-def _read_back(aside: Path, name: str, history: str, columns: list[str], written: Contents) -> ArchivedFile:
-    force(aside)
-    found = read_contents(aside, history)
-    if not found.agrees(written):
-        raise ArchiveError(f"{aside} was read back as {found}, but {written} was written. See to the disk")
+def _read_back(partial: Path, name: str, history: str, columns: list[str], written: Contents) -> ArchivedFile:
+    fsync(partial)
+    found = read_contents(partial, history)
+    if not found.matches(written):
+        raise ArchiveError(f"{partial} was read back as {found}, but {written} was written. Check the disk")
     return ArchivedFile(
         history=history,
         file=name,
-        bytes=aside.stat().st_size,
-        sha256=digest(aside),
+        bytes=partial.stat().st_size,
+        sha256=sha256(partial),
         columns=columns,
         contents=written,
     )
 
 
-async def contents(connection: Any, part: str, history: str, columns: list[str]) -> Contents:
-    """What a table holds now, by the database itself."""
-    row = await queries.contents_of(connection, part=part, energy=ENERGY[history], columns=columns)
+async def table_contents(connection: Any, table: str, history: str, columns: list[str]) -> Contents:
+    """What a table holds now, computed by the database."""
+    row = await queries.contents_of(connection, part=table, energy=ENERGY_COLUMNS[history], columns=columns)
     return Contents(
         readings=row["readings"],
         derived=row["derived"],
@@ -87,13 +92,3 @@ async def contents(connection: Any, part: str, history: str, columns: list[str])
         last=row["last"],
         fingerprint=int(row["fingerprint"]) % 2**64,
     )
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Do blocking work beside the loop; who is cancelled meanwhile waits for its end, for nobody else may touch the file."""
-    working = asyncio.create_task(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait({working})
-        raise

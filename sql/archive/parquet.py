@@ -1,6 +1,6 @@
-"""Rows of a month as Parquet, and back: CSV out of the database -> batches -> row groups, a bounded part in memory at a time.
+"""CSV from COPY -> batches -> Parquet row groups, and back, with bounded memory.
 
-Everything of pyarrow is here; this module is imported only where an archive is written or read.
+This is the only module that imports pyarrow. Others import it inside functions, because pyarrow is slow to load.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from sql.archive.manifest import ENERGY, ArchiveError, Contents
+from sql.archive.manifest import ENERGY_COLUMNS, ArchiveError, Contents
 
-GROUP_BYTES: Final = 32 * 1024 * 1024  # of CSV, before it becomes one row group
-HASH: Final = "row_hash"  # travels along and is not stored
-TYPES: Final = {
+ROW_GROUP_BYTES: Final = 32 * 1024 * 1024  # of CSV
+ROWS_PER_BATCH: Final = 65_536
+HASH_COLUMN: Final = "row_hash"  # read from the CSV for the fingerprint, not stored in the file
+ARROW_TYPES: Final = {
     "timestamptz": pa.timestamp("us", "UTC"),
     "float8": pa.float64(),
     "text": pa.string(),
@@ -27,36 +28,35 @@ TYPES: Final = {
 }
 
 
-class Tally:
-    """Adds up what batches of a history hold. Batches that carry row hashes give a fingerprint."""
+class ContentsSum:
+    """Adds up the contents of batches of one history. The result has a fingerprint when every batch carries row hashes."""
 
     def __init__(self, history: str) -> None:
-        self._energy = ENERGY[history]
+        self._energy_column = ENERGY_COLUMNS[history]
         self._readings = self._derived = self._mwh = self._hash = 0
         self._hashed = True
         self._first: int | None = None
         self._last: int | None = None
 
     def add(self, batch: Any) -> None:
-        """One batch or table more."""
+        """Add a pyarrow batch or table."""
         if not batch.num_rows:
             return
         self._readings += batch.num_rows
         if "derived" in batch.schema.names:
             self._derived += pc.sum(batch["derived"], min_count=0).as_py()
-        # The same steps as in the database: times a million, to the nearest whole number, halves to the even one.
-        whole = pc.cast(pc.round(pc.multiply(batch[self._energy], 1e6), round_mode="half_to_even"), pa.int64())
-        self._mwh += int(pc.sum(pc.cast(whole, pa.decimal128(38, 0))).as_py())
+        # The same arithmetic as in the SQL function contents_of: times a million, rounded half to even.
+        mwh = pc.cast(pc.round(pc.multiply(batch[self._energy_column], 1e6), round_mode="half_to_even"), pa.int64())
+        self._mwh += int(pc.sum(pc.cast(mwh, pa.decimal128(38, 0))).as_py())
         span = pc.min_max(pc.cast(batch["recorded_at"], pa.int64())).as_py()
         self._first = span["min"] if self._first is None else min(self._first, span["min"])
         self._last = span["max"] if self._last is None else max(self._last, span["max"])
-        if HASH in batch.schema.names:
-            self._hash += pc.sum(batch[HASH]).as_py()
+        if HASH_COLUMN in batch.schema.names:
+            self._hash += pc.sum(batch[HASH_COLUMN]).as_py()
         else:
             self._hashed = False
 
-    def contents(self) -> Contents:
-        """The figures so far."""
+    def result(self) -> Contents:
         return Contents(
             readings=self._readings,
             derived=self._derived,
@@ -74,25 +74,25 @@ def _instant(microseconds: int | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
 
 
-class Writer:
-    """CSV in, in pieces of any size; a Parquet file out. The last column of the CSV is the hash of the row.
+class CsvToParquet:
+    """Writes CSV that arrives in chunks of any size to a Parquet file. The last CSV column is the hash of the row.
 
     Args:
         path: of the file to write.
-        history: whose rows they are.
-        columns: (name, type of PostgreSQL) of each column but the last.
+        history: the table the rows belong to.
+        columns: (name, PostgreSQL type) of each column but the hash.
     """
 
     def __init__(self, path: Path, history: str, columns: Sequence[tuple[str, str]]) -> None:
-        types = {name: TYPES[kind] for name, kind in columns}
+        types = {name: ARROW_TYPES[type_name] for name, type_name in columns}
         self._schema = pa.schema(types)
-        self._read = csv.ReadOptions(column_names=[*types, HASH])
+        self._read = csv.ReadOptions(column_names=[*types, HASH_COLUMN])
         self._convert = csv.ConvertOptions(
-            column_types=types | {HASH: pa.int64()}, true_values=["t"], false_values=["f"], null_values=[""]
+            column_types=types | {HASH_COLUMN: pa.int64()}, true_values=["t"], false_values=["f"], null_values=[""]
         )
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._pending = BytesIO()
-        self.tally = Tally(history)
+        self.contents = ContentsSum(history)
 
     def __enter__(self) -> Self:
         return self
@@ -100,47 +100,51 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._writer.close()
 
-    def take(self, piece: bytes) -> bool:
-        """Keep a piece; whether there is enough for `flush`."""
-        return self._pending.write(piece) > 0 and self._pending.tell() >= GROUP_BYTES
+    def buffer(self, chunk: bytes) -> bool:
+        """Keep a chunk; True when there is enough for a row group and flush() is due."""
+        return self._pending.write(chunk) > 0 and self._pending.tell() >= ROW_GROUP_BYTES
 
     def flush(self, *, last: bool = False) -> None:
-        """Write the whole lines that were taken as a row group."""
-        taken = self._pending.getvalue()
-        cut = len(taken) if last else taken.rfind(b"\n") + 1
+        """Write the complete lines of the buffer as a row group.
+
+        Raises:
+            ArchiveError: a row does not fit the schema.
+        """
+        pending = self._pending.getvalue()
+        cut = len(pending) if last else pending.rfind(b"\n") + 1
         self._pending = BytesIO()
-        self._pending.write(taken[cut:])
+        self._pending.write(pending[cut:])
         if not cut:
             return
         try:
             rows = csv.read_csv(
-                pa.BufferReader(pa.py_buffer(taken).slice(0, cut)),
+                pa.BufferReader(pa.py_buffer(pending).slice(0, cut)),
                 read_options=self._read,
                 convert_options=self._convert,
             )
         except pa.ArrowInvalid as error:
             raise ArchiveError(f"rows of the database cannot be written as Parquet: {error}") from error
-        self.tally.add(rows)
+        self.contents.add(rows)
         self._writer.write_table(rows.select(self._schema.names))
 
 
-def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
-    """The rows of a Parquet file, a bounded number at a time.
+def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """The rows of a Parquet file, ROWS_PER_BATCH at a time.
 
     Raises:
-        ArchiveError: it is no Parquet file, or a broken one.
+        ArchiveError: the file is not Parquet, or is damaged.
     """
     try:
         with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=65_536, columns=list(columns) if columns else None)
+            yield from file.iter_batches(batch_size=ROWS_PER_BATCH, columns=list(columns) if columns else None)
     except pa.ArrowException as error:
         raise ArchiveError(f"{path} cannot be read as Parquet: {error}. Fetch another copy of it") from error
     except OSError as error:
         raise ArchiveError(f"{path} cannot be read: {error}. Fetch another copy of it") from error
 
 
-def as_csv(batch: Any) -> bytes:
-    """A batch as lines that COPY understands."""
+def to_csv(batch: Any) -> bytes:
+    """A batch as CSV that COPY accepts."""
     lines = BytesIO()
     csv.write_csv(batch, lines, csv.WriteOptions(include_header=False))
     return lines.getvalue()

@@ -1,1 +1,1 @@
-"""Commands of `python -m sql` that have commands of their own, or a lot to say."""
+"""Subcommands of `python -m sql` that are too long for `__main__`: archive, doctor."""

@@ -1,6 +1,8 @@
-"""The health of the database in findings: each check asks a few questions and has the answers judged.
+"""The checks of `python -m sql doctor`: each runs a few queries and turns their rows into one finding.
 
-A check that cannot ask (no privilege, too slow an answer) says so and does not keep the others from asking.
+query -> rows -> engine_findings, server_findings -> Finding
+
+A query that fails (missing privilege, timeout) becomes a finding as well; the remaining checks still run.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,8 +11,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from sql.doctor import engine_findings as standing
-from sql.doctor import server_findings as findings
+from sql.doctor import engine_findings, server_findings
 from sql.doctor.server_findings import Finding
 from sql.queries import queries
 from sql.settings import DoctorSettings
@@ -22,36 +23,41 @@ SESSION: Final = {
     "lock_timeout": "2s",
     "jit": "off",
 }
-COUNTING: Final = "1h"  # for the rows of the whole history
+ROW_COUNT_TIMEOUT: Final = "1h"  # for the rows of the whole history
 Connection = Any  # asyncpg.Connection
 Check = Callable[[Connection, DoctorSettings], Awaitable[Finding]]
 
 
 async def examine(connection: Connection, settings: DoctorSettings, *, count_rows: bool) -> list[Finding]:
-    """Every check, in an order that never changes.
+    """The findings of all checks, in a fixed order.
 
     Args:
-        connection: with SESSION; of the schema's owner, or of a login that may read as much.
-        settings: what is expected of the database.
-        count_rows: whether the ledger is compared with the rows themselves, however long that takes.
+        connection: opened with SESSION, by the schema's owner or a login with the same read privileges.
+        settings: retention, intervals, topics and pool size to compare the database with.
+        count_rows: count all rows for the ledger, however long that takes.
     """
-    checks = CHECKS | ({"ledger": _whole_ledger} if count_rows else {})
-    return [await _ask(name, check, connection, settings) for name, check in checks.items()]
+    checks = CHECKS | ({"ledger": _ledger_with_rows} if count_rows else {})
+    return [await _run(name, check, connection, settings) for name, check in checks.items()]
 
 
-async def _ask(name: str, check: Check, connection: Connection, settings: DoctorSettings) -> Finding:
+async def _run(name: str, check: Check, connection: Connection, settings: DoctorSettings) -> Finding:
     try:
         return await check(connection, settings)
     except asyncpg.InsufficientPrivilegeError as error:
-        return Finding(name, "warn", f"could not be asked: {error}", "ask as the owner of the schema, with pg_monitor")
+        return Finding(
+            name, "warn", f"check failed: {error}", "run it as the owner of the schema, with the role pg_monitor"
+        )
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError) as error:
-        return Finding(name, "fail", f"could not be asked: {error}", "run python -m sql migrate")
+        return Finding(name, "fail", f"check failed: {error}", "run python -m sql migrate")
     except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError) as error:
         return Finding(
-            name, "warn", f"no answer in time: {error}", "see what keeps the server busy: transactions, slow_statements"
+            name,
+            "warn",
+            f"check timed out: {error}",
+            "see what keeps the server busy: transactions, slow_statements",
         )
     except asyncpg.PostgresError as error:
-        return Finding(name, "warn", f"could not be asked: {error}", "report it with this message")
+        return Finding(name, "warn", f"check failed: {error}", "report this message")
 
 
 async def _all(rows: Any) -> list[Any]:
@@ -59,59 +65,61 @@ async def _all(rows: Any) -> list[Any]:
 
 
 async def _durability(connection: Connection, _: DoctorSettings) -> Finding:
-    return findings.durability(await queries.ask_durability(connection))
+    return server_findings.durability(await queries.check_durability(connection))
 
 
 async def _cache(connection: Connection, _: DoctorSettings) -> Finding:
-    return findings.cache(await queries.ask_cache(connection))
+    return server_findings.cache(await queries.check_cache(connection))
 
 
 async def _indexes(connection: Connection, _: DoctorSettings) -> Finding:
-    return findings.indexes(
-        await _all(queries.ask_unused_indexes(connection)),
-        await _all(queries.ask_missing_indexes(connection)),
-        await _all(queries.ask_invalid_indexes(connection)),
+    return server_findings.indexes(
+        await _all(queries.check_unused_indexes(connection)),
+        await _all(queries.check_missing_indexes(connection)),
+        await _all(queries.check_invalid_indexes(connection)),
     )
 
 
 async def _slow_statements(connection: Connection, _: DoctorSettings) -> Finding:
-    known = await queries.ask_statements_known(connection)
-    rows = await _all(queries.ask_slow_statements(connection)) if known["installed"] else []
-    return findings.slow_statements(known, rows)
+    extension = await queries.check_statements_extension(connection)
+    rows = await _all(queries.check_slow_statements(connection)) if extension["installed"] else []
+    return server_findings.slow_statements(extension, rows)
 
 
 async def _live_tables(connection: Connection, _: DoctorSettings) -> Finding:
-    return findings.live_tables(await _all(queries.ask_live_tables(connection)))
+    return server_findings.live_tables(await _all(queries.check_live_tables(connection)))
 
 
 async def _statistics(connection: Connection, _: DoctorSettings) -> Finding:
-    return findings.statistics(await _all(queries.ask_statistics(connection)))
+    return server_findings.statistics(await _all(queries.check_statistics(connection)))
 
 
 async def _partitions(connection: Connection, settings: DoctorSettings) -> Finding:
-    rows = await _all(queries.ask_months(connection))
-    return standing.partitions(rows, datetime.now(UTC), settings.retention_days)
+    rows = await _all(queries.check_partitions(connection))
+    return engine_findings.partitions(rows, datetime.now(UTC), settings.retention_days)
 
 
 async def _replication(connection: Connection, _: DoctorSettings) -> Finding:
-    if (await queries.ask_server(connection))["standby"]:
-        return findings.replication([], [], (await queries.ask_standby(connection))["seconds"] or 0)
-    replicas, slots = await _all(queries.ask_replicas(connection)), await _all(queries.ask_slots(connection))
-    return findings.replication(replicas, slots, None)
+    if (await queries.check_server(connection))["standby"]:
+        return server_findings.replication([], [], (await queries.check_standby(connection))["seconds"] or 0)
+    replicas, slots = await _all(queries.check_replicas(connection)), await _all(queries.check_slots(connection))
+    return server_findings.replication(replicas, slots, None)
 
 
 async def _ledger(connection: Connection, settings: DoctorSettings) -> Finding:
-    """With the rows where they are counted before the session's time-out ends."""
+    """Compares with the stored rows too, if they can be counted within ten seconds."""
     try:
-        return await _whole_ledger(connection, settings, "10s")
+        return await _ledger_with_rows(connection, settings, "10s")
     except asyncpg.QueryCanceledError:
-        return standing.ledger(await _all(queries.ask_sums(connection)), None)
+        return engine_findings.ledger(await _all(queries.check_ledger_sums(connection)), None)
 
 
-async def _whole_ledger(connection: Connection, settings: DoctorSettings, within: str = COUNTING) -> Finding:
-    sums = await _all(queries.ask_sums(connection))
+async def _ledger_with_rows(
+    connection: Connection, settings: DoctorSettings, timeout: str = ROW_COUNT_TIMEOUT
+) -> Finding:
+    unbalanced = await _all(queries.check_ledger_sums(connection))
     async with connection.transaction():
-        await connection.fetchval("SELECT set_config('statement_timeout', $1, true)", within)
+        await connection.fetchval("SELECT set_config('statement_timeout', $1, true)", timeout)
         rows = await _all(
             queries.ledger(
                 connection,
@@ -121,45 +129,47 @@ async def _whole_ledger(connection: Connection, settings: DoctorSettings, within
                 register_topic=settings.kafka_register_topic,
             )
         )
-    return standing.ledger(sums, rows)
+    return engine_findings.ledger(unbalanced, rows)
 
 
 async def _connections(connection: Connection, settings: DoctorSettings) -> Finding:
-    return findings.connections(await queries.ask_connections(connection), settings.database_pool_size)
+    return server_findings.connections(await queries.check_connections(connection), settings.database_pool_size)
 
 
 async def _dead_letters(connection: Connection, _: DoctorSettings) -> Finding:
-    return standing.dead_letters(await _all(queries.ask_letters(connection)))
+    return engine_findings.dead_letters(await _all(queries.check_dead_letters(connection)))
 
 
 async def _topics(connection: Connection, _: DoctorSettings) -> Finding:
-    breakers = await _all(queries.ask_breakers(connection))
-    return standing.topics(breakers, await _all(queries.ask_standing_partitions(connection)))
+    breakers = await _all(queries.check_breakers(connection))
+    return engine_findings.topics(breakers, await _all(queries.check_stalled_partitions(connection)))
 
 
 async def _transactions(connection: Connection, _: DoctorSettings) -> Finding:
     rows = await _all(
-        queries.ask_transactions(connection, idle_seconds=findings.IDLE_SECONDS, busy_seconds=findings.BUSY_SECONDS)
+        queries.check_transactions(
+            connection, idle_seconds=server_findings.IDLE_SECONDS, busy_seconds=server_findings.BUSY_SECONDS
+        )
     )
-    return findings.transactions(rows, (await queries.ask_prepared(connection))["prepared"])
+    return server_findings.transactions(rows, (await queries.check_prepared_transactions(connection))["prepared"])
 
 
 async def _wraparound(connection: Connection, _: DoctorSettings) -> Finding:
-    return findings.wraparound(await queries.ask_wraparound(connection))
+    return server_findings.wraparound(await queries.check_wraparound(connection))
 
 
 async def _maintenance(connection: Connection, settings: DoctorSettings) -> Finding:
-    seconds = (await queries.ask_maintenance(connection))["seconds"]
-    failed = await _all(queries.ask_tasks(connection))
-    return standing.maintenance(seconds, failed, settings.maintain_interval_seconds)
+    seconds = (await queries.check_maintenance(connection))["seconds"]
+    failed = await _all(queries.check_failed_tasks(connection))
+    return engine_findings.maintenance(seconds, failed, settings.maintain_interval_seconds)
 
 
 async def _late_hours(connection: Connection, _: DoctorSettings) -> Finding:
-    return standing.late_hours(await queries.ask_late_hours(connection))
+    return engine_findings.late_hours(await queries.check_late_hours(connection))
 
 
 async def _alerts(connection: Connection, _: DoctorSettings) -> Finding:
-    return standing.alerts(await queries.ask_outbox(connection))
+    return engine_findings.alerts(await queries.check_alert_outbox(connection))
 
 
 CHECKS: Final[dict[str, Check]] = {

@@ -1,60 +1,62 @@
-"""How the engine itself stands, judged like the server in findings.py: ledger, topics, letters, months, maintenance.
+"""Findings about the engine: ledger, topics, dead letters, partitions, maintenance, late hours, alerts.
 
-Pure: rows in, findings out.
+Pure functions: rows in, findings out.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from sql.doctor.server_findings import Finding, Row
-from sql.months import WAITS, month_after
+from sql.doctor.server_findings import Finding, Level, Row
+from sql.partitions import EXPIRY_MARGIN, month_after
+
+# Maintenance drops months once an hour; two days late means that it fails.
+DROP_GRACE = timedelta(days=2)
 
 
 def partitions(rows: Sequence[Row], now: datetime, retention_days: int) -> Finding:
-    """Months that readings of today and of next month need; and those that should have gone."""
+    """Partitions for this month and the next, and months that should have been dropped."""
     months: dict[str, set[date]] = {}
     for row in rows:
         months.setdefault(row["parent"], set()).add(row["month"])
-    this = now.astimezone(UTC).date().replace(day=1)
+    this_month = now.astimezone(UTC).date().replace(day=1)
     do = "run python -m sql maintain, and see its log for the tasks partitions and retention"
-    for level, wanted in (("fail", this), ("warn", month_after(this))):
-        without = sorted(parent for parent, found in months.items() if wanted not in found)
-        if without or not months:
-            what = f"no partition for {wanted:%Y-%m} in {', '.join(without) or 'any history'}"
-            return Finding("partitions", "fail" if level == "fail" or not months else "warn", what, do)
+    needed: tuple[tuple[Level, date], ...] = (("fail", this_month), ("warn", month_after(this_month)))
+    for level, month in needed:
+        lacking = sorted(parent for parent, found in months.items() if month not in found)
+        if lacking or not months:
+            what = f"no partition for {month:%Y-%m} in {', '.join(lacking) or 'any history'}"
+            return Finding("partitions", level, what, do)
     oldest = min(min(found) for found in months.values())
-    due = now - timedelta(days=retention_days) - WAITS - timedelta(days=2)
+    due = now - timedelta(days=retention_days) - EXPIRY_MARGIN - DROP_GRACE
     if datetime(*month_after(oldest).timetuple()[:3], tzinfo=UTC) < due:
         return Finding("partitions", "warn", f"{oldest:%Y-%m} is older than RETENTION_DAYS and was not dropped", do)
     newest = min(max(found) for found in months.values())
-    return Finding("partitions", "ok", f"months from {oldest:%Y-%m} to {newest:%Y-%m} are ready")
+    return Finding("partitions", "ok", f"months from {oldest:%Y-%m} to {newest:%Y-%m} are present")
 
 
-def ledger(sums: Sequence[Row], rows: Sequence[Row] | None) -> Finding:
-    """Whether what was consumed is what is there; `rows` is None when counting them would have taken too long."""
-    do = "stop the consumers, keep the database as it is and find out who has changed it (docs/operations.md, The ledger)"
-    if sums:
-        where = ", ".join(f"{row['topic']}/{row['partition']} of {row['consumer_group']}" for row in sums)
-        return Finding("ledger", "fail", f"consumed is not written + duplicates + dead letters: {where}", do)
-    if rows is None:
-        return Finding(
-            "ledger", "ok", "the counts add up; the rows were not counted, for that takes longer: --ledger does"
-        )
-    wrong = [row for row in rows if row["adds_up"] is False]
+def ledger(unbalanced: Sequence[Row], counts: Sequence[Row] | None) -> Finding:
+    """Whether every consumed record is accounted for; `counts` is None when counting the rows took too long."""
+    do = "stop the consumers, leave the database unchanged and find out what has changed it (docs/operations.md, The ledger)"
+    if unbalanced:
+        where = ", ".join(f"{row['topic']}/{row['partition']} of {row['consumer_group']}" for row in unbalanced)
+        return Finding("ledger", "fail", f"consumed differs from written + duplicates + dead letters: {where}", do)
+    if counts is None:
+        return Finding("ledger", "ok", "the counts add up; the rows were not counted, which takes longer: use --ledger")
+    wrong = [row for row in counts if row["adds_up"] is False]
     if wrong:
         what = "; ".join(
-            f"{row['topic']}: {row['written']:,} written, {row['rows_stored']:,} there; {row['dead_lettered']:,} dead-lettered, "
-            f"{row['dead_letters_stored']:,} there"
+            f"{row['topic']}: {row['written']:,} written, {row['rows_stored']:,} stored; {row['dead_lettered']:,} dead-lettered, "
+            f"{row['dead_letters_stored']:,} stored"
             for row in wrong
         )
         return Finding("ledger", "fail", what, do)
     return Finding(
-        "ledger", "ok", f"{sum(row['consumed'] for row in rows):,} records consumed, and each is accounted for"
+        "ledger", "ok", f"{sum(row['consumed'] for row in counts):,} records consumed, and each is accounted for"
     )
 
 
 def dead_letters(rows: Sequence[Row]) -> Finding:
-    """Records that wait for an operator."""
+    """Dead letters that need an operator's decision."""
     if not rows:
         return Finding("dead_letters", "ok", "none is unresolved")
     most = ", ".join(f"{row['letters']:,} {row['reason']} of {row['topic']}" for row in rows[:3])
@@ -62,58 +64,67 @@ def dead_letters(rows: Sequence[Row]) -> Finding:
     return Finding("dead_letters", "warn", what, "python -m consumer dead-letters list, then replay or discard")
 
 
-def topics(breakers: Sequence[Row], standing: Sequence[Row]) -> Finding:
-    """Topics and partitions that are not read."""
+def topics(breakers: Sequence[Row], stalled: Sequence[Row]) -> Finding:
+    """Topics with an open circuit breaker, and partitions that are not consumed."""
     opened = [row for row in breakers if row["state"] == "open"]
     if opened:
-        what = "; ".join(f"{row['topic']} is not read: {row['detail']}" for row in opened)
-        return Finding("topics", "fail", what, "mend the producer, then python -m consumer breaker close TOPIC")
-    if standing:
+        what = "; ".join(f"{row['topic']} is not consumed: {row['detail']}" for row in opened)
+        return Finding("topics", "fail", what, "fix the producer, then python -m consumer breaker close TOPIC")
+    if stalled:
         what = "; ".join(
-            f"{row['topic']}/{row['partition']} of {row['consumer_group']} has had {row['records']:,} records to read "
+            f"{row['topic']}/{row['partition']} of {row['consumer_group']} has {row['records']:,} unread records and no progress "
             f"for {row['seconds']:,.0f} s"
-            for row in standing
+            for row in stalled
         )
         return Finding(
-            "topics", "fail", what, "see that consumers run, and python -m consumer offsets show for halted partitions"
+            "topics",
+            "fail",
+            what,
+            "check that consumers run; python -m consumer offsets show lists halted partitions",
         )
     if breakers:
         what = ", ".join(row["topic"] for row in breakers)
         return Finding(
-            "topics", "warn", f"refused records of {what} become dead letters", "it ends by itself when few are refused"
+            "topics",
+            "warn",
+            f"rejected records of {what} become dead letters",
+            "nothing to do: this ends by itself when few records are rejected",
         )
-    return Finding("topics", "ok", "every topic is read, and no partition stands still")
+    return Finding("topics", "ok", "every topic is consumed, and no partition is stalled")
 
 
 def maintenance(seconds: float, failed: Sequence[Row], interval: float) -> Finding:
-    """Whether the rounds go on, and whether each task went well the last time."""
+    """Whether maintenance rounds take place, and whether each task's last run succeeded."""
     if seconds > max(3600, 10 * interval):
         return Finding("maintenance", "fail", f"no round for {seconds:,.0f} s", "start python -m sql maintain")
     if seconds > 5 * interval:
         return Finding(
-            "maintenance", "warn", f"no round for {seconds:,.0f} s", "see that python -m sql maintain runs, and its log"
+            "maintenance",
+            "warn",
+            f"no round for {seconds:,.0f} s",
+            "check that python -m sql maintain runs, and see its log",
         )
     if failed:
         what = "; ".join(f"{row['task']} failed: {row['error']}" for row in failed)
-        return Finding("maintenance", "warn", what, "docs/operations.md, Maintenance")
+        return Finding("maintenance", "warn", what, "see docs/operations.md, Maintenance")
     return Finding("maintenance", "ok", f"the last round was {seconds:.0f} s ago, and no task failed")
 
 
 def late_hours(row: Row) -> Finding:
-    """Hours that wait to be rolled up again: questions about them read history."""
+    """Hours to be rolled up again; until then, queries read history for them."""
     if row["marks"] > 1_000_000:  # noqa: PLR2004
         return Finding(
             "late_hours",
             "warn",
-            "more than a million hours of devices wait to be rolled up again",
-            "see the devices' clocks, and lag",
+            "more than a million device hours are to be rolled up again",
+            "check the devices' clocks, and consumer lag",
         )
-    return Finding("late_hours", "ok", f"{row['marks']:,} hours of devices wait to be rolled up again")
+    return Finding("late_hours", "ok", f"{row['marks']:,} device hours are to be rolled up again")
 
 
 def alerts(row: Row) -> Finding:
-    """Alerts that are not yet in Kafka."""
+    """Alerts in the outbox that are not published to Kafka yet."""
     if row["waiting"] and row["seconds"] > 600:  # noqa: PLR2004
         what = f"{row['waiting']:,} alerts are not published, the oldest for {row['seconds']:,.0f} s"
         return Finding("alerts", "warn", what, "see alert_relay_blocked in the log of the consumers")
-    return Finding("alerts", "ok", f"{row['waiting']:,} alerts wait to be published")
+    return Finding("alerts", "ok", f"{row['waiting']:,} alerts are waiting to be published")

@@ -1,6 +1,6 @@
-"""What the answers of a server mean: for each question a level, what was found in words, and what to do about it.
+"""Findings about the PostgreSQL server: query rows -> level, description and advice.
 
-Pure: rows in, findings out. The thresholds are here, each beside its reason.
+Pure functions: rows in, findings out. Each threshold is defined where it is used or at the top, with its reason.
 """
 
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from typing import Any, Final, Literal
 
 Level = Literal["ok", "warn", "fail"]
 LEVELS: Final[tuple[Level, ...]] = ("ok", "warn", "fail")
-IDLE_SECONDS: Final = 60.0  # a transaction in which nothing is asked is forgotten by then
+IDLE_SECONDS: Final = 60.0  # a transaction idle for longer has been forgotten
 BUSY_SECONDS: Final = 600.0
 LAG_SECONDS: Final = 60.0
-LAG_BYTES: Final = 1 << 30  # of WAL; a replica whose replay is paused keeps the small lag in seconds that it had before
-Row = Any  # a record, or anything else with names
+LAG_BYTES: Final = 1 << 30  # of WAL; while replay is paused, the lag in seconds keeps its last small value
+Row = Any  # a record, or any mapping of names to values
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `do` is empty when nothing needs doing."""
+    """The result of one check: what was found, and what to do about it (empty when nothing needs doing)."""
 
     check: str
     level: Level
@@ -27,132 +27,137 @@ class Finding:
 
 
 def worst(findings: Sequence[Finding]) -> Level:
-    """The level of the whole."""
+    """The highest level of all findings; ok when there are none."""
     return max((each.level for each in findings), key=LEVELS.index, default="ok")
 
 
 def durability(row: Row) -> Finding:
-    """Settings without which a crash may lose what Kafka will not send again."""
+    """Settings without which a crash may lose data whose offsets are committed."""
     off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if not row[name]]
     if off:
         return Finding(
-            "durability", "fail", f"off: {', '.join(off)}; a crash may lose batches for good", "switch them on"
+            "durability",
+            "fail",
+            f"off: {', '.join(off)}; a crash may lose committed batches",
+            "switch these settings on",
         )
     if row["checksum_failures"]:
-        what = f"{row['checksum_failures']} pages did not have the checksum they were written with"
-        return Finding("durability", "fail", what, "see to the disk, and restore from a backup or a replica")
+        what = f"{row['checksum_failures']} pages failed checksum verification"
+        return Finding("durability", "fail", what, "check the disk, and restore from a backup or a replica")
     return Finding(
-        "durability", "ok", "fsync, full_page_writes and synchronous_commit are on; no page was found broken"
+        "durability", "ok", "fsync, full_page_writes and synchronous_commit are on; no page failed its checksum"
     )
 
 
 def cache(row: Row) -> Finding:
-    """Index pages in memory: below 99 % nearly every question waits for the disk."""
-    asked = row["hit"] + row["read"]
-    if asked < 100_000:  # noqa: PLR2004 - a server that has just started reads everything once
-        return Finding("cache", "ok", f"only {asked:,} index pages were asked for yet: too few to tell")
-    share = 100 * row["hit"] / asked
-    what = f"{share:.2f} % of {asked:,} index pages were in memory; the goal is above 99 %"
+    """Index cache hit ratio: below 99 %, nearly every query waits for the disk."""
+    reads = row["hit"] + row["read"]
+    if reads < 100_000:  # noqa: PLR2004 - a server that has just started reads everything once
+        return Finding("cache", "ok", f"only {reads:,} index pages were read so far: too few to judge")
+    share = 100 * row["hit"] / reads
+    what = f"{share:.2f} % of {reads:,} index pages were in memory; the goal is above 99 %"
     if share > 99:  # noqa: PLR2004
         return Finding("cache", "ok", what)
-    return Finding("cache", "warn", what, "give shared_buffers a quarter of the memory, or the machine more of it")
+    return Finding("cache", "warn", what, "set shared_buffers to a quarter of the memory, or add memory")
 
 
 def indexes(unused: Sequence[Row], missing: Sequence[Row], invalid: Sequence[Row]) -> Finding:
-    """Indexes that are not used, not there, or not whole."""
-    said, do = [], []
+    """Indexes that are unused, missing or invalid."""
+    found, do = [], []
     if invalid:
-        said.append("not valid: " + ", ".join(row["index_name"] for row in invalid))
-        do.append("those of months are removed by maintenance; REINDEX the others")
+        found.append("not valid: " + ", ".join(row["index_name"] for row in invalid))
+        do.append("maintenance drops those of monthly partitions; REINDEX the others")
     if unused:
-        said.append("not used: " + ", ".join(f"{row['index_name']} ({row['bytes']:,} bytes)" for row in unused))
-        do.append("drop what is not used on any replica either")
+        found.append("not used: " + ", ".join(f"{row['index_name']} ({row['bytes']:,} bytes)" for row in unused))
+        do.append("drop them if no replica uses them either")
     if missing:
-        said.append(
-            "read from end to end: " + ", ".join(f"{row['table_name']} ({row['seq_scan']:,} times)" for row in missing)
+        found.append(
+            "scanned sequentially: " + ", ".join(f"{row['table_name']} ({row['seq_scan']:,} times)" for row in missing)
         )
-        do.append("find the statement (slow_statements) and give it an index")
-    if said:
-        return Finding("indexes", "warn", "; ".join(said), "; ".join(do))
-    return Finding("indexes", "ok", "all are valid, none is large and unused, no large table is read from end to end")
+        do.append("find the statement (slow_statements) and add an index for it")
+    if found:
+        return Finding("indexes", "warn", "; ".join(found), "; ".join(do))
+    return Finding("indexes", "ok", "all are valid, no large index is unused, no large table is scanned sequentially")
 
 
-def slow_statements(known: Row, rows: Sequence[Row]) -> Finding:
-    """Statements of more than a second each; without pg_stat_statements nobody knows them."""
-    if not known["installed"]:
-        load = "" if known["loaded"] else "put pg_stat_statements into shared_preload_libraries, restart, and "
-        do = f"to know them: {load}let a superuser run CREATE EXTENSION pg_stat_statements in this database"
-        return Finding("slow_statements", "ok", "not known: pg_stat_statements is not installed here", do)
+def slow_statements(extension: Row, rows: Sequence[Row]) -> Finding:
+    """Statements that take more than a second each; unknown without pg_stat_statements."""
+    if not extension["installed"]:
+        load = "" if extension["loaded"] else "add pg_stat_statements to shared_preload_libraries, restart, and "
+        do = f"to see them: {load}run CREATE EXTENSION pg_stat_statements in this database as a superuser"
+        return Finding("slow_statements", "ok", "unknown: pg_stat_statements is not installed", do)
     if rows:
         what = "; ".join(f"{row['milliseconds']:,.0f} ms x {row['calls']:,}: {row['statement']}" for row in rows)
         return Finding(
             "slow_statements",
             "warn",
             what,
-            "EXPLAIN (ANALYZE, BUFFERS) them; SQL_LOG_SLOWER_THAN_MS says when they run",
+            "EXPLAIN (ANALYZE, BUFFERS) them; set SQL_LOG_SLOWER_THAN_MS to log when they run",
         )
-    return Finding("slow_statements", "ok", "no statement that ran ten times takes a second")
+    return Finding("slow_statements", "ok", "no statement with ten or more calls takes a second")
 
 
 def live_tables(rows: Sequence[Row]) -> Finding:
-    """Tables updated in place: dead rows make them grow, updates that are not heap-only make their indexes grow."""
-    said = []
+    """Tables updated in place: dead rows bloat them, updates that are not heap-only bloat their indexes."""
+    found = []
     for row in rows:
         if row["dead"] > max(10_000, row["live"]):
-            said.append(f"{row['table_name']} has {row['dead']:,} dead rows for {row['live']:,} live ones")
+            found.append(f"{row['table_name']} has {row['dead']:,} dead rows for {row['live']:,} live ones")
         elif row["updates"] > 10_000 and row["hot_updates"] < row["updates"] / 2:  # noqa: PLR2004
-            said.append(
+            found.append(
                 f"{row['table_name']}: only {row['hot_updates']:,} of {row['updates']:,} updates were heap-only"
             )
-    if said:
+    if found:
         return Finding(
             "live_tables",
             "warn",
-            "; ".join(said),
-            "see that autovacuum keeps up and no transaction holds it back; VACUUM them",
+            "; ".join(found),
+            "check that autovacuum keeps up and no transaction holds it back; VACUUM the tables",
         )
-    return Finding("live_tables", "ok", "dead rows are few, updates heap-only")
+    return Finding("live_tables", "ok", "there are few dead rows, and updates are heap-only")
 
 
 def replication(replicas: Sequence[Row], slots: Sequence[Row], standby_seconds: float | None) -> Finding:
-    """How far replicas are behind, and whether a forgotten one makes the disk fill."""
+    """Replication lag, and slots without a replica that fill the disk. `standby_seconds`: on a replica, its own lag."""
     if standby_seconds is not None:
         level: Level = "warn" if standby_seconds > LAG_SECONDS else "ok"
         return Finding(
             "replication",
             level,
             f"this is a replica, {standby_seconds:.0f} s behind",
-            "see to its disk and network" if level == "warn" else "",
+            "check its disk and network" if level == "warn" else "",
         )
     lost = [row["name"] for row in slots if row["wal_status"] == "lost"]
     if lost:
         return Finding(
-            "replication", "fail", f"slots that have lost their WAL: {', '.join(lost)}", "build those replicas anew"
+            "replication", "fail", f"slots that have lost their WAL: {', '.join(lost)}", "rebuild those replicas"
         )
-    said = [
-        f"slot {row['name']} keeps {row['bytes']:,} bytes of WAL for nobody"
+    found = [
+        f"slot {row['name']} is inactive and retains {row['bytes']:,} bytes of WAL"
         for row in slots
         if not row["active"] and row["bytes"] > LAG_BYTES
     ]
-    said += [
+    found += [
         f"{row['name']} is {row['seconds'] or 0:.0f} s and {row['bytes'] or 0:,} bytes behind"
         for row in replicas
         if (row["seconds"] or 0) > LAG_SECONDS or (row["bytes"] or 0) > LAG_BYTES or row["state"] != "streaming"
     ]
-    if said:
+    if found:
         return Finding(
-            "replication", "warn", "; ".join(said), "see to those replicas; drop slots that nobody will use again"
+            "replication", "warn", "; ".join(found), "check those replicas; drop slots that are no longer needed"
         )
-    return Finding("replication", "ok", f"{len(replicas)} replicas stream" if replicas else "no replica is connected")
+    return Finding(
+        "replication", "ok", f"replicas streaming: {len(replicas)}" if replicas else "no replica is connected"
+    )
 
 
 def connections(row: Row, pool_size: int) -> Finding:
-    """Connections in use and left: at the limit consumers cannot come back after an outage."""
+    """Connections in use and free: at the limit, consumers cannot reconnect after an outage."""
     what = (
         f"{row['used']} of {row['most']} connections are in use ({row['of_services']} by read services, whose pools of "
         f"{pool_size} each may all be used at once, {row['of_consumers']} by consumers)"
     )
-    do = "raise max_connections, lower DATABASE_POOL_SIZE, or put a pooler before the read services"
+    do = "raise max_connections, lower DATABASE_POOL_SIZE, or put a connection pooler in front of the read services"
     share = row["used"] / row["most"]
     if share > 0.95:  # noqa: PLR2004
         return Finding("connections", "fail", what, do)
@@ -160,21 +165,24 @@ def connections(row: Row, pool_size: int) -> Finding:
 
 
 def transactions(rows: Sequence[Row], prepared: int) -> Finding:
-    """Transactions that keep vacuum from removing anything, and hold locks."""
-    said = [f"{row['name']} (pid {row['pid']}) for {row['seconds']:,.0f} s, {row['state']}" for row in rows]
-    said += [f"{prepared} prepared transactions wait for their second phase"] if prepared else []
-    if not said:
-        return Finding("transactions", "ok", "none has been under way for long")
+    """Long transactions, which hold locks and keep vacuum from removing dead rows."""
+    found = [f"{row['name']} (pid {row['pid']}) for {row['seconds']:,.0f} s, {row['state']}" for row in rows]
+    found += [f"{prepared} prepared transactions are neither committed nor rolled back"] if prepared else []
+    if not found:
+        return Finding("transactions", "ok", "none is long")
     long = prepared or any(row["seconds"] > 3600 for row in rows)  # noqa: PLR2004
     return Finding(
-        "transactions", "fail" if long else "warn", "; ".join(said), "end them: SELECT pg_terminate_backend(pid)"
+        "transactions",
+        "fail" if long else "warn",
+        "; ".join(found),
+        "end them: SELECT pg_terminate_backend(pid); ROLLBACK PREPARED for prepared ones",
     )
 
 
 def wraparound(row: Row) -> Finding:
-    """Transaction numbers run out after two thousand million; autovacuum should begin long before."""
-    what = f"the oldest transaction is {row['transactions']:,} back, autovacuum should act at {row['transactions_wanted']:,}"
-    do = "see that autovacuum runs and no transaction, slot or prepared transaction holds it back; VACUUM (FREEZE) by hand"
+    """Transaction IDs run out after two billion; autovacuum should freeze old ones long before."""
+    what = f"the oldest transaction ID is {row['transactions']:,} old, autovacuum should act at {row['transactions_wanted']:,}"
+    do = "check that autovacuum runs and no transaction, slot or prepared transaction holds it back; VACUUM (FREEZE) by hand"
     if max(row["transactions"], row["multixacts"]) > 1_000_000_000:  # noqa: PLR2004
         return Finding("wraparound", "fail", what, do)
     if not row["autovacuum"]:
@@ -184,8 +192,10 @@ def wraparound(row: Row) -> Finding:
 
 
 def statistics(rows: Sequence[Row]) -> Finding:
-    """Whether the planner knows the partitioned tables."""
+    """Whether the planner has statistics of the partitioned tables."""
     if rows:
-        what = "never analysed: " + ", ".join(row["table_name"] for row in rows)
-        return Finding("statistics", "warn", what, "python -m sql maintain does it every week; or ANALYZE them")
-    return Finding("statistics", "ok", "the planner knows every partitioned table that holds much")
+        what = "never analyzed: " + ", ".join(row["table_name"] for row in rows)
+        return Finding(
+            "statistics", "warn", what, "python -m sql maintain analyzes them every week; or ANALYZE them now"
+        )
+    return Finding("statistics", "ok", "every large partitioned table has been analyzed")

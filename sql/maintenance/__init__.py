@@ -1,1 +1,4 @@
-"""The housekeeping loop and its tasks: partitions, rollups, retention, reindexing, fleet evaluation, metrics."""
+"""Housekeeping of the database: partitions, rollups, fleet evaluation, trends, statistics, retention, reindexing.
+
+In: settings. Out: tables kept up to date, alerts in the outbox, archived months, metrics. Start at `scheduler.py`.
+"""

@@ -1,4 +1,4 @@
-"""The database in numbers, from time to time: sizes, faults, replicas, partitions ahead, the ledger."""
+"""Periodic measurement of the database: sizes, open faults, replicas, partitions ahead, the ledger."""
 
 import asyncio
 from typing import Any, Final
@@ -7,41 +7,41 @@ import asyncpg
 import structlog
 from pydantic import SecretStr
 
-from sql.connection import DATABASE_FAULTS
-from sql.maintenance.metrics import NUMBERS, DatabaseState, Measured
+from sql.connection import DATABASE_ERRORS
+from sql.maintenance.metrics import NUMBERS, DatabaseState, Measurement
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
 
-EVERY_SECONDS: Final = 15.0
-PATIENCE_SECONDS: Final = 30.0
+INTERVAL_SECONDS: Final = 15.0
+TIMEOUT_SECONDS: Final = 30.0
 SESSION: Final = {"application_name": "energy-measure", "default_transaction_read_only": "on", "jit": "off"}
-ANY_LETTER: Final = {"consumer_group": None, "topic": None, "reason": None, "since": None, "before": None}
+ALL_DEAD_LETTERS: Final = {"consumer_group": None, "topic": None, "reason": None, "since": None, "before": None}
 
 
-async def keep_measuring(url: SecretStr, state: DatabaseState, every: float = EVERY_SECONDS) -> None:
-    """Measure until cancelled, whether or not the tasks of maintenance get on; over a connection of its own each time."""
+async def keep_measuring(url: SecretStr, state: DatabaseState, interval: float = INTERVAL_SECONDS) -> None:
+    """Measure until cancelled, over a connection of its own each time, so that stuck maintenance tasks do not stop it."""
     while True:
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                state.measured = await measure(url)
-        except DATABASE_FAULTS as error:
-            state.measured = None
-            log.warning("database_not_measured", error=repr(error))
-        await asyncio.sleep(every)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                state.latest = await measure(url)
+        except DATABASE_ERRORS as error:
+            state.latest = None
+            log.warning("database_measurement_failed", error=repr(error))
+        await asyncio.sleep(interval)
 
 
-async def measure(url: SecretStr) -> Measured:
-    """The database now.
+async def measure(url: SecretStr) -> Measurement:
+    """One measurement.
 
     Args:
-        url: of the schema's owner; lag of replicas takes pg_read_all_stats besides.
+        url: of the schema's owner; replication lag also needs pg_read_all_stats.
     """
     connection = await asyncpg.connect(url.get_secret_value(), timeout=10, server_settings=SESSION)
     try:
         found = await queries.measure_database(connection)
-        letters = [row async for row in queries.count_letters(connection, **ANY_LETTER)]
-        return Measured(
+        letters = [row async for row in queries.count_letters(connection, **ALL_DEAD_LETTERS)]
+        return Measurement(
             numbers={name: _number(found[name]) for name in NUMBERS},
             tables={
                 "ledger_mismatch_records": [tuple(row) async for row in queries.measure_ledger(connection)],

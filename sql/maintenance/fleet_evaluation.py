@@ -1,154 +1,141 @@
-"""The whole fleet, every minute: energy of 24 hours -> judgement -> fault opened or closed, with its event in the outbox.
+"""Fleet evaluation, every minute: energy of 24 hours -> status -> fault opened or closed -> alert in the outbox.
 
-Each portion of vehicles is one transaction: what is stored of them, their faults and the events of these belong together.
+Each batch of vehicles is one transaction, so evaluations, faults and alerts are stored together.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
 import structlog
 
 from schemas.records.alerts import Alert
-from sql.analytics.efficiency import Efficiency, EnergySums, Thresholds, judge
-from sql.analytics.fault_state import Hysteresis, Standing, advance
-from sql.queries import queries
+from sql.analytics.efficiency import WINDOW, Efficiency, EnergySums, Thresholds, assess_efficiency
+from sql.analytics.fault_state import FaultState, Hysteresis, next_state
+from sql.queries import queries, vehicle_id_batches
 
 log = structlog.get_logger(__name__)
 
-WINDOW: Final = timedelta(hours=24)
-AT_ONCE: Final = 5_000  # vehicles
+VEHICLES_PER_TRANSACTION: Final = 5_000
 Connection = Any  # asyncpg.Connection
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One vehicle: the row of `energy_of`, what is made of it, and how the vehicle stands now. `fault_id` is of an open fault."""
+    """One vehicle: its row of `energy_of`, efficiency, fault state before and after. `fault_id` is that of the open fault."""
 
-    found: Any
+    row: Any
     efficiency: Efficiency
-    before: Standing
-    standing: Standing
+    before: FaultState
+    after: FaultState
     fault_id: int | None
 
     @property
     def vehicle_id(self) -> str:
-        """Of the vehicle."""
-        return str(self.found["vehicle_id"])
+        return str(self.row["vehicle_id"])
 
 
-async def evaluate_fleet(connection: Connection, now: datetime, limits: Thresholds, rules: Hysteresis) -> int:
-    """Judge every vehicle over the 24 hours up to the minute that has begun last; how many were judged now.
+async def evaluate_fleet(connection: Connection, now: datetime, thresholds: Thresholds, rules: Hysteresis) -> int:
+    """Evaluate every vehicle over the 24 hours up to the current minute; returns how many were evaluated.
 
-    A vehicle is judged once a minute at most, however often this is called.
+    A vehicle is evaluated at most once a minute, however often this is called.
     """
     end = now.replace(second=0, microsecond=0)
     evaluated = 0
-    async for vehicle_ids in _portions(connection):
+    async for vehicle_ids in vehicle_id_batches(connection, VEHICLES_PER_TRANSACTION):
         async with connection.transaction():
-            evaluations = await _evaluate(connection, vehicle_ids, end, limits, rules)
+            evaluations = await _evaluate(connection, vehicle_ids, end, thresholds, rules)
             await _store(connection, evaluations, end)
-            told = await _open_and_close(connection, evaluations, end, limits, rules)
-        for alert in told:
+            alerts = await _open_and_close_faults(connection, evaluations, end, thresholds, rules)
+        for alert in alerts:
             log.info(alert.event, vehicle_id=alert.vehicle_id, ratio=alert.efficiency_ratio, fault_id=alert.fault_id)
         evaluated += len(evaluations)
-    await queries.forget_unheard(connection, window_end=end)
+    await queries.delete_stale_evaluations(connection, window_end=end)
     return evaluated
 
 
-async def _portions(connection: Connection) -> AsyncIterator[list[str]]:
-    after = ""
-    while True:
-        rows = queries.fleet_vehicles(connection, after=after, row_limit=AT_ONCE)
-        vehicle_ids = [row["vehicle_id"] async for row in rows]
-        if vehicle_ids:
-            yield vehicle_ids
-            after = vehicle_ids[-1]
-        if len(vehicle_ids) < AT_ONCE:
-            return
-
-
 async def _evaluate(
-    connection: Connection, vehicle_ids: list[str], end: datetime, limits: Thresholds, rules: Hysteresis
+    connection: Connection, vehicle_ids: list[str], end: datetime, thresholds: Thresholds, rules: Hysteresis
 ) -> list[Evaluation]:
-    known = {row["vehicle_id"]: row async for row in queries.standings(connection, vehicle_ids=vehicle_ids)}
-    due = [each for each in vehicle_ids if each not in known or known[each]["window_end"] < end]
+    states = {row["vehicle_id"]: row async for row in queries.fault_states(connection, vehicle_ids=vehicle_ids)}
+    due = [each for each in vehicle_ids if each not in states or states[each]["window_end"] < end]
     number = len(due)
     rows = queries.energy_of(connection, vehicle_ids=due, opens=[end - WINDOW] * number, closes=[end] * number)
-    return [_judged(row, known.get(row["vehicle_id"]), limits, rules) async for row in rows]
+    return [_evaluation(row, states.get(row["vehicle_id"]), thresholds, rules) async for row in rows]
 
 
-def _judged(found: Any, known: Any, limits: Thresholds, rules: Hysteresis) -> Evaluation:
-    efficiency = judge(EnergySums.of(found), limits)
-    fault_id = known["fault_id"] if known else None
-    before = Standing()
-    if known:
-        before = Standing(known["faulty_in_a_row"], known["sound_in_a_row"], is_open=fault_id is not None)
-    standing = advance(before, efficiency.status, efficiency.ratio, rules)
-    return Evaluation(found, efficiency, before, standing, fault_id)
+def _evaluation(row: Any, stored: Any, thresholds: Thresholds, rules: Hysteresis) -> Evaluation:
+    efficiency = assess_efficiency(EnergySums.from_row(row), thresholds)
+    fault_id = stored["fault_id"] if stored else None
+    before = FaultState()
+    if stored:
+        before = FaultState(stored["faulty_in_a_row"], stored["sound_in_a_row"], is_open=fault_id is not None)
+    after = next_state(before, efficiency.status, efficiency.ratio, rules)
+    return Evaluation(row, efficiency, before, after, fault_id)
 
 
 async def _store(connection: Connection, evaluations: Sequence[Evaluation], end: datetime) -> None:
-    found = [each.found for each in evaluations]
+    rows = [each.row for each in evaluations]
     await queries.store_evaluations(
         connection,
         window_end=end,
-        vehicle_ids=[row["vehicle_id"] for row in found],
-        assigned_seconds=[row["assigned_seconds"] for row in found],
-        ac_kwhs=[row["ac_kwh"] for row in found],
-        dc_kwhs=[row["dc_kwh"] for row in found],
-        dc_kwhs_assigned=[row["dc_kwh_assigned"] for row in found],
-        ac_points=[row["ac_points"] for row in found],
-        dc_points=[row["dc_points"] for row in found],
-        dc_points_assigned=[row["dc_points_assigned"] for row in found],
-        temperatures=[row["average_battery_temp"] for row in found],
+        vehicle_ids=[row["vehicle_id"] for row in rows],
+        assigned_seconds=[row["assigned_seconds"] for row in rows],
+        ac_kwhs=[row["ac_kwh"] for row in rows],
+        dc_kwhs=[row["dc_kwh"] for row in rows],
+        dc_kwhs_assigned=[row["dc_kwh_assigned"] for row in rows],
+        ac_points=[row["ac_points"] for row in rows],
+        dc_points=[row["dc_points"] for row in rows],
+        dc_points_assigned=[row["dc_points_assigned"] for row in rows],
+        temperatures=[row["average_battery_temp"] for row in rows],
         ratios=[each.efficiency.ratio for each in evaluations],
         ac_coverages=[each.efficiency.ac_coverage for each in evaluations],
         dc_coverages=[each.efficiency.dc_coverage for each in evaluations],
         statuses=[each.efficiency.status for each in evaluations],
         reasons=[each.efficiency.reason for each in evaluations],
-        faulty=[each.standing.faulty for each in evaluations],
-        sound=[each.standing.sound for each in evaluations],
+        faulty=[each.after.faulty_streak for each in evaluations],
+        sound=[each.after.recovered_streak for each in evaluations],
     )
 
 
-async def _open_and_close(
-    connection: Connection, evaluations: Sequence[Evaluation], end: datetime, limits: Thresholds, rules: Hysteresis
+async def _open_and_close_faults(
+    connection: Connection, evaluations: Sequence[Evaluation], end: datetime, thresholds: Thresholds, rules: Hysteresis
 ) -> list[Alert]:
-    opening = [each for each in evaluations if each.standing.is_open and not each.before.is_open]
-    closing = [each for each in evaluations if each.before.is_open and not each.standing.is_open]
-    going_on = [each for each in evaluations if each.before.is_open and each.efficiency.status == "faulty"]
-    await queries.note_lowest(
+    """Store the faults that open, close or get worse; returns the alerts of those that open or close, which are in the outbox."""
+    opening = [each for each in evaluations if each.after.is_open and not each.before.is_open]
+    closing = [each for each in evaluations if each.before.is_open and not each.after.is_open]
+    still_faulty = [each for each in evaluations if each.before.is_open and each.efficiency.status == "faulty"]
+    await queries.record_lowest_ratio(
         connection,
-        fault_ids=[each.fault_id for each in going_on],
-        ratios=[each.efficiency.ratio for each in going_on],
+        fault_ids=[each.fault_id for each in still_faulty],
+        ratios=[each.efficiency.ratio for each in still_faulty],
     )
-    asked = [each.vehicle_id for each in opening]
-    rows = queries.meters_of(connection, vehicle_ids=asked, opens=end - WINDOW, closes=end)
+    vehicle_ids = [each.vehicle_id for each in opening]
+    rows = queries.assigned_meters(connection, vehicle_ids=vehicle_ids, opens=end - WINDOW, closes=end)
     meters = {row["vehicle_id"]: row["meter_ids"] async for row in rows}
-    told: list[Alert] = []
+    alerts: list[Alert] = []
     for each in opening:
         meter_ids = meters.get(each.vehicle_id, [])
         opened = await queries.open_fault(
-            connection, vehicle_id=each.vehicle_id, meter_ids=meter_ids, **_seen(each, end)
+            connection, vehicle_id=each.vehicle_id, meter_ids=meter_ids, **_measured(each, end)
         )
-        told.append(_alert("fault_opened", each, opened["fault_id"], meter_ids, end, limits.fault_below))
+        alerts.append(_alert("fault_opened", each, opened["fault_id"], meter_ids, end, thresholds.fault_below))
     for each in closing:
-        closed = await queries.close_fault(connection, fault_id=each.fault_id, **_seen(each, end))
-        told.append(_alert("fault_closed", each, closed["fault_id"], closed["meter_ids"], end, rules.close_from))
-    for alert in told:
-        await queries.put_alert(connection, key=alert.vehicle_id, value=msgspec.json.encode(alert).decode())
-    return told
+        closed = await queries.close_fault(connection, fault_id=each.fault_id, **_measured(each, end))
+        alerts.append(_alert("fault_closed", each, closed["fault_id"], closed["meter_ids"], end, rules.close_from))
+    for alert in alerts:
+        await queries.insert_alert(connection, key=alert.vehicle_id, value=msgspec.json.encode(alert).decode())
+    return alerts
 
 
-def _seen(evaluation: Evaluation, end: datetime) -> dict[str, Any]:
+def _measured(evaluation: Evaluation, end: datetime) -> dict[str, Any]:
     return {
         "at": end,
         "ratio": evaluation.efficiency.ratio,
-        "ac_kwh": evaluation.found["ac_kwh"],
-        "dc_kwh": evaluation.found["dc_kwh_assigned"],
+        "ac_kwh": evaluation.row["ac_kwh"],
+        "dc_kwh": evaluation.row["dc_kwh_assigned"],
     }
 
 
@@ -168,8 +155,8 @@ def _alert(
         meter_ids=meter_ids,
         at=end,
         efficiency_ratio=evaluation.efficiency.ratio or 0.0,
-        energy_consumed_ac=evaluation.found["ac_kwh"],
-        energy_delivered_dc=evaluation.found["dc_kwh_assigned"],
+        energy_consumed_ac=evaluation.row["ac_kwh"],
+        energy_delivered_dc=evaluation.row["dc_kwh_assigned"],
         window_start=end - WINDOW,
         window_end=end,
         threshold_percent=threshold,

@@ -1,70 +1,68 @@
-"""What `python -m sql maintain` serves for Prometheus: how its tasks go, and how the database is."""
+"""Prometheus metrics of `python -m sql maintain`: its tasks, and the database as last measured."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from schemas.config.metrics import new_registry
+from schemas.config.probe_server import start_probe_server
 
 DEFAULT_PORT: Final = 9465
 
 NUMBERS: Final = {
     "database_bytes": "Size of the database",
     "faults_open": "Vehicles with an open efficiency fault",
-    "vehicles_judged": "Vehicles that the last evaluation has judged",
-    "replicas_connected": "Replicas of the database that read from it",
-    "replica_lag_seconds": "Of the slowest replica of the database, 0 when there is none",
-    "replica_lag_bytes": "WAL that the slowest replica of the database has not replayed",
-    "partitions_ahead_seconds": "Until there is no partition for a reading of then",
+    "vehicles_judged": "Vehicles assessed by the last evaluation",
+    "replicas_connected": "Replicas that stream from the database",
+    "replica_lag_seconds": "Replay lag of the slowest replica, 0 when there is none",
+    "replica_lag_bytes": "WAL that the slowest replica has not replayed",
+    "partitions_ahead_seconds": "Time until readings have no partition",
 }
 TABLES: Final[dict[str, tuple[str, Sequence[str]]]] = {
-    "ledger_mismatch_records": ("Records that the ledger cannot account for", ("topic",)),
-    "table_bytes": ("Size of each table, partitions and indexes included", ("table",)),
-    "dead_letters_unresolved": ("Dead letters that nobody has replayed or discarded", ("topic", "reason")),
+    "ledger_mismatch_records": ("Records that the ledger does not account for", ("topic",)),
+    "table_bytes": ("Size of each table, including partitions and indexes", ("table",)),
+    "dead_letters_unresolved": ("Dead letters neither replayed nor discarded", ("topic", "reason")),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The database at one moment: single numbers by name, and by name rows of labels followed by a value."""
+class Measurement:
+    """The database at one moment: single numbers by name, and per name rows of label values followed by a number."""
 
     numbers: Mapping[str, float | None]
     tables: Mapping[str, Sequence[tuple[Any, ...]]]
 
 
 class DatabaseState(Collector):
-    """What was measured last. While the database does not answer there is nothing but that: an old number would look like a
-    true one.
-    """
+    """The latest measurement. While the database cannot be measured, outdated numbers are not exposed."""
 
     def __init__(self) -> None:
-        self.measured: Measured | None = None
+        self.latest: Measurement | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One family for each thing that is known."""
-        measured = self.measured
-        answers = 1 if measured else 0
-        yield GaugeMetricFamily("energy_database_answers", "1 while the database can be measured", value=answers)
-        if measured is None:
+        latest = self.latest
+        available = 1 if latest else 0
+        yield GaugeMetricFamily("energy_database_answers", "1 while the database can be measured", value=available)
+        if latest is None:
             return
         for name, meaning in NUMBERS.items():
-            value = measured.numbers[name]
+            value = latest.numbers[name]
             if value is not None:
                 yield GaugeMetricFamily(f"energy_{name}", meaning, value=value)
         for name, (meaning, labels) in TABLES.items():
             family = GaugeMetricFamily(f"energy_{name}", meaning, labels=labels)
-            for *values, number in measured.tables[name]:
+            for *values, number in latest.tables[name]:
                 family.add_metric(values, float(number))
             yield family
 
 
 @dataclass(slots=True)
 class MaintenanceMetrics:
-    """The registry of the process and the metrics in it."""
+    """The registry of the process and its metrics."""
 
     registry: CollectorRegistry = field(default_factory=new_registry)
     state: DatabaseState = field(default_factory=DatabaseState)
@@ -77,42 +75,36 @@ class MaintenanceMetrics:
         registry.register(self.state)
         self.last_success = Gauge(
             "energy_maintenance_last_success_timestamp_seconds",
-            "When each task last went well, in this process or another; 0: never",
+            "Last success of each task, in this process or another; 0: never",
             task,
             registry=registry,
         )
         self.seconds = Gauge(
-            "energy_maintenance_task_seconds", "How long each task took when it last ran", task, registry=registry
+            "energy_maintenance_task_seconds", "Duration of the last run of each task", task, registry=registry
         )
         self.failures = Counter(
-            "energy_maintenance_failures", "Tasks that went wrong; each is tried again", task, registry=registry
+            "energy_maintenance_failures", "Failed runs of each task; every task is retried", task, registry=registry
         )
 
-    def know(self, tasks: Iterable[str]) -> None:
-        """Begin the counters of each task at 0: without, the first failure would be no increase."""
+    def initialize(self, tasks: Iterable[str]) -> None:
+        """Start each task's failure counter at 0; otherwise increase() would miss the first failure."""
         for task in tasks:
             self.failures.labels(task)
 
-    def recall(self, successes: Mapping[str, float]) -> None:
-        """When each task last went well as the database knows, 0: never. So a restart does not look like a standstill."""
+    def load_last_successes(self, successes: Mapping[str, float]) -> None:
+        """Set the last successes stored in the database (Unix time; 0: never), so that a restart does not look like a stall."""
         for task, at in successes.items():
             self.last_success.labels(task).set(at)
 
-    def done(self, task: str, seconds: float, *, well: bool) -> None:
-        """A task has ended."""
+    def record(self, task: str, seconds: float, *, succeeded: bool) -> None:
         self.seconds.labels(task).set(seconds)
-        if well:
+        if succeeded:
             self.last_success.labels(task).set_to_current_time()
         else:
             self.failures.labels(task).inc()
 
 
 def serve(metrics: MaintenanceMetrics, host: str, port: int | None) -> int:
-    """Answer /metrics on a thread of its own; the port it took. With no port given, 9465 is tried first and then any free one."""
-    try:
-        server, _ = start_http_server(DEFAULT_PORT if port is None else port, host, registry=metrics.registry)
-    except OSError:
-        if port is not None:
-            raise
-        server, _ = start_http_server(0, host, registry=metrics.registry)
-    return int(server.server_port)
+    """Serve /metrics on a thread of its own; returns the port. None means 9465, or any free port when that one is in use."""
+    server = start_probe_server(make_wsgi_app(metrics.registry), host, port, default_port=DEFAULT_PORT)
+    return server.server_port

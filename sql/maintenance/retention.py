@@ -1,6 +1,6 @@
-"""Months that have had their time: archive -> detach -> compare -> drop. What was killed on the way is begun again.
+"""Months beyond the retention: archive -> detach -> compare -> drop. An interrupted run is resumed by the next one.
 
-Nothing is dropped that the archive does not hold: what it holds is compared with the table once nobody can write to it any more.
+A month is dropped only when its archive holds the same as its tables, compared after they were detached and can no longer change.
 """
 
 from dataclasses import dataclass
@@ -10,59 +10,59 @@ from typing import Any
 
 import structlog
 
-from sql.archive.export import contents, export, in_thread
+from sql.archive.atomic_files import in_thread, remove_partial_files
+from sql.archive.export import export_table, table_contents
 from sql.archive.manifest import (
-    ENERGY,
+    ENERGY_COLUMNS,
+    MANIFEST_NAME,
     ArchivedFile,
     ArchiveError,
     Contents,
     Manifest,
-    discard,
-    place,
+    choose_directory,
     read_manifest,
-    verify_file,
     write_manifest,
 )
-from sql.archive.manifest import MANIFEST as MANIFEST_NAME
-from sql.months import Month, Part, months, over
+from sql.archive.verify import verify_file
+from sql.partitions import Month, Partition, expired, list_months
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
 
 
-async def retire_months(connection: Any, now: datetime, retention_days: int, root: Path | None) -> list[str]:
-    """Drop every month of which all readings are older than the retention, after archiving it when there is a directory.
+async def drop_expired_months(connection: Any, now: datetime, retention_days: int, root: Path | None) -> list[str]:
+    """Drop every month of which all readings are older than the retention, after archiving it when `root` is given.
 
     Args:
-        connection: of the schema's owner, in no transaction, with a lock_timeout: each step waits no longer for others.
+        connection: of the schema's owner, not in a transaction; its lock_timeout bounds how long each step waits.
         now: the server's clock.
         retention_days: how long readings are kept.
-        root: where archives go; None drops without.
+        root: directory for archives; None drops without archiving.
 
     Returns:
         The months that were dropped, like 2025-09.
 
     Raises:
-        ArchiveError: an archive is not what was in the table; the month is kept.
-        OSError: the directory cannot be written to; the month is kept.
-        asyncpg.LockNotAvailableError: somebody uses a month; it is tried again in the next round.
+        ArchiveError: an archive does not hold what the table holds; the month is kept.
+        OSError: the directory is not writable; the month is kept.
+        asyncpg.LockNotAvailableError: a table is in use; the next round tries again.
     """
-    found = await months(connection)
-    due = over(found, now, retention_days)
-    for month in found:
+    months = await list_months(connection)
+    due = expired(months, now, retention_days)
+    for month in months:
         if month not in due:
-            await _take_back(connection, month)
+            await _reattach(connection, month)
     for month in due:
-        archive = await _archive(connection, month, root) if root else None
+        archive = await _archive_month(connection, month, root) if root else None
         await _detach(connection, month)
-        held = await _compare(connection, month, archive)
-        await _drop(connection, month, archive, held)
+        contents = await _compare(connection, month, archive)
+        await _drop(connection, month, archive, contents)
     return [month.label for month in due]
 
 
 @dataclass(slots=True)
-class _Archive:
-    """A month's directory, and what is in it by now."""
+class _OpenArchive:
+    """The directory of a month that is being archived, and its manifest so far."""
 
     directory: Path
     manifest: Manifest
@@ -70,8 +70,8 @@ class _Archive:
     def file_of(self, history: str) -> ArchivedFile | None:
         return next((each for each in self.manifest.files if each.history == history), None)
 
-    def keep(self, file: ArchivedFile) -> None:
-        """Note a file in the manifest, in place of an older one of its history."""
+    def put(self, file: ArchivedFile) -> None:
+        """Add a file to the manifest, replacing an older one of the same history."""
         others = [each for each in self.manifest.files if each.history != file.history]
         self.manifest = Manifest(
             month=self.manifest.month,
@@ -83,94 +83,98 @@ class _Archive:
         write_manifest(self.directory, self.manifest)
 
 
-async def _archive(connection: Any, month: Month, root: Path) -> _Archive | None:
-    """Every history of a month in its file; None when it has no reading at all."""
-    archive: _Archive | None = None
-    for part in _histories(month):
-        if await connection.fetchrow(f'TABLE "{part.name}" LIMIT 1') is None:
+async def _archive_month(connection: Any, month: Month, root: Path) -> _OpenArchive | None:
+    """Export each history of a month that has readings; None when none has."""
+    archive: _OpenArchive | None = None
+    for table in _histories(month):
+        if await connection.fetchrow(f'TABLE "{table.name}" LIMIT 1') is None:
             continue
-        archive = archive or await _open(connection, month, root)
-        stored = archive.file_of(part.parent)
-        if stored is None or not await in_thread(lambda a=archive, s=stored: _is_good(a, s)):  # type: ignore[misc]
-            archive.keep(await export(connection, part.name, part.parent, archive.directory))
+        archive = archive or await _open_archive(connection, month, root)
+        stored = archive.file_of(table.parent)
+        if stored is None or not await in_thread(lambda a=archive, s=stored: _is_intact(a, s)):  # type: ignore[misc]
+            archive.put(await export_table(connection, table.name, table.parent, archive.directory))
     return archive
 
 
-async def _open(connection: Any, month: Month, root: Path) -> _Archive:
-    taken = {row["archived_in"] async for row in queries.archives_of(connection, month=month.first)}
-    identity = await queries.database_identity(connection)
-    directory = place(root, month.label, taken)
+async def _open_archive(connection: Any, month: Month, root: Path) -> _OpenArchive:
+    taken = {row["archived_in"] async for row in queries.archive_directories(connection, month=month.first)}
+    database = await queries.database_identity(connection)
+    directory = choose_directory(root, month.label, taken)
     directory.mkdir(parents=True, exist_ok=True)
-    discard(directory)
+    remove_partial_files(directory)
     if not (directory / MANIFEST_NAME).exists():
         manifest = Manifest(
             month=month.first,
             written_at=datetime.now(UTC),
-            database=identity["identity"],
-            server=identity["server"],
+            database=database["identity"],
+            server=database["server"],
             files=[],
         )
-        return _Archive(directory, manifest)
+        return _OpenArchive(directory, manifest)
     manifest = read_manifest(directory).manifest
-    if manifest.database != identity["identity"]:
+    if manifest.database != database["identity"]:
         raise ArchiveError(
-            f"{directory} holds the archive of another database ({manifest.database}, this is {identity['identity']}): "
+            f"{directory} holds the archive of another database ({manifest.database}, this is {database['identity']}): "
             "give each its own ARCHIVE_DIRECTORY"
         )
-    return _Archive(directory, manifest)
+    return _OpenArchive(directory, manifest)
 
 
-def _is_good(archive: _Archive, stored: ArchivedFile) -> bool:
-    """Whether a file that an earlier attempt has left is whole; whether it is up to date is compared later."""
+def _is_intact(archive: _OpenArchive, stored: ArchivedFile) -> bool:
+    """Whether a file of an earlier attempt matches its manifest; _compare() checks whether it is up to date."""
     try:
         verify_file(archive.directory / stored.file, stored)
     except ArchiveError as error:
-        log.warning("archive_written_again", reason=str(error))
+        log.warning("archive_file_invalid", reason=str(error))
         return False
     return True
 
 
 async def _detach(connection: Any, month: Month) -> None:
-    """From now on nobody can write to the month. Readers and writers of other months are not held up."""
-    for part in month.parts:
-        if part.pending:
-            await connection.execute(f'ALTER TABLE "{part.parent}" DETACH PARTITION "{part.name}" FINALIZE')
-        elif part.attached:
-            await connection.execute(f'ALTER TABLE "{part.parent}" DETACH PARTITION "{part.name}" CONCURRENTLY')
+    """Make the month's tables unreachable for writers. Readers and writers of other months are not blocked."""
+    for table in month.partitions:
+        if table.pending:
+            await _finish_detaching(connection, table)
+        elif table.attached:
+            await connection.execute(f'ALTER TABLE "{table.parent}" DETACH PARTITION "{table.name}" CONCURRENTLY')
 
 
-async def _compare(connection: Any, month: Month, archive: _Archive | None) -> dict[str, Contents]:
-    """What each history of a detached month holds; with an archive, once that holds the same."""
-    held: dict[str, Contents] = {}
-    for part in _histories(month):
-        columns = [str(row["name"]) async for row in queries.columns_of(connection, history=part.parent)]
-        found = held[part.parent] = await contents(connection, part.name, part.parent, columns)
+async def _finish_detaching(connection: Any, table: Partition) -> None:
+    await connection.execute(f'ALTER TABLE "{table.parent}" DETACH PARTITION "{table.name}" FINALIZE')
+
+
+async def _compare(connection: Any, month: Month, archive: _OpenArchive | None) -> dict[str, Contents]:
+    """What each history of a detached month holds; exports again where readings were written after the first export."""
+    contents: dict[str, Contents] = {}
+    for table in _histories(month):
+        columns = [str(row["name"]) async for row in queries.history_columns(connection, history=table.parent)]
+        found = contents[table.parent] = await table_contents(connection, table.name, table.parent, columns)
         if archive is None:
             continue
-        stored = archive.file_of(part.parent)
+        stored = archive.file_of(table.parent)
         if not found.readings or (stored and stored.contents == found):
             continue
         if stored and found.readings < stored.contents.readings:
             raise ArchiveError(
-                f"{part.name} holds {found.readings} readings, {archive.directory / stored.file} {stored.contents.readings}: "
-                "find out who has removed some; move the directory elsewhere to archive what is left"
+                f"{table.name} holds {found.readings} readings, {archive.directory / stored.file} {stored.contents.readings}: "
+                "find out what has removed some; move the directory elsewhere to archive the remaining readings"
             )
-        log.info("archive_out_of_date", table=part.name, readings=found.readings, reason="readings came meanwhile")
-        file = await export(connection, part.name, part.parent, archive.directory)
+        log.info("archive_out_of_date", table=table.name, readings=found.readings, reason="written to after its export")
+        file = await export_table(connection, table.name, table.parent, archive.directory)
         if file.contents != found:
-            raise ArchiveError(f"{part.name} holds {found}, its archive {file.contents}: the month is kept")
-        archive.keep(file)
-    return held
+            raise ArchiveError(f"{table.name} holds {found}, its archive {file.contents}: the month is kept")
+        archive.put(file)
+    return contents
 
 
-async def _drop(connection: Any, month: Month, archive: _Archive | None, held: dict[str, Contents]) -> None:
+async def _drop(connection: Any, month: Month, archive: _OpenArchive | None, contents: dict[str, Contents]) -> None:
     archived_in = archive.directory.name if archive else None
     async with connection.transaction():
-        for part in month.parts:
-            await connection.execute(f'DROP TABLE "{part.name}"')
-        for history, found in held.items():
+        for table in month.partitions:
+            await connection.execute(f'DROP TABLE "{table.name}"')
+        for history, found in contents.items():
             if found.readings:
-                await queries.keep_retired(
+                await queries.insert_retired_month(
                     connection,
                     history=history,
                     month=month.first,
@@ -178,25 +182,25 @@ async def _drop(connection: Any, month: Month, archive: _Archive | None, held: d
                     derived=found.derived,
                     archived_in=archived_in,
                 )
-        await queries.forget_marks(connection, opens=month.opens, closes=month.closes)
-        await queries.forget_packing(connection, parts=[part.name for part in month.parts])
-    readings = {history: found.readings for history, found in held.items()}
+        await queries.delete_late_hours(connection, opens=month.opens, closes=month.closes)
+        await queries.delete_reindex_records(connection, parts=[table.name for table in month.partitions])
+    readings = {history: found.readings for history, found in contents.items()}
     log.info("month_dropped", month=month.label, archived_in=archived_in, readings=readings)
 
 
-async def _take_back(connection: Any, month: Month) -> None:
-    """Attach again what was detached under a shorter retention than today's."""
-    for part in month.parts:
-        if part.attached and not part.pending:
+async def _reattach(connection: Any, month: Month) -> None:
+    """Attach tables that were detached under a shorter retention than today's."""
+    for table in month.partitions:
+        if table.attached and not table.pending:
             continue
-        if part.pending:
-            await connection.execute(f'ALTER TABLE "{part.parent}" DETACH PARTITION "{part.name}" FINALIZE')
+        if table.pending:
+            await _finish_detaching(connection, table)
         await connection.execute(
-            f'ALTER TABLE "{part.parent}" ATTACH PARTITION "{part.name}" '
+            f'ALTER TABLE "{table.parent}" ATTACH PARTITION "{table.name}" '
             f"FOR VALUES FROM ('{month.opens.isoformat()}') TO ('{month.closes.isoformat()}')"
         )
-        log.info("month_taken_back", table=part.name, reason="it is within RETENTION_DAYS again")
+        log.info("partition_reattached", table=table.name, reason="it is within RETENTION_DAYS again")
 
 
-def _histories(month: Month) -> list[Part]:
-    return [part for part in month.parts if part.parent in ENERGY]
+def _histories(month: Month) -> list[Partition]:
+    return [table for table in month.partitions if table.parent in ENERGY_COLUMNS]

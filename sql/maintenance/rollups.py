@@ -1,6 +1,6 @@
-"""history -> hours of each device, complete up to a watermark; hours that late readings have changed are computed again.
+"""Hourly rollups per device, complete up to a watermark, and recomputed for hours that late readings have changed.
 
-late_before moves ahead (from now on older readings are marked) -> the hours up to it are rolled up -> complete_before follows
+advance late_before (older readings are marked as late from now on) -> roll up the hours below it -> advance complete_before
 """
 
 from datetime import UTC, datetime, timedelta
@@ -16,40 +16,40 @@ from sql.queries import queries
 log = structlog.get_logger(__name__)
 
 HOUR: Final = timedelta(hours=1)
-AT_ONCE: Final = timedelta(days=1)  # in one transaction, when there is much to catch up with
+PERIOD_PER_TRANSACTION: Final = timedelta(days=1)  # when there is much to catch up with
 Connection = Any  # asyncpg.Connection
 
 
 async def refresh_rollups(
     connection: Connection, now: datetime, *, grace: timedelta, oldest: datetime | None = None, seconds: float = inf
 ) -> None:
-    """Bring the hours up to date: those that have ended at least `grace` before `now`, and those that late readings have changed.
+    """Roll up the hours that ended at least `grace` before `now`, and those that late readings have changed.
 
     Args:
-        connection: of the schema's owner, in no transaction. Only one refresh may run at a time.
+        connection: of the schema's owner, not in a transaction. Only one refresh may run at a time.
         now: the server's clock.
-        grace: how late a reading may be without making its hour be computed a second time.
-        oldest: from when on readings are kept, where they are not kept for ever; what is older has no partition to go to.
+        grace: how late a reading may be before its hour has to be computed a second time.
+        oldest: start of the retention period, None for unlimited; older hours have no partition.
         seconds: about how long it may take; the rest is left to the next refresh.
 
     Raises:
-        asyncpg.LockNotAvailableError: a writer has stood still in its transaction, so the watermark cannot move yet; what
-            could be done without it was done.
+        asyncpg.LockNotAvailableError: a writer is stuck in its transaction, so the watermark could not be advanced. All hours
+            below the present one were refreshed nevertheless.
     """
-    ends = monotonic() + seconds
-    held: asyncpg.LockNotAvailableError | None = None
+    deadline = monotonic() + seconds
+    blocked: asyncpg.LockNotAvailableError | None = None
     try:
         await _move_late_before(connection, _hour(now - grace))
     except asyncpg.LockNotAvailableError as error:
-        held = error
+        blocked = error
     state = await queries.rollup_state(connection)
     if state["late_before"]:
-        complete = state["complete_before"] or await _beginning(connection, state["late_before"], oldest)
-        await _roll_up(connection, complete, state["late_before"], ends)
-        await _refresh_late(connection, ends)
-    await queries.note_refresh(connection)
-    if held:
-        raise held
+        complete = state["complete_before"] or await _first_hour(connection, state["late_before"], oldest)
+        await _roll_up(connection, complete, state["late_before"], deadline)
+        await _refresh_late_hours(connection, deadline)
+    await queries.record_refresh(connection)
+    if blocked:
+        raise blocked
 
 
 async def _move_late_before(connection: Connection, target: datetime) -> None:
@@ -57,23 +57,23 @@ async def _move_late_before(connection: Connection, target: datetime) -> None:
     if before and before >= target:
         return
     async with connection.transaction():
-        # Writers queue behind this lock while it waits for one that stands still: not for longer than they can bear.
+        # Writers queue behind this lock while it waits for a stuck one, so it must not wait for long.
         await connection.execute("SET LOCAL lock_timeout = '1s'")
         await queries.wait_for_writers(connection)
         await queries.move_late_before(connection, instant=target)
 
 
-async def _beginning(connection: Connection, target: datetime, oldest: datetime | None) -> datetime:
-    """Where the first refresh of all begins; what is older and arrives from now on is marked as late."""
+async def _first_hour(connection: Connection, target: datetime, oldest: datetime | None) -> datetime:
+    """The start of the very first rollup; older readings that arrive from now on are marked as late."""
     first = (await queries.oldest_reading(connection))["recorded_at"]
     if first is None:
         return target - HOUR
     return min(_hour(max(first, oldest or first)), target - HOUR)
 
 
-async def _roll_up(connection: Connection, complete: datetime, target: datetime, ends: float) -> None:
-    while complete < target and monotonic() < ends:
-        closes = min(target, complete + AT_ONCE)
+async def _roll_up(connection: Connection, complete: datetime, target: datetime, deadline: float) -> None:
+    while complete < target and monotonic() < deadline:
+        closes = min(target, complete + PERIOD_PER_TRANSACTION)
         async with connection.transaction():
             meters = await queries.roll_up_meters(connection, opens=complete, closes=closes)
             vehicles = await queries.roll_up_vehicles(connection, opens=complete, closes=closes)
@@ -84,12 +84,12 @@ async def _roll_up(connection: Connection, complete: datetime, target: datetime,
         complete = closes
 
 
-async def _refresh_late(connection: Connection, ends: float) -> None:
+async def _refresh_late_hours(connection: Connection, deadline: float) -> None:
     for side, refresh in (("meter", queries.refresh_late_meters), ("vehicle", queries.refresh_late_vehicles)):
-        marked = [row["hour"] async for row in queries.marked_hours(connection, side=side)]
+        marked = [row["hour"] async for row in queries.late_hours(connection, side=side)]
         done = refreshed = 0
         for hour in marked:
-            if monotonic() > ends:
+            if monotonic() > deadline:
                 break
             refreshed += (await refresh(connection, hour=hour))["hours"]
             done += 1

@@ -1,12 +1,15 @@
-"""Housekeeping, round by round: partitions -> rollups -> the fleet judged -> trends -> settled dead letters.
+"""The maintenance loop: two schedules, each with tasks that run one after the other on a session of its own.
 
-What may take hours has rounds of its own beside them: statistics -> retention -> packing.
-Any number may run; one works, the others stand by. A task that fails says so and does not keep the others from their turn.
+FREQUENT (every MAINTAIN_INTERVAL_SECONDS): partitions -> rollups -> evaluation -> trends -> dead_letters
+HOURLY (tasks that may take hours): statistics -> retention -> packing
+
+Any number of processes may run; one of them works and the others stand by. A failed task is logged, counted and retried in the
+next round; the remaining tasks still run.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -18,11 +21,11 @@ import structlog
 from sql.analytics.efficiency import Thresholds
 from sql.analytics.fault_state import Hysteresis
 from sql.archive.manifest import ArchiveError
-from sql.connection import DATABASE_FAULTS
+from sql.connection import DATABASE_ERRORS
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.metrics import MaintenanceMetrics
-from sql.maintenance.reindexing import pack_indexes
-from sql.maintenance.retention import retire_months
+from sql.maintenance.reindexing import reindex_primary_keys
+from sql.maintenance.retention import drop_expired_months
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.statistics import refresh_statistics
 from sql.maintenance.trends import refresh_trends
@@ -33,40 +36,58 @@ from sql.slow_statements import log_slow_statements
 
 log = structlog.get_logger(__name__)
 
-STATEMENT_SECONDS: Final = 600.0  # a server that is silent for longer counts as gone
-SECONDS_A_ROUND: Final = 20.0  # for what can be continued in the next one, so that every task gets its turn
-SESSION: Final = {"application_name": "energy-maintain", "jit": "off"}
-# Of the long ones: they wait half a minute for others, never others for them, and files say times in UTC.
-LONG_SESSION: Final = {
+FREQUENT_SESSION: Final = {"application_name": "energy-maintain", "jit": "off"}
+# Hourly tasks wait at most half a minute for a lock, and archives contain times in UTC and dates in ISO format.
+HOURLY_SESSION: Final = {
     "application_name": "energy-housekeeping",
     "jit": "off",
     "lock_timeout": "30s",
     "timezone": "UTC",
     "datestyle": "ISO",
 }
-LONG_STATEMENT_SECONDS: Final = 24 * 3600.0
-LONG_INTERVAL_SECONDS: Final = 3600
+FREQUENT_STATEMENT_SECONDS: Final = 600.0  # after which a silent server is treated as gone
+HOURLY_STATEMENT_SECONDS: Final = 24 * 3600.0
+HOURLY_INTERVAL_SECONDS: Final = 3600
+SECONDS_PER_ROUND: Final = 20.0  # for tasks that can continue in the next round, so that every task gets its turn
 Connection = Any  # asyncpg.Connection
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 Task = Callable[[Connection, datetime, MaintainSettings], Awaitable[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Tasks that take turns on one session. `try_lock` tells whether this session may run them."""
+
+    tasks: Sequence[str]
+    session: dict[str, str]
+    statement_seconds: float
+    try_lock: Callable[[Connection], Awaitable[Any]]
+
+
 async def maintain(settings: MaintainSettings, stop: asyncio.Event, metrics: MaintenanceMetrics) -> None:
-    """Rounds of both kinds until `stop`; what is under way then is given up, for every step can be begun anew."""
-    metrics.know(TASKS)
+    """Run both schedules until `stop`. A task under way is then cancelled; every task can be started again."""
+    metrics.initialize(TASKS)
     async with asyncio.TaskGroup() as group:
-        group.create_task(_rounds(QUICK, settings, stop, settings.maintain_interval_seconds, metrics))
-        group.create_task(_rounds(LONG, settings, stop, LONG_INTERVAL_SECONDS, metrics))
+        group.create_task(_repeat(FREQUENT, settings, stop, settings.maintain_interval_seconds, metrics))
+        group.create_task(_repeat(HOURLY, settings, stop, HOURLY_INTERVAL_SECONDS, metrics))
 
 
-async def _rounds(
-    kind: "_Round", settings: MaintainSettings, stop: asyncio.Event, interval: float, metrics: MaintenanceMetrics
+async def maintain_once(settings: MaintainSettings, metrics: MaintenanceMetrics, report: Report) -> bool:
+    """One round of each schedule; False when a task failed. Standing by for another process is no failure.
+
+    `report` is called with a line for each task.
+    """
+    return all([await _run_round(schedule, settings, metrics, report) for schedule in (FREQUENT, HOURLY)])
+
+
+async def _repeat(
+    schedule: Schedule, settings: MaintainSettings, stop: asyncio.Event, interval: float, metrics: MaintenanceMetrics
 ) -> None:
-    """Rounds of one kind, each begun when a pause has passed since the last one began."""
+    """Start a round every `interval` seconds, or when the previous one ends if it takes longer."""
     loop, stopped = asyncio.get_running_loop(), asyncio.create_task(stop.wait())
     while not stop.is_set():
         due = loop.time() + interval
-        working = asyncio.create_task(_round(kind, settings, metrics))
+        working = asyncio.create_task(_run_round(schedule, settings, metrics))
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             working.cancel()
@@ -76,65 +97,67 @@ async def _rounds(
         await asyncio.wait({stopped}, timeout=max(0.0, due - loop.time()))
 
 
-async def maintain_once(settings: MaintainSettings, metrics: MaintenanceMetrics, say: Say) -> bool:
-    """One round of each kind; whether every task went well. Nothing to do counts as well: another one is at work.
-
-    `say` is told of every task how it went.
-    """
-    return all([await _round(kind, settings, metrics, say) for kind in (QUICK, LONG)])
-
-
-async def _round(
-    kind: "_Round", settings: MaintainSettings, metrics: MaintenanceMetrics, say: Say = lambda _: None
+async def _run_round(
+    schedule: Schedule, settings: MaintainSettings, metrics: MaintenanceMetrics, report: Report = lambda _: None
 ) -> bool:
     try:
         connection = await asyncpg.connect(
             settings.database_url.get_secret_value(),
             timeout=10,
-            command_timeout=kind.statement_seconds,
-            server_settings=kind.session,
+            command_timeout=schedule.statement_seconds,
+            server_settings=schedule.session,
         )
-    except DATABASE_FAULTS as error:
+    except DATABASE_ERRORS as error:
         log.warning("maintenance_failed", task="connect", error=repr(error))
         return False
     log_slow_statements(connection, settings.sql_log_slower_than_ms)
     try:
-        # in every round: one that stands by should say it too, for it may be the only one left to ask
-        rows = queries.last_successes(connection, tasks=list(kind.tasks))
-        metrics.recall({row["task"]: row["at"] async for row in rows})
-        if not (await kind.alone(connection))["alone"]:
-            log.info("maintenance_stands_by", reason="another process maintains this database")
-            say(f"{', '.join(kind.tasks)}: left to another process, which maintains this database")
-            return True
-        done = []
-        for name in kind.tasks:
-            began = monotonic()
-            done.append(await _do(name, TASKS[name], connection, settings, metrics))
-            say(f"{name}: {'done' if done[-1] else 'failed'}, {monotonic() - began:.1f} s")
-        return all(done)
-    except DATABASE_FAULTS as error:
+        return await _run_tasks(connection, schedule, settings, metrics, report)
+    except DATABASE_ERRORS as error:
         log.warning("maintenance_failed", task="begin", error=repr(error))
         return False
     finally:
         connection.terminate()
 
 
-async def _do(
+async def _run_tasks(
+    connection: Connection,
+    schedule: Schedule,
+    settings: MaintainSettings,
+    metrics: MaintenanceMetrics,
+    report: Report,
+) -> bool:
+    # In every round, and on standby as well: Prometheus may scrape this process only.
+    rows = queries.last_successes(connection, tasks=list(schedule.tasks))
+    metrics.load_last_successes({row["task"]: row["at"] async for row in rows})
+    if not (await schedule.try_lock(connection))["acquired"]:
+        log.info("maintenance_standby", reason="another process maintains this database")
+        report(f"{', '.join(schedule.tasks)}: left to another process that maintains this database")
+        return True
+    results = []
+    for name in schedule.tasks:
+        started = monotonic()
+        results.append(await _run_task(name, TASKS[name], connection, settings, metrics))
+        report(f"{name}: {'done' if results[-1] else 'failed'}, {monotonic() - started:.1f} s")
+    return all(results)
+
+
+async def _run_task(
     name: str, task: Task, connection: Connection, settings: MaintainSettings, metrics: MaintenanceMetrics
 ) -> bool:
-    began, well = monotonic(), True
+    started, succeeded = monotonic(), True
     try:
         await task(connection, datetime.now(UTC), settings)
-        await queries.note_success(connection, task=name)
-    except (*DATABASE_FAULTS, ArchiveError) as error:
-        named = isinstance(error, (ArchiveError, OSError)) and str(error)  # repr leaves out the name of the file
-        said = named or repr(error)
-        log.warning("maintenance_failed", task=name, error=said, sqlstate=getattr(error, "sqlstate", None))
-        with contextlib.suppress(*DATABASE_FAULTS):
-            await queries.note_failure(connection, task=name, error=said)
-        well = False
-    metrics.done(name, monotonic() - began, well=well)
-    return well
+        await queries.record_success(connection, task=name)
+    except (*DATABASE_ERRORS, ArchiveError) as error:
+        # The repr of an OSError leaves out the file name.
+        message = (isinstance(error, (ArchiveError, OSError)) and str(error)) or repr(error)
+        log.warning("maintenance_failed", task=name, error=message, sqlstate=getattr(error, "sqlstate", None))
+        with contextlib.suppress(*DATABASE_ERRORS):
+            await queries.record_failure(connection, task=name, error=message)
+        succeeded = False
+    metrics.record(name, monotonic() - started, succeeded=succeeded)
+    return succeeded
 
 
 async def _partitions(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
@@ -142,24 +165,24 @@ async def _partitions(connection: Connection, now: datetime, settings: MaintainS
 
 
 async def _rollups(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    kept = timedelta(days=settings.retention_days)
+    oldest = now - timedelta(days=settings.retention_days)
     grace = timedelta(minutes=settings.rollup_grace_minutes)
-    await refresh_rollups(connection, now, grace=grace, oldest=now - kept, seconds=SECONDS_A_ROUND)
+    await refresh_rollups(connection, now, grace=grace, oldest=oldest, seconds=SECONDS_PER_ROUND)
 
 
 async def _evaluation(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
     rules = Hysteresis(settings.fault_open_after, settings.fault_close_after, settings.fault_close_from_percent)
-    await evaluate_fleet(connection, now, Thresholds.of(settings), rules)
+    await evaluate_fleet(connection, now, Thresholds.from_settings(settings), rules)
 
 
 async def _trends(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    await refresh_trends(connection, now, Thresholds.of(settings), seconds=SECONDS_A_ROUND)
+    await refresh_trends(connection, now, Thresholds.from_settings(settings), seconds=SECONDS_PER_ROUND)
 
 
 async def _dead_letters(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    kept = timedelta(days=settings.dead_letter_retention_days)
-    await queries.retire_letters(connection, resolved_before=now - kept)
-    await queries.retire_alerts(connection, published_before=now - kept)
+    kept_from = now - timedelta(days=settings.dead_letter_retention_days)
+    await queries.delete_resolved_letters(connection, resolved_before=kept_from)
+    await queries.delete_published_alerts(connection, published_before=kept_from)
 
 
 async def _statistics(connection: Connection, now: datetime, _: MaintainSettings) -> None:
@@ -167,24 +190,15 @@ async def _statistics(connection: Connection, now: datetime, _: MaintainSettings
 
 
 async def _retention(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    if await retire_months(connection, now, settings.retention_days, settings.archive_directory):
+    if await drop_expired_months(connection, now, settings.retention_days, settings.archive_directory):
         await refresh_statistics(connection, now)
 
 
-async def _packing(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    await pack_indexes(connection, now, most=settings.pack_open_key_gib * 2**30)
+async def _reindexing(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
+    await reindex_primary_keys(connection, now, max_bytes=settings.pack_open_key_gib * 2**30)
 
 
-@dataclass(frozen=True, slots=True)
-class _Round:
-    """Tasks that take turns on one session; `alone` says whether it is the only one of its kind."""
-
-    tasks: Iterable[str]
-    session: dict[str, str]
-    statement_seconds: float
-    alone: Callable[[Connection], Awaitable[Any]]
-
-
+# The names are values of the metric label `task` and of maintenance_runs.task.
 TASKS: Final[dict[str, Task]] = {
     "partitions": _partitions,
     "rollups": _rollups,
@@ -193,10 +207,13 @@ TASKS: Final[dict[str, Task]] = {
     "dead_letters": _dead_letters,
     "statistics": _statistics,
     "retention": _retention,
-    "packing": _packing,
+    "packing": _reindexing,
 }
-TAKE_LONG: Final = ("statistics", "retention", "packing")
-QUICK: Final = _Round(
-    tuple(name for name in TASKS if name not in TAKE_LONG), SESSION, STATEMENT_SECONDS, queries.one_maintains
+HOURLY_TASKS: Final = ("statistics", "retention", "packing")
+FREQUENT: Final = Schedule(
+    tuple(name for name in TASKS if name not in HOURLY_TASKS),
+    FREQUENT_SESSION,
+    FREQUENT_STATEMENT_SECONDS,
+    queries.try_lock_maintenance,
 )
-LONG: Final = _Round(TAKE_LONG, LONG_SESSION, LONG_STATEMENT_SECONDS, queries.alone_in_housekeeping)
+HOURLY: Final = Schedule(HOURLY_TASKS, HOURLY_SESSION, HOURLY_STATEMENT_SECONDS, queries.try_lock_housekeeping)

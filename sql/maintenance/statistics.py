@@ -1,4 +1,4 @@
-"""Statistics of the partitioned tables themselves: the server's autovacuum looks at their partitions alone."""
+"""ANALYZE of the partitioned tables themselves: autovacuum analyzes only their partitions."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -9,18 +9,19 @@ from sql.queries import queries
 
 log = structlog.get_logger(__name__)
 
-EVERY: Final = timedelta(days=7)
-KNOWS_ONLY: Final = (18,)
+MAX_AGE: Final = timedelta(days=7)
+SUPPORTS_ANALYZE_ONLY: Final = (18,)  # PostgreSQL version
 
 
 async def refresh_statistics(connection: Any, now: datetime) -> list[str]:
-    """ANALYZE each partitioned table whose statistics are a week old, or whose size is another one by a fifth since.
+    """ANALYZE each partitioned table whose statistics are a week old, or whose row count has since changed by a fifth.
 
     Returns:
-        The tables that were looked at.
+        The tables that were analyzed.
     """
-    due = [row["parent"] async for row in queries.statistics_due(connection, before=now - EVERY)]
-    only = "ONLY " if connection.get_server_version() >= KNOWS_ONLY else ""  # before, the partitions are looked at too
+    due = [row["parent"] async for row in queries.statistics_due(connection, before=now - MAX_AGE)]
+    # Without ONLY, the partitions are analyzed as well.
+    only = "ONLY " if connection.get_server_version() >= SUPPORTS_ANALYZE_ONLY else ""
     for parent in due:
         await connection.execute(f'ANALYZE {only}"{parent}"')
     if due:

@@ -1,4 +1,4 @@
-"""Days of vehicles out of the database -> trends; once a day for the whole fleet."""
+"""Efficiency trends of the whole fleet, computed once a day: days from the database -> trend -> table vehicle_trends."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -9,44 +9,55 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from sql.analytics.efficiency import EnergySums, Thresholds, judge
+from sql.analytics.efficiency import EnergySums, Thresholds, assess_efficiency
 from sql.analytics.fault_state import JUDGED
 from sql.analytics.trend import WINDOW_DAYS, Day, Trend, trend
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE: Final = 250  # vehicles, each with a month of days
+VEHICLES_PER_STATEMENT: Final = 250  # each with WINDOW_DAYS periods
 DAY: Final = timedelta(days=1)
-LATE_READINGS: Final = timedelta(minutes=30)  # after midnight, before a day is looked at
+GRACE: Final = timedelta(minutes=30)  # for late readings, after midnight and before a day is evaluated
 
 
 async def refresh_trends(
-    connection: "asyncpg.Connection[asyncpg.Record]", now: datetime, limits: Thresholds, *, seconds: float = inf
+    connection: "asyncpg.Connection[asyncpg.Record]", now: datetime, thresholds: Thresholds, *, seconds: float = inf
 ) -> int:
-    """The trend of every vehicle up to yesterday (UTC), where it is not known yet, for about so many seconds; how many were
-    computed.
+    """Compute the trends up to yesterday (UTC) that are not stored yet.
+
+    Args:
+        connection: of the schema's owner.
+        now: the server's clock.
+        thresholds: for the efficiency of each day, and for the day a decline becomes a fault.
+        seconds: about how long it may take; the rest is left to the next call.
+
+    Returns:
+        The number of vehicles computed.
     """
-    ends = monotonic() + seconds
-    last_day = (now - LATE_READINGS).astimezone(UTC).date() - DAY
+    deadline = monotonic() + seconds
+    last_day = (now - GRACE).astimezone(UTC).date() - DAY
     computed = 0
-    while due := [
-        row["vehicle_id"] async for row in queries.trends_due(connection, last_day=last_day, row_limit=AT_ONCE)
-    ]:
-        days = await days_of(connection, due, last_day, limits)
-        await _store(connection, {each: trend(days[each], limits.fault_below) for each in due}, last_day)
+    while due := await _vehicles_due(connection, last_day):
+        days = await _efficiency_days(connection, due, last_day, thresholds)
+        await _store(connection, {each: trend(days[each], thresholds.fault_below) for each in due}, last_day)
         computed += len(due)
-        if monotonic() > ends:
+        if monotonic() > deadline:
             break
     if computed:
         log.info("trends_computed", vehicles=computed, last_day=str(last_day))
     return computed
 
 
-async def days_of(
-    connection: Any, vehicle_ids: Sequence[str], last_day: date, limits: Thresholds
+async def _vehicles_due(connection: Any, last_day: date) -> list[str]:
+    rows = queries.trends_due(connection, last_day=last_day, row_limit=VEHICLES_PER_STATEMENT)
+    return [row["vehicle_id"] async for row in rows]
+
+
+async def _efficiency_days(
+    connection: Any, vehicle_ids: Sequence[str], last_day: date, thresholds: Thresholds
 ) -> dict[str, list[Day]]:
-    """The days of each vehicle up to `last_day`, the oldest first; those that cannot be judged have no ratio."""
+    """The days of each vehicle up to `last_day`, oldest first; the ratio is None where it cannot be assessed."""
     midnights = [datetime.combine(last_day, time(), UTC) - DAY * back for back in reversed(range(WINDOW_DAYS))]
     rows = queries.energy_of(
         connection,
@@ -56,8 +67,8 @@ async def days_of(
     )
     days: dict[str, list[Day]] = {each: [] for each in vehicle_ids}
     async for row in rows:
-        judged = judge(EnergySums.of(row), limits)
-        ratio = judged.ratio if judged.status in JUDGED else None
+        efficiency = assess_efficiency(EnergySums.from_row(row), thresholds)
+        ratio = efficiency.ratio if efficiency.status in JUDGED else None
         days[row["vehicle_id"]].append(Day(row["opens"].astimezone(UTC).date(), ratio))
     return days
 

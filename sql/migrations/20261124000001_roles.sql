@@ -1,6 +1,6 @@
 -- migrate:up
--- Group roles without login. Whoever runs the migrations owns the schema (the migrator); an administrator grants one of
--- these two to each login of a consumer (energy_writer) or of the read service (energy_reader).
+-- Group roles without login. The login that runs the migrations owns the schema (the migrator). An administrator grants
+-- energy_writer to the logins of consumers, and energy_reader to those of the read service.
 DO $$
 DECLARE
     wanted text;
@@ -22,4 +22,4 @@ END
 $$;
 
 -- migrate:down
--- Roles belong to the whole server and may be used by other databases: they stay.
+-- Roles belong to the whole server and may be in use by other databases, so they are not dropped.

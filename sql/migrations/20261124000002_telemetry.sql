@@ -1,7 +1,7 @@
 -- migrate:up
--- History: the natural key is the identity of a reading, so the database itself refuses a second copy. Ids are compared by
--- bytes (COLLATE "C"): that is the order in which the consumer sorts, and no locale can change it. Fixed-width columns stand
--- first, so that no byte is lost to alignment.
+-- History: the natural key is the identity of a reading, so the database itself rejects duplicates. Ids are compared by bytes
+-- (COLLATE "C"), which is the order in which the consumer sorts and does not depend on the locale. Fixed-width columns come
+-- first to avoid alignment padding.
 CREATE TABLE meter_telemetry_history (
     recorded_at timestamptz NOT NULL,
     ingested_at timestamptz NOT NULL DEFAULT now(),
@@ -24,7 +24,7 @@ CREATE TABLE vehicle_telemetry_history (
 COMMENT ON COLUMN meter_telemetry_history.recorded_at IS 'the device''s clock; ingested_at is the server''s';
 COMMENT ON COLUMN vehicle_telemetry_history.recorded_at IS 'the device''s clock; ingested_at is the server''s';
 
--- Live status: one row a device, updated in place (room is left in each page for heap-only updates).
+-- Live status: one row per device, updated in place (the fillfactor leaves room in each page for heap-only updates).
 CREATE TABLE meter_live_status (
     meter_id text COLLATE "C" PRIMARY KEY,
     last_kwh_consumed_ac double precision NOT NULL,
@@ -42,7 +42,7 @@ CREATE TABLE vehicle_live_status (
     updated_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
--- One partition per month of recorded_at. The new table is made on its own and then attached, which lets readings flow
+-- One partition per month of recorded_at. The new table is created separately and then attached, so that readings can be written
 -- meanwhile: CREATE TABLE ... PARTITION OF would lock the whole history.
 CREATE FUNCTION ensure_history_partitions(oldest timestamptz, newest timestamptz) RETURNS SETOF text
 LANGUAGE plpgsql SET timezone = 'UTC' AS $$

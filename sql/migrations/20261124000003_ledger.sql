@@ -1,6 +1,6 @@
 -- migrate:up
--- The claim and the ledger: how far each partition has been written, and what became of every record on the way. The row is
--- updated in the transaction that writes the readings, so it can be neither ahead of them nor behind.
+-- Offsets and ledger: up to which offset each partition has been written, and the outcome of its records. The row is updated in
+-- the transaction that writes the readings, so it is never ahead of them nor behind.
 CREATE TABLE kafka_offsets (
     consumer_group text NOT NULL,
     topic text NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE kafka_offsets (
 COMMENT ON COLUMN kafka_offsets.start_offset IS 'the first offset this group ever read of the partition';
 COMMENT ON COLUMN kafka_offsets.next_offset IS 'the first offset not yet written; consumers resume here, whatever Kafka has stored';
 
--- Records that can never become a reading, whole and with the reason.
+-- Records that were rejected: the complete record with the reason.
 CREATE TABLE dead_letters (
     consumer_group text NOT NULL,
     topic text NOT NULL,

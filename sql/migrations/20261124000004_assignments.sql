@@ -1,5 +1,5 @@
 -- migrate:up
--- Which meter measured which vehicle, and when. A vehicle draws from one meter at a time, a meter feeds one vehicle at a time.
+-- Which meter measured which vehicle, and when. A vehicle has one meter at a time, and a meter one vehicle.
 CREATE EXTENSION IF NOT EXISTS btree_gist;
 
 CREATE TABLE vehicle_meter_assignments (

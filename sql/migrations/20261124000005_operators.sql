@@ -1,18 +1,18 @@
 -- migrate:up
--- What operators decide about dead letters: replayed (its reading is written or counted now) or discarded.
+-- Operators' decisions on dead letters: replayed (its reading has been written or counted as a duplicate) or discarded.
 ALTER TABLE dead_letters
     ADD COLUMN resolution text CHECK (resolution IN ('replayed', 'discarded')),
     ADD CONSTRAINT resolved_somehow CHECK ((resolved_at IS NULL) = (resolution IS NULL));
 CREATE INDEX dead_letters_unresolved ON dead_letters (topic, reason) WHERE resolved_at IS NULL;
 
--- Rows that retention has removed, so that the ledger can still be compared with what is there.
+-- Numbers of rows that retention has deleted, so that the ledger can still be compared with the stored rows.
 CREATE TABLE retired_records (
     topic text PRIMARY KEY,
     dead_letters bigint NOT NULL DEFAULT 0
 );
 
--- A topic that nobody reads at the moment, because more than a set share of its records was refused. `letting_through`: an
--- operator has decided that the refused ones shall become dead letters; it ends by itself when the share is low again.
+-- Circuit breakers of topics. `open`: the topic is not consumed, because too large a share of its records was rejected.
+-- `letting_through`: an operator has decided to dead-letter the rejected records; ends by itself when the share is low again.
 CREATE TABLE topic_breakers (
     consumer_group text NOT NULL,
     topic text NOT NULL,
@@ -22,7 +22,7 @@ CREATE TABLE topic_breakers (
     PRIMARY KEY (consumer_group, topic)
 );
 
--- Every time somebody has moved the offset of a partition by hand, and why.
+-- Offsets that an operator has moved by hand, with the reason.
 CREATE TABLE offset_decisions (
     consumer_group text NOT NULL,
     topic text NOT NULL,

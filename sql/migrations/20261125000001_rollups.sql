@@ -1,6 +1,6 @@
 -- migrate:up
--- Hours of each device, complete up to a watermark. Above it, and for hours that a late reading has changed, history answers:
--- every reading counts once and at once, whenever the refresh has run last.
+-- Hours of each device, complete up to a watermark. Above it, and for hours changed by late readings, queries read history, so
+-- every reading counts once and immediately, whenever the last refresh was.
 CREATE TABLE meter_energy_hourly (
     hour timestamptz NOT NULL,
     kwh_consumed_ac double precision NOT NULL,
@@ -21,8 +21,8 @@ CREATE TABLE vehicle_energy_hourly (
     PRIMARY KEY (vehicle_id, hour)
 ) PARTITION BY RANGE (hour);
 
--- One row. `late_before` moves first: writers whose readings are older say so in late_hours. `complete_before` (the watermark)
--- follows once the hours up to it are rolled up.
+-- One row. `late_before` advances first: writers mark the hours of older readings in late_hours. `complete_before` (the watermark)
+-- follows when the hours up to it are rolled up.
 CREATE TABLE rollup_state (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     late_before timestamptz NOT NULL DEFAULT '-infinity',
@@ -32,8 +32,8 @@ CREATE TABLE rollup_state (
 );
 INSERT INTO rollup_state DEFAULT VALUES;
 
--- Hours whose rollup no longer says what history says. Only ever added to by writers and emptied by the refresh, so neither
--- waits for the other. device_id '' stands for every device of that side.
+-- Hours whose rollup differs from history. Writers only insert and the refresh only deletes, so neither blocks the other.
+-- device_id '' stands for all devices of that side.
 CREATE TABLE late_hours (
     marked_at timestamptz NOT NULL DEFAULT now(),
     hour timestamptz NOT NULL,
@@ -45,8 +45,8 @@ CREATE TABLE late_hours (
 );
 CREATE INDEX late_hours_by_hour ON late_hours (side, hour, device_id);
 
--- The end of on-time, held for the rest of the transaction: the refresh moves it only when no writer relies on it any more. Each
--- statement of a volatile function sees what was committed before it began, so the value is read after the lock was got.
+-- Reads late_before and locks it for the rest of the transaction: the refresh advances it only when no writer relies on it. Each
+-- statement of a volatile function has a snapshot of its own, so the value is read after the lock was acquired.
 CREATE FUNCTION hold_late_before() RETURNS timestamptz LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtext('energy.late_before'));
@@ -54,7 +54,7 @@ BEGIN
 END
 $$;
 
--- A period of time, cut for the rollup: its whole hours below the watermark, and what history must answer for.
+-- Bounds of the part of a period that rollups can answer: its whole hours below the watermark. History answers the rest.
 CREATE FUNCTION first_whole_hour(opens timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN date_trunc('hour', opens + interval '1 hour' - interval '1 microsecond', 'UTC');
 
@@ -62,7 +62,7 @@ CREATE FUNCTION last_whole_hour(closes timestamptz, complete_before timestamptz)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN date_trunc('hour', least(closes, complete_before), 'UTC');
 
--- Energy of one meter during [opens, closes): kWh, and how many readings it is made of.
+-- Energy of one meter during [opens, closes) in kWh, and the number of readings.
 CREATE FUNCTION meter_energy(meter text, opens timestamptz, closes timestamptz, complete_before timestamptz)
 RETURNS TABLE (kwh double precision, readings bigint) LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT sum(part.kwh), coalesce(sum(part.readings), 0)::bigint FROM (
@@ -91,7 +91,7 @@ RETURNS TABLE (kwh double precision, readings bigint) LANGUAGE sql STABLE PARALL
     ) AS part
 $$;
 
--- Energy and battery of one vehicle during [opens, closes), likewise.
+-- Energy and battery of one vehicle during [opens, closes).
 CREATE FUNCTION vehicle_energy(vehicle text, opens timestamptz, closes timestamptz, complete_before timestamptz)
 RETURNS TABLE (kwh double precision, readings bigint, battery_temp_sum double precision, battery_temp_max double precision,
                soc_min double precision, soc_max double precision)
@@ -125,7 +125,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     ) AS part
 $$;
 
--- Rollups lie in monthly partitions as history does.
+-- Rollups are partitioned by month like history.
 CREATE OR REPLACE FUNCTION ensure_history_partitions(oldest timestamptz, newest timestamptz) RETURNS SETOF text
 LANGUAGE plpgsql SET timezone = 'UTC' AS $$
 DECLARE

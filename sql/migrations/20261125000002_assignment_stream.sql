@@ -1,5 +1,5 @@
 -- migrate:up
--- What was declared over the assignment topic, record by record, as it was said; vehicle_meter_assignments holds what follows.
+-- Declarations of the assignment topic, record by record; vehicle_meter_assignments holds the resulting assignments.
 CREATE TABLE assignment_declarations (
     declaration_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     valid_from timestamptz NOT NULL,
@@ -11,22 +11,22 @@ CREATE TABLE assignment_declarations (
 );
 CREATE INDEX assignment_declarations_of_vehicle ON assignment_declarations (vehicle_id, valid_from, declaration_id);
 
--- Declared without an end, and ended for now where a newer one begins. That it was declared so is kept:
--- the end moves when the newer one is corrected, or when one arrives that lies in between.
+-- true: declared without an end, and ended for now where a newer assignment begins. The end moves when the newer one is
+-- corrected, or when one in between arrives.
 ALTER TABLE vehicle_meter_assignments ADD COLUMN superseded boolean NOT NULL DEFAULT false;
 
--- Where the next assignment of a vehicle or of a meter begins; NULL: there is none.
+-- Beginning of the next assignment of a vehicle or of a meter; NULL when there is none.
 CREATE FUNCTION next_assignment(vehicle text, meter text, begun timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT min(lower(valid_during)) FROM vehicle_meter_assignments
     WHERE (vehicle_id = vehicle OR meter_id = meter) AND lower(valid_during) > begun
 $$;
 
--- Applies declarations in the order given, and says of each whether it was written, is a duplicate, or overlaps.
---   1. (vehicle, valid_from) is the identity: a later declaration with another meter or end corrects the one before, one that says
---      the same is a duplicate.
+-- Applies declarations in the order given, and returns the outcome of each: written, duplicate or overlap.
+--   1. (vehicle, valid_from) is the identity: a later declaration with another meter or end corrects the earlier one, an equal one
+--      is a duplicate.
 --   2. An open assignment ends where a newer one of the same vehicle or meter begins, whichever of the two was declared first.
---   3. What overlaps all the same cannot be right: nothing of it is applied.
--- What comes of open declarations that do not contradict each other does not depend on the order in which they arrive.
+--   3. A declaration that still overlaps is not applied.
+-- The result of open declarations that do not contradict each other does not depend on the order of their arrival.
 CREATE FUNCTION declare_assignments(
     vehicles text[], meters text[], starts timestamptz[], ends timestamptz[], origin text
 ) RETURNS TABLE ("position" bigint, outcome text, detail text) LANGUAGE plpgsql SET timezone = 'UTC' AS $$

@@ -1,7 +1,7 @@
 -- migrate:up
--- Meters that send a register, which only ever grows, instead of the energy since the reading before. Registers are kept as they were
--- sent: identity, duplicates and conflicts are theirs. The intervals that follow from them stand in meter_telemetry_history,
--- where everything else finds them.
+-- Meters that send a cumulative register instead of the energy since the previous reading. Registers are stored as they were sent;
+-- identity, duplicates and conflicts refer to them. The intervals derived from them are stored in meter_telemetry_history, which all
+-- queries read.
 CREATE TABLE meter_register_history (
     recorded_at timestamptz NOT NULL,
     ingested_at timestamptz NOT NULL DEFAULT now(),
@@ -16,8 +16,8 @@ COMMENT ON COLUMN meter_register_history.kwh_high IS 'the highest register since
 ALTER TABLE meter_telemetry_history ADD COLUMN derived boolean;
 COMMENT ON COLUMN meter_telemetry_history.derived IS 'true: the interval follows from registers; NULL: it was sent as it is';
 
--- An interval that ends a gap may be longer than an hour. Partitions were made with constraints of their own, which dropping that
--- of the parent leaves behind. NOT VALID: what is there has passed the stricter one, and need not be read again.
+-- An interval that ends a gap may be longer than an hour. Partitions have constraints of their own, which dropping that of the
+-- parent leaves behind. NOT VALID: existing rows have passed the stricter constraint and need no scan.
 ALTER TABLE meter_telemetry_history DROP CONSTRAINT meter_telemetry_history_kwh_consumed_ac_check;
 DO $$
 DECLARE
@@ -55,8 +55,8 @@ BEGIN
 END
 $$;
 
--- Where a walk through the registers of a meter stands: its last reading, the highest register since the last reset, and the
--- energy of the interval that this reading ends.
+-- State of a walk through the registers of a meter: the last reading, the highest register since the last reset, and the energy
+-- of the interval that ends with this reading.
 CREATE TYPE register_walk AS (recorded_at timestamptz, high double precision, kwh double precision);
 
 CREATE FUNCTION next_register(
@@ -80,13 +80,13 @@ BEGIN
 END
 $$;
 
--- As a window function over the readings of one meter in the order of its clock.
+-- For use as a window function over the readings of one meter, in the order of its clock.
 CREATE AGGREGATE walk_registers(timestamptz, double precision, double precision) (SFUNC = next_register, STYPE = register_walk);
 
--- Derives the intervals that new readings have changed, and writes them: of each meter from its earliest new reading through its
--- latest, and beyond until the walk stands where it stood before; nothing after that can change. Hours that are rolled up already
--- are marked for the refresh, live status shows the newest interval. Runs as its owner: the writer itself may not change history.
--- Whatever the statistics say, each step is a look-up by key.
+-- Derives the intervals that new readings have changed, and stores them: for each meter from its earliest new reading through its
+-- latest, and beyond until the walk reaches its previous state, after which nothing can change. Hours that are already rolled up
+-- are marked as late, and live status is set to the newest interval. SECURITY DEFINER, because the writer may not change history.
+-- The planner settings force lookups by key, whatever the statistics are.
 CREATE FUNCTION derive_intervals(meters text[], earliest timestamptz[], latest timestamptz[], jitter double precision)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
@@ -209,7 +209,7 @@ BEGIN
     END LOOP;
 END
 $$;
--- The stricter limit comes back on every partition. An interval of more than 1000 kWh refuses that, and the rollback with it: nothing is lost.
+-- Restores the stricter limit on every partition. An interval above 1000 kWh makes the rollback fail without any loss.
 ALTER TABLE meter_telemetry_history DROP CONSTRAINT meter_telemetry_history_kwh_consumed_ac_check;
 DO $$
 DECLARE

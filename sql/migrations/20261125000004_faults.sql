@@ -1,5 +1,5 @@
 -- migrate:up
--- The last evaluation of each vehicle: 24 hours up to window_end, judged. One row a vehicle, rewritten every minute.
+-- The last evaluation of each vehicle, over the 24 hours up to window_end. One row per vehicle, updated every minute.
 CREATE TABLE vehicle_efficiency (
     vehicle_id text COLLATE "C" PRIMARY KEY,
     window_end timestamptz NOT NULL,
@@ -22,7 +22,7 @@ CREATE TABLE vehicle_efficiency (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 COMMENT ON COLUMN vehicle_efficiency.ratio IS 'DC/AC of the assigned time, per cent';
 
--- A charger that loses too much, from when it was found to when it was good again, with what was seen at either end.
+-- Efficiency faults of chargers, from detection to recovery, with the figures at both times.
 CREATE TABLE efficiency_faults (
     fault_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     vehicle_id text COLLATE "C" NOT NULL,
@@ -41,7 +41,7 @@ CREATE TABLE efficiency_faults (
 CREATE UNIQUE INDEX efficiency_faults_one_open ON efficiency_faults (vehicle_id) WHERE closed_at IS NULL;
 CREATE INDEX efficiency_faults_of_vehicle ON efficiency_faults (vehicle_id, fault_id);
 
--- Events on their way to Kafka: written with what they tell of, in one transaction; a consumer replica sends them.
+-- Transactional outbox: alerts are written in the transaction of the fault they describe, and published to Kafka by a consumer.
 CREATE TABLE alert_outbox (
     event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -51,7 +51,7 @@ CREATE TABLE alert_outbox (
 );
 CREATE INDEX alert_outbox_unpublished ON alert_outbox (event_id) WHERE published_at IS NULL;
 
--- Where the efficiency of a vehicle is heading, from its days: per cent a day, with the 95 % interval.
+-- Efficiency trend of each vehicle: slope in percentage points per day, with the 95 % interval.
 CREATE TABLE vehicle_trends (
     vehicle_id text COLLATE "C" PRIMARY KEY,
     computed_at timestamptz NOT NULL,

@@ -1,5 +1,5 @@
 -- migrate:up
--- How far behind: where the log ended when the last batch was written, as its broker said.
+-- The end of the partition's log when the last batch was written, as reported by the broker; gives the lag in records.
 ALTER TABLE kafka_offsets ADD COLUMN end_offset bigint;
 
 -- migrate:down

@@ -1,7 +1,7 @@
 -- migrate:up
--- What the roles need is granted to them by name. This takes from PUBLIC, which is every login of the server, what it has in a new
--- database and nobody here needs: temporary tables, objects in the schema, and to call our functions. To connect, to look names up
--- in the schema and to call functions of extensions stays. What an administrator owns we cannot take: each right by itself.
+-- The roles are granted what they need by name. This revokes from PUBLIC (every login of the server) what it has in a new database
+-- and does not need: temporary tables, objects in the schema, and our functions. PUBLIC may still connect, look up names in the
+-- schema and call functions of extensions. Each REVOKE is tried separately, because it fails where an administrator is the owner.
 DO $$
 BEGIN
     EXECUTE format('REVOKE CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
@@ -18,7 +18,7 @@ END
 $$;
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; -- functions to come
 
--- Functions of queries are the reader's alone; the writer calls the three that it writes by.
+-- The functions of queries are for the reader only; the writer may call the functions that it needs for writing.
 REVOKE EXECUTE ON FUNCTION
     first_whole_hour, last_whole_hour, meter_energy, vehicle_energy, hold_late_before, next_register, walk_registers
     FROM PUBLIC;

@@ -1,5 +1,5 @@
 -- migrate:up
--- Months that retention has dropped: what was in them, and where it went. The ledger still adds up with them.
+-- Months that retention has dropped: number of readings, and the archive. The ledger counts them as stored.
 CREATE TABLE retired_months (
     history text NOT NULL CHECK (history IN ('meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history')),
     month date NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE retired_months (
 COMMENT ON COLUMN retired_months.derived IS 'of the readings: intervals that follow from registers, which no record carried';
 COMMENT ON COLUMN retired_months.archived_in IS 'directory below ARCHIVE_DIRECTORY; NULL: dropped without an archive';
 
--- How each task of maintenance fared last. One row a task.
+-- The last success and failure of each maintenance task. One row per task.
 CREATE TABLE maintenance_runs (
     task text PRIMARY KEY,
     succeeded_at timestamptz,
@@ -20,8 +20,8 @@ CREATE TABLE maintenance_runs (
     error text
 );
 
--- What a table of readings holds, as exact figures: energy in whole mWh, and the sum of the hashes of all rows, which is the
--- same in every order and another one when a single value differs.
+-- The contents of a table of readings as exact figures: energy in whole mWh, and the sum of the hashes of all rows, which does not
+-- depend on their order and changes when any value changes.
 CREATE FUNCTION contents_of(part regclass, energy name, columns text[])
 RETURNS TABLE (readings bigint, derived bigint, energy_mwh numeric, first timestamptz, last timestamptz, fingerprint numeric)
 LANGUAGE plpgsql STABLE AS $$

@@ -1,6 +1,6 @@
 -- migrate:up
--- Primary keys of months that are over, built anew once. A month is filled at the end of every device's run, which leaves pages
--- half empty; nothing is added to them any more. `built` is the index before: when another one bears its name, the work was done.
+-- Reindexed primary keys of monthly partitions. A month grows at the end of every device's run, which leaves index pages half empty.
+-- `built` is the OID of the index before: when the index of that name has another OID, the reindex had succeeded.
 CREATE TABLE packed_indexes (
     index_name text PRIMARY KEY,
     built oid NOT NULL,

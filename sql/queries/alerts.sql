@@ -2,11 +2,11 @@
 SELECT count(*) AS alerts FROM alert_outbox WHERE published_at IS NULL;
 
 -- name: try_alerts()^
--- Whether this transaction is the one that publishes; no other is until it ends.
+-- Whether this transaction may publish alerts. Until it ends, no other may.
 SELECT pg_try_advisory_xact_lock(hashtext('energy.alerts')) AS ours;
 
 -- name: oldest_alert()^
--- The event that is next to be published.
+-- The next alert to publish.
 SELECT event_id, key, value FROM alert_outbox WHERE published_at IS NULL ORDER BY event_id LIMIT 1;
 
 -- name: mark_published(event_id)!

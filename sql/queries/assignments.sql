@@ -1,6 +1,6 @@
 -- name: upsert_assignments(vehicle_ids, meter_ids, starts, ends, origin)!
--- Writes assignments; one that is already there (same vehicle, meter and beginning) gets the new end.
--- Raises exclusion_violation (23P01) when a vehicle or a meter would be assigned twice at a time.
+-- Writes assignments; a stored one with the same vehicle, meter and beginning gets the new end.
+-- Raises exclusion_violation (23P01) when a vehicle or a meter would be assigned twice at the same time.
 WITH given AS (
     SELECT vehicle_id, meter_id, tstzrange(valid_from, valid_to, '[)') AS valid_during
     FROM unnest(:vehicle_ids::text[], :meter_ids::text[], :starts::timestamptz[], :ends::timestamptz[])
@@ -18,12 +18,12 @@ INSERT INTO vehicle_meter_assignments (vehicle_id, meter_id, valid_during, sourc
 SELECT vehicle_id, meter_id, valid_during, :origin
 FROM (SELECT * FROM given EXCEPT SELECT * FROM moved) AS new;
 
--- name: hold_assignments()^
--- Nobody else changes assignments until this transaction ends.
+-- name: lock_assignments()^
+-- Blocks other writers of assignments until this transaction ends.
 SELECT pg_advisory_xact_lock(hashtext('energy.assignments'))::text AS held;
 
 -- name: declare_assignments(vehicle_ids, meter_ids, starts, ends, origin)
--- Declares assignments in the order given, and tells of each what became of it: written, duplicate or overlap (with what).
+-- Declares assignments in the order given. Returns the outcome of each: written, duplicate or overlap (with a detail).
 SELECT outcome, detail
 FROM declare_assignments(:vehicle_ids::text[], :meter_ids::text[], :starts::timestamptz[], :ends::timestamptz[], :origin)
 ORDER BY position;

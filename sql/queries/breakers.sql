@@ -1,9 +1,9 @@
 -- name: breakers(consumer_group)
--- The topics that are not read, or whose refused records are let through.
+-- Topics whose circuit breaker is open, or whose rejected records are let through to the dead letters.
 SELECT topic, state, detail, changed_at FROM topic_breakers WHERE consumer_group = :consumer_group ORDER BY topic;
 
 -- name: open_breaker(consumer_group, topic, detail)!
--- One replica speaks for all; what an operator has decided meanwhile stays.
+-- One consumer opens the breaker for the whole group. An operator's decision made meanwhile is kept.
 INSERT INTO topic_breakers (consumer_group, topic, state, detail)
 VALUES (:consumer_group, :topic, 'open', :detail)
 ON CONFLICT DO NOTHING;
@@ -17,7 +17,7 @@ RETURNING topic;
 DELETE FROM topic_breakers WHERE consumer_group = :consumer_group AND topic = :topic RETURNING topic;
 
 -- name: end_let_through(consumer_group, topic, since)^
--- Only what the replica has seen: somebody may have opened or let through anew meanwhile.
+-- Only the state that the consumer has seen: the breaker may have been opened or let through again meanwhile.
 DELETE FROM topic_breakers
 WHERE consumer_group = :consumer_group AND topic = :topic AND state = 'letting_through' AND changed_at = :since
 RETURNING topic;

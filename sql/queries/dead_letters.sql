@@ -7,7 +7,7 @@ FROM unnest(
 ) AS letter;
 
 -- name: resolve_letters(consumer_group, topics, partitions, offsets, how)
--- Marks unresolved letters as replayed or discarded and names them; fewer rows than asked: somebody else was faster.
+-- Marks unresolved dead letters as replayed or discarded, and returns them. Missing ones were resolved concurrently.
 UPDATE dead_letters AS letter
 SET resolved_at = now(), resolution = :how
 FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[]) AS chosen (topic, partition, "offset")
@@ -17,7 +17,7 @@ WHERE letter.consumer_group = :consumer_group
 RETURNING letter.topic, letter.partition, letter."offset";
 
 -- name: refuse_letters(consumer_group, topics, partitions, offsets, reasons, details)!
--- Letters that cannot become readings today either, with today's reason.
+-- Marks dead letters whose replay failed as unresolved again, with the new reason.
 UPDATE dead_letters AS letter
 SET resolved_at = NULL, resolution = NULL, reason = chosen.reason, detail = chosen.detail
 FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[], :reasons::text[], :details::text[])
@@ -26,7 +26,7 @@ WHERE letter.consumer_group = :consumer_group
     AND (letter.topic, letter.partition, letter."offset") = (chosen.topic, chosen.partition, chosen."offset");
 
 -- name: list_letters(consumer_group, topic, reason, since, before, resolved, row_limit)
--- Letters in the order in which they were rejected; NULL for topic, reason, since or before means any.
+-- Dead letters in the order of their rejection; NULL for topic, reason, since or before means any.
 SELECT topic, partition, "offset", key, value, kafka_timestamp, reason, detail, rejected_at, resolved_at, resolution
 FROM dead_letters
 WHERE consumer_group = :consumer_group
@@ -43,7 +43,7 @@ SELECT * FROM dead_letters
 WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND "offset" = :offset;
 
 -- name: count_letters(consumer_group, topic, reason, since, before)
--- Unresolved letters by topic and reason; NULL means any.
+-- Unresolved dead letters by topic and reason; NULL means any.
 SELECT topic, reason, count(*) AS letters, min(rejected_at) AS first_rejected, max(rejected_at) AS last_rejected
 FROM dead_letters
 WHERE resolved_at IS NULL
@@ -55,8 +55,8 @@ WHERE resolved_at IS NULL
 GROUP BY topic, reason
 ORDER BY topic, reason;
 
--- name: retire_letters(resolved_before)^
--- Removes letters resolved before an instant; the ledger remembers how many of them were never readings.
+-- name: delete_resolved_letters(resolved_before)^
+-- Deletes dead letters resolved before an instant. The ledger keeps the number of discarded ones, which never became readings.
 WITH removed AS (
     DELETE FROM dead_letters WHERE resolved_at < :resolved_before RETURNING topic, resolution
 ), remembered AS (

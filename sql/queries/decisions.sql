@@ -4,7 +4,7 @@ SELECT topic, partition, start_offset, next_offset, records_consumed, records_wr
 FROM kafka_offsets WHERE consumer_group = :consumer_group ORDER BY topic, partition;
 
 -- name: move_offset(consumer_group, topic, partition, expected_offset, to_offset, reason)^
--- Moves a partition by hand, but only from where it was seen, and notes who decided it.
+-- Moves the offset of a partition by hand, only if it is still the expected one, and records the decision with its author.
 WITH moved AS (
     UPDATE kafka_offsets
     SET next_offset = :to_offset, start_offset = least(start_offset, :to_offset), updated_at = now()

@@ -1,21 +1,21 @@
 -- name: fleet_vehicles(after, row_limit)
--- Every vehicle that was ever heard of, in the order of the ids.
+-- Vehicles with a reading or an assignment, in the order of their ids, after the given one.
 SELECT vehicle_id FROM (
     SELECT vehicle_id FROM vehicle_live_status WHERE vehicle_id > :after
     UNION
     SELECT vehicle_id FROM vehicle_meter_assignments WHERE vehicle_id > :after
-) AS heard_of
+) AS fleet
 ORDER BY vehicle_id LIMIT :row_limit;
 
--- name: standings(vehicle_ids)
--- How each vehicle stood at its last evaluation, and its open fault.
+-- name: fault_states(vehicle_ids)
+-- The fault state of each vehicle at its last evaluation, and its open fault.
 SELECT latest.vehicle_id, latest.window_end, latest.faulty_in_a_row, latest.sound_in_a_row, fault.fault_id
 FROM vehicle_efficiency AS latest
 LEFT JOIN efficiency_faults AS fault ON fault.vehicle_id = latest.vehicle_id AND fault.closed_at IS NULL
 WHERE latest.vehicle_id = ANY(:vehicle_ids::text[]);
 
--- name: meters_of(vehicle_ids, opens, closes)
--- The meters that vehicles were assigned to during [opens, closes).
+-- name: assigned_meters(vehicle_ids, opens, closes)
+-- The meters that were assigned to vehicles during [opens, closes).
 SELECT vehicle_id, array_agg(DISTINCT meter_id ORDER BY meter_id) AS meter_ids
 FROM vehicle_meter_assignments
 WHERE vehicle_id = ANY(:vehicle_ids::text[]) AND valid_during && tstzrange(:opens, :closes, '[)')
@@ -41,8 +41,8 @@ ON CONFLICT (vehicle_id) DO UPDATE SET
     dc_coverage = excluded.dc_coverage, status = excluded.status, reason = excluded.reason,
     faulty_in_a_row = excluded.faulty_in_a_row, sound_in_a_row = excluded.sound_in_a_row;
 
--- name: forget_unheard(window_end)!
--- Vehicles that were left out of an evaluation of the whole fleet: nothing is known of them any more.
+-- name: delete_stale_evaluations(window_end)!
+-- Deletes vehicles that the evaluation of the whole fleet did not include: they have no readings and no assignments any more.
 DELETE FROM vehicle_efficiency WHERE window_end < :window_end;
 
 -- name: open_fault(vehicle_id, meter_ids, at, ratio, ac_kwh, dc_kwh)^
@@ -57,27 +57,27 @@ SET closed_at = :at, closed_ratio = :ratio, closed_ac_kwh = :ac_kwh, closed_dc_k
 WHERE fault_id = :fault_id AND closed_at IS NULL
 RETURNING fault_id, meter_ids;
 
--- name: note_lowest(fault_ids, ratios)!
+-- name: record_lowest_ratio(fault_ids, ratios)!
 UPDATE efficiency_faults AS fault SET lowest_ratio = seen.ratio
 FROM unnest(:fault_ids::bigint[], :ratios::double precision[]) AS seen (fault_id, ratio)
 WHERE fault.fault_id = seen.fault_id AND seen.ratio < fault.lowest_ratio;
 
--- name: put_alert(key, value)!
+-- name: insert_alert(key, value)!
 INSERT INTO alert_outbox (key, value) VALUES (:key, :value);
 
--- name: retire_alerts(published_before)!
+-- name: delete_published_alerts(published_before)!
 DELETE FROM alert_outbox WHERE published_at < :published_before;
 
 -- name: trends_due(last_day, row_limit)
--- Vehicles whose trend does not reach up to this day yet.
+-- Vehicles whose trend does not include this day yet.
 SELECT vehicle_id FROM vehicle_live_status AS live
 WHERE NOT EXISTS (
-    SELECT FROM vehicle_trends AS known WHERE known.vehicle_id = live.vehicle_id AND known.last_day >= :last_day
+    SELECT FROM vehicle_trends AS stored WHERE stored.vehicle_id = live.vehicle_id AND stored.last_day >= :last_day
 )
 ORDER BY vehicle_id LIMIT :row_limit;
 
 -- name: store_trends(last_day, vehicle_ids, days, slopes, lows, highs, levels, statuses, until_faults)!
-INSERT INTO vehicle_trends AS known
+INSERT INTO vehicle_trends AS stored
     (last_day, computed_at, vehicle_id, days, slope, slope_low, slope_high, level, status, days_until_fault)
 SELECT :last_day::date, now(), given.*
 FROM unnest(
@@ -89,6 +89,6 @@ ON CONFLICT (vehicle_id) DO UPDATE SET
     slope_low = excluded.slope_low, slope_high = excluded.slope_high, level = excluded.level, status = excluded.status,
     days_until_fault = excluded.days_until_fault;
 
--- name: one_maintains()^
--- Whether this session is the one that maintains; it stays so until it ends.
-SELECT pg_try_advisory_lock(hashtext('energy.maintain')) AS alone;
+-- name: try_lock_maintenance()^
+-- Whether this session may run the frequent maintenance tasks; the lock is held until the session ends.
+SELECT pg_try_advisory_lock(hashtext('energy.maintain')) AS acquired;

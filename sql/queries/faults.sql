@@ -1,5 +1,5 @@
 -- name: list_faults(state, vehicle_id, before, row_limit)
--- One page of faults, newest first, opened before the given one.
+-- One page of faults, newest first, older than the given one.
 SELECT fault_id, vehicle_id, meter_ids, CASE WHEN closed_at IS NULL THEN 'open' ELSE 'closed' END AS state,
     opened_at, opened_ratio, opened_ac_kwh, opened_dc_kwh, lowest_ratio, closed_at, closed_ratio
 FROM efficiency_faults

@@ -1,24 +1,24 @@
 -- name: fleet_evaluation(bounds)
--- The last evaluation of all vehicles: counted and summed by judgement, and by the step of `bounds` that the ratio is in.
+-- The last evaluation of all vehicles, counted and summed by status and by the step of `bounds` that contains the ratio.
 SELECT status, width_bucket(ratio, :bounds::double precision[]) AS step, count(*) AS vehicles,
     sum(ac_kwh) AS ac_kwh, sum(dc_kwh) AS dc_kwh, sum(dc_kwh_assigned) AS dc_kwh_assigned, min(window_end) AS window_end
 FROM vehicle_efficiency
 GROUP BY status, step;
 
 -- name: fleet_live(reporting_since)^
--- What arrives: devices known and reporting, how far the consumers are, open faults.
-SELECT vehicles.known AS vehicles, vehicles.reporting AS vehicles_reporting,
-    meters.known AS meters, meters.reporting AS meters_reporting,
+-- Live figures: devices in total and reporting, progress of the consumers, open faults.
+SELECT vehicles.total AS vehicles, vehicles.reporting AS vehicles_reporting,
+    meters.total AS meters, meters.reporting AS meters_reporting,
     greatest(vehicles.newest, meters.newest) AS newest_reading,
     ledger.records_consumed, ledger.lag_records, ledger.written_at,
     (SELECT count(*) FROM efficiency_faults WHERE closed_at IS NULL) AS open_faults,
     (SELECT count(*) FROM vehicle_trends WHERE status = 'aging') AS aging
 FROM (
-    SELECT count(*) AS known, count(*) FILTER (WHERE recorded_at >= :reporting_since) AS reporting, max(recorded_at) AS newest
+    SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= :reporting_since) AS reporting, max(recorded_at) AS newest
     FROM vehicle_live_status
 ) AS vehicles
 CROSS JOIN (
-    SELECT count(*) AS known, count(*) FILTER (WHERE recorded_at >= :reporting_since) AS reporting, max(recorded_at) AS newest
+    SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= :reporting_since) AS reporting, max(recorded_at) AS newest
     FROM meter_live_status
 ) AS meters
 CROSS JOIN (
@@ -29,8 +29,8 @@ CROSS JOIN (
 ) AS ledger;
 
 -- name: ranked_vehicles(sort, descending, ids_descending, status, search, after_id, after_rank, row_limit)
--- One page of evaluated vehicles, in the order of what `sort` names (vehicleId: none, so that the ids decide), after the given place. A rank is
--- the value to sort by, negative when the order descends, so that there is one order for both; vehicles without one are last.
+-- One page of evaluated vehicles, sorted by `sort` and then by id (vehicleId: by id alone), after the given position. The rank is the
+-- value to sort by, negated for descending order, so that one comparison serves both; vehicles without a value come last.
 WITH matching AS (
     SELECT evaluated.*, CASE WHEN :descending::boolean THEN -1 ELSE 1 END * CASE :sort::text
             WHEN 'efficiency' THEN ratio
@@ -65,7 +65,7 @@ ORDER BY page.rank NULLS LAST,
     CASE WHEN NOT :ids_descending THEN page.vehicle_id END, CASE WHEN :ids_descending THEN page.vehicle_id END DESC;
 
 -- name: count_ranked_vehicles(status, search)$
--- How many evaluated vehicles match.
+-- Number of evaluated vehicles that match.
 SELECT count(*) FROM vehicle_efficiency
 WHERE (:status::text IS NULL OR status = :status) AND strpos(lower(vehicle_id), lower(:search::text)) > 0;
 
@@ -76,6 +76,6 @@ FROM vehicle_trends WHERE status = 'aging'
 ORDER BY days_until_fault NULLS LAST, vehicle_id LIMIT :row_limit;
 
 -- name: vehicle_status_of(vehicle_ids)
--- The newest reading of each of these vehicles, where there is one.
+-- The newest reading of each of these vehicles that has one.
 SELECT vehicle_id, soc, last_kwh_delivered_dc, last_battery_temp, recorded_at, updated_at
 FROM vehicle_live_status WHERE vehicle_id = ANY(:vehicle_ids::text[]);

@@ -1,6 +1,6 @@
--- name: half_built_indexes()
--- What an interrupted CREATE INDEX CONCURRENTLY has left. Not where somebody is building one now, and not what a REINDEX has
--- left: that is packing's.
+-- name: invalid_indexes()
+-- Invalid indexes left by an interrupted CREATE INDEX CONCURRENTLY. Excludes tables on which an index is being built now, and
+-- leftovers of REINDEX, which maintenance drops.
 SELECT half_built.relname AS index_name
 FROM pg_index AS of_half_built
 JOIN pg_class AS half_built ON half_built.oid = of_half_built.indexrelid AND half_built.relkind = 'i'
@@ -10,7 +10,7 @@ WHERE NOT of_half_built.indisvalid
     AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS progress WHERE progress.relid = of_half_built.indrelid);
 
 -- name: oldest_transaction()^
--- Who has been in a transaction for longest in this database: most likely whom a migration waits for.
+-- The oldest transaction in this database, which most likely holds the lock that a migration waits for.
 SELECT
     pid AS oldest_transaction_pid,
     application_name AS oldest_transaction_of,

@@ -1,41 +1,40 @@
 -- name: first_seen(consumer_group, topics, partitions, offsets)!
--- Registers partitions that this group reads for the first time, with the offset it starts at.
+-- Inserts partitions that this group consumes for the first time, with their starting offset.
 INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset)
 SELECT :consumer_group, seen.topic, seen.partition, seen.first_offset, seen.first_offset
 FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[]) AS seen (topic, partition, first_offset)
-WHERE NOT EXISTS ( -- ON CONFLICT alone would wait for whoever is writing the row
+WHERE NOT EXISTS ( -- ON CONFLICT alone would wait for a transaction that is writing the row
     SELECT FROM kafka_offsets AS stored
     WHERE stored.consumer_group = :consumer_group AND (stored.topic, stored.partition) = (seen.topic, seen.partition)
 )
 ON CONFLICT DO NOTHING;
 
 -- name: stored_offsets(consumer_group, topics, partitions)
--- How far the given partitions have been written, once every transaction that claims one of them has ended.
+-- The stored offsets of the given partitions. Waits until no transaction holds a claim on any of them.
 SELECT stored.topic, stored.partition, stored.next_offset
 FROM kafka_offsets AS stored
-JOIN unnest(:topics::text[], :partitions::integer[]) AS asked (topic, partition) USING (topic, partition)
+JOIN unnest(:topics::text[], :partitions::integer[]) AS requested (topic, partition) USING (topic, partition)
 WHERE stored.consumer_group = :consumer_group
 ORDER BY stored.topic, stored.partition
 FOR UPDATE OF stored;
 
 -- name: evict_holders(waiting, patience)
--- Ends the sessions of other consumers that the given session waits for, and names them. A consumer that was stopped in the
--- middle of a transaction (SIGSTOP, a frozen machine) would keep its claim for ever: the server's own time-outs do not look at a
--- session that has prepared a statement or is in the middle of a COPY. One that began less than `patience` seconds ago has not been
--- waited for that long.
+-- Terminates the sessions of other consumers that block the given session, and returns them. A consumer that stopped in the
+-- middle of a transaction (SIGSTOP, a frozen machine) would hold its claim forever: the server's timeouts do not apply to a
+-- session that has prepared a statement or is in the middle of a COPY. Transactions younger than `patience` seconds are spared.
 SELECT holder.pid, holder.client_addr, holder.xact_start, pg_terminate_backend(holder.pid) AS ended
 FROM unnest(pg_blocking_pids(:waiting)) AS blocking (pid)
 JOIN pg_stat_activity AS holder USING (pid)
 WHERE holder.usename = current_user
     AND holder.application_name = current_setting('application_name')
     AND holder.xact_start < clock_timestamp() - make_interval(secs => :patience)
-    AND holder.wait_event_type IS DISTINCT FROM 'Lock'; -- one that waits itself is on its way
+    AND holder.wait_event_type IS DISTINCT FROM 'Lock'; -- a session that waits for a lock itself is still alive
 
 -- name: claim(consumer_group, topics, partitions, expected_offsets, next_offsets, end_offsets, consumed, dead_lettered)
--- The fence. Moves every partition of a batch on, but only from where this consumer believes it to be. Fewer rows than
--- partitions: somebody else has written meanwhile, and nothing this consumer carries may be written.
--- What is not a dead letter is counted as written; `recount` corrects that where readings turn out to be duplicates.
--- Readings older than late_before change hours that are rolled up already; it stays where it is until this transaction ends.
+-- The fence. Advances the offset of every partition of a batch, only if it is still the expected one. Fewer rows than partitions
+-- mean that another consumer has written meanwhile, and the whole batch must be abandoned.
+-- Records that are not dead letters are counted as written; `recount` corrects that for duplicates found later.
+-- Readings older than late_before belong to hours that are already rolled up. It cannot move until this transaction ends.
 UPDATE kafka_offsets AS stored
 SET next_offset = claimed.next_offset,
     end_offset = claimed.end_offset,
@@ -66,9 +65,8 @@ WHERE stored.consumer_group = :consumer_group
     AND stored.partition = found.partition;
 
 -- name: ledger(meter_topic, vehicle_topic, assignment_topic, register_topic)
--- The proof that nothing was dropped: for every topic, over all partitions, what was consumed is what was written, counted as
--- a duplicate or dead-lettered, and that many rows are really there. A letter that was replayed counts as what it became.
--- Months that retention has dropped count with what was in them.
+-- Proves that no record was lost. Per topic: consumed = written + duplicates + dead-lettered, and as many rows are stored. A replayed
+-- dead letter counts as what it became. Months dropped by retention count with the readings they held.
 WITH counted AS (
     SELECT topic, sum(records_consumed)::bigint AS consumed, sum(records_written)::bigint AS written,
         sum(records_duplicate)::bigint AS duplicates, sum(records_dead_lettered)::bigint AS dead_lettered

@@ -1,3 +1,3 @@
 -- name: ensure_partitions(oldest, newest)
--- Makes the monthly partitions that are missing between two instants and names the new ones.
+-- Creates the monthly partitions that are missing between two instants, and returns their names.
 SELECT ensure_history_partitions(:oldest::timestamptz, :newest::timestamptz) AS partition;

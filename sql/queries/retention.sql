@@ -1,5 +1,5 @@
 -- name: month_partitions()
--- Every monthly table of histories and rollups, whether attached or not, the oldest first. `pending`: a detachment was begun.
+-- All monthly tables of histories and rollups, attached or not, oldest first. `pending`: DETACH was started and not finished.
 SELECT parent.relname AS parent, part.relname AS part,
     to_date(right(part.relname, 7), 'YYYY"m"MM') AS month,
     inherits.inhrelid IS NOT NULL AS attached, coalesce(inherits.inhdetachpending, false) AS pending
@@ -15,13 +15,13 @@ WHERE parent.relkind = 'p' AND parent.relnamespace = current_schema()::regnamesp
 ORDER BY month, parent.relname, part.relname;
 
 -- name: database_identity()^
--- Which database this is, wherever it runs: an archive belongs to one.
+-- Identifies this database wherever it runs; an archive belongs to one database.
 SELECT system_identifier::text || '/' || current_database() AS identity,
     current_setting('server_version_num')::integer / 10000 AS server
 FROM pg_control_system();
 
--- name: columns_of(history)
--- The columns of a history in their order, with the short names of their types.
+-- name: history_columns(history)
+-- The columns of a history in order, with the short names of their types.
 SELECT attribute.attname AS name, type.typname AS kind
 FROM pg_attribute AS attribute JOIN pg_type AS type ON type.oid = attribute.atttypid
 WHERE attribute.attrelid = :history::text::regclass AND attribute.attnum > 0 AND NOT attribute.attisdropped
@@ -30,41 +30,40 @@ ORDER BY attribute.attnum;
 -- name: contents_of(part, energy, columns)^
 SELECT * FROM contents_of(:part::text::regclass, :energy, :columns::text[]);
 
--- name: keep_retired(history, month, readings, derived, archived_in)!
+-- name: insert_retired_month(history, month, readings, derived, archived_in)!
 INSERT INTO retired_months (history, month, readings, derived, archived_in)
 VALUES (:history, :month, :readings, :derived, :archived_in);
 
--- name: archives_of(month)
--- Directories that hold what was dropped of a month: never written to again.
+-- name: archive_directories(month)
+-- Directories that hold archives of a month that was dropped; they are never written to again.
 SELECT DISTINCT archived_in FROM retired_months WHERE month = :month AND archived_in IS NOT NULL;
 
--- name: forget_marks(opens, closes)!
--- Late hours whose history is gone, and what is known of its indexes.
+-- name: delete_late_hours(opens, closes)!
 DELETE FROM late_hours WHERE hour >= :opens AND hour < :closes;
 
--- name: forget_packing(parts)!
+-- name: delete_reindex_records(parts)!
 DELETE FROM packed_indexes WHERE index_name = ANY(SELECT part || '_pkey' FROM unnest(:parts::text[]) AS part);
 
--- name: alone_in_housekeeping()^
--- Whether this session is the one that does what takes long; it stays so until it ends.
-SELECT pg_try_advisory_lock(hashtext('energy.housekeeping')) AS alone;
+-- name: try_lock_housekeeping()^
+-- Whether this session may run the hourly maintenance tasks; the lock is held until the session ends.
+SELECT pg_try_advisory_lock(hashtext('energy.housekeeping')) AS acquired;
 
--- name: note_success(task)!
+-- name: record_success(task)!
 INSERT INTO maintenance_runs (task, succeeded_at) VALUES (:task, now())
 ON CONFLICT (task) DO UPDATE SET succeeded_at = now();
 
 -- name: last_successes(tasks)
--- When each of these tasks last went well, in seconds since 1970; 0: never.
+-- The last success of each of these tasks as Unix time; 0: never.
 SELECT named.task, coalesce(extract(epoch FROM run.succeeded_at), 0)::double precision AS at
 FROM unnest(:tasks::text[]) AS named (task)
 LEFT JOIN maintenance_runs AS run ON run.task = named.task;
 
--- name: note_failure(task, error)!
+-- name: record_failure(task, error)!
 INSERT INTO maintenance_runs (task, failed_at, error) VALUES (:task, now(), :error)
 ON CONFLICT (task) DO UPDATE SET failed_at = now(), error = excluded.error;
 
--- name: key_of(history)
--- The columns of a history's primary key, in their order.
+-- name: primary_key_columns(history)
+-- The columns of a history's primary key, in order.
 SELECT attribute.attname AS name
 FROM pg_index AS key
 CROSS JOIN LATERAL unnest(key.indkey::smallint[]) WITH ORDINALITY AS part (number, position)

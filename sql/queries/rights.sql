@@ -1,3 +1,3 @@
--- name: rights_of_public()^
--- What every login of the server may do in this database.
+-- name: public_privileges()^
+-- Privileges that every login of the server has in this database.
 SELECT has_database_privilege('public', current_database(), 'TEMPORARY') AS temporary_tables;

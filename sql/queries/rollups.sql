@@ -1,19 +1,19 @@
 -- name: hold_late_before()^
--- The instant before which readings are late; it stays where it is until this transaction ends.
+-- The instant before which readings are late. It cannot move until this transaction ends.
 SELECT hold_late_before() AS late_before;
 
 -- name: mark_late(side, devices, hours)!
--- Hours that readings of this transaction have changed though they were rolled up.
+-- Marks hours that were already rolled up and that readings of this transaction have changed.
 INSERT INTO late_hours (side, device_id, hour)
 SELECT :side, marked.* FROM unnest(:devices::text[], :hours::timestamptz[]) AS marked;
 
 -- name: rollup_state()^
--- An instant that has never been set is NULL.
+-- An instant that was never set is NULL.
 SELECT nullif(late_before, '-infinity') AS late_before, nullif(complete_before, '-infinity') AS complete_before, refreshed_at
 FROM rollup_state;
 
 -- name: wait_for_writers()^
--- Until no transaction under way relies on the present late_before, and none can begin to: the lock is held to the end.
+-- Waits for all transactions that rely on the present late_before, and blocks new ones until this transaction ends.
 SELECT pg_advisory_xact_lock(hashtext('energy.late_before'))::text AS waited;
 
 -- name: move_late_before(instant)!
@@ -22,11 +22,11 @@ UPDATE rollup_state SET late_before = greatest(late_before, :instant);
 -- name: move_complete_before(instant)!
 UPDATE rollup_state SET complete_before = :instant, refreshed_at = now();
 
--- name: note_refresh()!
+-- name: record_refresh()!
 UPDATE rollup_state SET refreshed_at = now();
 
 -- name: oldest_reading()^
--- When history begins, over all devices; NULL when there is none.
+-- The oldest reading of all devices; NULL when there is none.
 SELECT least(
     (
         SELECT min(first.recorded_at) FROM meter_live_status AS live CROSS JOIN LATERAL (
@@ -43,7 +43,7 @@ SELECT least(
 ) AS recorded_at;
 
 -- name: roll_up_meters(opens, closes)^
--- The whole hours of [opens, closes) of all meters, from history.
+-- Rolls up the whole hours of [opens, closes) of all meters from history.
 WITH rolled AS (
     INSERT INTO meter_energy_hourly AS hourly (meter_id, hour, kwh_consumed_ac, readings)
     SELECT live.meter_id, part.hour, part.kwh, part.readings
@@ -81,12 +81,12 @@ WITH rolled AS (
 )
 SELECT count(*) AS hours FROM rolled;
 
--- name: marked_hours(side)
--- The hours that late readings have changed, the oldest first.
+-- name: late_hours(side)
+-- Hours that late readings have changed, oldest first.
 SELECT DISTINCT hour FROM late_hours WHERE side = :side ORDER BY hour;
 
 -- name: refresh_late_meters(hour)^
--- One statement, one snapshot: a reading that is not in the sums it computes has its mark left in the list.
+-- One statement sees one snapshot: a reading that is not in these sums keeps its mark in late_hours.
 WITH taken AS (
     DELETE FROM late_hours WHERE side = 'meter' AND hour = :hour RETURNING device_id
 ), changed AS (

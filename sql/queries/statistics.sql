@@ -1,5 +1,5 @@
 -- name: statistics_due(before)
--- Partitioned tables that were not analysed since, or hold a fifth more or fewer rows than at that time.
+-- Partitioned tables last analyzed before the given instant or never, and those whose row count has changed by a fifth since they were.
 WITH parts AS (
     SELECT inherits.inhparent AS parent, sum(greatest(part.reltuples, 0)) AS rows
     FROM pg_inherits AS inherits JOIN pg_class AS part ON part.oid = inherits.inhrelid

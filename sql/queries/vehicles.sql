@@ -1,9 +1,9 @@
 -- name: newest_vehicle_readings(ids)
--- The newest reading known of each of these vehicles: anything newer cannot have been stored before.
+-- The newest reading of each of these vehicles: a reading newer than that cannot be a duplicate.
 SELECT vehicle_id, recorded_at FROM vehicle_live_status WHERE vehicle_id = ANY(:ids::text[]);
 
 -- name: insert_new_vehicle_readings(ids, times, kwhs, socs, temperatures)
--- Stores those readings whose identity is not yet there and tells which they were.
+-- Stores the readings whose identity (device, time) is not stored yet, and returns their identities.
 INSERT INTO vehicle_telemetry_history (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp)
 SELECT * FROM unnest(
     :ids::text[], :times::timestamptz[], :kwhs::double precision[], :socs::double precision[], :temperatures::double precision[]
@@ -12,13 +12,13 @@ ON CONFLICT DO NOTHING
 RETURNING vehicle_id, recorded_at;
 
 -- name: match_vehicle_readings(ids, times, kwhs, socs, temperatures)
--- For each reading, in the order given: does it say the same as the one stored under its identity? (NULL: none is.)
+-- For each reading, in the order given: whether its values equal those stored under its identity; NULL when none is stored.
 SELECT stored.kwh_delivered_dc = given.kwh AND stored.soc = given.soc AND stored.battery_temp = given.temperature AS same
 FROM unnest(
     :ids::text[], :times::timestamptz[], :kwhs::double precision[], :socs::double precision[], :temperatures::double precision[]
 ) WITH ORDINALITY AS given (vehicle_id, recorded_at, kwh, soc, temperature, position)
 LEFT JOIN LATERAL (
-    -- OFFSET 0 keeps this a look-up by key in one partition, whatever the number of readings
+    -- OFFSET 0 forces a lookup by key in one partition, for any number of readings
     SELECT kwh_delivered_dc, soc, battery_temp FROM vehicle_telemetry_history AS history
     WHERE history.vehicle_id = given.vehicle_id AND history.recorded_at = given.recorded_at
     OFFSET 0
@@ -26,7 +26,7 @@ LEFT JOIN LATERAL (
 ORDER BY position;
 
 -- name: upsert_vehicle_status(ids, times, kwhs, socs, temperatures)!
--- Live status moves only forward in the device's own time.
+-- Live status advances only, by the device's own clock.
 INSERT INTO vehicle_live_status AS live
     (vehicle_id, recorded_at, last_kwh_delivered_dc, soc, last_battery_temp, updated_at)
 SELECT given.*, now()
@@ -46,6 +46,6 @@ SELECT vehicle_id, soc, last_kwh_delivered_dc, last_battery_temp, recorded_at, u
 FROM vehicle_live_status WHERE vehicle_id = :vehicle_id;
 
 -- name: list_vehicle_status(after, row_limit)
--- One page of live status, in the order of the ids, after the given one.
+-- One page of live status, in the order of the ids, after the given id.
 SELECT vehicle_id, soc, last_kwh_delivered_dc, last_battery_temp, recorded_at, updated_at
 FROM vehicle_live_status WHERE vehicle_id > :after ORDER BY vehicle_id LIMIT :row_limit;

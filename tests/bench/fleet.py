@@ -16,7 +16,7 @@ from sql.analytics.efficiency import Thresholds
 from sql.analytics.fault_state import Hysteresis
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.rollups import refresh_rollups
-from sql.maintenance.scheduler import SESSION
+from sql.maintenance.scheduler import FREQUENT_SESSION
 from tests.bench.ground import Ground, Result, with_medians
 from tests.bench.query import ASSIGN, FILL
 from tests.support.servers import Database, Topics
@@ -31,7 +31,7 @@ KNOWN: Final = (
     "INSERT INTO meter_live_status SELECT 'METER-' || n, 1, 240, $1, now() FROM generate_series(1, $2::integer) AS n",
     "INSERT INTO vehicle_live_status SELECT 'VEH-' || n, 50, 1, 25, $1, now() FROM generate_series(1, $2::integer) AS n",
 )
-LIMITS: Final = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
+LIMITS: Final = Thresholds(fault_below=85, degraded_below=90, min_energy_kwh=1, min_coverage=0.8, max_reading_gap=0.02)
 RULES: Final = Hysteresis(open_after=5, close_after=5, close_from=87)
 
 
@@ -45,7 +45,7 @@ def measure(ground: Ground) -> Iterator[Result]:
 
 async def _prepare(ground: Ground, database: Database, end: datetime) -> Result:
     """Fill the day; then roll it up, which is the first figure."""
-    connection = await asyncpg.connect(database.migrator_url, server_settings=SESSION)
+    connection = await asyncpg.connect(database.migrator_url, server_settings=FREQUENT_SESSION)
     try:
         for hour in range(24):
             opens = end - DAY + timedelta(hours=hour)
@@ -82,7 +82,7 @@ def _runs(ground: Ground, database: Database, end: datetime) -> Iterator[Result]
 
 
 async def _evaluate(ground: Ground, database: Database, end: datetime, run: int) -> Result:
-    connection = await asyncpg.connect(database.migrator_url, server_settings=SESSION)
+    connection = await asyncpg.connect(database.migrator_url, server_settings=FREQUENT_SESSION)
     try:
         began = time.perf_counter()
         evaluated = await evaluate_fleet(connection, end + timedelta(minutes=run), LIMITS, RULES)

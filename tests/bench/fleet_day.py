@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from sql.maintenance.reindexing import pack_indexes
+from sql.maintenance.reindexing import reindex_primary_keys
 from sql.settings import MaintainSettings
 from tests.bench import engine
 from tests.bench.backlog import Backlog, fill
@@ -90,7 +90,7 @@ def _sizes(database: Database, wal_before: Any = None) -> dict[str, int]:
 async def _pack(database: Database, now: datetime) -> int:
     connection = await asyncpg.connect(database.migrator_url)
     try:
-        return len(await pack_indexes(connection, now, most=MaintainSettings().pack_open_key_gib * 2**30))
+        return len(await reindex_primary_keys(connection, now, max_bytes=MaintainSettings().pack_open_key_gib * 2**30))
     finally:
         await connection.close()
 

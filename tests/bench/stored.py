@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from sql.maintenance.rollups import refresh_rollups
-from sql.maintenance.scheduler import SESSION
+from sql.maintenance.scheduler import FREQUENT_SESSION
 from tests.bench.fleet import KNOWN
 from tests.bench.ground import Ground
 from tests.bench.query import ASSIGN, FILL
@@ -31,7 +31,7 @@ def this_minute() -> datetime:
 
 
 async def _fill(ground: Ground, database: Database, vehicles: int, end: datetime) -> None:
-    connection = await asyncpg.connect(database.migrator_url, server_settings=SESSION)
+    connection = await asyncpg.connect(database.migrator_url, server_settings=FREQUENT_SESSION)
     try:
         for hour in range(24):
             opens = end - timedelta(hours=24 - hour)

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from sql.maintenance.scheduler import LONG_SESSION
+from sql.maintenance.scheduler import HOURLY_SESSION
 from tests.support.servers import Database
 from tests.support.services import ROOT
 
@@ -36,7 +36,7 @@ HISTORIES = (METERS, "vehicle_telemetry_history", "meter_register_history")
 
 async def connect(database: Database) -> Any:
     """As maintenance does for what takes long."""
-    return await asyncpg.connect(database.migrator_url, server_settings=LONG_SESSION)
+    return await asyncpg.connect(database.migrator_url, server_settings=HOURLY_SESSION)
 
 
 async def fill(database: Database, minutes: int = 500) -> None:

@@ -10,7 +10,7 @@ from api.database.replica import MonitoredServer, ReplicaMonitor, ServerProbe
 from api.metrics import Metrics as ApiMetrics
 from consumer.monitoring.metrics import Metrics as ConsumerMetrics
 from schemas.records.readings import Reason
-from sql.maintenance.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measured
+from sql.maintenance.metrics import NUMBERS, TABLES, MaintenanceMetrics, Measurement
 from tests.support.prometheus import DIRECTORY
 from tests.support.repository.dashboard import queries
 
@@ -36,7 +36,7 @@ CONTRACT = {
 def maintenance() -> MaintenanceMetrics:
     """With everything measured once."""
     metrics = MaintenanceMetrics()
-    metrics.state.measured = Measured(dict.fromkeys(NUMBERS, 1.0), {name: [] for name in TABLES})
+    metrics.state.latest = Measurement(dict.fromkeys(NUMBERS, 1.0), {name: [] for name in TABLES})
     return metrics
 
 

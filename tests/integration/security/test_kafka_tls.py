@@ -199,7 +199,7 @@ async def _refusal_of_a_topic(client: dict[str, Any]) -> type[Exception]:
 async def test_a_gateway_without_rights_takes_nothing_and_names_its_user(place: Place, gateway: Ask) -> None:
     client = gateway(place.of("nobody"))
     await _log_says(place.directory / "api.log", "waiting_for_kafka")
-    assert "does not answer to SASL_SSL as nobody" in waits_for(client)["gateway"]
+    assert "does not answer over SASL_SSL as nobody" in waits_for(client)["gateway"]
     assert "send it again" in problem(client.post("/v1/ingestion/meter", content=meter("M", LATELY)), 503)["detail"]
 
 
@@ -230,7 +230,7 @@ def wrong(request: pytest.FixtureRequest, guarded: Guarded, tmp_path: Path) -> W
 async def test_a_consumer_that_is_refused_says_so(place: Place, wrong: Wrong, processes: Processes) -> None:
     replica = Group(processes, place.of("consumer") | wrong.settings, place.directory).start()
     await replica.says("waiting_for_kafka")
-    assert "does not answer to" in (await replica.ready())["kafka"]
+    assert "does not answer over" in (await replica.ready())["kafka"]
     await _log_says(replica.log, wrong.says)
     _no_secret(place, replica.log)
 
@@ -239,7 +239,7 @@ async def test_a_gateway_that_is_refused_says_so(place: Place, wrong: Wrong, gat
     client = gateway(place.of("gateway") | wrong.settings)
     log = place.directory / "api.log"
     await _log_says(log, wrong.says)
-    assert "does not answer to" in waits_for(client)["gateway"]
+    assert "does not answer over" in waits_for(client)["gateway"]
     assert "send it again" in problem(client.post("/v1/ingestion/meter", content=meter("M", LATELY)), 503)["detail"]
     _no_secret(place, log)
 

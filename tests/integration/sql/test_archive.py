@@ -1,4 +1,4 @@
-"""Months leave as Parquet, are dropped, and come back as they were; whatever happens on the way, nothing is lost."""
+"""Retention and archives: months are archived, dropped and restored unchanged; no interruption loses a reading."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,9 +9,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sql.archive.export import export
-from sql.archive.manifest import ArchiveError, archives, verify
-from sql.maintenance.retention import retire_months
+from sql.archive.export import export_table
+from sql.archive.manifest import ArchiveError, find_archives
+from sql.archive.verify import verify_archive
+from sql.maintenance.retention import drop_expired_months
 from tests.support.old_months import (
     FILL,
     HISTORIES,
@@ -41,8 +42,8 @@ WHOLE = {
 COUNT = "SELECT count(*) FROM pg_class WHERE relname ~ '_y2024m0[123]$'"
 
 
-class holds:  # noqa: N801 - reads as a word
-    """A table that nobody may use for as long as the block runs."""
+class lock_table:  # noqa: N801 - used like a function
+    """Holds a lock on a table for the duration of the block."""
 
     def __init__(self, database: Database, table: str, mode: str = "ACCESS EXCLUSIVE") -> None:
         self._database, self._table, self._mode = database, table, mode
@@ -84,7 +85,7 @@ async def restored(database: Database, number: str = "") -> dict[str, Any]:
     }
 
 
-async def test_months_leave_and_come_back_as_they_were(
+async def test_months_are_archived_dropped_and_restored_unchanged(
     connection: Any, database: Database, sql: Command, tmp_path: Path
 ) -> None:
     before = await everything(database)
@@ -96,19 +97,19 @@ async def test_months_leave_and_come_back_as_they_were(
     assert (await sql.does("archive", "verify")).count("good") == 2
     await sql.does("archive", "restore")
     assert await restored(database) == before
-    code, _, said = await sql.tries("archive", "restore", str(tmp_path / "archive" / "2024-01"))
+    code, _, stderr = await sql.tries("archive", "restore", str(tmp_path / "archive" / "2024-01"))
     assert code == 1
-    assert "is there already: drop it first" in said
+    assert "exists already: drop it first" in stderr
 
 
-async def test_without_a_directory_months_are_dropped_and_the_log_says_so(
+async def test_without_a_directory_months_are_dropped_and_logged(
     connection: Any, database: Database, sql: Command
 ) -> None:
-    code, _, said = await sql.tries("maintain", "--once", ARCHIVE_DIRECTORY="")
-    assert code == 0, said
+    code, _, stderr = await sql.tries("maintain", "--once", ARCHIVE_DIRECTORY="")
+    assert code == 0, stderr
     assert await database.value(COUNT) == 0
-    assert said.count('"event": "month_dropped"') == 3
-    assert '"archived_in": null' in said
+    assert stderr.count('"event": "month_dropped"') == 3
+    assert '"archived_in": null' in stderr
     kept = await database.fetch("SELECT history, month::text, readings, derived FROM retired_months ORDER BY 1, 2")
     assert [tuple(row) for row in kept] == [
         ("meter_register_history", "2024-01-01", 500, 0),
@@ -120,12 +121,14 @@ async def test_without_a_directory_months_are_dropped_and_the_log_says_so(
     ]
 
 
-async def test_young_months_stay_and_a_longer_retention_takes_back(connection: Any, database: Database) -> None:
+async def test_recent_months_stay_and_a_longer_retention_reattaches_partitions(
+    connection: Any, database: Database
+) -> None:
     await connection.execute(f"ALTER TABLE {METERS} DETACH PARTITION {METERS}_y2024m03 CONCURRENTLY")
     just_over = MARCH + timedelta(days=31 + 400 + 7) - timedelta(seconds=1)
-    assert await retire_months(connection, just_over, 400, None) == ["2024-01", "2024-02"]
+    assert await drop_expired_months(connection, just_over, 400, None) == ["2024-01", "2024-02"]
     assert len(await rows(database, METERS)) == 1500, "attached again"
-    assert await retire_months(connection, just_over + timedelta(seconds=1), 400, None) == ["2024-03"]
+    assert await drop_expired_months(connection, just_over + timedelta(seconds=1), 400, None) == ["2024-03"]
 
 
 async def test_the_ledger_adds_up_after_months_were_dropped(
@@ -137,17 +140,17 @@ async def test_the_ledger_adds_up_after_months_were_dropped(
         f"VALUES ('g', '{topics.meter}', 0, 0, 2000, 2000, 2000), ('g', '{topics.vehicle}', 0, 0, 1000, 1000, 1000)"
     )
     before = await ledger(database, topics)
-    await retire_months(connection, NOW, 400, None)
+    await drop_expired_months(connection, NOW, 400, None)
     assert await ledger(database, topics) == before
     assert before[topics.meter].written == 2000
 
 
-async def test_readings_that_come_between_are_in_the_archive(
+async def test_readings_written_between_export_and_detachment_are_in_the_archive(
     connection: Any, database: Database, tmp_path: Path
 ) -> None:
     late = JANUARY + timedelta(days=20)
-    async with holds(database, "vehicle_telemetry_history_y2024m01"):
-        working = asyncio.create_task(retire_months(connection, NOW, 400, tmp_path))
+    async with lock_table(database, "vehicle_telemetry_history_y2024m01"):
+        working = asyncio.create_task(drop_expired_months(connection, NOW, 400, tmp_path))
 
         async def meters_are_written() -> bool:
             return f"2024-01/{METERS}.parquet" in files(tmp_path)
@@ -155,8 +158,8 @@ async def test_readings_that_come_between_are_in_the_archive(
         await until(meters_are_written, "the meters' file is written")
         await database.fetch(FILL, late, 7)
     await working
-    (archive, _) = archives(tmp_path)
-    verify(archive)
+    (archive, _) = find_archives(tmp_path)
+    verify_archive(archive)
     meters = next(file for file in archive.manifest.files if file.history == METERS)
     assert meters.contents.readings == 1500 + 21
     kept = await database.value(
@@ -165,22 +168,22 @@ async def test_readings_that_come_between_are_in_the_archive(
     assert kept == 1500 + 21
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"x", b"PAR1"])
-async def test_a_spoilt_file_is_written_again_before_anything_is_dropped(
-    connection: Any, database: Database, tmp_path: Path, spoilt: bytes
+@pytest.mark.parametrize("damaged", [b"", b"x", b"PAR1"])
+async def test_a_damaged_file_is_exported_again_before_anything_is_dropped(
+    connection: Any, database: Database, tmp_path: Path, damaged: bytes
 ) -> None:
     before = await everything(database)
-    async with holds(database, "retired_months", "SHARE"):
+    async with lock_table(database, "retired_months", "SHARE"):
         await connection.execute("SET lock_timeout = '200ms'")
         with pytest.raises(asyncpg.LockNotAvailableError):
-            await retire_months(connection, NOW, 400, tmp_path)
-    (tmp_path / "2024-01" / f"{METERS}.parquet").write_bytes(spoilt)
+            await drop_expired_months(connection, NOW, 400, tmp_path)
+    (tmp_path / "2024-01" / f"{METERS}.parquet").write_bytes(damaged)
     with pytest.raises(ArchiveError, match="is not what was archived"):
-        verify(next(archives(tmp_path)))
+        verify_archive(next(find_archives(tmp_path)))
     await connection.execute("SET lock_timeout = '30s'")
-    await retire_months(connection, NOW, 400, tmp_path)
-    for archive in archives(tmp_path):
-        verify(archive)
+    await drop_expired_months(connection, NOW, 400, tmp_path)
+    for archive in find_archives(tmp_path):
+        verify_archive(archive)
         held = {file.history: file.contents.readings for file in archive.manifest.files}
         assert held == {history: len(before[f"{history}_y{archive.manifest.month:%Ym%m}"]) for history in HISTORIES}
 
@@ -188,21 +191,21 @@ async def test_a_spoilt_file_is_written_again_before_anything_is_dropped(
 @pytest.mark.parametrize(
     ("table", "mode"),
     [
-        ("vehicle_telemetry_history_y2024m01", "ACCESS EXCLUSIVE"),  # before its file is written
-        (METERS, "ACCESS SHARE"),  # a reader that the detachment waits for
-        ("vehicle_telemetry_history", "SHARE UPDATE EXCLUSIVE"),  # when some tables are detached
-        ("retired_months", "SHARE"),  # in the transaction that drops
+        ("vehicle_telemetry_history_y2024m01", "ACCESS EXCLUSIVE"),  # before the file is written
+        (METERS, "ACCESS SHARE"),  # a reader that DETACH waits for
+        ("vehicle_telemetry_history", "SHARE UPDATE EXCLUSIVE"),  # after some tables were detached
+        ("retired_months", "SHARE"),  # in the transaction of the DROP
         ("packed_indexes", "ACCESS EXCLUSIVE"),  # at its end
     ],
 )
-async def test_killed_anywhere_nothing_is_lost(
+async def test_a_kill_at_any_step_loses_nothing(
     connection: Any, database: Database, sql: Command, tmp_path: Path, table: str, mode: str
 ) -> None:
     before = await everything(database)
-    async with holds(database, table, mode):
+    async with lock_table(database, table, mode):
         process = await sql.start("maintain")
 
-        async def stands_still() -> bool:
+        async def is_blocked() -> bool:
             return bool(
                 await database.value(
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'energy-housekeeping' "
@@ -212,7 +215,7 @@ async def test_killed_anywhere_nothing_is_lost(
             )
 
         try:
-            await until(stands_still, f"maintenance waits for {table}", every=0.02)
+            await until(is_blocked, f"maintenance waits for {table}", every=0.02)
         finally:
             process.kill()
             await process.communicate()
@@ -229,42 +232,44 @@ async def test_killed_anywhere_nothing_is_lost(
     assert await restored(database) == before
 
 
-async def test_an_export_that_finds_no_room_keeps_the_month_and_says_so(
+async def test_an_export_that_fails_keeps_the_month_and_is_reported(
     connection: Any, database: Database, sql: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "archive").write_text("a file where a directory should be")
     before = await everything(database)
-    code, _, said = await sql.tries("maintain", "--once")
+    code, _, stderr = await sql.tries("maintain", "--once")
     assert code == 1
-    assert '"task": "retention"' in said
+    assert '"task": "retention"' in stderr
     assert await everything(database) == before
     failed = await database.value("SELECT error FROM maintenance_runs WHERE task = 'retention'")
     assert "archive" in failed
-    code, printed, _ = await sql.tries("doctor")
+    code, stdout, _ = await sql.tries("doctor")
     assert code == 1
-    assert "retention failed" in printed
+    assert "retention failed" in stdout
 
 
-async def test_a_full_disk_leaves_neither_a_file_nor_a_hole(connection: Any, tmp_path: Path) -> None:
+async def test_a_full_disk_leaves_no_file_and_loses_no_reading(connection: Any, tmp_path: Path) -> None:
     (tmp_path / f"{METERS}.parquet.partial").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
-        await export(connection, f"{METERS}_y2024m01", METERS, tmp_path)
+        await export_table(connection, f"{METERS}_y2024m01", METERS, tmp_path)
     assert files(tmp_path) == set()
     assert await connection.fetchval(f"SELECT count(*) FROM {METERS}_y2024m01") == 1500
 
 
-async def test_a_directory_of_another_database_is_refused(connection: Any, database: Database, tmp_path: Path) -> None:
+async def test_the_archive_directory_of_another_database_is_rejected(
+    connection: Any, database: Database, tmp_path: Path
+) -> None:
     (tmp_path / "2024-01").mkdir()
     (tmp_path / "2024-01" / "manifest.json").write_text(
         '{"month": "2024-01-01", "written_at": "2026-01-01T00:00:00Z", "database": "other", "server": 18, "files": [], '
         '"version": 1}'
     )
     with pytest.raises(ArchiveError, match="give each its own ARCHIVE_DIRECTORY"):
-        await retire_months(connection, NOW, 400, tmp_path)
+        await drop_expired_months(connection, NOW, 400, tmp_path)
     assert len(await rows(database, METERS)) == 3000
 
 
-async def test_a_month_that_is_dropped_again_never_writes_over_its_archive(
+async def test_a_month_that_is_dropped_again_does_not_overwrite_its_archive(
     connection: Any, database: Database, sql: Command, tmp_path: Path
 ) -> None:
     before = await everything(database)
@@ -280,31 +285,31 @@ async def test_a_month_that_is_dropped_again_never_writes_over_its_archive(
     assert len(await rows(database, "vehicle_telemetry_history_y2024m01_2", schema="archive")) == 5
 
 
-async def test_a_spoilt_archive_is_not_restored(
+async def test_a_damaged_archive_is_not_restored(
     connection: Any, database: Database, sql: Command, tmp_path: Path
 ) -> None:
-    await retire_months(connection, NOW, 400, tmp_path / "archive")
+    await drop_expired_months(connection, NOW, 400, tmp_path / "archive")
     file = tmp_path / "archive" / "2024-01" / "vehicle_telemetry_history.parquet"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
     assert (await sql.tries("archive", "verify"))[0] == 1
-    code, _, said = await sql.tries("archive", "restore", str(file.parent))
+    code, _, stderr = await sql.tries("archive", "restore", str(file.parent))
     assert code == 1
-    assert "is not what was archived" in said
+    assert "is not what was archived" in stderr
     assert await database.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'archive'") == 0
 
 
-async def test_writers_of_other_months_go_on_while_a_month_waits_to_be_detached(
+async def test_writers_of_other_months_are_not_blocked_while_a_month_waits_to_be_detached(
     connection: Any, database: Database, write: Any
 ) -> None:
-    async with holds(database, METERS, "ACCESS SHARE"):
-        working = asyncio.create_task(retire_months(connection, NOW, 400, None))
+    async with lock_table(database, METERS, "ACCESS SHARE"):
+        working = asyncio.create_task(drop_expired_months(connection, NOW, 400, None))
 
         async def pending() -> bool:
             return bool(await database.value("SELECT count(*) FROM pg_inherits WHERE inhdetachpending"))
 
-        await until(pending, "a detachment waits for the reader")
+        await until(pending, "DETACH waits for the reader")
         await write(meter=[meter()])
         assert not working.done()
     await working

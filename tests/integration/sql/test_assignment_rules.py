@@ -1,4 +1,4 @@
-"""The database's rules for declared assignments, case by case and against a model of a few lines."""
+"""The database's rules for declared assignments, case by case and against a small model."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from tests.support.servers import Database, waits_for_a_lock
 from tests.support.waiting import until
 
 anyio = pytest.mark.anyio
-Said = tuple[str, str, int, int | None]  # vehicle, meter, minutes at which it begins and ends
+Declaration = tuple[str, str, int, int | None]  # vehicle, meter, first minute, end minute
 Stored = tuple[str, str, int, int | None]
 
 
-async def declare(connection: Any, *said: Said) -> list[tuple[str, str]]:
-    """What became of each, and why."""
+async def declare(connection: Any, *declared: Declaration) -> list[tuple[str, str]]:
+    """Declares assignments; returns outcome and detail of each."""
     found = queries.declare_assignments(
         connection,
-        vehicle_ids=[each[0] for each in said],
-        meter_ids=[each[1] for each in said],
-        starts=[minute(each[2]) for each in said],
-        ends=[_instant(each[3]) for each in said],
+        vehicle_ids=[each[0] for each in declared],
+        meter_ids=[each[1] for each in declared],
+        starts=[minute(each[2]) for each in declared],
+        ends=[_instant(each[3]) for each in declared],
         origin="kafka:assignments",
     )
     return [(row["outcome"], row["detail"]) async for row in found]
@@ -51,7 +51,7 @@ def _minute(instant: datetime) -> int:
     return round((instant - minute(0)).total_seconds() / 60)
 
 
-CASES: dict[str, tuple[list[Said], list[str], set[Stored]]] = {
+CASES: dict[str, tuple[list[Declaration], list[str], set[Stored]]] = {
     "a swap ends what was open": (
         [("V", "M", 0, None), ("V", "N", 30, None)],
         ["written", "written"],
@@ -116,20 +116,22 @@ CASES: dict[str, tuple[list[Said], list[str], set[Stored]]] = {
 
 
 @anyio
-@pytest.mark.parametrize(("said", "outcomes", "left"), CASES.values(), ids=CASES)
-async def test_a_case(database: Database, said: list[Said], outcomes: list[str], left: set[Stored]) -> None:
+@pytest.mark.parametrize(("declared", "outcomes", "stored_after"), CASES.values(), ids=CASES)
+async def test_each_case(
+    database: Database, declared: list[Declaration], outcomes: list[str], stored_after: set[Stored]
+) -> None:
     connection = await asyncpg.connect(database.writer_url)
     try:
-        found = await declare(connection, *said)
+        found = await declare(connection, *declared)
         assert [outcome for outcome, _ in found] == outcomes
-        assert await stored(connection) == left
+        assert await stored(connection) == stored_after
         assert await connection.fetchval("SELECT count(*) FROM assignment_declarations") == outcomes.count("written")
     finally:
         await connection.close()
 
 
 @anyio
-async def test_an_overlap_says_with_what(database: Database) -> None:
+async def test_an_overlap_names_the_assignment_it_overlaps_with(database: Database) -> None:
     connection = await asyncpg.connect(database.writer_url, server_settings={"timezone": "Asia/Tokyo"})
     try:
         _, (_, detail) = await declare(connection, ("V", "M", 0, 20), ("W", "M", 10, None))
@@ -139,7 +141,7 @@ async def test_an_overlap_says_with_what(database: Database) -> None:
 
 
 @anyio
-async def test_a_file_waits_for_whoever_declares_and_is_refused_where_it_contradicts(database: Database) -> None:
+async def test_an_import_waits_for_a_declaration_and_is_rejected_where_it_contradicts(database: Database) -> None:
     declaring, importing = (
         await asyncpg.connect(database.writer_url),
         await asyncpg.connect(database.migrator_url, server_settings={"application_name": "energy-consumer"}),
@@ -148,10 +150,10 @@ async def test_a_file_waits_for_whoever_declares_and_is_refused_where_it_contrad
     try:
         async with declaring.transaction():
             await declare(declaring, ("V", "M", 0, 30))
-            refused = asyncio.create_task(write_assignments(importing, [line], "csv"))
+            rejected = asyncio.create_task(write_assignments(importing, [line], "csv"))
             await until(lambda: waits_for_a_lock(database, wrote=False), "the import waits")
         with pytest.raises(AssignmentError, match="overlaps"):
-            await refused
+            await rejected
     finally:
         await declaring.close()
         await importing.close()
@@ -170,21 +172,21 @@ async def test_an_open_assignment_of_a_file_ends_where_a_declared_one_begins(dat
 
 @dataclass(slots=True)
 class Model:
-    """The last word on each (vehicle, beginning); open ones end where the next of their vehicle or meter begins."""
+    """The latest declaration of each (vehicle, beginning); open ones end where the next one of the vehicle or meter begins."""
 
-    said: dict[tuple[str, int], tuple[str, int | None]] = field(default_factory=dict)
+    declared: dict[tuple[str, int], tuple[str, int | None]] = field(default_factory=dict)
 
     def declare(self, vehicle: str, meter: str, start: int, end: int | None) -> str:
-        if self.said.get((vehicle, start)) == (meter, end):
+        if self.declared.get((vehicle, start)) == (meter, end):
             return "duplicate"
-        after = Model(self.said | {(vehicle, start): (meter, end)})
+        after = Model(self.declared | {(vehicle, start): (meter, end)})
         if any(_overlap(*pair) for pair in combinations(after.rows(), 2)):
             return "overlap"
-        self.said = after.said
+        self.declared = after.declared
         return "written"
 
     def rows(self) -> set[Stored]:
-        rows = {(vehicle, meter, start, end) for (vehicle, start), (meter, end) in self.said.items()}
+        rows = {(vehicle, meter, start, end) for (vehicle, start), (meter, end) in self.declared.items()}
         return {
             (vehicle, meter, start, end if end is not None else self._next(vehicle, meter, start))
             for vehicle, meter, start, end in rows
@@ -193,7 +195,7 @@ class Model:
     def _next(self, vehicle: str, meter: str, begun: int) -> int | None:
         starts = [
             start
-            for (each, start), (of_meter, _) in self.said.items()
+            for (each, start), (of_meter, _) in self.declared.items()
             if start > begun and (each == vehicle or of_meter == meter)
         ]
         return min(starts, default=None)
@@ -222,50 +224,50 @@ def connection(runner: asyncio.Runner, database: Database) -> Iterator[Any]:
     runner.run(opened.close())
 
 
-async def _anew(connection: Any) -> None:
+async def _truncate(connection: Any) -> None:
     await connection.execute("TRUNCATE vehicle_meter_assignments, assignment_declarations")
 
 
 VEHICLES, METERS, MINUTES = st.sampled_from("VWX"), st.sampled_from("MNO"), st.integers(0, 8)
-SAID = st.tuples(VEHICLES, METERS, MINUTES, st.none() | st.none() | st.integers(1, 9)).filter(
+DECLARATIONS = st.tuples(VEHICLES, METERS, MINUTES, st.none() | st.none() | st.integers(1, 9)).filter(
     lambda each: each[3] is None or each[3] > each[2]
 )
 
 
-def test_every_declaration_does_what_the_model_does(runner: asyncio.Runner, connection: Any) -> None:
+def test_declarations_behave_like_the_model(runner: asyncio.Runner, connection: Any) -> None:
     @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(st.lists(SAID, min_size=1, max_size=4), max_size=8))
-    def check(batches: list[list[Said]]) -> None:
-        runner.run(_anew(connection))
+    @given(st.lists(st.lists(DECLARATIONS, min_size=1, max_size=4), max_size=8))
+    def check(batches: list[list[Declaration]]) -> None:
+        runner.run(_truncate(connection))
         model = Model()
-        for said in batches:
-            outcomes = [outcome for outcome, _ in runner.run(declare(connection, *said))]
-            assert outcomes == [model.declare(*each) for each in said]
+        for declared in batches:
+            outcomes = [outcome for outcome, _ in runner.run(declare(connection, *declared))]
+            assert outcomes == [model.declare(*each) for each in declared]
             assert runner.run(stored(connection)) == model.rows()
 
     check()
 
 
-def _once(each: list[Said]) -> list[Said]:
-    """Declarations of which no two of a vehicle, nor of a meter, begin at one instant."""
-    vehicles = {(said[0], said[2]): said for said in each}
-    return list({(said[1], said[2]): said for said in vehicles.values()}.values())
+def _distinct(each: list[Declaration]) -> list[Declaration]:
+    """Declarations without two of one vehicle, or of one meter, that begin at the same instant."""
+    vehicles = {(one[0], one[2]): one for one in each}
+    return list({(one[1], one[2]): one for one in vehicles.values()}.values())
 
 
-OPEN: st.SearchStrategy[Said] = st.tuples(VEHICLES, METERS, MINUTES, st.none())
+OPEN: st.SearchStrategy[Declaration] = st.tuples(VEHICLES, METERS, MINUTES, st.none())
 
 
-def test_the_order_in_which_open_assignments_arrive_makes_no_difference(
-    runner: asyncio.Runner, connection: Any
-) -> None:
+def test_the_order_in_which_open_assignments_arrive_does_not_matter(runner: asyncio.Runner, connection: Any) -> None:
     @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(OPEN, max_size=12).map(_once).flatmap(lambda each: st.tuples(st.just(each), st.permutations(each))))
-    def check(orders: tuple[list[Said], list[Said]]) -> None:
-        left = []
-        for said in orders:
-            runner.run(_anew(connection))
-            assert all(outcome == "written" for outcome, _ in runner.run(declare(connection, *said)))
-            left.append(runner.run(stored(connection)))
-        assert left[0] == left[1]
+    @given(
+        st.lists(OPEN, max_size=12).map(_distinct).flatmap(lambda each: st.tuples(st.just(each), st.permutations(each)))
+    )
+    def check(orders: tuple[list[Declaration], list[Declaration]]) -> None:
+        results = []
+        for declared in orders:
+            runner.run(_truncate(connection))
+            assert all(outcome == "written" for outcome, _ in runner.run(declare(connection, *declared)))
+            results.append(runner.run(stored(connection)))
+        assert results[0] == results[1]
 
     check()

@@ -1,4 +1,4 @@
-"""The doctor finds a healthy database healthy, and names each sickness that it is given."""
+"""The doctor reports a healthy database as healthy, and finds each problem that is created."""
 
 import re
 from contextlib import AsyncExitStack
@@ -24,13 +24,13 @@ def sql(database: Database, environment: dict[str, str], tmp_path: Path) -> Comm
     return command(database, environment, tmp_path)
 
 
-async def test_a_healthy_database_is_healthy(sql: Command, database: Database) -> None:
+async def test_a_healthy_database_has_no_problems(sql: Command, database: Database) -> None:
     await sql.does("maintain", "--once")
     code, answer, found = await ask(sql)
-    # Others of this run share the server: its memory, its connections and its replicas are not ours alone.
+    # Other tests share the server, and with it memory, connections and replicas.
     shared = {"cache", "connections", "replication"}
-    sick = {name: each for name, each in found.items() if each["level"] != "ok" and name not in shared}
-    assert sick == {}
+    problems = {name: each for name, each in found.items() if each["level"] != "ok" and name not in shared}
+    assert problems == {}
     assert list(found) == list(CHECKS), "the same checks in the same order"
     assert answer["database"] == database.name
     assert code in {0, 1}
@@ -38,8 +38,8 @@ async def test_a_healthy_database_is_healthy(sql: Command, database: Database) -
     assert found["ledger"]["level"] == "ok"
 
 
-SICK = {
-    "a ledger that rows do not bear out": (
+PROBLEMS = {
+    "a ledger that differs from the rows": (
         (
             "INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset, records_consumed, "
             "records_written) "
@@ -47,28 +47,28 @@ SICK = {
         ),
         "ledger",
         "fail",
-        "5 written, 0 there",
+        "5 written, 0 stored",
     ),
-    "a stopped topic": (
+    "an open circuit breaker": (
         "INSERT INTO topic_breakers (consumer_group, topic, state, detail) VALUES ('g', 't', 'open', '600 of 1000 refused')",
         "topics",
         "fail",
-        "t is not read: 600 of 1000 refused",
+        "t is not consumed: 600 of 1000 refused",
     ),
-    "a topic let through": (
+    "a topic whose rejected records are let through": (
         "INSERT INTO topic_breakers (consumer_group, topic, state, detail) VALUES ('g', 't', 'letting_through', 'x')",
         "topics",
         "warn",
-        "refused records of t",
+        "rejected records of t",
     ),
-    "a partition that stands still": (
+    "a stalled partition": (
         (
             "INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset, end_offset, updated_at) "
             "VALUES ('g', 't', 3, 0, 0, 70, now() - interval '20 min')"
         ),
         "topics",
         "fail",
-        "t/3 of g has had 70 records",
+        "t/3 of g has 70 unread records",
     ),
     "dead letters": (
         (
@@ -79,13 +79,13 @@ SICK = {
         "warn",
         "2 are unresolved; most: 2 not_json of t",
     ),
-    "no month to write to": (
+    "no partition for the current month": (
         f"DROP TABLE vehicle_telemetry_history_y{datetime.now(UTC):%Ym%m}",
         "partitions",
         "fail",
         "in vehicle_telemetry_history",
     ),
-    "a month that should have gone": (
+    "a month that should have been dropped": (
         "SELECT ensure_history_partitions('2024-01-01', '2024-01-01')",
         "partitions",
         "warn",
@@ -103,7 +103,7 @@ SICK = {
         "warn",
         "retention failed: no room",
     ),
-    "alerts that do not leave": (
+    "unpublished alerts": (
         "INSERT INTO alert_outbox (key, value, created_at) VALUES ('k', 'v', now() - interval '1 hour')",
         "alerts",
         "warn",
@@ -113,10 +113,12 @@ SICK = {
 }
 
 
-@pytest.mark.parametrize("sickness", SICK)
-async def test_each_sickness_is_named(sql: Command, database: Database, sickness: str) -> None:
-    statement, check, level, words = SICK[sickness]
-    await database.execute("UPDATE rollup_state SET refreshed_at = now()")  # the template may be many rounds old
+@pytest.mark.parametrize("problem", PROBLEMS)
+async def test_each_problem_is_found(sql: Command, database: Database, problem: str) -> None:
+    statement, check, level, words = PROBLEMS[problem]
+    await database.execute(
+        "UPDATE rollup_state SET refreshed_at = now()"
+    )  # the template database may be older than the interval
     await database.execute(statement.replace("vehicle-test", sql.environment["KAFKA_VEHICLE_TOPIC"]))
     code, _, found = await ask(sql)
     assert (found[check]["level"], words in found[check]["what"]) == (level, True), found[check]
@@ -127,7 +129,7 @@ async def test_each_sickness_is_named(sql: Command, database: Database, sickness
     assert f"{level.upper()} {check}: " in text
 
 
-async def test_an_index_that_is_not_valid_is_named(sql: Command, database: Database) -> None:
+async def test_an_invalid_index_is_found(sql: Command, database: Database) -> None:
     await database.execute("CREATE TABLE twice AS SELECT 1 AS id FROM generate_series(1, 2)")
     with pytest.raises(asyncpg.UniqueViolationError):
         await database.execute("CREATE UNIQUE INDEX CONCURRENTLY not_unique ON twice (id)")
@@ -136,7 +138,7 @@ async def test_an_index_that_is_not_valid_is_named(sql: Command, database: Datab
     assert "not valid: not_unique" in found["indexes"]["what"]
 
 
-async def test_an_index_that_nobody_uses_and_a_table_without_one_are_named(sql: Command, database: Database) -> None:
+async def test_an_unused_index_and_a_table_without_an_index_are_found(sql: Command, database: Database) -> None:
     await database.execute(
         "CREATE TABLE large AS SELECT n AS id, lpad(n::text, 150) AS words FROM generate_series(1, 110000) AS n;"
         "CREATE INDEX never_used ON large (words)"
@@ -145,13 +147,13 @@ async def test_an_index_that_nobody_uses_and_a_table_without_one_are_named(sql: 
     _, _, found = await ask(sql)
     assert found["indexes"]["level"] == "warn"
     assert "not used: never_used (" in found["indexes"]["what"]
-    assert "read from end to end: large (1,0" in found["indexes"]["what"]
+    assert "scanned sequentially: large (1,0" in found["indexes"]["what"]
     assert found["indexes"]["do"] == (
-        "drop what is not used on any replica either; find the statement (slow_statements) and give it an index"
+        "drop them if no replica uses them either; find the statement (slow_statements) and add an index for it"
     )
 
 
-async def test_dead_rows_that_nobody_removes_are_named(sql: Command, database: Database) -> None:
+async def test_dead_rows_that_are_not_vacuumed_are_found(sql: Command, database: Database) -> None:
     await database.execute("ALTER TABLE vehicle_live_status SET (autovacuum_enabled = false)")
     await database.execute(
         "INSERT INTO vehicle_live_status "
@@ -164,14 +166,14 @@ async def test_dead_rows_that_nobody_removes_are_named(sql: Command, database: D
     assert "VACUUM" in found["live_tables"]["do"]
 
 
-async def test_a_transaction_in_which_nothing_happens_is_named(database: Database) -> None:
-    """Asked directly: for how long it may last is a minute for the command."""
+async def test_an_idle_transaction_is_found(database: Database) -> None:
+    """Calls the query directly, because the command reports idle transactions only after a minute."""
     forgotten, doctor = [await asyncpg.connect(database.migrator_url) for _ in range(2)]
     try:
         await forgotten.execute("SET application_name = 'forgetful'; BEGIN; SELECT 1")
         asked = {"idle_seconds": findings.IDLE_SECONDS, "busy_seconds": findings.BUSY_SECONDS}
-        assert [row async for row in queries.ask_transactions(doctor, **asked)] == []
-        rows = [row async for row in queries.ask_transactions(doctor, **asked | {"idle_seconds": 0.0})]
+        assert [row async for row in queries.check_transactions(doctor, **asked)] == []
+        rows = [row async for row in queries.check_transactions(doctor, **asked | {"idle_seconds": 0.0})]
     finally:
         await forgotten.close()
         await doctor.close()
@@ -181,7 +183,7 @@ async def test_a_transaction_in_which_nothing_happens_is_named(database: Databas
     assert "pg_terminate_backend" in found.do
 
 
-async def test_few_connections_left_are_named(sql: Command, database: Database) -> None:
+async def test_nearly_exhausted_connections_are_found(sql: Command, database: Database) -> None:
     most = await database.value(
         "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
     )
@@ -195,15 +197,15 @@ async def test_few_connections_left_are_named(sql: Command, database: Database) 
     assert "raise max_connections" in found["connections"]["do"]
 
 
-async def test_who_may_not_ask_is_told_so(sql: Command, stack: Servers, database: Database) -> None:
+async def test_missing_privileges_are_reported(sql: Command, stack: Servers, database: Database) -> None:
     assert stack.postgres is not None, "only the server from packages has a login of little privilege"
-    code, printed, _ = await sql.tries("doctor", DATABASE_URL=database.writer_url)
+    code, stdout, _ = await sql.tries("doctor", DATABASE_URL=database.writer_url)
     assert code >= 1
-    assert "could not be asked: permission denied" in printed
+    assert "check failed: permission denied" in stdout
 
 
-async def test_a_database_that_is_away_is_exit_code_3(sql: Command) -> None:
-    code, printed, said = await sql.tries("doctor", "--json", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/energy")
-    assert (code, printed) == (3, "")
-    assert "could not be asked" in said
-    assert "hush" not in said
+async def test_an_unreachable_database_is_exit_code_3(sql: Command) -> None:
+    code, stdout, stderr = await sql.tries("doctor", "--json", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/energy")
+    assert (code, stdout) == (3, "")
+    assert "could not be reached" in stderr
+    assert "hush" not in stderr

@@ -1,4 +1,4 @@
-"""The doctor on servers that are sick: replicas, slots, memory, statements."""
+"""The doctor on servers with problems: replicas, slots, memory, statements."""
 
 import re
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ def sql(database: Database, environment: dict[str, str], tmp_path: Path) -> Comm
 
 @pytest.fixture
 async def administrator(stack: Servers, database: Database) -> AsyncIterator[Any]:
-    """A connection that may do everything."""
+    """A superuser connection."""
     assert stack.postgres is not None, "only the server from packages has a superuser for tests"
     connection = await asyncpg.connect(stack.postgres.url("postgres", database.name))
     yield connection
@@ -36,12 +36,12 @@ async def administrator(stack: Servers, database: Database) -> AsyncIterator[Any
 
 
 async def write_more_than_a_gibibyte_of_wal(administrator: Any) -> None:
-    """Segments of 16 MiB, each with a word in it."""
+    """Switches through WAL segments of 16 MiB, each with one message."""
     for _ in range(66):
         await administrator.execute("SELECT pg_logical_emit_message(false, 'test', 'word'), pg_switch_wal()")
 
 
-async def test_a_slot_that_nobody_reads_is_named(sql: Command, administrator: Any) -> None:
+async def test_an_inactive_replication_slot_is_found(sql: Command, administrator: Any) -> None:
     try:
         await administrator.execute("SELECT pg_create_physical_replication_slot('forgotten', true)")
         await write_more_than_a_gibibyte_of_wal(administrator)
@@ -50,11 +50,13 @@ async def test_a_slot_that_nobody_reads_is_named(sql: Command, administrator: An
         await administrator.execute("SELECT pg_drop_replication_slot('forgotten')")
         await administrator.execute("CHECKPOINT")
     assert found["replication"]["level"] == "warn"
-    assert re.search(r"slot forgotten keeps 1,\d{3},\d{3},\d{3} bytes of WAL for nobody", found["replication"]["what"])
+    assert re.search(
+        r"slot forgotten is inactive and retains 1,\d{3},\d{3},\d{3} bytes of WAL", found["replication"]["what"]
+    )
     assert "drop slots" in found["replication"]["do"]
 
 
-async def test_a_replica_whose_replay_is_paused_is_named_by_the_primary_and_by_itself(
+async def test_a_replica_with_paused_replay_is_found_on_the_primary_and_on_the_replica(
     sql: Command, administrator: Any, standby: Postgres, database: Database
 ) -> None:
     await database.execute("INSERT INTO retired_records (topic, dead_letters) VALUES ('t', 1)")
@@ -70,15 +72,15 @@ async def test_a_replica_whose_replay_is_paused_is_named_by_the_primary_and_by_i
             _, _, found = await ask(sql)
             return found["replication"]["what"] if found["replication"]["level"] == "warn" else ""
 
-        said = await until(is_behind, "the primary says that the replica is behind")
-        of_itself = await on_standby(standby, database, queries.ask_standby.sql)
-    assert re.search(r"is \d+ s and 1,\d{3},\d{3},\d{3} bytes behind", said)
+        what = await until(is_behind, "the primary says that the replica is behind")
+        of_itself = await on_standby(standby, database, queries.check_standby.sql)
+    assert re.search(r"is \d+ s and 1,\d{3},\d{3},\d{3} bytes behind", what)
     assert of_itself > 0
     assert findings.replication([], [], of_itself + findings.LAG_SECONDS).level == "warn"
     assert findings.replication([], [], of_itself).level == "ok", "not for a minute yet"
 
 
-async def test_index_pages_that_are_not_in_memory_are_named(sql: Command, administrator: Any) -> None:
+async def test_a_low_index_cache_hit_ratio_is_found(sql: Command, administrator: Any) -> None:
     await administrator.execute(
         "CREATE EXTENSION pg_buffercache; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off;"
         "CREATE TABLE large AS SELECT n AS id FROM generate_series(1, 100000) AS n; CREATE INDEX by_id ON large (id)"
@@ -96,13 +98,13 @@ async def test_index_pages_that_are_not_in_memory_are_named(sql: Command, admini
     await look_up("generate_series(1, 100000)")
     assert re.match(r"ok: 99\.\d\d % of \d{3},\d{3} index pages were in memory", await cache())
     evict = "SELECT count(pg_buffercache_evict(bufferid)) FROM pg_buffercache WHERE relfilenode = pg_relation_filenode('by_id')"
-    for _ in range(20):  # each leaf is read once and each time from the disk
+    for _ in range(20):  # each index leaf is read once, from disk
         assert await administrator.fetchval(evict) > 100
         await look_up("generate_series(1, 100000, 366)")
     assert re.match(r"warn: 9\d\.\d\d % of \d{3},\d{3} index pages were in memory", await cache())
 
 
-async def test_slow_statements_are_known_once_the_extension_is_there(sql: Command, administrator: Any) -> None:
+async def test_slow_statements_are_found_once_the_extension_is_installed(sql: Command, administrator: Any) -> None:
     _, _, found = await ask(sql)
     assert "CREATE EXTENSION pg_stat_statements" in found["slow_statements"]["do"]
     await administrator.execute("CREATE EXTENSION pg_stat_statements")

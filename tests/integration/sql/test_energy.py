@@ -1,4 +1,4 @@
-"""Who drew what, and when: assignments, gaps and clocks, each with its totals, from history and from rollups alike."""
+"""Energy of vehicles and meters: assignments, gaps and clock skew, with the same totals from history and from rollups."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sql.analytics.efficiency import Efficiency, EnergySums, Thresholds, judge
+from sql.analytics.efficiency import Efficiency, EnergySums, Thresholds, assess_efficiency
 from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
 from tests.support.servers import Database
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.anyio
 DAY = timedelta(hours=24)
 BEGIN = (datetime.now(UTC) - timedelta(days=5)).replace(hour=7, minute=20, second=0, microsecond=0)
 END = BEGIN + DAY
-LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
+LIMITS = Thresholds(fault_below=85, degraded_below=90, min_energy_kwh=1, min_coverage=0.8, max_reading_gap=0.02)
 
 
 class Fleet:
-    """A migrated database to put readings and assignments into, and to ask twice: before and after a refresh."""
+    """Inserts readings and assignments, and queries energy before and after a refresh of the rollups."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -39,7 +39,7 @@ class Fleet:
         )  # fmt: skip
 
     async def vehicle(self, vehicle_id: str, kwh: float, opens: datetime = BEGIN, closes: datetime = END) -> None:
-        """Likewise."""
+        """A reading a minute of [opens, closes)."""
         await self._connection.execute(
             "INSERT INTO vehicle_telemetry_history (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp) "
             "SELECT $1, at, $2, 50, 25 FROM generate_series($3::timestamptz, $4::timestamptz - interval '1 s', '1 minute') AS at",
@@ -61,20 +61,20 @@ class Fleet:
         await refresh_rollups(self._connection, datetime.now(UTC), grace=timedelta(0))
 
     async def day(self, *vehicle_ids: str, end: datetime = END) -> list[tuple[Any, Efficiency]]:
-        """24 hours of vehicles up to `end`, from history; then from rollups, which must say the same."""
-        before = await self._ask(vehicle_ids, end)
+        """24 hours of vehicles up to `end`, from history and from rollups, which must be equal."""
+        before = await self._query(vehicle_ids, end)
         await self.refresh()
-        after = await self._ask(vehicle_ids, end)
+        after = await self._query(vehicle_ids, end)
         for (from_history, _), (from_rollups, _) in zip(before, after, strict=True):
-            assert _rounded(from_rollups) == _rounded(from_history), "rollups say the same"
+            assert _rounded(from_rollups) == _rounded(from_history), "rollups give the same result"
         return after
 
-    async def _ask(self, vehicle_ids: tuple[str, ...], end: datetime) -> list[tuple[Any, Efficiency]]:
+    async def _query(self, vehicle_ids: tuple[str, ...], end: datetime) -> list[tuple[Any, Efficiency]]:
         number = len(vehicle_ids)
         rows = queries.energy_of(
             self._connection, vehicle_ids=list(vehicle_ids), opens=[end - DAY] * number, closes=[end] * number
         )
-        return [(row, judge(EnergySums.of(row), LIMITS)) async for row in rows]
+        return [(row, assess_efficiency(EnergySums.from_row(row), LIMITS)) async for row in rows]
 
 
 def _rounded(row: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ async def fleet(database: Database) -> AsyncIterator[Fleet]:
         await connection.close()
 
 
-async def test_two_vehicles_that_swap_meters_in_mid_hour_each_keep_what_they_drew(fleet: Fleet) -> None:
+async def test_two_vehicles_that_swap_meters_within_an_hour_each_keep_their_energy(fleet: Fleet) -> None:
     swap = BEGIN + timedelta(hours=9, minutes=17)
     for number, kwh in ((1, 0.10), (2, 0.30)):
         await fleet.meter(f"METER-{number}", kwh)
@@ -112,9 +112,9 @@ async def test_two_vehicles_that_swap_meters_in_mid_hour_each_keep_what_they_dre
     assert (bad.ratio, bad.status) == (80.0, "faulty")
 
 
-async def test_a_meter_that_is_replaced_hands_over_without_a_gap_or_an_overlap(fleet: Fleet) -> None:
+async def test_a_replaced_meter_leaves_neither_a_gap_nor_an_overlap(fleet: Fleet) -> None:
     replaced = BEGIN + timedelta(hours=5, minutes=1)
-    await fleet.meter("METER-OLD", 0.2, BEGIN, replaced + timedelta(minutes=30))  # still on the test bench
+    await fleet.meter("METER-OLD", 0.2, BEGIN, replaced + timedelta(minutes=30))  # still connected to a test bench
     await fleet.meter("METER-NEW", 0.2, replaced - timedelta(minutes=30), END)
     await fleet.vehicle("VEH-1", 0.19)
     await fleet.assign("VEH-1", "METER-OLD", BEGIN - DAY, replaced)
@@ -127,7 +127,7 @@ async def test_a_meter_that_is_replaced_hands_over_without_a_gap_or_an_overlap(f
     assert (efficiency.ratio, efficiency.ac_coverage, efficiency.status) == (95.0, 1.0, "healthy")
 
 
-async def test_an_assignment_that_comes_a_day_late_counts_all_that_was_measured(fleet: Fleet) -> None:
+async def test_an_assignment_that_arrives_a_day_late_applies_to_earlier_readings(fleet: Fleet) -> None:
     await fleet.meter("METER-1", 0.2)
     await fleet.vehicle("VEH-1", 0.19)
     ((found, efficiency),) = await fleet.day("VEH-1")
@@ -142,7 +142,7 @@ async def test_an_assignment_that_comes_a_day_late_counts_all_that_was_measured(
 
 
 @pytest.mark.parametrize(("silent", "ac_points", "dc_points"), [("meter", 1080, 1440), ("vehicle", 1440, 1080)])
-async def test_six_hours_of_silence_on_one_side_are_no_judgement(
+async def test_six_missing_hours_on_one_side_are_insufficient_data(
     fleet: Fleet, silent: str, ac_points: int, dc_points: int
 ) -> None:
     gap, back = BEGIN + timedelta(hours=3, minutes=40), BEGIN + timedelta(hours=9, minutes=40)
@@ -164,7 +164,7 @@ async def test_six_hours_of_silence_on_one_side_are_no_judgement(
     assert efficiency.reason.startswith("75.0%")
 
 
-async def test_a_vehicle_assigned_for_a_part_of_the_day_is_judged_by_that_part(fleet: Fleet) -> None:
+async def test_a_vehicle_assigned_for_part_of_the_day_is_judged_by_that_part(fleet: Fleet) -> None:
     plugged, unplugged = BEGIN + timedelta(hours=2, minutes=11), BEGIN + timedelta(hours=4, minutes=47)
     await fleet.meter("METER-1", 0.5)
     await fleet.vehicle("VEH-1", 0.01, BEGIN, plugged)
@@ -182,7 +182,7 @@ async def test_a_vehicle_assigned_for_a_part_of_the_day_is_judged_by_that_part(f
     assert (efficiency.ac_coverage, efficiency.dc_coverage) == (1.0, 1.0)
 
 
-async def test_clocks_four_minutes_ahead_count_when_their_time_comes(fleet: Fleet) -> None:
+async def test_readings_of_clocks_four_minutes_ahead_count_in_the_window_of_their_timestamp(fleet: Fleet) -> None:
     ahead = timedelta(minutes=4)
     await fleet.assign("VEH-1", "METER-1", BEGIN - DAY)
     await fleet.meter("METER-1", 0.2, BEGIN + ahead, END + ahead)

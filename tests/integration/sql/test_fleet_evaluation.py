@@ -1,4 +1,4 @@
-"""The fleet, judged minute by minute: what is stored, which faults open and close, and what is told of them."""
+"""Fleet evaluation minute by minute: stored evaluations, faults opened and closed, and their alerts."""
 
 import sys
 from asyncio import create_subprocess_exec, timeout
@@ -22,7 +22,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = Thresholds(fault_below=85, degraded_below=90, energy_kwh=1, coverage=0.8, apart=0.02)
+LIMITS = Thresholds(fault_below=85, degraded_below=90, min_energy_kwh=1, min_coverage=0.8, max_reading_gap=0.02)
 RULES = Hysteresis(open_after=3, close_after=2, close_from=87)
 NOW = (datetime.now(UTC) - timedelta(days=1)).replace(hour=15, minute=30, second=20, microsecond=0)
 END = NOW.replace(second=0)
@@ -40,7 +40,7 @@ async def connection(database: Database) -> AsyncIterator[Any]:
 
 
 async def charge(fleet: Fleet, number: int, ratio: float, opens: datetime = BEGIN, closes: datetime = END) -> None:
-    """VEH-n at METER-n, at some efficiency in %."""
+    """Readings of VEH-n and METER-n with an efficiency in %."""
     await fleet.meter(f"METER-{number}", 0.1, opens, closes)
     await fleet.vehicle(f"VEH-{number}", 0.1 * ratio / 100, opens, closes)
 
@@ -64,9 +64,9 @@ async def faults(connection: Any) -> list[tuple[Any, ...]]:
 
 async def alerts(connection: Any) -> list[Alert]:
     rows = await connection.fetch("SELECT key, value FROM alert_outbox ORDER BY event_id")
-    told = [msgspec.json.decode(row["value"], type=Alert) for row in rows]
-    assert [row["key"] for row in rows] == [alert.vehicle_id for alert in told]
-    return told
+    alerts = [msgspec.json.decode(row["value"], type=Alert) for row in rows]
+    assert [row["key"] for row in rows] == [alert.vehicle_id for alert in alerts]
+    return alerts
 
 
 async def test_faulty_chargers_are_found_and_healthy_ones_are_not(connection: Any) -> None:
@@ -101,7 +101,7 @@ async def test_faulty_chargers_are_found_and_healthy_ones_are_not(connection: An
     assert alert.window_end - alert.window_start == timedelta(hours=24)
 
 
-async def test_a_repaired_charger_closes_its_fault_and_may_open_another(connection: Any) -> None:
+async def test_a_repaired_charger_closes_its_fault_and_can_open_another(connection: Any) -> None:
     fleet = Fleet(connection)
     await assign(fleet, 1)
     await charge(fleet, 1, 82)
@@ -124,7 +124,7 @@ async def test_a_repaired_charger_closes_its_fault_and_may_open_another(connecti
     assert [fault[4] is None for fault in await faults(connection)] == [False, True]
 
 
-async def test_a_silent_day_neither_opens_nor_closes(connection: Any) -> None:
+async def test_a_day_without_readings_neither_opens_nor_closes_a_fault(connection: Any) -> None:
     fleet = Fleet(connection)
     await assign(fleet, 1)
     await charge(fleet, 1, 80)
@@ -135,7 +135,7 @@ async def test_a_silent_day_neither_opens_nor_closes(connection: Any) -> None:
     assert await connection.fetchval("SELECT faulty_in_a_row FROM vehicle_efficiency") == 2
 
 
-async def test_an_aging_charger_is_found_from_its_days(connection: Any) -> None:
+async def test_an_aging_charger_is_found_from_its_daily_efficiencies(connection: Any) -> None:
     fleet = Fleet(connection)
     await assign(fleet, 1, 2)
     midnight = NOW.replace(hour=0, minute=0, second=0)
@@ -155,7 +155,7 @@ async def test_an_aging_charger_is_found_from_its_days(connection: Any) -> None:
     assert steady["status"] == "steady"
 
 
-async def test_one_round_of_maintenance_does_it_all_and_a_second_process_stands_by(
+async def test_one_round_runs_all_tasks_and_a_second_process_stands_by(
     connection: Any, database: Database, environment: dict[str, str]
 ) -> None:
     fleet, now = Fleet(connection), datetime.now(UTC)
@@ -173,12 +173,12 @@ async def test_one_round_of_maintenance_does_it_all_and_a_second_process_stands_
     assert await connection.fetchval("SELECT count(*) FROM efficiency_faults") == 1
     assert await connection.fetchval("SELECT sum(readings) FROM meter_energy_hourly") >= 1380
     assert await connection.fetchval("SELECT count(*) FROM vehicle_trends") == 1
-    assert await _maintain(settings | {"FAULT_CLOSE_FROM_PERCENT": "84"}) == 2, "refused: below FAULT_BELOW_PERCENT"
+    assert await _maintain(settings | {"FAULT_CLOSE_FROM_PERCENT": "84"}) == 2, "rejected: below FAULT_BELOW_PERCENT"
     await connection.execute("ALTER TABLE vehicle_efficiency RENAME TO elsewhere")
     assert await _maintain(settings) == 1, "a task has failed"
 
 
-async def test_a_round_is_given_up_when_it_is_told_to_stop(
+async def test_a_round_is_cancelled_by_sigterm(
     connection: Any, database: Database, environment: dict[str, str]
 ) -> None:
     async with connection.transaction():
@@ -186,7 +186,7 @@ async def test_a_round_is_given_up_when_it_is_told_to_stop(
         process = await create_subprocess_exec(
             sys.executable, "-m", "sql", "maintain", env=environment | {"DATABASE_URL": database.migrator_url}, cwd=ROOT
         )
-        await until(lambda: _waits(database), "the round stands still")
+        await until(lambda: _waits(database), "the round is blocked")
         process.terminate()
         async with timeout(10):
             assert await process.wait() == 0

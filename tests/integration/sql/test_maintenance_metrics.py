@@ -1,4 +1,4 @@
-"""What maintenance says of itself and of the database, over HTTP."""
+"""Metrics of maintenance and of the database, over HTTP."""
 
 import asyncio
 import itertools
@@ -60,7 +60,7 @@ class Maintenance:
         self.process = process
 
     async def samples(self) -> Samples:
-        """Every sample by its name and the values of its labels, in the order of their names."""
+        """Every sample by its name and label values, in the order of the label names."""
         async with httpx.AsyncClient() as client:
             text = (await client.get(self.address)).text
         families = text_string_to_metric_families(text)
@@ -69,7 +69,7 @@ class Maintenance:
         }
 
     async def until(self, *name: str, **expected: Any) -> Samples:
-        """All samples, once the one of this name and labels is there, and has the value (or is one at least as large)."""
+        """All samples, once the one with this name and labels exists and has the value, or is at least `least`."""
 
         async def as_expected() -> Samples | None:
             samples = await self.samples()
@@ -86,13 +86,13 @@ class Maintenance:
 Start = Callable[[], Awaitable[Maintenance]]
 
 
-async def test_every_task_says_when_it_last_went_well(maintenance: Maintenance) -> None:
+async def test_every_task_exposes_its_last_success(maintenance: Maintenance) -> None:
     for task in TASKS:
         samples = await maintenance.until("energy_maintenance_last_success_timestamp_seconds", task, least=1e9)
     assert {samples["energy_maintenance_failures_total", task] for task in TASKS} == {0}
 
 
-async def test_a_second_process_knows_what_went_well_in_the_first(
+async def test_a_second_process_exposes_the_successes_of_the_first(
     maintenance: Maintenance, start_maintenance: Start, processes: Processes, database: Database
 ) -> None:
     succeeded = "energy_maintenance_last_success_timestamp_seconds"
@@ -102,20 +102,20 @@ async def test_a_second_process_knows_what_went_well_in_the_first(
     await database.execute("DELETE FROM maintenance_runs WHERE task = 'packing'")
     await database.execute("INSERT INTO maintenance_runs (task, succeeded_at) VALUES ('of an older release', now())")
     connection = await asyncpg.connect(database.migrator_url)
-    try:  # as a third process would: so the second stands by, and does not do what takes long itself
+    try:  # as a third process would, so that the second one stands by for the hourly tasks
         await connection.execute("SELECT pg_advisory_lock(hashtext('energy.housekeeping'))")
         second = await start_maintenance()
         samples = await second.until(succeeded, "retention", least=1e9)
         assert samples[succeeded, "retention"] == pytest.approx(before[succeeded, "retention"], abs=5)
         samples = await second.until(succeeded, "rollups", least=before[succeeded, "rollups"] + 0.5)
-        assert samples[succeeded, "packing"] == 0, "it never went well: that can be seen"
+        assert samples[succeeded, "packing"] == 0, "a task that never succeeded is visible"
         assert {key[1] for key in samples if key[0] == succeeded} == set(TASKS)
         assert ("energy_maintenance_task_seconds", "retention") not in samples
     finally:
         await connection.close()
 
 
-async def test_a_replica_that_does_not_replay_is_behind_by_bytes(
+async def test_a_replica_that_does_not_replay_has_lag_in_bytes(
     maintenance: Maintenance, database: Database, standby: Postgres
 ) -> None:
     await maintenance.until("energy_replicas_connected", value=1)
@@ -127,7 +127,7 @@ async def test_a_replica_that_does_not_replay_is_behind_by_bytes(
     await maintenance.until("energy_replicas_connected", value=0)
 
 
-async def test_a_task_that_fails_is_counted_and_the_others_go_on(maintenance: Maintenance, database: Database) -> None:
+async def test_a_failed_task_is_counted_and_the_others_run(maintenance: Maintenance, database: Database) -> None:
     succeeded = "energy_maintenance_last_success_timestamp_seconds"
     await database.execute("ALTER TABLE vehicle_trends RENAME TO gone")
     before = await maintenance.until("energy_maintenance_failures_total", "trends", least=1)
@@ -136,7 +136,7 @@ async def test_a_task_that_fails_is_counted_and_the_others_go_on(maintenance: Ma
     assert after[succeeded, "trends"] < after[succeeded, "dead_letters"] - 0.5
 
 
-async def test_the_database_in_numbers(maintenance: Maintenance, database: Database) -> None:
+async def test_the_database_is_measured(maintenance: Maintenance, database: Database) -> None:
     await evaluate(database, "VEH-001", NOON)
     await open_fault(database, "VEH-001", NOON)
     samples = await maintenance.until("energy_faults_open", value=1)
@@ -147,11 +147,11 @@ async def test_the_database_in_numbers(maintenance: Maintenance, database: Datab
     samples = await maintenance.until("energy_partitions_ahead_seconds", least=31 * 86_400.0)
     tables = {key[1] for key in samples if key[0] == "energy_table_bytes"}
     assert {"meter_telemetry_history", "dead_letters", "vehicle_live_status"} <= tables
-    assert not any("_y20" in table for table in tables), "partitions count with their table"
+    assert not any("_y20" in table for table in tables), "partitions are included in their table"
     assert samples["energy_table_bytes", "meter_telemetry_history"] > 0
 
 
-async def test_a_letter_that_is_gone_is_missing_in_the_ledger(maintenance: Maintenance, database: Database) -> None:
+async def test_a_deleted_dead_letter_is_a_ledger_mismatch(maintenance: Maintenance, database: Database) -> None:
     await database.execute(
         "INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset, records_consumed, "
         "records_written, records_dead_lettered) VALUES ('g', 'meter-readings', 0, 0, 3, 3, 1, 2)"
@@ -167,7 +167,7 @@ async def test_a_letter_that_is_gone_is_missing_in_the_ledger(maintenance: Maint
     assert samples["energy_dead_letters_unresolved", "not_json", "meter-readings"] == 1
 
 
-async def test_a_database_that_cannot_be_measured_leaves_no_old_numbers(
+async def test_outdated_numbers_disappear_when_the_database_cannot_be_measured(
     maintenance: Maintenance, database: Database
 ) -> None:
     await maintenance.until("energy_database_answers", value=1)

@@ -1,4 +1,4 @@
-"""The schema: made once however many make it, what is committed, and no more rights than needed."""
+"""Migrations: applied once under concurrency, equal to the committed schema, with no more privileges than needed."""
 
 import asyncio
 import re
@@ -45,7 +45,7 @@ def as_migrator(environment: dict[str, str], database: Database) -> dict[str, st
     return environment | {"DATABASE_URL": database.migrator_url}
 
 
-async def test_two_migrations_at_once_make_the_schema_once(empty: Database, as_migrator: dict[str, str]) -> None:
+async def test_two_concurrent_runs_apply_each_migration_once(empty: Database, as_migrator: dict[str, str]) -> None:
     results = await asyncio.gather(*(_command(as_migrator, "migrate") for _ in range(2)))
 
     assert [code for code, _ in results] == [0, 0], results
@@ -61,7 +61,7 @@ async def test_migrating_again_changes_nothing(as_migrator: dict[str, str]) -> N
     assert "migration_applied" not in output
 
 
-async def test_a_failing_migration_says_why_and_exits_1(empty: Database, as_migrator: dict[str, str]) -> None:
+async def test_a_failing_migration_reports_the_error_and_exits_1(empty: Database, as_migrator: dict[str, str]) -> None:
     await empty.execute("CREATE TABLE meter_live_status (other int)")
     code, output = await _command(as_migrator, "migrate")
     assert code == 1
@@ -69,7 +69,7 @@ async def test_a_failing_migration_says_why_and_exits_1(empty: Database, as_migr
     assert "already exists" in output
 
 
-async def test_the_committed_schema_is_what_the_migrations_make(stack: Servers, database: Database) -> None:
+async def test_the_committed_schema_is_what_the_migrations_create(stack: Servers, database: Database) -> None:
     from deploy.schema import dump  # noqa: PLC0415 - needs the local server's pg_dump
 
     if stack.postgres is None:
@@ -93,7 +93,7 @@ async def test_partitions_cover_the_retention_and_two_months_ahead(database: Dat
     assert {f"meter_telemetry_history_y{month}" for month in months} <= names
 
 
-async def test_partitions_made_by_two_at_once_and_again_are_made_once(database: Database) -> None:
+async def test_concurrent_and_repeated_runs_create_each_partition_once(database: Database) -> None:
     connections = [await asyncpg.connect(database.migrator_url) for _ in range(2)]
     later = datetime.now(UTC) + timedelta(days=400)
     try:
@@ -119,7 +119,9 @@ async def test_partitions_made_by_two_at_once_and_again_are_made_once(database: 
         "UPDATE rollup_state SET late_before = now()",
     ],
 )
-async def test_a_writer_may_do_no_more_than_it_needs(stack: Servers, database: Database, forbidden: str) -> None:
+async def test_a_writer_has_no_more_privileges_than_it_needs(
+    stack: Servers, database: Database, forbidden: str
+) -> None:
     await _refused(stack, database.writer_url, forbidden)
 
 
@@ -147,7 +149,7 @@ async def _refused(stack: Servers, url: str, statement: str) -> None:
         await connection.close()
 
 
-async def test_assignments_come_from_a_file_all_or_none(
+async def test_a_file_of_assignments_is_imported_completely_or_not_at_all(
     database: Database, as_migrator: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "assignments.csv"

@@ -1,4 +1,4 @@
-"""What the planner makes of the queries behind answers: index scans of the window's partitions, and of nothing else."""
+"""Query plans of the read service: index scans of the partitions of the window, and nothing else."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ INSERT INTO vehicle_telemetry_history (vehicle_id, recorded_at, kwh_delivered_dc
 SELECT 'VEH-' || device, minute, 0.9, 50, 20
 FROM generate_series(1, 30) AS device, generate_series($1::timestamptz, $2, '1 minute') AS minute;
 """
-# Hours of the rest of a fleet, so that the tables are worth an index.
+# Hours of other devices, so that the tables are large enough for an index.
 FILL_HOURS = """
 INSERT INTO meter_energy_hourly (meter_id, hour, kwh_consumed_ac, readings)
 SELECT 'OTHER-' || device, hour, 1, 60
@@ -42,9 +42,9 @@ FROM generate_series(1, 500) AS device, generate_series($1::timestamptz, $2, '1 
 
 
 class Explaining:
-    """Takes the place of a connection, and keeps the plan of the query that it is given.
+    """Stands in for a connection, and keeps the plan of the query it executes.
 
-    The query is prepared first: EXPLAIN of its text alone would plan for the very arguments, whatever the mode says.
+    The query is prepared first: EXPLAIN of the plain text would plan for these arguments, regardless of plan_cache_mode.
     """
 
     def __init__(self, connection: Any) -> None:
@@ -68,7 +68,7 @@ def _text(argument: Any) -> str:
 
 
 async def explain(database: Database, mode: Mode, query: Any, **arguments: Any) -> dict[str, Any]:
-    """The plan of a named query as it ran, with a plan for its arguments or with one for any."""
+    """The executed plan of a named query, custom (for these arguments) or generic."""
     connection = await asyncpg.connect(database.reader_url, server_settings={"plan_cache_mode": mode})
     explaining = Explaining(connection)
     try:
@@ -84,7 +84,7 @@ async def explain(database: Database, mode: Mode, query: Any, **arguments: Any) 
 
 
 def _scans(node: dict[str, Any], table: str) -> Iterator[dict[str, Any]]:
-    """The scans of a table's partitions that have run."""
+    """The executed scans of a table's partitions."""
     if node.get("Relation Name", "").startswith(table) and node["Actual Loops"]:
         yield node
     for child in node.get("Plans", ()):
@@ -92,7 +92,7 @@ def _scans(node: dict[str, Any], table: str) -> Iterator[dict[str, Any]]:
 
 
 def check(plan: dict[str, Any], table: str, *, partitions: int, rows: int) -> None:
-    """So many partitions of a table were looked at, by their index, and no row that was not wanted."""
+    """Asserts the number of partitions scanned by index, and that no row was read in vain."""
     scans = list(_scans(plan, table))
     assert len(scans) == partitions, f"{table}: {[scan['Relation Name'] for scan in scans]}"
     assert {scan["Node Type"] for scan in scans} <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
@@ -102,7 +102,7 @@ def check(plan: dict[str, Any], table: str, *, partitions: int, rows: int) -> No
 
 @pytest.fixture
 async def midnight(database: Database) -> datetime:
-    """The first instant of last month, with two and a half days of readings around it."""
+    """The first instant of last month, with 30 hours of readings before and after it."""
     last_month = datetime.now(UTC).replace(day=1) - timedelta(days=1)
     middle = last_month.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     for statement in (FILL, FILL_VEHICLES, FILL_HOURS, FILL_VEHICLE_HOURS):
@@ -156,9 +156,7 @@ async def test_above_the_watermark_history_is_read(database: Database, midnight:
 
 
 @BOTH_MODES
-async def test_an_hour_that_came_late_is_read_from_history_and_no_other(
-    database: Database, midnight: datetime, mode: Mode
-) -> None:
+async def test_only_late_hours_are_read_from_history(database: Database, midnight: datetime, mode: Mode) -> None:
     await roll_up(database, midnight + 30 * HOUR)
     marked = [
         ("vehicle", "VEH-7", 2 * HOUR),
@@ -176,7 +174,7 @@ async def test_an_hour_that_came_late_is_read_from_history_and_no_other(
 
 
 @BOTH_MODES
-async def test_many_periods_cost_their_own_rows_only(database: Database, midnight: datetime, mode: Mode) -> None:
+async def test_many_periods_read_only_their_own_rows(database: Database, midnight: datetime, mode: Mode) -> None:
     await roll_up(database, midnight + 30 * HOUR)
     hours = [midnight + number * HOUR + HALF for number in range(24)]
     for query, device in ((queries.energy_of, "VEH-7"), (queries.meter_energy_of, "METER-7")):

@@ -1,4 +1,4 @@
-"""What each role may do, object by object: a table or function without a decision here fails."""
+"""Privileges of each role, object by object: a table or function that is not listed here fails the test."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ from tests.support.servers import Database, new_database
 pytestmark = pytest.mark.anyio
 _numbers = itertools.count(1)
 
-# Table -> (what the writer may, what the reader may): s(elect) i(nsert) u(pdate) d(elete); [of some columns]
+# Table -> (privileges of the writer, of the reader): s(elect) i(nsert) u(pdate) d(elete); [on some columns]
 TABLES = {
     "alert_outbox": ("s[u]", ""),
     "assignment_declarations": ("si", "s"),
@@ -45,7 +45,7 @@ TABLES = {
     "vehicle_telemetry_history": ("si", "s"),
     "vehicle_trends": ("", "s"),
 }
-# function -> whether the writer may call it, whether the reader may
+# function -> (the writer may call it, the reader may call it)
 FUNCTIONS = {
     "contents_of": (False, False),
     "declare_assignments": (True, False),
@@ -60,8 +60,8 @@ FUNCTIONS = {
     "vehicle_energy": (False, True),
     "walk_registers": (False, False),
 }
-# (role, table) -> column -> rights beyond those of the table; whatever stands as [ ] above is spelled out here
-_SEEN_OF_A_LETTER = (
+# (role, table) -> column -> privileges beyond those of the table; spells out the [ ] above
+_READABLE_COLUMNS_OF_DEAD_LETTERS = (
     "consumer_group",
     "topic",
     "partition",
@@ -72,7 +72,7 @@ _SEEN_OF_A_LETTER = (
     "resolution",
 )
 COLUMNS = {
-    ("reader", "dead_letters"): dict.fromkeys(_SEEN_OF_A_LETTER, "s"),
+    ("reader", "dead_letters"): dict.fromkeys(_READABLE_COLUMNS_OF_DEAD_LETTERS, "s"),
     ("writer", "alert_outbox"): {"published_at": "u"},
 }
 RIGHTS = {"s": "SELECT", "i": "INSERT", "u": "UPDATE", "d": "DELETE"}
@@ -81,7 +81,7 @@ OURS = "NOT EXISTS (SELECT FROM pg_depend WHERE objid = {}.oid AND deptype = 'e'
 
 @pytest.fixture(scope="module")
 def migrated(stack: Servers) -> Iterator[Database]:
-    """Migrated in place: the rights of a database itself are not copied from a template."""
+    """Migrated in place: the privileges of a database itself are not copied from a template."""
     if stack.postgres is None:
         pytest.skip("the logins of least privilege are those of the server from packages")
     with new_database(stack, f"energy_rights_{os.getpid()}_{next(_numbers)}") as made:
@@ -89,7 +89,7 @@ def migrated(stack: Servers) -> Iterator[Database]:
         yield made
 
 
-async def test_every_table_has_its_rights_and_no_more(migrated: Database) -> None:
+async def test_every_table_has_exactly_these_privileges(migrated: Database) -> None:
     found = await migrated.fetch(
         "SELECT relname, oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f') "
         f"AND NOT relispartition AND {OURS.format('pg_class')}"
@@ -114,7 +114,7 @@ async def _may(database: Database, role: str, table: int) -> str:
     return letters
 
 
-async def test_columns_have_their_rights_and_no_more(migrated: Database) -> None:
+async def test_columns_have_exactly_these_privileges(migrated: Database) -> None:
     found = await migrated.fetch(
         "SELECT role, relname, attname, string_agg(letter, '' ORDER BY place) AS letters "
         "FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped, "
@@ -134,8 +134,8 @@ async def test_columns_have_their_rights_and_no_more(migrated: Database) -> None
     assert decided == COLUMNS
 
 
-async def test_no_sequence_can_be_reached(migrated: Database) -> None:
-    """Numbers are drawn by identity columns and by functions, with the rights of the owner."""
+async def test_no_sequence_is_accessible(migrated: Database) -> None:
+    """Identity columns and functions use sequences with the privileges of the owner."""
     found = await migrated.fetch(
         "SELECT role, relname FROM pg_class, unnest(ARRAY['writer', 'reader']) AS role "
         "WHERE relnamespace = 'public'::regnamespace AND relkind = 'S' "
@@ -147,16 +147,16 @@ async def test_no_sequence_can_be_reached(migrated: Database) -> None:
     )
 
 
-async def test_no_partition_has_rights_of_its_own(migrated: Database) -> None:
-    """A table is reached through its parent; a partition by its own name is the owner's alone."""
-    reached = await migrated.fetch(
+async def test_no_partition_has_privileges_of_its_own(migrated: Database) -> None:
+    """Partitions are accessed through their parent; only the owner may access them by name."""
+    accessible = await migrated.fetch(
         "SELECT relname FROM pg_class, unnest(ARRAY['writer', 'reader']) AS role "
         "WHERE relispartition AND relkind = 'r' AND has_table_privilege(role, pg_class.oid, 'SELECT, INSERT, UPDATE, DELETE')"
     )
-    assert reached == []
+    assert accessible == []
 
 
-async def test_every_function_is_for_those_who_call_it(migrated: Database) -> None:
+async def test_every_function_is_executable_only_by_its_callers(migrated: Database) -> None:
     found = await migrated.fetch(
         "SELECT proname, has_function_privilege('writer', oid, 'EXECUTE') AS writer, "
         "has_function_privilege('reader', oid, 'EXECUTE') AS reader "
@@ -184,12 +184,12 @@ async def test_every_function_is_for_those_who_call_it(migrated: Database) -> No
         "SELECT * FROM pg_authid",
     ],
 )
-async def test_neither_role_may(migrated: Database, role: str, forbidden: str) -> None:
+async def test_both_roles_are_denied(migrated: Database, role: str, forbidden: str) -> None:
     await _refused(migrated.writer_url if role == "writer" else migrated.reader_url, forbidden)
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name != "schema_migrations"])
-async def test_a_reader_cannot_write_whatever_it_sets(migrated: Database, table: str) -> None:
+async def test_a_reader_cannot_write_whatever_settings_it_changes(migrated: Database, table: str) -> None:
     await _refused(migrated.reader_url, f"SET default_transaction_read_only = off; DELETE FROM {table}")
 
 
@@ -203,11 +203,11 @@ async def _refused(url: str, statement: str) -> None:
 
 
 @pytest.fixture
-def stranger(migrated: Database, stack: Servers) -> Iterator[str]:
-    """The address of a login without any role: what it may do is what PUBLIC may."""
+def login_without_roles(migrated: Database, stack: Servers) -> Iterator[str]:
+    """The URL of a login without any role: it has the privileges of PUBLIC."""
     if stack.postgres is None:
-        pytest.skip("only an administrator makes logins")
-    name, administrator = f"stranger_{os.getpid()}_{next(_numbers)}", stack.postgres.url("postgres", "postgres")
+        pytest.skip("creating logins needs a superuser")
+    name, administrator = f"login_{os.getpid()}_{next(_numbers)}", stack.postgres.url("postgres", "postgres")
     asyncio.run(_administer(administrator, f"CREATE ROLE {name} LOGIN PASSWORD 'of-nobody'"))
     yield (
         stack.postgres.url("writer", migrated.name)
@@ -238,19 +238,19 @@ async def _administer(url: str, statement: str) -> None:
         "SELECT of_tomorrow()",
     ],
 )
-async def test_public_may_not(migrated: Database, stranger: str, forbidden: str) -> None:
+async def test_public_is_denied(migrated: Database, login_without_roles: str, forbidden: str) -> None:
     await migrated.execute("CREATE OR REPLACE FUNCTION of_tomorrow() RETURNS int LANGUAGE sql AS 'SELECT 1'")
     try:
-        await _refused(stranger, forbidden)
+        await _refused(login_without_roles, forbidden)
     finally:
         await migrated.execute("DROP FUNCTION of_tomorrow")
 
 
-async def test_no_function_of_ours_is_for_public(migrated: Database, stranger: str) -> None:
-    """Functions of extensions stay open, as everywhere; so does coming in, to a database in which nothing can be seen."""
+async def test_no_function_of_the_schema_is_executable_by_public(migrated: Database, login_without_roles: str) -> None:
+    """PUBLIC keeps the functions of extensions and the right to connect, but sees nothing in the database."""
     callable_by_all = await migrated.fetch(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace "
         f"AND has_function_privilege('public', oid, 'EXECUTE') AND {OURS.format('pg_proc')}"
     )
     assert callable_by_all == []
-    await _administer(stranger, "SELECT 1")
+    await _administer(login_without_roles, "SELECT 1")

@@ -1,4 +1,4 @@
-"""Every migration can be taken back: what it leaves is the schema that was there before."""
+"""Every migration can be rolled back to exactly the schema before it."""
 
 import asyncio
 import itertools
@@ -17,13 +17,13 @@ from tests.support.servers import Database, new_database
 
 FILES = sorted(MIGRATIONS.glob("*.sql"))
 PER_DUMP = ("\\restrict", "\\unrestrict", "--")
-STAYS = ("CREATE EXTENSION", "COMMENT ON EXTENSION")  # it may have been there before, and be used by others
+STAYS = ("CREATE EXTENSION", "COMMENT ON EXTENSION")  # extensions may have existed before, and may be in use
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def migrated(stack: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Path]]:
-    """An empty database, and a directory that the migrations come into one after the other."""
+    """An empty database, and a directory to which the migrations are added one by one."""
     if stack.postgres is None:
         pytest.skip("pg_dump of the same version comes with the server from packages")
     with new_database(stack, f"energy_rollback_{os.getpid()}_{next(_numbers)}") as made:
@@ -31,7 +31,7 @@ def migrated(stack: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_taken_back_a_migration_leaves_what_was_there(migrated: tuple[Database, Path], file: Path) -> None:
+def test_a_rollback_restores_the_previous_schema(migrated: tuple[Database, Path], file: Path) -> None:
     database, directory = migrated
     before = _schema(database)
     shutil.copy(file, directory)
@@ -39,10 +39,10 @@ def test_taken_back_a_migration_leaves_what_was_there(migrated: tuple[Database, 
     _make_partitions(database)
     after = _schema(database)
     _dbmate(database, directory, "rollback")
-    taken_back = _schema(database)
+    rolled_back = _schema(database)
     _dbmate(database, directory, "migrate")
 
-    assert _differences(before, taken_back) == {}
+    assert _differences(before, rolled_back) == {}
     assert _differences(after, _schema(database)) == {}
 
 
@@ -58,19 +58,19 @@ def _dbmate(database: Database, directory: Path, command: str) -> None:
 
 
 def _make_partitions(database: Database) -> None:
-    """As `python -m sql migrate` does: what migrations say of a table must reach its partitions too."""
+    """As `python -m sql migrate` does, because migrations of a table must apply to its partitions too."""
     known = asyncio.run(database.value("SELECT to_regproc('ensure_history_partitions') IS NOT NULL"))
     if known:
         asyncio.run(database.execute("SELECT ensure_history_partitions('2026-01-01', '2026-02-01')"))
 
 
 def _differences(expected: Counter[str], found: Counter[str]) -> dict[str, int]:
-    """Line -> how many there are too many (or, below zero, too few)."""
+    """Line -> surplus count (negative: missing)."""
     return {line: found[line] - expected[line] for line in expected | found if found[line] != expected[line]}
 
 
 def _schema(database: Database) -> Counter[str]:
-    from deploy.stack.postgres import BINARIES  # noqa: PLC0415 - is there with the server from packages alone
+    from deploy.stack.postgres import BINARIES  # noqa: PLC0415 - exists only with the server from packages
 
     dumped = subprocess.run(
         [str(BINARIES / "pg_dump"), "--schema-only", "--no-owner", "--exclude-table=schema_migrations", "--exclude-table=*_y20*",

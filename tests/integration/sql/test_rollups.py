@@ -1,4 +1,4 @@
-"""Rollups against a model: whatever is written, refreshed and asked, in whatever order, history alone gives the same totals."""
+"""Rollups against a model: after any sequence of writes, refreshes and queries, the totals equal those of history alone."""
 
 import asyncio
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from tests.support.waiting import until
 
 START = (datetime.now(UTC) - timedelta(days=3)).replace(hour=10, minute=0, second=0, microsecond=0)
 MINUTES = 300
-# VEH-A draws from METER-A, changes to METER-B in mid-hour, and is nowhere for a while in between.
+# VEH-A draws from METER-A and later from METER-B, each from the middle of an hour on, with an unassigned gap between them.
 ASSIGNED = (("METER-A", 37, 143), ("METER-B", 190, None))
 METERS, VEHICLE = ("METER-A", "METER-B"), "VEH-A"
 PARTITIONS = [TopicPartition("meter-readings", 0), TopicPartition("vehicle-readings", 0)]
@@ -45,22 +45,22 @@ def kwh(device: str, minute: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Readings of minutes, some of them perhaps for the second time."""
+    """Writes readings of these minutes, possibly duplicates."""
 
     readings: list[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """At a minute; `crashes` before the hours are rolled up."""
+    """Refreshes at a minute; `crashes` stops it before the hours are rolled up."""
 
     minute: int
     crashes: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """For [opens, closes) minutes."""
+class Query:
+    """Queries the minutes [opens, closes)."""
 
     opens: int
     closes: int
@@ -70,7 +70,7 @@ DEVICES = st.sampled_from([*METERS, VEHICLE])
 STEPS = st.lists(
     st.builds(Write, st.lists(st.tuples(DEVICES, st.integers(0, MINUTES)), min_size=1, max_size=12))
     | st.builds(Refresh, st.integers(0, MINUTES + 60), st.sampled_from([False, False, True]))
-    | st.tuples(st.integers(0, MINUTES), st.integers(1, MINUTES)).map(lambda each: Ask(each[0], each[0] + each[1])),
+    | st.tuples(st.integers(0, MINUTES), st.integers(1, MINUTES)).map(lambda each: Query(each[0], each[0] + each[1])),
     min_size=3,
     max_size=12,
 )
@@ -78,7 +78,7 @@ STEPS = st.lists(
 
 @dataclass(slots=True)
 class World:
-    """The database, a consumer's store, and the model: which readings are stored."""
+    """The database, a consumer's store, and the model: the set of stored readings."""
 
     store: Store
     connection: Any
@@ -129,19 +129,19 @@ def runner() -> Iterator[asyncio.Runner]:
         yield running
 
 
-def test_any_order_of_writes_refreshes_and_questions_gives_the_totals_of_history(
+def test_any_sequence_of_writes_refreshes_and_queries_gives_the_totals_of_history(
     runner: asyncio.Runner, database: Database
 ) -> None:
     @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
     @given(STEPS)
-    def check(steps: list[Write | Refresh | Ask]) -> None:
-        runner.run(_live_through(database, steps))
+    def check(steps: list[Write | Refresh | Query]) -> None:
+        runner.run(_run_steps(database, steps))
 
     runner.run(_assign(database))
     check()
 
 
-async def _live_through(database: Database, steps: list[Write | Refresh | Ask]) -> None:
+async def _run_steps(database: Database, steps: list[Write | Refresh | Query]) -> None:
     await database.execute(
         f"TRUNCATE {TABLES}; UPDATE rollup_state SET complete_before = '-infinity', late_before = '-infinity'"
     )
@@ -159,7 +159,7 @@ async def _live_through(database: Database, steps: list[Write | Refresh | Ask]) 
                         await _move_late_before(connection, hour)
                     case Refresh(minute):
                         await refresh_rollups(connection, at(minute), grace=timedelta(0))
-                    case Ask(opens, closes):
+                    case Query(opens, closes):
                         await world.check(opens, closes)
             await world.check(0, MINUTES)
             await refresh_rollups(connection, at(MINUTES + 60), grace=timedelta(0))
@@ -178,7 +178,7 @@ async def _assign(database: Database) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_refresh_waits_for_a_writer_that_still_relies_on_the_old_limit(database: Database) -> None:
+async def test_a_refresh_waits_for_a_writer_that_relies_on_the_old_late_before(database: Database) -> None:
     await _assign(database)
     connection = await asyncpg.connect(database.migrator_url)
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
@@ -186,31 +186,31 @@ async def test_a_refresh_waits_for_a_writer_that_still_relies_on_the_old_limit(d
         world = World(Store(to, "test"), connection)
         async with locked(database):
             writing = asyncio.create_task(world.write([("METER-A", 40), (VEHICLE, 40)]))
-            await until(lambda: waits_for_a_lock(database), "the writer stands still")
+            await until(lambda: waits_for_a_lock(database), "the writer is blocked")
             with pytest.raises(asyncpg.LockNotAvailableError):
                 await refresh_rollups(connection, at(120), grace=timedelta(0))
-            assert (await queries.rollup_state(connection))["late_before"] is None, "it has not moved"
+            assert (await queries.rollup_state(connection))["late_before"] is None, "late_before has not moved"
         await writing
         await refresh_rollups(connection, at(120), grace=timedelta(0))
         await world.check(0, 120)
         assert await connection.fetchval("SELECT sum(readings) FROM meter_energy_hourly") == 1
-        assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "it was on time"
+        assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "the reading was on time"
         await world.write([("METER-A", 41)])
         assert await connection.fetchval("SELECT count(*) FROM late_hours") == 1
         await world.check(0, 120)
         async with locked(database):
             writing = asyncio.create_task(world.write([("METER-A", 42)]))
-            await until(lambda: waits_for_a_lock(database), "the writer stands still")
+            await until(lambda: waits_for_a_lock(database), "the writer is blocked")
             with pytest.raises(asyncpg.LockNotAvailableError):
                 await refresh_rollups(connection, at(180), grace=timedelta(0))
-            assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "what it can do it has done"
+            assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "the late hours were refreshed"
         await writing
         await world.check(0, 120)
     await connection.close()
 
 
 @pytest.mark.anyio
-async def test_a_backlog_marks_hours_of_all_devices_and_counts_at_once(database: Database) -> None:
+async def test_a_backlog_marks_hours_of_all_devices_and_counts_immediately(database: Database) -> None:
     await _assign(database)
     connection = await asyncpg.connect(database.migrator_url)
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:

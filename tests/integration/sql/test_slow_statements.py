@@ -1,4 +1,4 @@
-"""Our processes say which statements took long, and never what they were asked with."""
+"""The processes log slow statements, and never their arguments."""
 
 import json
 from pathlib import Path
@@ -20,27 +20,29 @@ def slow(text: str) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("event") == "slow_statement"]
 
 
-async def test_the_read_service_names_them_without_arguments(ask: Ask, write: Any, tmp_path: Path) -> None:
+async def test_the_read_service_logs_slow_statements_without_arguments(ask: Ask, write: Any, tmp_path: Path) -> None:
     await write(vehicle=[vehicle("VEH-SECRET")])
     client = ask(SQL_LOG_SLOWER_THAN_MS="0")
     assert client.get("/v1/vehicles/VEH-SECRET").status_code == 200
     assert client.get("/v1/vehicles/VEH-SECRET").status_code == 200
-    said = slow((tmp_path / "api.log").read_text())
-    assert said
-    named = {line["statement"] for line in said}
+    logged = slow((tmp_path / "api.log").read_text())
+    assert logged
+    named = {line["statement"] for line in logged}
     assert any(name and "vehicle" in name for name in named), named
-    assert all(line["milliseconds"] >= 0 for line in said)
-    assert "VEH-SECRET" not in json.dumps(said)
+    assert all(line["milliseconds"] >= 0 for line in logged)
+    assert "VEH-SECRET" not in json.dumps(logged)
 
 
-async def test_nothing_is_said_by_default(ask: Ask, write: Any, tmp_path: Path) -> None:
+async def test_nothing_is_logged_by_default(ask: Ask, write: Any, tmp_path: Path) -> None:
     await write(vehicle=[vehicle("VEH-1")])
     assert ask().get("/v1/vehicles/VEH-1").status_code == 200
     assert slow((tmp_path / "api.log").read_text()) == []
 
 
-async def test_the_consumer_names_them(stack: Servers, database: Database, topics: Topics, group: Group) -> None:
+async def test_the_consumer_logs_slow_statements(
+    stack: Servers, database: Database, topics: Topics, group: Group
+) -> None:
     replica = group.start(SQL_LOG_SLOWER_THAN_MS="0")
-    said = await replica.says("slow_statement")
-    assert said["statement"]
-    assert "args" not in said
+    logged = await replica.says("slow_statement")
+    assert logged["statement"]
+    assert "args" not in logged

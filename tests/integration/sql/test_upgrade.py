@@ -1,4 +1,4 @@
-"""Migrations while readings flow: whoever waits for a lock does not make the writers wait for long."""
+"""Migrations while readings are written: a migration that waits for a lock does not block writers for long."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from sql.migrate import LockNotGotError, migrate
+from sql.migrate import LockTimeoutError, migrate
 from sql.settings import SqlSettings
 from tests.support.records import meter, minute, vehicle
 from tests.support.repository.migrations import column, index, index_of_all
@@ -22,14 +22,14 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 LOCK_TIMEOUT_MS = 1000
-STALL_SECONDS = 5  # without a lock time-out it would be as long as the reader stays
+STALL_SECONDS = 5  # without a lock timeout, writers would wait as long as the reader stays
 PARTS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = $1::regclass ORDER BY 1"
 VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
 
 
 @pytest.fixture
 def newer(tmp_path: Path) -> Path:
-    """The migrations, and one more that needs a table for itself."""
+    """The migrations, and one more that needs an exclusive lock on a table."""
     return with_more(tmp_path / "migrations", [column("vehicle_live_status", "odometer")])
 
 
@@ -50,7 +50,7 @@ async def columns(database: Database) -> set[str]:
 
 @asynccontextmanager
 async def writing_on(write: Any) -> AsyncIterator[list[float]]:
-    """Readings of both kinds are written one after the other for as long as the block runs; how long each took (s)."""
+    """Writes readings of both types for the duration of the block; yields the list of write durations in seconds."""
     took: list[float] = []
     enough = asyncio.Event()
 
@@ -81,10 +81,10 @@ async def one_more(took: list[float]) -> None:
 
 async def waited(migrating: "asyncio.Task[None]", logged: list[Any], times: int) -> bool:
     assert not migrating.done(), migrating.exception()
-    return [line["event"] for line in logged].count("migration_waits_for_a_lock") >= times
+    return [line["event"] for line in logged].count("migration_lock_timeout") >= times
 
 
-async def test_writers_go_on_while_a_migration_waits_behind_a_long_reader(
+async def test_writers_continue_while_a_migration_waits_for_a_long_reader(
     database: Database, newer: Path, write: Any
 ) -> None:
     reader = await asyncpg.connect(database.migrator_url, server_settings={"application_name": "a-long-report"})
@@ -105,18 +105,16 @@ async def test_writers_go_on_while_a_migration_waits_behind_a_long_reader(
 
     assert "odometer" in await columns(database)
     assert max(took) < STALL_SECONDS
-    waits = next(line for line in logged if line["event"] == "migration_waits_for_a_lock")
-    assert waits["oldest_transaction_of"] == "a-long-report", "an operator is told who is in the way"
+    waits = next(line for line in logged if line["event"] == "migration_lock_timeout")
+    assert waits["oldest_transaction_of"] == "a-long-report", "the log names the blocking session"
 
 
-async def test_a_migration_that_never_gets_its_lock_is_given_up_and_has_changed_nothing(
-    database: Database, newer: Path
-) -> None:
+async def test_a_migration_that_never_gets_its_lock_fails_and_changes_nothing(database: Database, newer: Path) -> None:
     reader = await asyncpg.connect(database.migrator_url)
     try:
         async with reader.transaction():
             await reader.execute("SELECT count(*) FROM vehicle_live_status")
-            with pytest.raises(LockNotGotError, match="lock timeout"):
+            with pytest.raises(LockTimeoutError, match="lock timeout"):
                 await migrate(settings(database, 2), newer)
             assert "odometer" not in await columns(database)
     finally:
@@ -125,7 +123,7 @@ async def test_a_migration_that_never_gets_its_lock_is_given_up_and_has_changed_
     assert "odometer" in await columns(database)
 
 
-async def test_an_index_is_built_on_every_month_of_a_history_while_writers_go_on(
+async def test_an_index_is_built_on_every_month_of_a_history_while_writers_continue(
     database: Database, tmp_path: Path, write: Any
 ) -> None:
     parts = [row[0] for row in await database.fetch(PARTS, "meter_telemetry_history")]
@@ -136,26 +134,24 @@ async def test_an_index_is_built_on_every_month_of_a_history_while_writers_go_on
         await migrate(settings(database, 300), with_more(tmp_path / "migrations", indexed))
         during = len(took) - before
         await one_more(took)
-    assert during > 0, "readings were written while it was built"
+    assert during > 0, "readings were written during the build"
     assert max(took) < STALL_SECONDS
     assert await database.value(VALID, "later"), "the index of the whole table is complete"
     assert len(parts) == await database.value("SELECT count(*) FROM pg_inherits WHERE inhparent = 'later'::regclass")
     assert await database.value("SELECT count(*) FROM meter_telemetry_history") == len(took)
 
 
-async def test_an_index_that_was_left_half_built_is_built_anew(database: Database, tmp_path: Path, write: Any) -> None:
+async def test_an_invalid_index_of_a_failed_attempt_is_rebuilt(database: Database, tmp_path: Path, write: Any) -> None:
     migrations = with_more(tmp_path / "migrations", [index("vehicle_live_status", "later", "soc")])
     other = await asyncpg.connect(database.migrator_url, server_settings={"application_name": "a-long-import"})
     async with writing_on(write) as took:
         try:
             with capture_logs() as logged:
                 async with other.transaction():
-                    await other.execute(
-                        "LOCK TABLE vehicle_live_status IN ROW EXCLUSIVE MODE"
-                    )  # as whoever writes does
+                    await other.execute("LOCK TABLE vehicle_live_status IN ROW EXCLUSIVE MODE")  # as writers do
                     migrating = asyncio.create_task(migrate(settings(database, 300), migrations))
                     await until(lambda: waited(migrating, logged, 2), "the migration has waited twice")
-                    assert await database.value(VALID, "later") is False, "an attempt has left something"
+                    assert await database.value(VALID, "later") is False, "the failed attempt has left an invalid index"
                     await one_more(took)
                 await asyncio.gather(migrating, migrate(settings(database, 300), migrations))
         finally:

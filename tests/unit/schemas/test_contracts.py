@@ -1,4 +1,4 @@
-"""The documents say what the code does, and break nobody who relies on those of an earlier release."""
+"""The contract documents match the code, and are compatible with those of earlier releases."""
 
 import copy
 import json
@@ -22,8 +22,7 @@ from schemas.config.version import VERSION
 from schemas.records.alerts import Alert
 from schemas.records.assignments import decode_assignment
 from schemas.records.readings import decode_meter, decode_register, decode_vehicle, valid_id
-from schemas.responses import access, fleet, history, ingestion
-from schemas.responses import base as answers
+from schemas.responses import access, base, fleet, history, ingestion
 from tests.contracts import asyncapi
 from tests.contracts.__main__ import RELEASED, ROOT, documents, text
 from tests.contracts.compare import Documents
@@ -40,12 +39,12 @@ formats = jsonschema.FormatChecker(formats=())
 
 
 @formats.checks("date-time", raises=ValueError)
-def _is_in_the_calendar(value: object) -> bool:
+def _is_a_valid_date(value: object) -> bool:
     return not isinstance(value, str) or bool(datetime.fromisoformat(f"{value[:10]}T00:00:00"))
 
 
 def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Any:
-    """As ECMA 262 has it, and JSON Schema with it: $ is the end, not the place before a last line feed."""
+    """As in ECMA 262 and JSON Schema: $ matches only at the end, not before a trailing line feed."""
     if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
         yield jsonschema.ValidationError(f"{value!r} does not match {pattern}")
 
@@ -61,19 +60,19 @@ def _validator(message: str) -> Any:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_the_committed_document_is_the_one_the_code_gives(name: str) -> None:
+def test_the_committed_document_is_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == text(DOCUMENTS[name]), "run: make contracts"
 
 
-def test_there_is_one_version() -> None:
+def test_all_versions_agree() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
     assert {document["info"]["version"] for document in DOCUMENTS.values()} == {VERSION}
 
 
-MODELS = {name: kind for module in (access, answers, fleet, history, ingestion) for name, kind in vars(module).items()}
+MODELS = {name: kind for module in (access, base, fleet, history, ingestion) for name, kind in vars(module).items()}
 
 
-def test_every_operation_has_an_example_that_is_such_an_answer() -> None:
+def test_every_operation_has_a_valid_example_response() -> None:
     described = DOCUMENTS["openapi.json"]
     for path in described["paths"].values():
         for operation in path.values():
@@ -82,10 +81,10 @@ def test_every_operation_has_an_example_that_is_such_an_answer() -> None:
                 if code.startswith("2") and content:
                     assert "example" in content or "examples" in content, operation["operationId"]
             if operation["operationId"] in EXAMPLES:
-                _check_answer(operation["responses"], EXAMPLES[operation["operationId"]])
+                _check_response(operation["responses"], EXAMPLES[operation["operationId"]])
 
 
-def _check_answer(responses: dict[str, Any], example: Any) -> None:
+def _check_response(responses: dict[str, Any], example: Any) -> None:
     (schema,) = [each["content"]["application/json"]["schema"] for code, each in responses.items() if code[0] == "2"]
     names = [each["$ref"].rsplit("/", 1)[1] for each in schema.get("anyOf", [schema])]
     model: Any = MODELS[names[0]]
@@ -98,20 +97,20 @@ def _check_answer(responses: dict[str, Any], example: Any) -> None:
     }
 
 
-def test_every_operation_but_the_simplest_says_how_it_fails() -> None:
+def test_every_operation_documents_its_errors() -> None:
     for path in DOCUMENTS["openapi.json"]["paths"].values():
         for operation in path.values():
-            if operation["operationId"] in {"live", "access"}:  # they ask nobody else
+            if operation["operationId"] in {"live", "access"}:  # they depend on nothing else
                 continue
             assert {"500", "503"} <= set(operation["responses"]), operation["operationId"]
             if operation["operationId"] in {"ingestMeters", "ingestVehicles"}:
-                assert {"400", "413", "415"} <= set(operation["responses"])  # 422 is said item by item
+                assert {"400", "413", "415"} <= set(operation["responses"])  # 422 is reported per item
             elif operation.get("parameters") or operation.get("requestBody"):
                 assert "422" in operation["responses"], operation["operationId"]
 
 
 @pytest.mark.parametrize("name", asyncapi.TOPICS)
-def test_the_example_of_a_topic_is_what_it_carries(name: str) -> None:
+def test_the_example_of_a_topic_is_a_valid_record(name: str) -> None:
     *_, kind, key, example = asyncapi.TOPICS[name]
     assert list(_validator(kind.__name__).iter_errors(example)) == []
     assert valid_id(example[key])
@@ -121,7 +120,7 @@ def test_the_example_of_a_topic_is_what_it_carries(name: str) -> None:
         DECODERS[kind.__name__](msgspec.json.encode(example))
 
 
-def test_every_reference_of_the_topics_leads_somewhere() -> None:
+def test_every_reference_in_the_topic_document_resolves() -> None:
     document = DOCUMENTS["asyncapi.json"]
     references = re.findall(r'"\$ref": "#/([^"]+)"', text(document))
     assert references
@@ -156,7 +155,7 @@ FIELDS = {
 
 @st.composite
 def near(draw: st.DrawFn, example: dict[str, Any]) -> dict[str, Any]:
-    """An example with one or two fields changed, left out or added."""
+    """An example with one or two fields changed, omitted or added."""
     made = dict(example)
     for name in draw(st.lists(st.sampled_from([*example, "other"]), min_size=1, max_size=2)):
         made[name] = draw(FIELDS.get(name, ANYTHING) | ANYTHING)
@@ -166,7 +165,7 @@ def near(draw: st.DrawFn, example: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", [name for name, topic in asyncapi.TOPICS.items() if topic[2] == "receive"])
-def test_the_schema_accepts_what_the_decoder_accepts_and_nothing_else(name: str) -> None:
+def test_schema_and_decoder_accept_the_same_values(name: str) -> None:
     *_, kind, _, example = asyncapi.TOPICS[name]
     validator, decode = _validator(kind.__name__), DECODERS[kind.__name__]
 
@@ -180,7 +179,7 @@ def test_the_schema_accepts_what_the_decoder_accepts_and_nothing_else(name: str)
 
 
 def accepted(decode: Callable[[bytes], Any], value: dict[str, Any]) -> bool:
-    """By the decoder, but for limits of time and the order of an assignment's ends, which no schema says."""
+    """Whether the decoder accepts it. Time limits and the order of an assignment's ends are ignored: no schema expresses them."""
     try:
         decoded = decode(msgspec.json.encode(value))
     except ValueError as error:
@@ -190,17 +189,17 @@ def accepted(decode: Callable[[bytes], Any], value: dict[str, Any]) -> bool:
     return all(valid_id(getattr(decoded, each)) for each in ("meter_id", "vehicle_id") if hasattr(decoded, each))
 
 
-# Keys came after these documents were written down, before anything was given to anybody; with API_OPEN=true it is as it was.
+# API keys were added after these documents were recorded and before anything was released; API_OPEN=true restores open access.
 KNOWN = {"0.1.0": re.compile(r"^(GET|POST) /v1/\S+: no longer open to everybody$")}
 NOTHING = re.compile(r"(?!)")
 
 
-def test_there_is_something_to_compare_with() -> None:
+def test_a_released_version_of_this_major_version_exists() -> None:
     versions = {path.name for path in RELEASED.iterdir() if {file.name for file in path.iterdir()} == set(DOCUMENTS)}
     assert [each for each in versions if each.split(".")[0] == VERSION.split(".")[0]], "none of this major version"
 
 
-def test_a_released_version_is_never_written_over() -> None:
+def test_a_released_version_is_never_overwritten() -> None:
     before = {path: path.read_bytes() for path in RELEASED.rglob("*.json")}
     command = [sys.executable, "-m", "tests.contracts", "release"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -210,9 +209,9 @@ def test_a_released_version_is_never_written_over() -> None:
 
 
 @pytest.mark.parametrize("released", sorted(RELEASED.iterdir()), ids=lambda path: path.name)
-def test_nothing_breaks_those_who_rely_on_an_earlier_release(released: Any) -> None:
+def test_the_documents_are_compatible_with_earlier_releases(released: Any) -> None:
     if released.name.split(".")[0] != VERSION.split(".")[0]:
-        return  # another major version may break; docs/contracts.md
+        return  # a new major version may break compatibility; docs/contracts.md
     earlier = {name: json.loads((released / name).read_text()) for name in DOCUMENTS}
     found = Documents(earlier["openapi.json"], DOCUMENTS["openapi.json"]).api()
     assert [each for each in found if not KNOWN.get(released.name, NOTHING).search(each)] == []
@@ -220,15 +219,15 @@ def test_nothing_breaks_those_who_rely_on_an_earlier_release(released: Any) -> N
 
 
 def _change(path: str, value: Any, document: dict[str, Any]) -> None:
-    """Set what lies at a path of the document, or take it away."""
+    """Set the value at a path of the document, or delete it."""
     *parents, last = path.split(">")
-    place: Any = document
+    parent: Any = document
     for part in parents:
-        place = place[int(part)] if isinstance(place, list) else place[part]
+        parent = parent[int(part)] if isinstance(parent, list) else parent[part]
     if value is None:
-        del place[last]
+        del parent[last]
     else:
-        place[last] = value
+        parent[last] = value
 
 
 VEHICLES = "paths>/v1/vehicles>get"
@@ -269,7 +268,7 @@ ALERT_PAYLOAD = "components>messages>Alert>payload"
         ),
     ],
 )  # fmt: skip
-def test_the_comparer_finds_what_breaks_a_caller(path: str, value: Any, finding: str) -> None:
+def test_the_comparison_finds_changes_that_break_callers(path: str, value: Any, finding: str) -> None:
     earlier = DOCUMENTS["openapi.json"]
     newer = copy.deepcopy(earlier)
     _change(path, value, newer)
@@ -297,7 +296,9 @@ def test_the_comparer_finds_what_breaks_a_caller(path: str, value: Any, finding:
         (f"{ALERT_PAYLOAD}>required", ["eventId"], "no longer always given"),
     ],
 )
-def test_the_comparer_finds_what_breaks_a_device_or_a_reader_of_alerts(path: str, value: Any, finding: str) -> None:
+def test_the_comparison_finds_changes_that_break_devices_or_alert_consumers(
+    path: str, value: Any, finding: str
+) -> None:
     earlier = DOCUMENTS["asyncapi.json"]
     newer = copy.deepcopy(earlier)
     _change(path, value, newer)
@@ -319,7 +320,7 @@ def test_the_comparer_finds_what_breaks_a_device_or_a_reader_of_alerts(path: str
         ("asyncapi.json", f"{ALERT_PAYLOAD}>properties>note", {"type": "string"}),
     ],
 )
-def test_what_only_gains_breaks_nobody(name: str, path: str, value: Any) -> None:
+def test_additions_are_compatible(name: str, path: str, value: Any) -> None:
     earlier = DOCUMENTS[name]
     newer = copy.deepcopy(earlier)
     _change(path, value, newer)

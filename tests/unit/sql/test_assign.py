@@ -1,4 +1,4 @@
-"""The CSV of assignments: what is read, and what is refused by line."""
+"""The CSV of assignments: valid files, and errors that name the line."""
 
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ def read(*lines: str) -> list[Assignment]:
     return read_assignments([HEADER, *lines])
 
 
-def test_lines_become_assignments_with_an_open_end_when_none_is_given() -> None:
+def test_lines_become_assignments_and_a_missing_end_is_open() -> None:
     first, second = read(f"VEH-1,METER-1,{JUNE},{JULY}", "", f" VEH-1 , METER-2 ,{JULY},")
     assert first == Assignment(
         2, "VEH-1", "METER-1", datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
@@ -22,16 +22,16 @@ def test_lines_become_assignments_with_an_open_end_when_none_is_given() -> None:
     assert second == Assignment(4, "VEH-1", "METER-2", datetime(2026, 7, 1, tzinfo=UTC), None)
 
 
-def test_an_offset_is_kept() -> None:
+def test_the_utc_offset_is_respected() -> None:
     assert read("VEH-1,METER-1,2026-06-01T02:00:00+02:00,")[0].valid_from == datetime(2026, 6, 1, tzinfo=UTC)
 
 
-def test_a_header_alone_is_no_assignment() -> None:
+def test_a_file_with_only_a_header_has_no_assignments() -> None:
     assert read() == []
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ([f"VEH 1,METER-1,{JUNE},"], "line 2: vehicle_id"),
         ([f"VEH-1,,{JUNE},"], "line 2: meter_id"),
@@ -45,14 +45,14 @@ def test_a_header_alone_is_no_assignment() -> None:
         ([f"VEH-1,METER-1,{JULY},", f"VEH-2,METER-1,{JUNE},"], "lines 3 and 2 overlap for meter_id METER-1"),
     ],
 )
-def test_what_is_wrong_is_named_by_its_line(lines: list[str], said: str) -> None:
-    with pytest.raises(AssignmentError, match=said):
+def test_an_error_names_its_line(lines: list[str], message: str) -> None:
+    with pytest.raises(AssignmentError, match=message):
         read(*lines)
 
 
 @pytest.mark.parametrize(
     "lines", [[], ["VEH-1,METER-1,2026-06-01T00:00:00Z,"], ["meter_id,vehicle_id,valid_from,valid_to"]]
 )
-def test_without_the_header_nothing_is_read(lines: list[str]) -> None:
+def test_a_file_without_the_header_is_rejected(lines: list[str]) -> None:
     with pytest.raises(AssignmentError, match=HEADER):
         read_assignments(lines)

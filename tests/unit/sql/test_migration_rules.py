@@ -1,4 +1,4 @@
-"""Migrations run while readings flow: what would hold a big table for long is found here. docs/development.md has the rules."""
+"""Rules for migrations, which run while readings are written: nothing may lock a large table for long (docs/development.md)."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 from tests.support.repository.migrations import column, index, index_of_all
 
 MIGRATIONS: Final = Path(__file__).parents[3] / "sql" / "migrations"
-# These made the schema of a first version: nobody has readings in it before they have run. No other one is ever added here.
+# The migrations of the first version, which run on an empty database. No other migration is ever added here.
 FIRST_VERSION: Final = frozenset(
     {
         "20261124000001_roles.sql",
@@ -37,49 +37,49 @@ ADDS: Final = rf"{ALTERS}[^;]*\badd\s+(?:column\s+)?(?:if\s+not\s+exists\s+)?\w+
 RULES: Final = {
     "index": (
         rf"create\s+(?:unique\s+)?index\s+(?!concurrently)(?:if\s+not\s+exists\s+)?(?:\w+\s+)?on\s+(?!only\b){BIG}",
-        "CREATE INDEX holds writers up: CONCURRENTLY, in a file of its own with transaction:false",
+        "CREATE INDEX blocks writers: use CONCURRENTLY, in a file of its own with transaction:false",
     ),
     "half-built": (
         r"create\s+(?:unique\s+)?index\s+concurrently\s+if\s+not\s+exists",
-        "IF NOT EXISTS is content with what an attempt has left half built",
+        "IF NOT EXISTS accepts the invalid index of a failed attempt",
     ),
     "drop-index": (
         r"drop\s+index\s+(?!concurrently)",
-        "DROP INDEX waits for everybody: CONCURRENTLY, in a file of its own with transaction:false",
+        "DROP INDEX takes an exclusive lock: use CONCURRENTLY, in a file of its own with transaction:false",
     ),
     "type": (
         rf"{ALTERS}[^;]*\balter\s+(?:column\s+)?\w+\s+(?:set\s+data\s+)?type\b",
-        "a change of type writes the whole table anew: add a column, fill it in portions, then use it",
+        "a change of type rewrites the whole table: add a column, fill it in batches, then use it",
     ),
     "not-null": (
         rf"{ADDS}\s+(?!constraint)(?:(?!default)[^,;])*\bnot\s+null\b(?:(?!default)[^,;])*[,;]",
-        "a new column that is NOT NULL needs a constant DEFAULT: consumers of the version before do not fill it",
+        "a new NOT NULL column needs a constant DEFAULT: consumers of the previous version do not fill it",
     ),
     "set-not-null": (
         rf"{ALTERS}[^;]*\bset\s+not\s+null\b",
-        "SET NOT NULL reads the whole table under its lock: CHECK ... NOT VALID, VALIDATE in the next migration, then this",
+        "SET NOT NULL scans the whole table under its lock: first CHECK ... NOT VALID, then VALIDATE in the next migration",
     ),
     "volatile-default": (
         rf"{ADDS}[^,;]*\bdefault\s+(?:random|clock_timestamp|gen_random)",
-        "a DEFAULT that differs from row to row writes the whole table anew",
+        "a volatile DEFAULT rewrites the whole table",
     ),
     "constraint": (
         rf"{ALTERS}[^;]*\badd\s+(?:constraint\s+\w+\s+)?(?:check|foreign\s+key)\b(?:(?!not\s+valid)[^;])*;",
-        "a new constraint reads the whole table under its lock: NOT VALID, and VALIDATE in the next migration",
+        "a new constraint scans the whole table under its lock: use NOT VALID, and VALIDATE in the next migration",
     ),
     "rename": (
         rf"{ALTERS}[^;]*\b(?:rename|drop\s+column)\b",
-        "consumers of the version before still use the name: add the new one, and drop the old one a version later",
+        "consumers of the previous version still use the name: add the new one, and drop the old one a version later",
     ),
     "rewrite": (
         rf"(?:vacuum\s+full|cluster|lock\s+table)\s+{BIG}",
-        "it keeps everybody out for as long as it takes",
+        "it blocks all access to the table for as long as it runs",
     ),
 }
 
 
-def trespasses(migration: str) -> Iterator[str]:
-    """The rules that a migration breaks. `-- allowed: RULE: WHY` excuses it from one."""
+def violations(migration: str) -> Iterator[str]:
+    """The rules that a migration breaks. `-- allowed: RULE: WHY` exempts it from one."""
     up = migration.partition("-- migrate:down")[0]
     allowed = set(re.findall(r"^--\s*allowed:\s*([\w-]+):\s*\S+", up, re.MULTILINE))
     statements = re.sub(r"--[^\n]*", "", up).lower()
@@ -90,36 +90,36 @@ def trespasses(migration: str) -> Iterator[str]:
     if concurrently and "transaction:false" not in up:
         yield "transaction: CONCURRENTLY cannot run in a transaction: `-- migrate:up transaction:false`"
     if "transaction:false" in up and statements.count(";") > 1:
-        yield "alone: without a transaction a file holds one statement, for what fails half-way stays"
+        yield "alone: without a transaction a file must hold one statement, because a partial failure is not rolled back"
 
 
-def later_than_the_first_version(directory: Path) -> list[Path]:
-    """Whatever their numbers are: one from a branch that took long may have a lower one than those that are there."""
+def after_the_first_version(directory: Path) -> list[Path]:
+    """All others, whatever their timestamps: a migration from a long-lived branch may have an earlier one."""
     return [file for file in sorted(directory.glob("*.sql")) if file.name not in FIRST_VERSION]
 
 
-def test_migrations_let_readings_flow() -> None:
-    later = later_than_the_first_version(MIGRATIONS)
-    assert {file.name: found for file in later if (found := list(trespasses(file.read_text())))} == {}
+def test_migrations_do_not_block_writers() -> None:
+    later = after_the_first_version(MIGRATIONS)
+    assert {file.name: found for file in later if (found := list(violations(file.read_text())))} == {}
 
 
-def test_every_migration_but_those_of_the_first_version_is_looked_at(tmp_path: Path) -> None:
+def test_every_migration_after_the_first_version_is_checked(tmp_path: Path) -> None:
     there = {file.name for file in MIGRATIONS.glob("*.sql")}
-    assert there >= FIRST_VERSION, "what is excused is there"
+    assert there >= FIRST_VERSION, "every exempted file exists"
     new = {f"{stamp}_more.sql" for stamp in ("20261124000000", "20261126000004", "29990101000000")}
     for name in there | new:
         (tmp_path / name).touch()
-    assert {file.name for file in later_than_the_first_version(tmp_path)} == there - FIRST_VERSION | new
+    assert {file.name for file in after_the_first_version(tmp_path)} == there - FIRST_VERSION | new
 
 
-def test_the_migrations_that_other_tests_run_keep_the_rules() -> None:
+def test_the_migrations_of_other_tests_follow_the_rules() -> None:
     parts = ["meter_telemetry_history_y2026m10", "meter_telemetry_history_y2026m11"]
     written = [
         column("meter_telemetry_history", "phase"),
         index("vehicle_live_status", "later", "soc"),
         *index_of_all("meter_telemetry_history", parts, "later", "ingested_at"),
     ]
-    assert {each: found for each in written if (found := list(trespasses(each)))} == {}
+    assert {each: found for each in written if (found := list(violations(each)))} == {}
 
 
 def up(statement: str, options: str = "") -> str:
@@ -146,10 +146,10 @@ def up(statement: str, options: str = "") -> str:
         ("transaction", "CREATE INDEX CONCURRENTLY later ON kafka_offsets (topic);"),
     ],
 )
-def test_each_rule_finds_what_it_forbids(rule: str, statement: str) -> None:
-    assert [found.split(":")[0] for found in trespasses(up(statement))] == [rule]
-    excused = up(f"-- allowed: {rule}: the table is empty until this version\n{statement}")
-    assert rule == "transaction" or list(trespasses(excused)) == []
+def test_each_rule_finds_its_violation(rule: str, statement: str) -> None:
+    assert [found.split(":")[0] for found in violations(up(statement))] == [rule]
+    exempted = up(f"-- allowed: {rule}: the table is empty until this version\n{statement}")
+    assert rule == "transaction" or list(violations(exempted)) == []
 
 
 @pytest.mark.parametrize(
@@ -167,15 +167,15 @@ def test_each_rule_finds_what_it_forbids(rule: str, statement: str) -> None:
         up("-- DROP INDEX in a comment\nALTER TABLE dead_letters ADD COLUMN noted text;"),
     ],
 )
-def test_what_holds_nobody_up_is_not_found(migration: str) -> None:
-    assert list(trespasses(migration)) == []
+def test_harmless_migrations_are_accepted(migration: str) -> None:
+    assert list(violations(migration)) == []
 
 
-def test_an_index_is_not_taken_for_built_because_its_name_is_there() -> None:
-    carelessly = "CREATE INDEX CONCURRENTLY IF NOT EXISTS later ON kafka_offsets (topic);"
-    assert [found.split(":")[0] for found in trespasses(up(carelessly, " transaction:false"))] == ["half-built"]
+def test_if_not_exists_is_rejected_for_concurrent_indexes() -> None:
+    careless = "CREATE INDEX CONCURRENTLY IF NOT EXISTS later ON kafka_offsets (topic);"
+    assert [found.split(":")[0] for found in violations(up(careless, " transaction:false"))] == ["half-built"]
 
 
-def test_without_a_transaction_a_file_holds_one_statement() -> None:
+def test_without_a_transaction_a_file_must_hold_one_statement() -> None:
     two = "CREATE INDEX CONCURRENTLY a ON kafka_offsets (topic);\nCREATE INDEX CONCURRENTLY b ON kafka_offsets (partition);"
-    assert [found.split(":")[0] for found in trespasses(up(two, " transaction:false"))] == ["alone"]
+    assert [found.split(":")[0] for found in violations(up(two, " transaction:false"))] == ["alone"]

@@ -1,4 +1,4 @@
-"""What the log says of a slow statement: its name and its first line, and nothing of anybody's values."""
+"""Logging of slow statements: their name and first line, and never a value."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ from sql.slow_statements import first_line, log_slow_statements, name_of
 
 
 class Connection:
-    """Keeps the loggers that it is given, as a connection does."""
+    """Stands in for asyncpg.Connection, which keeps a set of query loggers."""
 
     def __init__(self) -> None:
         self.loggers: set[Any] = set()
@@ -19,27 +19,27 @@ class Connection:
     def add_query_logger(self, logger: Any) -> None:
         self.loggers.add(logger)
 
-    def ran(self, query: str, seconds: float, error: Exception | None = None) -> None:
+    def run(self, query: str, seconds: float, error: Exception | None = None) -> None:
         for logger in self.loggers:
             logger(SimpleNamespace(query=query, elapsed=seconds, args=("VEH-SECRET",), exception=error))
 
 
-def test_only_what_takes_longer_is_said_once_and_without_arguments() -> None:
+def test_only_slower_statements_are_logged_once_and_without_arguments() -> None:
     connection = Connection()
     for _ in range(2):
         log_slow_statements(connection, 250)
-    with structlog.testing.capture_logs() as said:
-        connection.ran(queries.rollup_state.sql, 0.249)
-        connection.ran(queries.rollup_state.sql, 0.25)
-        connection.ran("SELECT 'VEH-SECRET'", 1, ValueError("VEH-SECRET"))
-    assert "VEH-SECRET" not in str(said)
-    assert [(line["event"], line["statement"], line["milliseconds"], line["failed"]) for line in said] == [
+    with structlog.testing.capture_logs() as logged:
+        connection.run(queries.rollup_state.sql, 0.249)
+        connection.run(queries.rollup_state.sql, 0.25)
+        connection.run("SELECT 'VEH-SECRET'", 1, ValueError("VEH-SECRET"))
+    assert "VEH-SECRET" not in str(logged)
+    assert [(line["event"], line["statement"], line["milliseconds"], line["failed"]) for line in logged] == [
         ("slow_statement", "rollup_state", 250, None),
         ("slow_statement", None, 1000, "ValueError"),
     ]
 
 
-def test_nothing_is_said_unless_asked_for() -> None:
+def test_nothing_is_logged_by_default() -> None:
     connection = Connection()
     log_slow_statements(connection, None)
     assert connection.loggers == set()
@@ -54,10 +54,10 @@ def test_nothing_is_said_unless_asked_for() -> None:
         ("", ""),
     ],
 )
-def test_the_first_line_has_no_values(statement: str, line: str) -> None:
+def test_the_first_line_contains_no_literals(statement: str, line: str) -> None:
     assert first_line(statement) == line
 
 
-def test_named_statements_are_known_by_their_name() -> None:
+def test_statements_of_the_query_files_have_names() -> None:
     assert name_of(queries.claim.sql) == "claim"
     assert name_of("SELECT 1") is None

@@ -14,7 +14,7 @@ from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, limits_now, media_t
 from api.ingestion.partition_queue import ProducerBatch
 from api.ingestion.request import Refusal
 from api.problems import Unavailable
-from schemas.responses.ingestion import BatchAnswer, BatchProblem
+from schemas.responses.ingestion import BatchProblem, BatchResponse
 from tests.support.records import meter
 
 NOW = datetime.now(UTC)
@@ -111,7 +111,7 @@ def test_each_item_has_one_outcome_in_order_and_send_again_names_those_to_send_a
     found = asyncio.run(settled())
 
     again = [index for index, fate in enumerate(fates) if STATUS[fate] == 503]
-    kind = BatchProblem if again else BatchAnswer
+    kind = BatchProblem if again else BatchResponse
     answer: Any = kind.model_validate_json(found.content, extra="forbid")
     assert found.status == (503 if again else 200)
     assert [(each.index, each.status) for each in answer.items] == list(enumerate(STATUS[fate] for fate in fates))

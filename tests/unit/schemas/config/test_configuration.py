@@ -1,4 +1,4 @@
-"""The configuration reference is what the settings classes say, and no class of settings is left out."""
+"""The configuration reference matches the settings classes and covers all of them."""
 
 import importlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[4]
 
 
 def classes(kind: type[BaseSettings] = Environment) -> Iterator[type[BaseSettings]]:
-    """Every class of settings that a room defines."""
+    """All settings classes of all packages."""
     for module in ("schemas.config.settings", "sql.settings", "consumer.settings", "api.settings"):
         importlib.import_module(module)
     for each in kind.__subclasses__():
@@ -25,28 +25,26 @@ def classes(kind: type[BaseSettings] = Environment) -> Iterator[type[BaseSetting
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_file_is_what_the_classes_say(name: str) -> None:
-    assert (ROOT / name).read_text() == FILES[name](), (
-        f"{name} lags behind the settings classes: run `make configuration`"
-    )
+def test_the_generated_files_are_current(name: str) -> None:
+    assert (ROOT / name).read_text() == FILES[name](), f"{name} is outdated: run `make configuration`"
 
 
-def test_no_class_of_settings_is_left_out() -> None:
+def test_every_settings_class_is_in_the_reference() -> None:
     listed = {setting.name for settings in by_readers().values() for setting in settings}
     for kind in classes():
         missing = {name.upper() for name in kind.model_fields} - listed
         assert not missing, (
-            f"{kind.__name__} has {missing}: who reads it belongs into READERS of tests/support/repository/configuration.py"
+            f"{kind.__name__} has {missing}: add its command to READERS in tests/support/repository/configuration.py"
         )
 
 
-def test_each_setting_stands_in_the_reference_once() -> None:
+def test_each_setting_is_in_the_reference_once() -> None:
     names = [setting.name for settings in by_readers().values() for setting in settings]
     assert len(names) == len(set(names))
     assert set(names) == {name.upper() for kind in READERS.values() for name in kind.model_fields}
 
 
-def test_a_setting_without_a_description_is_refused() -> None:
+def test_a_setting_without_a_description_is_an_error() -> None:
     class Mute(BaseSettings):
         speed: int = 3
 
@@ -54,15 +52,15 @@ def test_a_setting_without_a_description_is_refused() -> None:
         settings_of(Mute)
 
 
-def test_types_ranges_and_defaults_are_told() -> None:
+def test_types_ranges_and_defaults_are_described() -> None:
     class Some(BaseSettings):
         share: float | None = Field(None, gt=0, le=1, description="a share")
         big: int = Field(5, ge=1, lt=1_000_000, description="a number")
         on: bool = Field(True, description="a switch")
         path: Path | None = Field(None, description="a file")
 
-    told = [(each.type, each.default, each.range) for each in settings_of(Some)]
-    assert told == [
+    described = [(each.type, each.default, each.range) for each in settings_of(Some)]
+    assert described == [
         ("number", "", "more than 0, at most 1"),
         ("integer", "5", "1 or more, less than 1000000"),
         ("true or false", "true", ""),

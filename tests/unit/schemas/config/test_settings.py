@@ -1,4 +1,4 @@
-"""Every setting has its line in .env.example, and the contract's defaults hold."""
+"""Settings: .env.example lists every one, and the defaults are those of the contract."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from sql.settings import MaintainSettings
 
 KINDS = (ApiSettings, ConsumerSettings, MaintainSettings)
 EXAMPLE = (Path(__file__).parents[4] / ".env.example").read_text()
-# Read by the local stack and the demo alone.
+# Read only by the local stack and the demo.
 OF_THE_STACK = {"LOCAL_STACK", "KAFKA_PORT", "POSTGRES_PORT"}
 
 
@@ -35,7 +35,7 @@ def test_env_example_shows_the_defaults(kind: type[BaseSettings]) -> None:
         assert shown[name.upper()] == expected, name
 
 
-def test_the_contracts_defaults_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("KAFKA_GROUP_ID", "DATABASE_URL", "DATABASE_READ_URL", "API_PORT", "RETENTION_DAYS"):
         monkeypatch.delenv(name, raising=False)
@@ -45,7 +45,7 @@ def test_the_contracts_defaults_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert (api.database_pool_size, api.api_port, api.read_url) == (20, 3000, api.database_url)
 
 
-def test_two_kinds_of_record_never_share_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_record_types_cannot_share_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_REGISTER_TOPIC", "meter-readings")
     with pytest.raises(ValidationError, match="the same topic: meter-readings"):
         ConsumerSettings()

@@ -1,11 +1,11 @@
-"""When a fault opens and closes."""
+"""Hysteresis: when a fault opens and closes."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.responses.base import Judgement
-from sql.analytics.fault_state import JUDGED, Hysteresis, Standing, advance
+from sql.analytics.fault_state import JUDGED, FaultState, Hysteresis, next_state
 
 RULES = Hysteresis(open_after=3, close_after=2, close_from=87)
 BAD: tuple[Judgement, float | None] = ("faulty", 80.0)
@@ -15,10 +15,10 @@ NOTHING: tuple[Judgement, float | None] = ("insufficient_data", None)
 
 
 def opened(*seen: tuple[Judgement, float | None]) -> list[bool]:
-    standing, states = Standing(), []
+    state, states = FaultState(), []
     for status, ratio in seen:
-        standing = advance(standing, status, ratio, RULES)
-        states.append(standing.is_open)
+        state = next_state(state, status, ratio, RULES)
+        states.append(state.is_open)
     return states
 
 
@@ -33,12 +33,16 @@ def opened(*seen: tuple[Judgement, float | None]) -> list[bool]:
         ([BAD] * 3 + [GOOD, BETWEEN, GOOD, NOTHING, GOOD], [False, False] + [True] * 5 + [False]),
     ],
 )
-def test_it_takes_several_in_a_row_either_way(seen: list[tuple[Judgement, float | None]], states: list[bool]) -> None:
+def test_opening_and_closing_take_several_evaluations(
+    seen: list[tuple[Judgement, float | None]], states: list[bool]
+) -> None:
     assert opened(*seen) == states
 
 
 @given(st.lists(st.sampled_from([BAD, BETWEEN, GOOD, NOTHING, ("implausible", 130.0)])))
-def test_a_fault_never_opens_or_closes_on_fewer_than_it_takes(seen: list[tuple[Judgement, float | None]]) -> None:
+def test_a_fault_never_opens_or_closes_on_fewer_evaluations_than_required(
+    seen: list[tuple[Judgement, float | None]],
+) -> None:
     states = opened(*seen)
     judged = [(seen[index], state) for index, state in enumerate(states) if seen[index][0] in JUDGED]
     for index, (_, after) in enumerate(judged):

@@ -1,4 +1,4 @@
-"""Where an efficiency is heading."""
+"""Efficiency trends."""
 
 from datetime import date, timedelta
 from random import Random
@@ -36,25 +36,25 @@ def test_healthy_chargers_are_not_called_aging() -> None:
     assert found.count("aging") == 0
 
 
-def test_a_certain_decline_that_takes_years_is_steady() -> None:
+def test_a_significant_decline_that_takes_years_is_steady() -> None:
     found = trend(days(*[94 - 0.001 * day for day in range(30)]), fault_below=85)
     assert found.status == "steady"
     assert found.days_until_fault == pytest.approx(8971, abs=30)
 
 
-def test_days_that_cannot_be_judged_are_left_out_and_too_few_say_nothing() -> None:
+def test_days_without_a_ratio_are_ignored_and_too_few_days_give_no_trend() -> None:
     assert trend(days(*[90.0] * 6, *[None] * 24), fault_below=85).status == "insufficient_data"
     found = trend(days(92.0, None, 91.0, None, 90.0, 89.5, None, 89.0, 88.0, 87.5), fault_below=85)
     assert (found.status, found.days) == ("aging", 7)
 
 
-def test_one_that_gets_better_is_improving_and_one_below_the_threshold_has_no_days_left() -> None:
+def test_a_rising_efficiency_is_improving_and_one_below_the_threshold_has_no_days_left() -> None:
     assert trend(days(*[88 + 0.1 * day for day in range(10)]), fault_below=85).status == "improving"
     falling = trend(days(*[86 - 0.2 * day for day in range(10)]), fault_below=85)
     assert (falling.status, falling.days_until_fault) == ("aging", 0.0)
 
 
-def test_the_interval_covers_the_true_slope_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_true_slope_in_95_percent_of_cases() -> None:
     covered = 0
     for seed in range(400):
         dice = Random(seed)

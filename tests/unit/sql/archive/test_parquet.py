@@ -1,4 +1,4 @@
-"""Rows through Parquet and back: every value as it was, whatever pieces the database sends them in."""
+"""Round trips through Parquet: every value survives, in whatever chunks the database sends the rows."""
 
 import csv
 import io
@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sql.archive import parquet
-from sql.archive.manifest import ArchiveError, put_aside, read_contents
-from sql.archive.parquet import Writer, as_csv, batches
+from sql.archive.atomic_files import atomic_write
+from sql.archive.manifest import ArchiveError
+from sql.archive.parquet import CsvToParquet, read_batches, to_csv
+from sql.archive.verify import read_contents
 
 HISTORY = "meter_telemetry_history"
 COLUMNS = (("recorded_at", "timestamptz"), ("kwh_consumed_ac", "float8"), ("meter_id", "text"), ("derived", "bool"))
@@ -30,8 +32,8 @@ ROWS = st.lists(
 )
 
 
-def lines(rows: list[tuple[Any, ...]]) -> bytes:
-    """As COPY sends them."""
+def as_csv(rows: list[tuple[Any, ...]]) -> bytes:
+    """Rows as CSV in the format of COPY."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for at, kwh, device, derived, number in rows:
@@ -41,19 +43,19 @@ def lines(rows: list[tuple[Any, ...]]) -> bytes:
 
 @settings(deadline=None)
 @given(ROWS, st.integers(1, 400), st.integers(1, 200))
-def test_rows_come_back_as_they_were(rows: list[tuple[Any, ...]], group: int, piece: int) -> None:
-    sent = lines(rows)
+def test_rows_survive_a_round_trip(rows: list[tuple[Any, ...]], group: int, chunk: int) -> None:
+    sent = as_csv(rows)
     with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parquet, "GROUP_BYTES", group)
+        patch.setattr(parquet, "ROW_GROUP_BYTES", group)
         path = Path(directory) / "file"
-        with Writer(path, HISTORY, COLUMNS) as writer:
-            for begins in range(0, len(sent), piece):
-                if writer.take(sent[begins : begins + piece]):
+        with CsvToParquet(path, HISTORY, COLUMNS) as writer:
+            for start in range(0, len(sent), chunk):
+                if writer.buffer(sent[start : start + chunk]):
                     writer.flush()
             writer.flush(last=True)
-        back = [tuple(row.values()) for batch in batches(path) for row in batch.to_pylist()]
-        found, written = read_contents(path, HISTORY), writer.tally.contents()
-        copied = b"".join(as_csv(batch) for batch in batches(path))
+        back = [tuple(row.values()) for batch in read_batches(path) for row in batch.to_pylist()]
+        found, written = read_contents(path, HISTORY), writer.contents.result()
+        copied = b"".join(to_csv(batch) for batch in read_batches(path))
     assert back == [row[:4] for row in rows]
     assert found == written.without_fingerprint() or not rows
     assert written.readings == len(rows)
@@ -65,18 +67,18 @@ def test_rows_come_back_as_they_were(rows: list[tuple[Any, ...]], group: int, pi
     assert copied.count(b"\n") == len(rows)
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1PAR1", b"nothing of the kind"])
-def test_what_is_no_parquet_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1PAR1", b"not parquet"])
+def test_a_file_that_is_not_parquet_raises_an_archive_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.parquet"
     path.write_bytes(content)
     with pytest.raises(ArchiveError, match="Fetch another copy"):
         read_contents(path, HISTORY)
 
 
-def test_a_file_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_atomic_write_leaves_no_file(tmp_path: Path) -> None:
     def fail() -> None:
-        with put_aside(tmp_path / "file") as aside:
-            aside.write_text("half")
+        with atomic_write(tmp_path / "file") as partial:
+            partial.write_text("half")
             raise OSError("no room")
 
     with pytest.raises(OSError, match="no room"):

@@ -1,12 +1,12 @@
 -- name: measure_database()^
--- What can be said in one number. Ahead: until the first of the partitioned tables has no partition left for a reading of then.
--- Where the sender of a replica may not be seen (it takes pg_read_all_stats), the lag is unknown, not 0.
+-- Single numbers. partitions_ahead_seconds: time until the first of the partitioned tables runs out of partitions.
+-- Without pg_read_all_stats the WAL senders are hidden; the lag is then NULL (unknown), not 0.
 SELECT
     pg_database_size(current_database()) AS database_bytes,
     (SELECT count(*) FROM efficiency_faults WHERE closed_at IS NULL) AS faults_open,
     (SELECT count(*) FROM vehicle_efficiency) AS vehicles_judged,
     (
-        -- a base backup is no replica: it comes, and goes for good
+        -- a base backup is not a replica: its disappearance is no incident
         SELECT count(*) FROM pg_stat_replication
         WHERE application_name IS DISTINCT FROM 'pg_basebackup' AND state IS DISTINCT FROM 'backup'
     ) AS replicas_connected,
@@ -38,9 +38,8 @@ SELECT
     ) AS partitions_ahead_seconds;
 
 -- name: measure_ledger()
--- By topic, how far the ledger is from what can be counted at once: records that were consumed but neither written, counted as
--- duplicates nor dead-lettered, and dead letters that are not there (or are too many). Comparing with every row of history takes
--- the query `ledger`.
+-- Mismatch of the ledger by topic, as far as it can be computed quickly: records consumed but neither written, duplicate nor
+-- dead-lettered, and dead letters that are missing (or too many). The query `ledger` compares with every row of history.
 SELECT counted.topic,
     abs(counted.unaccounted) + abs(
         counted.dead_lettered
@@ -59,7 +58,7 @@ FROM (
 ORDER BY counted.topic;
 
 -- name: measure_tables()
--- The size of every table with its indexes, partitions counted with their table.
+-- Size of every table with its indexes; partitions are included in their parent table.
 SELECT relname AS "table", (
         SELECT coalesce(sum(pg_total_relation_size(tree.relid)), 0)::bigint FROM pg_partition_tree(class.oid) AS tree
     ) + CASE relkind WHEN 'r' THEN pg_total_relation_size(class.oid) ELSE 0 END AS bytes
