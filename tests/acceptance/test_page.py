@@ -59,7 +59,7 @@ async def test_it_loads_whole_asks_nobody_else_and_breaks_no_rule(site: Site, lo
         await expect(viewer.find("#faults li")).to_contain_text("VEH-003 ✖ open since")
         histogram = viewer.find("#distribution .plot")
         await expect(histogram).to_have_attribute(
-            "aria-label", re.compile("4 vehicles are judged.* lowest are at 70 to 72 %")
+            "aria-label", re.compile("4 vehicles are assessed.* lowest are at 70 to 72 %")
         )
         await histogram.locator(".point path").nth(11).hover(force=True)
         await expect(histogram.locator(".hoverlayer")).to_contain_text("70 to 72 %: 1 vehicle")

@@ -32,14 +32,14 @@ async def test_the_page_asks_for_a_key_and_works_with_it(site: Site, look: Look,
     await site.start()
     async with look() as viewer:
         await viewer.open()
-        await expect(viewer.find("#key-view h1")).to_have_text("An API key is needed")
+        await expect(viewer.find("#key-view h1")).to_have_text("An API key is required")
         await expect(viewer.find("#fleet-view")).to_be_hidden()
         await expect(viewer.find("#key-view [role=alert]")).to_have_text("")
 
         for wrong, says in (
             (reader[:-1] + "~", "not known"),
             (sender, "lacks the scope read"),
-            ("schlüssel", "no API key"),
+            ("schlüssel", "not an API key"),
         ):
             await enter(viewer, wrong)
             await expect(viewer.find("#key-view [role=alert]")).to_contain_text(says)
@@ -71,7 +71,7 @@ async def test_a_key_that_is_revoked_locks_the_page_until_there_is_another(
         await expect(viewer.vehicles()).to_have_count(5)
         keys.does("revoke", id_of(first))
         await expect(viewer.find("#key-view [role=alert]")).to_contain_text("not known here")
-        await expect(viewer.find("#pulse .says")).to_have_text("Key needed")
+        await expect(viewer.find("#pulse .says")).to_have_text("API key required")
         await enter(viewer, second)
         await expect(viewer.find("#pulse .says")).to_have_text("Live")
         await expect(viewer.find(".old:visible")).to_have_count(0)

@@ -20,7 +20,7 @@ async def sees_current_numbers(viewer: Viewer, vehicles: str) -> None:
 
 async def sees_old_numbers(viewer: Viewer, why: str, pulse: str) -> None:
     await expect(viewer.find("#banner.on .says")).to_contain_text(why)
-    await expect(viewer.find("#banner.on .says")).to_contain_text("The numbers here are old")
+    await expect(viewer.find("#banner.on .says")).to_contain_text("The numbers on this page are outdated")
     await expect(viewer.find("#pulse .says")).to_have_text(pulse)
     await expect(viewer.find("#summary .old")).to_be_visible()
     await expect(viewer.value("totalEnergyConsumedAc")).to_have_text("100.0 kWh")
@@ -33,7 +33,7 @@ async def test_the_service_stops_and_is_started_again(site: Site, look: Look) ->
         await viewer.open()
         await sees_current_numbers(viewer, "1")
         site.stop()
-        await sees_old_numbers(viewer, "The service does not answer.", "Cut off, reconnecting")
+        await sees_old_numbers(viewer, "The service does not respond.", "Disconnected, reconnecting")
         await evaluate(site.database, "VEH-002", datetime.now(UTC))
         await site.start()
         await sees_current_numbers(viewer, "2")
@@ -49,7 +49,7 @@ async def test_the_service_stands_still_and_goes_on(site: Site, look: Look) -> N
         await sees_current_numbers(viewer, "1")
         await viewer.has_all_answers()
         site.process.suspend()
-        await sees_old_numbers(viewer, "silent for ten seconds", "Silent, reconnecting")
+        await sees_old_numbers(viewer, "nothing for ten seconds", "No updates, reconnecting")
         site.process.resume()
         await sees_current_numbers(viewer, "1")
         viewer.is_content()
@@ -62,7 +62,7 @@ async def test_the_database_is_away_and_comes_back(site: Site, look: Look) -> No
         await viewer.open()
         await sees_current_numbers(viewer, "1")
         await site.database.execute("REVOKE SELECT ON vehicle_efficiency FROM energy_reader")
-        await sees_old_numbers(viewer, "its database does not", "No database")
+        await sees_old_numbers(viewer, "its database does not", "Database unavailable")
         await site.database.execute("GRANT SELECT ON vehicle_efficiency TO energy_reader")
         await sees_current_numbers(viewer, "1")
 

@@ -20,8 +20,8 @@ except ImportError:
     sys.exit(1)
 
 with atheris.instrument_imports(include=["schemas", "consumer", "api"]):
-    from api.ingestion.parsing import JSON_ARRAY, NDJSON, split
-    from api.ingestion.request import Refusal
+    from api.ingestion.parsing import JSON_ARRAY, NDJSON, split_batch
+    from api.ingestion.request import RejectedRequest
     from consumer.records.batch import Decoded
     from consumer.records.decode import Decoder
     from consumer.records.record import Record
@@ -52,8 +52,8 @@ def check(data: bytes) -> None:
         check_alone(kind, data)
         check_among_others(kind, data, encode(TOPICS[name][-1]))
     for form in (JSON_ARRAY, NDJSON):
-        with contextlib.suppress(Refusal):
-            assert len(split(data, form, 100)) <= 100
+        with contextlib.suppress(RejectedRequest):
+            assert len(split_batch(data, form, 100)) <= 100
 
 
 def check_alone(kind: RecordType, data: bytes) -> None:

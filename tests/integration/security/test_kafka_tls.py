@@ -19,7 +19,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 
 from deploy.stack.processes import Processes
 from deploy.stack.topics import create_topics
-from tests.integration.api.test_ingestion import is_ready, waits_for
+from tests.integration.api.test_ingestion import wait_until_ready, waiting_for
 from tests.support.answers import Ask, body, problem
 from tests.support.records import meter, vehicle
 from tests.support.servers import Database, Entry, Topics, ledger
@@ -113,7 +113,7 @@ async def test_a_reading_goes_the_whole_way_over_tls(
     place: Place, database: Database, processes: Processes, gateway: Ask, ask: Ask
 ) -> None:
     entrance = gateway(place.of("gateway"))
-    await is_ready(entrance)
+    await wait_until_ready(entrance)
     group = Group(processes, place.of("consumer"), place.directory)
     replica = group.start()
     for number in range(20):
@@ -199,7 +199,7 @@ async def _refusal_of_a_topic(client: dict[str, Any]) -> type[Exception]:
 async def test_a_gateway_without_rights_takes_nothing_and_names_its_user(place: Place, gateway: Ask) -> None:
     client = gateway(place.of("nobody"))
     await _log_says(place.directory / "api.log", "waiting_for_kafka")
-    assert "does not answer over SASL_SSL as nobody" in waits_for(client)["gateway"]
+    assert "does not answer over SASL_SSL as nobody" in waiting_for(client)["gateway"]
     assert "send it again" in problem(client.post("/v1/ingestion/meter", content=meter("M", LATELY)), 503)["detail"]
 
 
@@ -239,7 +239,7 @@ async def test_a_gateway_that_is_refused_says_so(place: Place, wrong: Wrong, gat
     client = gateway(place.of("gateway") | wrong.settings)
     log = place.directory / "api.log"
     await _log_says(log, wrong.says)
-    assert "does not answer over" in waits_for(client)["gateway"]
+    assert "does not answer over" in waiting_for(client)["gateway"]
     assert "send it again" in problem(client.post("/v1/ingestion/meter", content=meter("M", LATELY)), 503)["detail"]
     _no_secret(place, log)
 

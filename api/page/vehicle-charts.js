@@ -1,13 +1,13 @@
-/** The charts of a vehicle, and the same in words and rows. */
+/** The charts of a vehicle, with their descriptions and their data as table rows. */
 
 import { charge, count, energy, NONE, percent, temperature, toBrief, toLocalAxis, toMoment } from "./format.js";
 
 const HOUR_MS = 3_600_000;
 const sum = (items, field) => items.reduce((total, item) => total + (item[field] ?? 0), 0);
 const span = ({ start, end }) => `${toBrief(start)} to ${toBrief(end)}`;
-const middle = ({ start }) => toLocalAxis((Math.floor(Date.parse(start) / HOUR_MS) + 0.5) * HOUR_MS); // hours are those of UTC
+const middle = ({ start }) => toLocalAxis((Math.floor(Date.parse(start) / HOUR_MS) + 0.5) * HOUR_MS); // hours are UTC hours
 
-/** Both charts of a day show the same hours, whole ones, whatever was heard in them. */
+/** Both charts of a day show the same whole hours, whether or not there are readings. */
 const timeAxis = ({ from, to }) => ({
   type: "date",
   range: [Math.floor(Date.parse(from) / HOUR_MS), Math.ceil(Date.parse(to) / HOUR_MS)].map((hour) =>
@@ -61,11 +61,11 @@ export function energyChart(hours, window, colours) {
   };
 }
 
-export function energyWords(hours) {
+export function energyDescription(hours) {
   const most = hours.reduce((best, hour) => ((hour.kwhConsumedAc ?? 0) > (best.kwhConsumedAc ?? 0) ? hour : best));
-  const peak = most.kwhConsumedAc ? `; most in ${span(most)}: ${energy(most.kwhConsumedAc)}` : "";
+  const peak = most.kwhConsumedAc ? `; highest from ${span(most)}: ${energy(most.kwhConsumedAc)}` : "";
   return (
-    `Bars of energy by the hour, with efficiency as a line. In, AC: ${energy(sum(hours, "kwhConsumedAc"))}; ` +
+    `Bars of energy by hour, with efficiency as a line. In, AC: ${energy(sum(hours, "kwhConsumedAc"))}; ` +
     `out, DC: ${energy(sum(hours, "kwhDeliveredDc"))}${peak}.`
   );
 }
@@ -108,7 +108,7 @@ export function batteryChart(readings, window, colours) {
   };
 }
 
-export function batteryWords(readings, more) {
+export function batteryDescription(readings, more) {
   const low = (field) => readings.reduce((least, each) => Math.min(least, each[field]), Infinity);
   const high = (field) => readings.reduce((most, each) => Math.max(most, each[field]), -Infinity);
   const first = more ? `The first ${count(readings.length)}` : count(readings.length);
