@@ -1,4 +1,4 @@
-"""Monthly partitions of histories and rollups: create the missing ones, list them, and tell which have expired."""
+"""Monthly partitions of histories and rollups: created ahead, listed, and checked for expiry."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import make_wsgi_app
 
 from consumer.monitoring.metrics import Metrics
-from schemas.config.probe_server import start_probe_server
+from schemas.config.probe_server import WsgiApplication, start_probe_server
 
 DEFAULT_PORT: Final = 9464
 STUCK_AFTER_SECONDS: Final = 30.0
@@ -49,12 +49,12 @@ class Health:
 
 
 def serve(health: Health, metrics: Metrics, host: str, port: int | None) -> tuple[WSGIServer, int]:
-    """Start answering; the server, and the port it took. With no port given, 9464 is tried first and then any free one."""
+    """Start serving; returns the server and its port. None means 9464, or any free port when that one is in use."""
     server = start_probe_server(_application(health, metrics), host, port, default_port=DEFAULT_PORT)
     return server, server.server_port
 
 
-def _application(health: Health, metrics: Metrics) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
+def _application(health: Health, metrics: Metrics) -> WsgiApplication:
     exposition = make_wsgi_app(metrics.registry)
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -20,7 +20,7 @@ GRACE: Final = timedelta(days=2)  # after the end of a month: most late readings
 GROWTH: Final = 1.5
 # Bytes of the key of an unfinished month. Right after a rebuild, every device's last page is split once more.
 MIN_BYTES: Final = 2**29
-# The build waits for older transactions. It blocks nobody meanwhile, and giving up would mean building from the start.
+# The build waits for older transactions. It blocks no other session meanwhile, and giving up would mean building from the start.
 LOCK_TIMEOUT: Final = "1h"
 
 

@@ -1,6 +1,6 @@
 -- migrate:up
 -- The roles are granted what they need by name. This revokes from PUBLIC (every login of the server) what it has in a new database
--- and nobody needs: temporary tables, objects in the schema, and our functions. PUBLIC may still connect, look up names in the
+-- and does not need: temporary tables, objects in the schema, and our functions. PUBLIC may still connect, look up names in the
 -- schema and call functions of extensions. Each REVOKE is tried separately, because it fails where an administrator is the owner.
 DO $$
 BEGIN

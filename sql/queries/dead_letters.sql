@@ -7,7 +7,7 @@ FROM unnest(
 ) AS letter;
 
 -- name: resolve_letters(consumer_group, topics, partitions, offsets, how)
--- Marks unresolved dead letters as replayed or discarded, and returns them. Missing ones were resolved by somebody else.
+-- Marks unresolved dead letters as replayed or discarded, and returns them. Missing ones were resolved concurrently.
 UPDATE dead_letters AS letter
 SET resolved_at = now(), resolution = :how
 FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[]) AS chosen (topic, partition, "offset")

@@ -72,12 +72,12 @@ DELETE FROM alert_outbox WHERE published_at < :published_before;
 -- Vehicles whose trend does not include this day yet.
 SELECT vehicle_id FROM vehicle_live_status AS live
 WHERE NOT EXISTS (
-    SELECT FROM vehicle_trends AS known WHERE known.vehicle_id = live.vehicle_id AND known.last_day >= :last_day
+    SELECT FROM vehicle_trends AS stored WHERE stored.vehicle_id = live.vehicle_id AND stored.last_day >= :last_day
 )
 ORDER BY vehicle_id LIMIT :row_limit;
 
 -- name: store_trends(last_day, vehicle_ids, days, slopes, lows, highs, levels, statuses, until_faults)!
-INSERT INTO vehicle_trends AS known
+INSERT INTO vehicle_trends AS stored
     (last_day, computed_at, vehicle_id, days, slope, slope_low, slope_high, level, status, days_until_fault)
 SELECT :last_day::date, now(), given.*
 FROM unnest(

@@ -7,18 +7,18 @@ GROUP BY status, step;
 
 -- name: fleet_live(reporting_since)^
 -- Live figures: devices in total and reporting, progress of the consumers, open faults.
-SELECT vehicles.known AS vehicles, vehicles.reporting AS vehicles_reporting,
-    meters.known AS meters, meters.reporting AS meters_reporting,
+SELECT vehicles.total AS vehicles, vehicles.reporting AS vehicles_reporting,
+    meters.total AS meters, meters.reporting AS meters_reporting,
     greatest(vehicles.newest, meters.newest) AS newest_reading,
     ledger.records_consumed, ledger.lag_records, ledger.written_at,
     (SELECT count(*) FROM efficiency_faults WHERE closed_at IS NULL) AS open_faults,
     (SELECT count(*) FROM vehicle_trends WHERE status = 'aging') AS aging
 FROM (
-    SELECT count(*) AS known, count(*) FILTER (WHERE recorded_at >= :reporting_since) AS reporting, max(recorded_at) AS newest
+    SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= :reporting_since) AS reporting, max(recorded_at) AS newest
     FROM vehicle_live_status
 ) AS vehicles
 CROSS JOIN (
-    SELECT count(*) AS known, count(*) FILTER (WHERE recorded_at >= :reporting_since) AS reporting, max(recorded_at) AS newest
+    SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= :reporting_since) AS reporting, max(recorded_at) AS newest
     FROM meter_live_status
 ) AS meters
 CROSS JOIN (

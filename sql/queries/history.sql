@@ -17,16 +17,16 @@ ORDER BY recorded_at LIMIT :row_limit;
 WITH state AS MATERIALIZED (
     SELECT complete_before FROM rollup_state
 )
-SELECT asked.meter_id, asked.opens, asked.closes, coalesce(energy.kwh, 0) AS kwh, energy.readings
+SELECT requested.meter_id, requested.opens, requested.closes, coalesce(energy.kwh, 0) AS kwh, energy.readings
 FROM unnest(:meter_ids::text[], :opens::timestamptz[], :closes::timestamptz[])
-    WITH ORDINALITY AS asked (meter_id, opens, closes, position)
+    WITH ORDINALITY AS requested (meter_id, opens, closes, position)
 CROSS JOIN state
-CROSS JOIN LATERAL meter_energy(asked.meter_id, asked.opens, asked.closes, state.complete_before) AS energy
-ORDER BY asked.position;
+CROSS JOIN LATERAL meter_energy(requested.meter_id, requested.opens, requested.closes, state.complete_before) AS energy
+ORDER BY requested.position;
 
 -- name: known_meters(meter_ids)
 -- Those of the given meters that have a reading or an assignment.
-SELECT asked.meter_id
-FROM unnest(:meter_ids::text[]) AS asked (meter_id)
-WHERE EXISTS (SELECT FROM meter_live_status AS live WHERE live.meter_id = asked.meter_id)
-    OR EXISTS (SELECT FROM vehicle_meter_assignments AS assignment WHERE assignment.meter_id = asked.meter_id);
+SELECT requested.meter_id
+FROM unnest(:meter_ids::text[]) AS requested (meter_id)
+WHERE EXISTS (SELECT FROM meter_live_status AS live WHERE live.meter_id = requested.meter_id)
+    OR EXISTS (SELECT FROM vehicle_meter_assignments AS assignment WHERE assignment.meter_id = requested.meter_id);

@@ -13,7 +13,7 @@ ON CONFLICT DO NOTHING;
 -- The stored offsets of the given partitions. Waits until no transaction holds a claim on any of them.
 SELECT stored.topic, stored.partition, stored.next_offset
 FROM kafka_offsets AS stored
-JOIN unnest(:topics::text[], :partitions::integer[]) AS asked (topic, partition) USING (topic, partition)
+JOIN unnest(:topics::text[], :partitions::integer[]) AS requested (topic, partition) USING (topic, partition)
 WHERE stored.consumer_group = :consumer_group
 ORDER BY stored.topic, stored.partition
 FOR UPDATE OF stored;

@@ -5,25 +5,25 @@
 -- meter was assigned to the vehicle; dc_kwh_assigned is the vehicle's energy of the same time, so the two can be compared.
 WITH state AS MATERIALIZED (
     SELECT complete_before FROM rollup_state
-), asked AS MATERIALIZED (
+), requested AS MATERIALIZED (
     SELECT * FROM unnest(:vehicle_ids::text[], :opens::timestamptz[], :closes::timestamptz[])
         WITH ORDINALITY AS period (vehicle_id, opens, closes, position)
 ), assigned AS MATERIALIZED (
-    SELECT asked.position, asked.vehicle_id, assignment.meter_id,
-        greatest(lower(assignment.valid_during), asked.opens) AS opens,
-        least(upper(assignment.valid_during), asked.closes) AS closes
-    FROM asked
+    SELECT requested.position, requested.vehicle_id, assignment.meter_id,
+        greatest(lower(assignment.valid_during), requested.opens) AS opens,
+        least(upper(assignment.valid_during), requested.closes) AS closes
+    FROM requested
     JOIN vehicle_meter_assignments AS assignment
-        ON assignment.vehicle_id = asked.vehicle_id
-        AND assignment.valid_during && tstzrange(asked.opens, asked.closes, '[)')
+        ON assignment.vehicle_id = requested.vehicle_id
+        AND assignment.valid_during && tstzrange(requested.opens, requested.closes, '[)')
 ), unassigned AS (
-    SELECT asked.position, asked.vehicle_id, lower(gap) AS opens, upper(gap) AS closes
-    FROM asked
+    SELECT requested.position, requested.vehicle_id, lower(gap) AS opens, upper(gap) AS closes
+    FROM requested
     LEFT JOIN (
         SELECT position, range_agg(tstzrange(opens, closes, '[)')) AS periods FROM assigned GROUP BY position
     ) AS covered USING (position)
     CROSS JOIN LATERAL unnest(
-        tstzmultirange(tstzrange(asked.opens, asked.closes, '[)')) - coalesce(covered.periods, '{}')
+        tstzmultirange(tstzrange(requested.opens, requested.closes, '[)')) - coalesce(covered.periods, '{}')
     ) AS gap
 ), ac AS (
     SELECT position, sum(energy.kwh) AS kwh, sum(energy.readings)::bigint AS readings,
@@ -49,7 +49,7 @@ WITH state AS MATERIALIZED (
     GROUP BY position
 )
 SELECT
-    asked.vehicle_id, asked.opens, asked.closes,
+    requested.vehicle_id, requested.opens, requested.closes,
     ac.seconds AS assigned_seconds,
     coalesce(ac.kwh, 0) AS ac_kwh,
     coalesce(ac.readings, 0) AS ac_points,
@@ -59,12 +59,12 @@ SELECT
     coalesce(dc.readings_assigned, 0) AS dc_points_assigned,
     dc.battery_temp::double precision AS average_battery_temp,
     dc.battery_temp_max, dc.soc_min, dc.soc_max
-FROM asked LEFT JOIN ac USING (position) LEFT JOIN dc USING (position)
+FROM requested LEFT JOIN ac USING (position) LEFT JOIN dc USING (position)
 ORDER BY position;
 
 -- name: known_vehicles(vehicle_ids)
 -- Those of the given vehicles that have a reading or an assignment.
-SELECT asked.vehicle_id
-FROM unnest(:vehicle_ids::text[]) AS asked (vehicle_id)
-WHERE EXISTS (SELECT FROM vehicle_live_status AS live WHERE live.vehicle_id = asked.vehicle_id)
-    OR EXISTS (SELECT FROM vehicle_meter_assignments AS assignment WHERE assignment.vehicle_id = asked.vehicle_id);
+SELECT requested.vehicle_id
+FROM unnest(:vehicle_ids::text[]) AS requested (vehicle_id)
+WHERE EXISTS (SELECT FROM vehicle_live_status AS live WHERE live.vehicle_id = requested.vehicle_id)
+    OR EXISTS (SELECT FROM vehicle_meter_assignments AS assignment WHERE assignment.vehicle_id = requested.vehicle_id);
