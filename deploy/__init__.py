@@ -1,1 +1,1 @@
-"""What runs the project on a machine: the local stack, the simulated fleet, the demo. Imported by tests at most."""
+"""Everything that runs the system somewhere: the local stack, the simulated fleet, the demo. Only tests import it."""

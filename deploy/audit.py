@@ -1,4 +1,4 @@
-"""`make audit`: known weaknesses of the packages in the lock files. Exit 1 when one is found, or when it cannot be told."""
+"""The command of `make audit`: known vulnerabilities of the locked packages. Exit code 1 if one is found or pip-audit fails."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 LOCKS: Final = ("requirements.lock", "requirements-dev.lock")
-# What pip-audit says when nobody answers; anything else that goes wrong is its fault or ours.
+# pip-audit's messages when the vulnerability service is unreachable. Every other failure is an error.
 UNREACHABLE: Final = re.compile(
     r"ConnectionError|ConnectTimeout|ReadTimeout|ProxyError|NewConnectionError|NameResolutionError|Max retries exceeded"
     r"|Connection refused|Name or service not known|Temporary failure in name resolution"
@@ -16,35 +16,33 @@ UNREACHABLE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to exit with, and what to say."""
+    """An exit code and its message."""
 
     code: int
-    says: str
+    message: str
 
 
-def judge(code: int, printed: str, said: str) -> Verdict:
-    """What an outcome of pip-audit means; `printed` is its stdout, `said` its stderr."""
+def interpret(code: int, stdout: str, stderr: str) -> Verdict:
+    """Interprets the exit code and the output of pip-audit."""
     if code == 0:
-        return Verdict(0, "no known weakness in what the lock files name")
-    if "Found " in said and "vulnerabilit" in said:
-        return Verdict(1, f"packages with known weaknesses; raise them in pyproject.toml and run make lock:\n{printed}")
-    if UNREACHABLE.search(said):
+        return Verdict(0, "no known vulnerability in the locked packages")
+    if "Found " in stderr and "vulnerabilit" in stderr:
         return Verdict(
-            0, "could not ask: the service that knows of weaknesses does not answer from here. Nothing was checked"
+            1, f"packages with known vulnerabilities; raise them in pyproject.toml and run make lock:\n{stdout}"
         )
-    return Verdict(1, f"pip-audit ended with {code} and has told nothing:\n{said or printed}")
+    if UNREACHABLE.search(stderr):
+        return Verdict(0, "the vulnerability service is unreachable. Nothing was checked")
+    return Verdict(1, f"pip-audit failed with exit code {code}:\n{stderr or stdout}")
 
 
 def main() -> int:
-    """Ask pip-audit about each lock file."""
+    """Runs pip-audit on each lock file and returns the exit code."""
     worst = 0
     for lock in LOCKS:
         command = ["pip_audit", "--require-hashes", "--disable-pip", "--progress-spinner", "off", "--timeout", "10"]
-        asked = subprocess.run(
-            [sys.executable, "-m", *command, "-r", lock], capture_output=True, text=True, check=False
-        )
-        verdict = judge(asked.returncode, asked.stdout, asked.stderr)
-        sys.stderr.write(f"{lock}: {verdict.says}\n")
+        done = subprocess.run([sys.executable, "-m", *command, "-r", lock], capture_output=True, text=True, check=False)
+        verdict = interpret(done.returncode, done.stdout, done.stderr)
+        sys.stderr.write(f"{lock}: {verdict.message}\n")
         worst = max(worst, verdict.code)
     return worst
 

@@ -1,6 +1,6 @@
-"""`python -m deploy.schema`: writes sql/schema.sql, what the migrations make, for people to review.
+"""The command `python -m deploy.schema`, which writes the schema that the migrations create to sql/schema.sql for review.
 
-Partitions are left out: they come with the calendar, not with a migration.
+Partitions are left out: they depend on the calendar, not on a migration.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ PER_SERVER: Final = re.compile(r"^(--.*|\\(un)?restrict .*|SET .*|SELECT pg_cata
 
 
 def dump(url: str) -> str:
-    """The schema of a migrated database, without what depends on the server's version, the calendar or chance."""
+    """The schema of a migrated database, without anything that depends on the server's version, the calendar or chance."""
     command = [
         str(BINARIES / "pg_dump"),
         "--schema-only",
@@ -37,8 +37,8 @@ def dump(url: str) -> str:
 
 
 def main() -> None:
-    """Migrate an empty database and write down what came of it."""
-    with servers(ROOT / "schema", say=lambda _: None, fresh=True) as stack:
+    """Migrates an empty database and writes its schema."""
+    with servers(ROOT / "schema", report=lambda _: None, fresh=True) as stack:
         asyncio.run(migrate(SqlSettings(database_url=SecretStr(stack.database_url))))
         SCHEMA.write_text(dump(stack.database_url))
 

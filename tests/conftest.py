@@ -1,4 +1,4 @@
-"""One stack per run, a database from a migrated template and topics of its own per test."""
+"""Fixtures of every test: one Kafka and PostgreSQL per run; per test a database from a migrated template, topics, processes."""
 
 import asyncio
 import itertools
@@ -12,12 +12,14 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import ROOT, Servers, StackError, servers
+from deploy.stack.resolve import ROOT, StackError, servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from sql.migrate import migrate
 from sql.settings import SqlSettings
-from tests.support.servers import Database, Topics, new_database
-from tests.support.services import Group, service_environment
+from tests.support.database import Database, new_database
+from tests.support.ledger import Topics
+from tests.support.services import ConsumerGroup, service_environment
 
 PARTITIONS = 4
 _numbers = itertools.count(1)
@@ -30,17 +32,17 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def stack(pytestconfig: pytest.Config) -> Iterator[Servers]:
-    """Kafka and PostgreSQL for this run; several runs at once get servers of their own."""
+    """Kafka and PostgreSQL of this run. Parallel runs get servers of their own."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         with capture.global_and_fixture_disabled():
             sys.stderr.write(f"\nstack: {text}\n")
 
     with ExitStack() as exits:
         for number in itertools.count(1):
             try:
-                yield exits.enter_context(servers(ROOT / f"tests-{number}", say=say, fresh=True))
+                yield exits.enter_context(servers(ROOT / f"tests-{number}", report=report, fresh=True))
             except StackError:
                 continue
             return
@@ -48,21 +50,21 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def template(stack: Servers) -> Iterator[Database]:
-    """A migrated database to copy."""
-    with new_database(stack, f"energy_template_{os.getpid()}") as made:
-        asyncio.run(migrate(SqlSettings(database_url=SecretStr(made.migrator_url))))
-        yield made
+    """A migrated database that the databases of the tests are copied from."""
+    with new_database(stack, f"energy_template_{os.getpid()}") as created:
+        asyncio.run(migrate(SqlSettings(database_url=SecretStr(created.migrator_url))))
+        yield created
 
 
 @pytest.fixture
 def database(stack: Servers, template: Database) -> Iterator[Database]:
-    with new_database(stack, f"energy_test_{os.getpid()}_{next(_numbers)}", template) as made:
-        yield made
+    with new_database(stack, f"energy_test_{os.getpid()}_{next(_numbers)}", template) as created:
+        yield created
 
 
 @pytest.fixture
 def new_topics() -> Topics:
-    """Names of topics that do not exist yet."""
+    """Topics that do not exist yet."""
     number = f"{os.getpid()}-{next(_numbers)}"
     names = (f"meter-readings-{number}", f"vehicle-readings-{number}")
     return Topics(*names, PARTITIONS, f"assignments-{number}", f"register-readings-{number}")
@@ -70,6 +72,7 @@ def new_topics() -> Topics:
 
 @pytest.fixture
 def topics(stack: Servers, new_topics: Topics) -> Topics:
+    """The same topics, of which those for meter and vehicle readings exist."""
     names = (new_topics.meter, new_topics.vehicle)
     asyncio.run(create_topics(stack.kafka_bootstrap_servers, names, partitions=PARTITIONS))
     return new_topics
@@ -83,7 +86,7 @@ def processes() -> Iterator[Processes]:
 
 @pytest.fixture
 def environment(stack: Servers, database: Database, new_topics: Topics) -> dict[str, str]:
-    """What our processes are started with."""
+    """The environment of a service on the servers, database and topics of this test."""
     return service_environment(stack, database, new_topics) | {
         "KAFKA_SESSION_TIMEOUT_MS": "6000",
         "LOG_LEVEL": "DEBUG",
@@ -92,13 +95,13 @@ def environment(stack: Servers, database: Database, new_topics: Topics) -> dict[
 
 
 @pytest.fixture
-def group(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Group:
-    """Replicas of the consumer, as many as a test starts."""
-    return Group(processes, environment, tmp_path)
+def group(processes: Processes, environment: dict[str, str], tmp_path: Path) -> ConsumerGroup:
+    """A consumer group, without a consumer yet."""
+    return ConsumerGroup(processes, environment, tmp_path)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """In CI nothing may be left out: a skipped test fails the run."""
+    """In CI, a skipped test fails the run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter and reporter.stats.get("skipped") and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -38,72 +38,94 @@ class Metrics:
     alerts_waiting: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
+        self._create_lag_metrics()
+        self._create_record_counters()
+        self._create_write_metrics()
+        self._create_state_metrics()
+        self._create_alert_metrics()
+
+    def _create_lag_metrics(self) -> None:
         partition = ("topic", "partition")
-        registry = self.registry
-        self.lag_records = Gauge("energy_consumer_lag_records", "Records not yet written", partition, registry=registry)
+        self.lag_records = Gauge(
+            "energy_consumer_lag_records", "Records not yet written", partition, registry=self.registry
+        )
         self.lag_seconds = Gauge(
             "energy_consumer_lag_seconds",
             "Age of the oldest record not yet written, 0 when caught up",
             partition,
-            registry=registry,
+            registry=self.registry,
         )
         self.replicas_needed = Gauge(
             "energy_consumer_replicas_needed",
             "Consumers that the partitions of this consumer need; the sum over the group is what the group needs",
-            registry=registry,
-        )
-        self.consumed = Counter(
-            "energy_records_consumed",
-            "Records read from Kafka and accounted for in the ledger",
-            ("topic",),
-            registry=registry,
-        )
-        self.written = Counter("energy_records_written", "Readings written to history", ("topic",), registry=registry)
-        self.duplicates = Counter(
-            "energy_records_duplicate", "Readings that were stored already", ("topic",), registry=registry
-        )
-        self.dead_letters = Counter(
-            "energy_dead_letters", "Records that can never become a reading", ("topic", "reason"), registry=registry
-        )
-        self.batch_records = Histogram(
-            "energy_batch_records", "Records in a batch", buckets=_RECORDS, registry=registry
-        )
-        self.write_seconds = Histogram(
-            "energy_batch_write_seconds",
-            "Time to write a batch, including retries",
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.retries = Counter("energy_write_retries", "Writes retried after an error", ("cause",), registry=registry)
-        self.fenced = Counter(
-            "energy_writes_fenced",
-            "Batches rejected by the fence because another consumer has written",
-            registry=registry,
-        )
-        self.rebalances = Counter(
-            "energy_rebalances", "Rebalances that assigned partitions to this consumer", registry=registry
-        )
-        self.paused = Gauge(
-            "energy_ingest_paused", "1 while reading is paused for this reason", ("reason",), registry=registry
-        )
-        self.breaker_open = Gauge(
-            "energy_breaker_open",
-            "1 while a topic is not read because most of its records are rejected",
-            ("topic",),
-            registry=registry,
+            registry=self.registry,
         )
         self.freshness = Histogram(
             "energy_freshness_seconds",
             "From the Kafka timestamp of the oldest record of each partition in a batch to its commit",
             buckets=_SECONDS,
-            registry=registry,
+            registry=self.registry,
         )
 
+    def _create_record_counters(self) -> None:
+        self.consumed = Counter(
+            "energy_records_consumed",
+            "Records read from Kafka and accounted for in the ledger",
+            ("topic",),
+            registry=self.registry,
+        )
+        self.written = Counter(
+            "energy_records_written", "Readings written to history", ("topic",), registry=self.registry
+        )
+        self.duplicates = Counter(
+            "energy_records_duplicate", "Readings that were stored already", ("topic",), registry=self.registry
+        )
+        self.dead_letters = Counter(
+            "energy_dead_letters",
+            "Records that can never become a reading",
+            ("topic", "reason"),
+            registry=self.registry,
+        )
+
+    def _create_write_metrics(self) -> None:
+        self.batch_records = Histogram(
+            "energy_batch_records", "Records in a batch", buckets=_RECORDS, registry=self.registry
+        )
+        self.write_seconds = Histogram(
+            "energy_batch_write_seconds",
+            "Time to write a batch, including retries",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "energy_write_retries", "Writes retried after an error", ("cause",), registry=self.registry
+        )
+        self.fenced = Counter(
+            "energy_writes_fenced",
+            "Batches rejected by the fence because another consumer has written",
+            registry=self.registry,
+        )
+
+    def _create_state_metrics(self) -> None:
+        self.rebalances = Counter(
+            "energy_rebalances", "Rebalances that assigned partitions to this consumer", registry=self.registry
+        )
+        self.paused = Gauge(
+            "energy_ingest_paused", "1 while reading is paused for this reason", ("reason",), registry=self.registry
+        )
+        self.breaker_open = Gauge(
+            "energy_breaker_open",
+            "1 while a topic is not read because most of its records are rejected",
+            ("topic",),
+            registry=self.registry,
+        )
+
+    def _create_alert_metrics(self) -> None:
         self.alerts_published = Counter(
-            "energy_alerts_published", "Fault events acknowledged by Kafka", registry=registry
+            "energy_alerts_published", "Fault events acknowledged by Kafka", registry=self.registry
         )
         self.alerts_waiting = Gauge(
-            "energy_alerts_waiting", "Fault events not published yet, by any consumer", registry=registry
+            "energy_alerts_waiting", "Fault events not published yet, by any consumer", registry=self.registry
         )
 
     def initialize(self, topics: Iterable[str]) -> None:

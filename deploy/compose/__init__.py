@@ -1,1 +1,1 @@
-"""The system in containers (docker-compose.yml): the roles of its database, its secrets, what its Prometheus asks."""
+"""The system in containers (docker-compose.yml): its secrets, its database roles, its scrape targets."""

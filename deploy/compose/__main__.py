@@ -1,4 +1,4 @@
-"""`python -m deploy.compose`: the secrets that docker-compose.yml mounts, drawn at random, once."""
+"""The command `python -m deploy.compose`, which creates the random secrets that docker-compose.yml mounts."""
 
 import secrets
 from pathlib import Path
@@ -10,12 +10,14 @@ LOGINS: Final = ("migrator", "writer", "reader")
 
 
 def main(
-    directory: Annotated[Path, typer.Option(help="where docker-compose.yml looks for them")] = Path(".secrets"),
+    directory: Annotated[Path, typer.Option(help="directory from which docker-compose.yml mounts them")] = Path(
+        ".secrets"
+    ),
 ) -> None:
-    """Make the passwords of the containers, and the addresses that carry them, each in a file of its own.
+    """Create the passwords of the containers and the database URLs with them, one file each.
 
-    What is there already stays as it is: the database was made with it. The directory is closed to other accounts of this
-    machine; the files in it are not, for the accounts inside the containers must read them.
+    Existing files are kept, because the database was created with them. Other accounts of the machine cannot enter the directory.
+    The files in it are readable by all, including the accounts inside the containers.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
@@ -24,11 +26,11 @@ def main(
     for login in LOGINS:
         password = _keep(directory / f"{login}-password", secrets.token_urlsafe(24))
         _keep(directory / f"{login}-url", f"postgresql://{login}:{password}@postgres:5432/energy")
-    typer.echo(f"the secrets are in {directory}; next: docker compose up --build --detach", err=True)
+    typer.echo(f"the secrets are in {directory}; next step: docker compose up --build --detach", err=True)
 
 
 def _keep(file: Path, secret: str) -> str:
-    """What the file says; the secret, written to it, when it is not there yet."""
+    """The content of the file, which is `secret` if the file did not exist."""
     if not file.exists():
         file.write_text(secret)
         file.chmod(0o644)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run once, by the image of PostgreSQL, when its volume is new: the roles, the logins and the database, as deploy/stack/roles.sql
-# makes them for the local stack too. Passwords come from files and reach the server as settings of this session.
+# Creates the roles, the logins and the database. The PostgreSQL image runs it once, when its volume is new. The local stack uses the
+# same deploy/stack/roles.sql. Passwords are read from files and passed to the server as settings of the session.
 set -euo pipefail
 secrets=${SECRETS_DIRECTORY:-/run/secrets}
 roles=${ROLES_SQL:-/opt/energy/roles.sql}

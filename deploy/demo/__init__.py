@@ -1,4 +1,4 @@
-"""The demo: everything on this machine, as in production but smaller; and the same without a person, as a smoke test.
+"""The demo: the whole system on this machine, as in production but smaller. Without a person it is the smoke test.
 
-Flow: local stack -> topics, schema, assignments -> two consumers, the read service, the fleet -> a day of history -> live.
+Local stack -> topics, schema, assignments -> two consumers, the read service, the fleet -> a day of history -> live readings.
 """

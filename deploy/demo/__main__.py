@@ -1,4 +1,4 @@
-"""`python -m deploy.demo`: everything on this machine, until Ctrl-C; with --smoke, until the numbers have been checked."""
+"""The command `python -m deploy.demo`, which runs the demo until Ctrl-C, or with --smoke until its numbers are checked."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from deploy.stack.signals import stopped_by_signals
 METRICS_PORTS: Final = (9464, 9465)
 MAINTAIN_METRICS_PORT: Final = 9466
 REPORT_SECONDS: Final = 10.0
-FAULTS: Final = (
+ERRORS: Final = (
     StackError,
     JarError,
     PortTakenError,
@@ -37,15 +37,15 @@ FAULTS: Final = (
 
 def main(
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="check the numbers and stop; on free ports, with data of its own")
+        bool, typer.Option("--smoke", help="check the numbers and stop; uses free ports and its own data")
     ] = False,
-    api_port: Annotated[int, typer.Option(envvar="API_PORT", help="where the API listens")] = 3000,
-    kafka_port: Annotated[int, typer.Option(envvar="KAFKA_PORT", help="where Kafka listens")] = 19092,
-    postgres_port: Annotated[int, typer.Option(envvar="POSTGRES_PORT", help="where PostgreSQL listens")] = 15432,
+    api_port: Annotated[int, typer.Option(envvar="API_PORT", help="port of the API")] = 3000,
+    kafka_port: Annotated[int, typer.Option(envvar="KAFKA_PORT", help="port of Kafka")] = 19092,
+    postgres_port: Annotated[int, typer.Option(envvar="POSTGRES_PORT", help="port of PostgreSQL")] = 15432,
 ) -> None:
-    """Kafka, PostgreSQL, a fleet of 20,000 devices, two consumers and the API, all on this machine.
+    """Run Kafka, PostgreSQL, a fleet of 20,000 devices, two consumers and the API on this machine.
 
-    KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL name servers to use instead of our own.
+    If KAFKA_BOOTSTRAP_SERVERS or DATABASE_URL is set, the server it names is used instead of a local one.
     """
     try:
         with stopped_by_signals():
@@ -53,48 +53,48 @@ def main(
                 _smoke()
             else:
                 _demo(Ports(kafka_port, postgres_port, api_port, METRICS_PORTS, MAINTAIN_METRICS_PORT))
-    except FAULTS as error:
-        _say(str(error))
+    except ERRORS as error:
+        _report(str(error))
         raise typer.Exit(1) from None
 
 
 def _demo(ports: Ports) -> None:
     ensure_free(ports.api, "the API", "API_PORT")
     for port in (*ports.metrics, ports.maintain):
-        ensure_free(port, "the metrics of a process", "nothing: stop what listens there")
-    with demo(ROOT / "demo", ports, _say, fresh=False) as running:
+        ensure_free(port, "the metrics of a process", "nothing: stop the program that listens there")
+    with demo(ROOT / "demo", ports, _report, fresh=False) as running:
         metrics = [f"http://localhost:{port}/metrics" for port in (*ports.metrics, ports.maintain)]
         targets = {
             "consumer": [f"localhost:{port}" for port in ports.metrics],
             "maintain": [f"localhost:{ports.maintain}"],
             "api": [f"localhost:{ports.api}"],
         }
-        pages = start_prometheus(running.services.processes, ROOT / "demo" / "prometheus", targets, _say)
+        pages = start_prometheus(running.services.processes, ROOT / "demo" / "prometheus", targets, _report)
         typer.echo(guide(running.api, metrics, pages, write_environment(running.stack), datetime.now(UTC)))
-        _report(running)
+        _report_progress(running)
 
 
 def _smoke() -> None:
     ports = Ports(None, None, free_port(), (free_port(), free_port()), 0)
-    with demo(ROOT / "smoke", ports, _say, fresh=True) as running:
+    with demo(ROOT / "smoke", ports, _report, fresh=True) as running:
         with httpx.Client(base_url=running.api, timeout=10) as client:
-            checks.history_is_right(client, running.history_end, typer.echo)
-            checks.faults_are_found(client, typer.echo)
-        checks.posting_works(running.api, typer.echo)
-        checks.ledger_adds_up(running.stack.database_url, typer.echo)
+            checks.check_history(client, running.history_end, typer.echo)
+            checks.check_faults(client, typer.echo)
+        checks.check_posting(running.api, typer.echo)
+        checks.check_ledger(running.stack.database_url, typer.echo)
     typer.echo("smoke test passed")
 
 
-def _report(running: Demo) -> None:
-    """Say every ten seconds how it goes, until stopped."""
+def _report_progress(running: Demo) -> None:
+    """Reports the ingestion rate every ten seconds and restarts consumers that have exited. Runs until stopped."""
     before = asyncio.run(_stored(running))
     while True:
         time.sleep(REPORT_SECONDS)
-        for name in running.services.start_again("consumer-"):
-            _say(f"{name} has ended: the other one takes over its partitions, and it is started again")
+        for name in running.services.restart_exited("consumer-"):
+            _report(f"{name} has exited: the other consumer takes over its partitions, and it is restarted")
         running.services.check()
         stored = asyncio.run(_stored(running))
-        _say(f"{stored:,} readings stored, {(stored - before) / REPORT_SECONDS:,.0f} a second")
+        _report(f"{stored:,} readings stored, {(stored - before) / REPORT_SECONDS:,.0f} a second")
         before = stored
 
 
@@ -106,7 +106,7 @@ async def _stored(running: Demo) -> int:
         await connection.close()
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     typer.echo(f"demo: {text}", err=True)
 
 

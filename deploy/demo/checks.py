@@ -1,4 +1,4 @@
-"""The smoke test: is what the API says what the fleet has sent, and does the ledger add up?"""
+"""The checks of the smoke test: the API's answers against the readings that were sent, and the ledger."""
 
 import asyncio
 import json
@@ -24,11 +24,11 @@ POSTED_RATIO: Final = 71.08  # 32.15 of 45.23 kWh
 
 
 class CheckFailedError(Exception):
-    """The system gave another answer than it should."""
+    """An answer of the system is not the expected one."""
 
 
-def history_is_right(api: httpx.Client, end: datetime, say: Callable[[str], None]) -> None:
-    """Compare the answers for some vehicles, one of them faulty, with what the simulator knows it has sent."""
+def check_history(api: httpx.Client, end: datetime, report: Callable[[str], None]) -> None:
+    """Compares the answers for some vehicles, one of them with a faulty charger, with the totals that the simulator computes."""
     for number in (1, 42, 300, one_faulty_vehicle()):
         answer = api.get(f"/v1/analytics/performance/{vehicle_id(number)}", params={"end": end.isoformat()}).json()
         expected = expected_totals(number, end - timedelta(hours=HISTORY_HOURS), end, FLEET)
@@ -36,48 +36,48 @@ def history_is_right(api: httpx.Client, end: datetime, say: Callable[[str], None
         _equal(answer, "totalEnergyDeliveredDc", expected.dc_kwh)
         _equal(answer, "averageBatteryTemp", expected.average_battery_temp)
         _equal(answer, "dataPoints", expected.points)
-        say(
+        report(
             f"{vehicle_id(number)}: {answer['totalEnergyConsumedAc']:.3f} kWh in, "
             f"{answer['totalEnergyDeliveredDc']:.3f} kWh out, {answer['efficiencyRatio']} %, "
             f"{answer['averageBatteryTemp']:.1f} C, {answer['dataPoints']} readings, "
-            f"{answer['status']}: exactly what the fleet has sent"
+            f"{answer['status']}: exactly the readings that were sent"
         )
     if answer["status"] != "faulty":
-        raise CheckFailedError(f"a faulty charger is not called faulty: {answer}")
+        raise CheckFailedError(f"the status of a faulty charger is not faulty: {answer}")
 
 
-def faults_are_found(api: httpx.Client, say: Callable[[str], None]) -> None:
-    """The faulty chargers with a day of history, and no others, have an open fault."""
+def check_faults(api: httpx.Client, report: Callable[[str], None]) -> None:
+    """Checks that the faulty chargers with a day of history, and no others, have an open fault."""
     found = {
         each["vehicleId"] for each in api.get("/v1/faults", params={"state": "open", "limit": 1000}).json()["items"]
     }
     expected = {vehicle_id(number) for number in faulty_vehicles()}
     if found != expected:
-        raise CheckFailedError(f"faults should be open for {sorted(expected)}, and are for {sorted(found)}")
-    say(f"open faults: {', '.join(sorted(found))}: the faulty chargers, and no others")
+        raise CheckFailedError(f"open faults: expected {sorted(expected)}, found {sorted(found)}")
+    report(f"open faults: {', '.join(sorted(found))}: the faulty chargers, and no others")
 
 
-def posting_works(api: str, say: Callable[[str], None]) -> None:
-    """Run the commands that the demo prints, as printed."""
+def check_posting(api: str, report: Callable[[str], None]) -> None:
+    """Runs the commands that the demo prints, exactly as printed."""
     if shutil.which("curl") is None:
         raise CheckFailedError("the printed commands need curl, which is not installed")
     meter, vehicle, performance = commands(api, datetime.now(UTC))
     for command in (meter, vehicle):
         if not _run(command).get("success"):
-            raise CheckFailedError(f"this did not work: {command}")
+            raise CheckFailedError(f"this command failed: {command}")
     deadline = time.monotonic() + 10
     while (answer := _run(performance)).get("efficiencyRatio") != POSTED_RATIO:
         if time.monotonic() > deadline:
-            raise CheckFailedError(f"posted readings of {VISITOR_VEHICLE} do not give {POSTED_RATIO} %: {answer}")
+            raise CheckFailedError(f"posted readings of {VISITOR_VEHICLE} do not result in {POSTED_RATIO} %: {answer}")
         time.sleep(0.1)
-    say(f"{VISITOR_VEHICLE}, posted over HTTP: {answer['efficiencyRatio']} %, {answer['status']}")
+    report(f"{VISITOR_VEHICLE}, posted over HTTP: {answer['efficiencyRatio']} %, {answer['status']}")
 
 
-def ledger_adds_up(database_url: str, say: Callable[[str], None]) -> None:
-    """Nothing was dropped: consumed = written + duplicates + dead letters, and that many rows are there."""
+def check_ledger(database_url: str, report: Callable[[str], None]) -> None:
+    """Checks that no record was lost: consumed = written + duplicates + dead letters, and that many rows are stored."""
     rows = asyncio.run(_ledger(database_url))
     for row in rows:
-        say(
+        report(
             f"{row['topic']}: {row['consumed']:,} consumed = {row['written']:,} written + {row['duplicates']:,} duplicates "
             f"+ {row['dead_lettered']:,} dead letters; {row['rows_stored']:,} rows stored"
         )
@@ -108,6 +108,6 @@ def _equal(answer: dict[str, Any], name: str, expected: float | None) -> None:
 
 
 def _run(command: str) -> dict[str, Any]:
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)  # noqa: S602 - as a person would
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)  # noqa: S602 - the command is a shell command line
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

@@ -1,17 +1,20 @@
-"""What a person's shell needs for the commands of docs/operations.md against the running demo."""
+"""A shell environment for running the documented commands against the demo."""
 
 import shlex
 import sys
 from pathlib import Path
 from typing import Final
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 
 NAME: Final = "environment"
 
 
 def write_environment(stack: Servers) -> Path:
-    """A file to `source`: where the servers are, the schema's owner, and this Python first on the PATH. It holds a password."""
+    """Writes a file to `source`: the servers' addresses for the schema's owner, and this Python first on the PATH.
+
+    The file contains a password and only its owner can read it.
+    """
     settings = {"KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers, "DATABASE_URL": stack.database_url}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
     lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')

@@ -1,4 +1,4 @@
-"""What the demo knows of its fleet: how much history it gets, who is assigned to whom, what an answer must be."""
+"""The fleet of the demo: its size, its history, its assignments and its faulty chargers."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,13 +10,13 @@ from sql.assign import Assignment
 FLEET: Final = Fleet()
 VEHICLES_WITH_HISTORY: Final = 300
 HISTORY_HOURS: Final = 24
-# Nobody's devices, for a person to post readings of without spoiling those of the fleet.
+# Devices outside of the fleet, for readings that a person posts: the fleet's totals stay exact.
 VISITOR_VEHICLE: Final = "VEH-DEMO"
 VISITOR_METER: Final = "METER-DEMO"
 
 
 def all_assignments() -> Iterator[Assignment]:
-    """The fleet's, and the visitor's."""
+    """The assignments of the fleet and of the visitor."""
     for line, each in enumerate(assignments(FLEET), 2):
         yield Assignment(line, each.vehicle_id, each.meter_id, each.valid_from, each.valid_to)
     yield Assignment(0, VISITOR_VEHICLE, VISITOR_METER, datetime(2020, 1, 1, tzinfo=UTC), None)
@@ -28,5 +28,4 @@ def faulty_vehicles() -> list[int]:
 
 
 def one_faulty_vehicle() -> int:
-    """The first of them."""
     return faulty_vehicles()[0]

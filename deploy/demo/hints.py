@@ -1,4 +1,4 @@
-"""What the demo prints for a person to try."""
+"""The guide that the demo prints: addresses to open and commands to try."""
 
 import json
 from datetime import datetime
@@ -12,7 +12,7 @@ from schemas.records.readings import MeterReading, VehicleReading, example
 
 
 def commands(api: str, now: datetime) -> list[str]:
-    """Post a meter reading, post a vehicle reading, get that vehicle's 24 hours."""
+    """Three shell commands: post a meter reading, post a vehicle reading, get 24 hours of that vehicle."""
     meter = example(MeterReading, now) | {"meterId": VISITOR_METER}
     vehicle = example(VehicleReading, now) | {"vehicleId": VISITOR_VEHICLE}
     return [
@@ -23,23 +23,22 @@ def commands(api: str, now: datetime) -> list[str]:
 
 
 def guide(api: str, metrics: list[str], pages: Pages | None, environment: Path, now: datetime) -> str:
-    """Where to look, and what to paste."""
     tries = "\n".join(f"  {command}" for command in commands(api, now))
-    watched = f"  {pages.graphs}        graphs\n  {pages.alerts}        alerts\n" if pages else ""
+    prometheus = f"  {pages.graphs}        graphs\n  {pages.alerts}        alerts\n" if pages else ""
     return f"""
 The fleet is live: 20,000 devices, a reading a minute each.
 
-  {api}/        the fleet, its faults, and every vehicle's day
-  {api}/docs        the API, to read and to try
+  {api}/        the fleet, its faults, and 24 hours of every vehicle
+  {api}/docs        the API's documentation
   {api}/v1/analytics/performance/{vehicle_id(1)}        24 hours of a vehicle
-  {api}/v1/analytics/performance/{vehicle_id(one_faulty_vehicle())}        one whose charger is faulty
+  {api}/v1/analytics/performance/{vehicle_id(one_faulty_vehicle())}        a vehicle with a faulty charger
   {"  ".join(metrics)}        metrics of the consumers and of maintenance
-{watched}
-Try it (a second between the second and the third is enough):
+{prometheus}
+To try it, run these commands, the third one a second after the second:
 
 {tries}
 
-Commands of docs/operations.md find the demo in another terminal, here, after: . {_short(environment)}
+To run the documented commands against the demo, in another terminal in this directory: . {_short(environment)}
 
 Ctrl-C stops everything.
 """

@@ -1,4 +1,4 @@
-"""Prometheus for the demo, where it is installed: the project's own rules, on the demo's targets."""
+"""A Prometheus with the project's rules that scrapes the demo, if Prometheus is installed."""
 
 import json
 import shutil
@@ -12,12 +12,12 @@ import httpx
 
 from deploy.stack.ports import PortTakenError, ensure_free, free_port
 from deploy.stack.processes import Processes
-from deploy.stack.waiting import until_it_answers
+from deploy.stack.readiness import wait_until_ready
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 PORT: Final = 9090
 CONFIGURATION: Final = Path(__file__).parents[1] / "prometheus"
-MISSING: Final = "no graphs: there is no prometheus on the PATH (Debian: apt-get install prometheus)"
+MISSING: Final = "no graphs: prometheus is not on the PATH (Debian: apt-get install prometheus)"
 EXPRESSIONS: Final = (
     "sum(rate(energy_records_consumed_total[1m]))",
     "max(energy_consumer_lag_seconds)",
@@ -28,34 +28,34 @@ EXPRESSIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Where a person looks."""
+    """Addresses of Prometheus's own pages."""
 
     graphs: str
     alerts: str
 
 
 def start_prometheus(
-    processes: Processes, directory: Path, targets: Mapping[str, Sequence[str]], say: Say
+    processes: Processes, directory: Path, targets: Mapping[str, Sequence[str]], report: Report
 ) -> Pages | None:
-    """Start it with its configuration, data and log in `directory`, and wait until it answers.
+    """Starts Prometheus with configuration, data and log in `directory`, and waits until it is ready.
 
     Args:
-        processes: it is stopped with them.
-        directory: what an earlier run has left there is kept: its graphs go on.
-        targets: whom to ask (host:port), by consumer, maintain and api.
-        say: is told what is not as usual.
+        processes: stop Prometheus when they are closed.
+        directory: data of an earlier run is kept, so its graphs continue.
+        targets: addresses (host:port) to scrape, by job: consumer, maintain, api.
+        report: receives a line when Prometheus is missing or its usual port is taken.
 
     Returns:
-        None when there is none on the PATH.
+        None if Prometheus is not on the PATH.
     """
     program = shutil.which("prometheus")
     if program is None:
-        say(MISSING)
+        report(MISSING)
         return None
     shutil.copytree(CONFIGURATION, directory, dirs_exist_ok=True)
     for job, addresses in targets.items():
         (directory / "targets" / f"{job}.yml").write_text(json.dumps([{"targets": list(addresses)}]))
-    address, log = f"127.0.0.1:{_port(say)}", directory / "prometheus.log"
+    address, log = f"127.0.0.1:{_port(report)}", directory / "prometheus.log"
     command = [
         program,
         f"--config.file={directory / 'prometheus.yml'}",
@@ -63,20 +63,20 @@ def start_prometheus(
         f"--web.listen-address={address}",
     ]
     process = processes.start(command, log=log)
-    pages = _Asked(f"http://{address}")
-    until_it_answers("Prometheus", process, log, pages.answers)
+    pages = _PageFinder(f"http://{address}")
+    wait_until_ready("Prometheus", process, log, pages.find)
     return pages.found
 
 
-class _Asked:
-    """A server that may not answer yet."""
+class _PageFinder:
+    """Finds the pages of a server that may not be ready yet."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self.found: Pages | None = None
 
-    async def answers(self) -> None:
-        """Look where its pages are: Debian's has them below /classic."""
+    async def find(self) -> None:
+        """Sets `found`. Debian's package serves these pages below /classic. Raises if the server is not ready."""
         async with httpx.AsyncClient(base_url=self._address) as client:
             (await client.get("/-/ready")).raise_for_status()
             below = "/classic" if (await client.get("/classic/graph")).is_success else ""
@@ -91,10 +91,10 @@ def _graphs() -> str:
     })  # fmt: skip
 
 
-def _port(say: Say) -> int:
+def _port(report: Report) -> int:
     try:
         ensure_free(PORT, "Prometheus", "nothing")
     except PortTakenError:
-        say(f"port {PORT} is taken, perhaps by another Prometheus: ours takes another one")
+        report(f"port {PORT} is taken, perhaps by another Prometheus; the demo uses another port")
         return free_port()
     return PORT

@@ -1,4 +1,4 @@
-"""The demo from the first server to live readings; everything is stopped when the block ends."""
+"""The start of the demo: servers -> schema and topics -> processes -> a day of history -> live readings."""
 
 import asyncio
 import time
@@ -17,22 +17,23 @@ from deploy.demo.fleet import HISTORY_HOURS, VEHICLES_WITH_HISTORY, all_assignme
 from deploy.demo.services import Services
 from deploy.simulator.fleet import vehicle_id
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers, servers
+from deploy.stack.resolve import servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from schemas.config.settings import KafkaSettings
 from sql.assign import write_assignments
 from sql.migrate import migrate
 from sql.settings import SqlSettings
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 PARTITIONS: Final = 8
-PATIENCE_SECONDS: Final = 180.0
-MARGIN_HOURS: Final = 0.1  # the day that is asked for ended when the minute began
+TIMEOUT_SECONDS: Final = 180.0
+MARGIN_HOURS: Final = 0.1  # the day of the query ends at the start of the current minute
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the demo listens; None is any free port (for the two servers), and so is 0 (for maintenance)."""
+    """Ports of the demo. For `kafka` and `postgres` None chooses a free port, for `maintain` 0 does."""
 
     kafka: int | None
     postgres: int | None
@@ -43,7 +44,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """A running demo: the API answers, and a day of history up to `history_end` is in it."""
+    """A running demo with a day of history up to `history_end`. `api` is the API's address."""
 
     stack: Servers
     services: Services
@@ -52,38 +53,38 @@ class Demo:
 
 
 @contextmanager
-def demo(directory: Path, ports: Ports, say: Say, *, fresh: bool) -> Iterator[Demo]:
-    """Set up everything and wait until the API answers for a day.
+def demo(directory: Path, ports: Ports, report: Report, *, fresh: bool) -> Iterator[Demo]:
+    """Starts everything and waits until a day of history is stored and all vehicles are evaluated. Stops everything at the end.
 
     Raises:
-        ServiceEndedError: when one of the processes ends.
-        TimeoutError: when the answer does not come.
+        ServiceEndedError: one of the processes has exited.
+        TimeoutError: history or evaluation did not arrive in time.
     """
     with (
-        servers(directory, say=say, kafka_port=ports.kafka, postgres_port=ports.postgres, fresh=fresh) as stack,
+        servers(directory, report=report, kafka_port=ports.kafka, postgres_port=ports.postgres, fresh=fresh) as stack,
         Processes() as processes,
     ):
-        say(f"{PARTITIONS} partitions a topic, schema, assignments")
+        report(f"creating topics with {PARTITIONS} partitions each, the schema and the assignments")
         asyncio.run(_prepare(stack))
         services = Services(stack, processes, directory / "logs")
         history_end = datetime.now(UTC).replace(second=0, microsecond=0)
         api = _start(services, ports)
-        say(
+        report(
             f"{HISTORY_HOURS} hours of history for {VEHICLES_WITH_HISTORY} vehicles and their meters, then live readings"
         )
         with httpx.Client(base_url=api, timeout=10) as client:
-            _wait_for_history(client, services, history_end, say)
-            # only now: judged while its history still comes in, the fleet would look as if most readings were missing
+            _wait_for_history(client, services, history_end, report)
+            # started last: an evaluation before the history has arrived would find most readings missing
             services.start(
                 "maintain", "sql", "maintain",
                 DATABASE_URL=stack.database_url, FAULT_OPEN_AFTER="1", MAINTAIN_METRICS_HOST="127.0.0.1",
                 MAINTAIN_METRICS_PORT=str(ports.maintain),
             )  # fmt: skip
-            _wait_for_judgement(client, services, say)
+            _wait_for_evaluation(client, services, report)
         try:
             yield Demo(stack, services, api, history_end)
         finally:
-            say("stopping")
+            report("stopping")
 
 
 async def _prepare(stack: Servers) -> None:
@@ -114,33 +115,33 @@ def _start(services: Services, ports: Ports) -> str:
     return f"http://localhost:{ports.api}"
 
 
-def _wait_for_history(client: httpx.Client, services: Services, end: datetime, say: Say) -> None:
-    """The last vehicle of the backfill reports the whole day: one reading a minute."""
-    wanted, started, told = HISTORY_HOURS * 60, time.monotonic(), 0
+def _wait_for_history(client: httpx.Client, services: Services, end: datetime, report: Report) -> None:
+    """Waits until the last vehicle of the backfill has a reading for every minute of the day."""
+    expected, started, reported = HISTORY_HOURS * 60, time.monotonic(), 0
     address = f"/v1/analytics/performance/{vehicle_id(VEHICLES_WITH_HISTORY)}"
-    while (points := _points(client, address, end)) < wanted:
+    while (points := _points(client, address, end)) < expected:
         services.check()
-        if time.monotonic() - started > PATIENCE_SECONDS:
+        if time.monotonic() - started > TIMEOUT_SECONDS:
             raise TimeoutError(
-                f"{points} of {wanted} minutes are there after {PATIENCE_SECONDS:.0f} s; logs: {services.logs}"
+                f"{points} of {expected} minutes have arrived after {TIMEOUT_SECONDS:.0f} s; logs: {services.logs}"
             )
-        if points != told:
-            say(f"{points * 100 // wanted} % of the day is in")
-            told = points
+        if points != reported:
+            report(f"{points * 100 // expected} % of the history is stored")
+            reported = points
         time.sleep(0.5)
-    say(f"the day is in, {time.monotonic() - started:.0f} s after the first process was started")
+    report(f"the history is stored, {time.monotonic() - started:.0f} s after the first process was started")
 
 
-def _wait_for_judgement(client: httpx.Client, services: Services, say: Say) -> None:
-    """Maintenance has rolled up the day and judged every vehicle."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    everyone = sum(1 for _ in all_assignments())
-    while (summary := client.get("/v1/fleet/summary").json())["vehicles"] < everyone:
+def _wait_for_evaluation(client: httpx.Client, services: Services, report: Report) -> None:
+    """Waits until maintenance has rolled up the day and evaluated every vehicle."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    vehicles = sum(1 for _ in all_assignments())
+    while (summary := client.get("/v1/fleet/summary").json())["vehicles"] < vehicles:
         services.check()
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the fleet was not judged in {PATIENCE_SECONDS:.0f} s; logs: {services.logs}")
+            raise TimeoutError(f"the fleet was not evaluated within {TIMEOUT_SECONDS:.0f} s; logs: {services.logs}")
         time.sleep(0.2)
-    say(f"{summary['vehicles']:,} vehicles judged, {summary['openFaults']} faulty chargers found")
+    report(f"{summary['vehicles']:,} vehicles evaluated, {summary['openFaults']} faulty chargers found")
 
 
 def _points(client: httpx.Client, address: str, end: datetime) -> int:

@@ -1,4 +1,4 @@
-"""Our own processes, started as an operator would: `python -m consumer`, `python -m api`, `python -m deploy.simulator`."""
+"""The demo's processes, started as an operator would: `python -m consumer`, `python -m api`, `python -m deploy.simulator`."""
 
 import os
 import sys
@@ -10,38 +10,38 @@ from pathlib import Path
 import psutil
 
 from deploy.stack.processes import Processes, end_of
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 
 
 class ServiceEndedError(Exception):
-    """One of the demo's processes has ended; the message carries the end of its log."""
+    """One of the demo's processes has exited. The message contains the end of its log."""
 
 
 @dataclass(slots=True)
 class Services:
-    """The demo's processes, their logs under `logs`."""
+    """The demo's processes. `logs` is the directory of their logs."""
 
     stack: Servers
     processes: Processes
     logs: Path
     running: dict[str, psutil.Popen] = field(default_factory=dict)
-    _again: dict[str, Callable[[], None]] = field(default_factory=dict)
+    _restart: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def start(self, name: str, module: str, *arguments: str, **settings: str) -> None:
-        """Start `python -m module arguments` under a name, with settings on top of the common ones."""
+        """Starts `python -m module arguments` under a name. `settings` override the common environment."""
         self.logs.mkdir(parents=True, exist_ok=True)
         (self.logs / f"{name}.log").unlink(missing_ok=True)
-        self._again[name] = partial(self._run, name, module, *arguments, **settings)
-        self._again[name]()
+        self._restart[name] = partial(self._run, name, module, *arguments, **settings)
+        self._restart[name]()
 
-    def start_again(self, names: str) -> list[str]:
-        """Start those again that have ended, of the processes whose names begin with `names`; which they were."""
-        ended = [
-            name for name, process in self.running.items() if name.startswith(names) and process.poll() is not None
+    def restart_exited(self, prefix: str) -> list[str]:
+        """Restarts the processes that have exited and whose names begin with `prefix`. Returns their names."""
+        exited = [
+            name for name, process in self.running.items() if name.startswith(prefix) and process.poll() is not None
         ]
-        for name in ended:
-            self._again[name]()
-        return ended
+        for name in exited:
+            self._restart[name]()
+        return exited
 
     def _run(self, name: str, module: str, *arguments: str, **settings: str) -> None:
         log = self.logs / f"{name}.log"
@@ -56,14 +56,14 @@ class Services:
         self.running[name] = self.processes.start(command, log=log, env=environment)
 
     def check(self) -> None:
-        """Nothing when all still run.
+        """Checks that all processes are running.
 
         Raises:
-            ServiceEndedError: when one does not.
+            ServiceEndedError: one has exited.
         """
         for name, process in self.running.items():
             if process.poll() is not None:
                 log = self.logs / f"{name}.log"
                 raise ServiceEndedError(
-                    f"{name} ended with code {process.returncode}; its log {log} ends:\n{end_of(log)}"
+                    f"{name} exited with code {process.returncode}; its log {log} ends:\n{end_of(log)}"
                 )

@@ -1,4 +1,4 @@
-"""The command line: `python -m deploy.simulator [run] [OPTIONS]` and `python -m deploy.simulator assignments`."""
+"""The commands `python -m deploy.simulator [run] [OPTIONS]` and `python -m deploy.simulator assignments`."""
 
 import asyncio
 import signal
@@ -11,64 +11,68 @@ import msgspec
 import typer
 import uvloop
 
+from deploy.simulator.anomalies import AnomalyShares
 from deploy.simulator.fleet import Assignment, Fleet, assignments, write_assignments
-from deploy.simulator.misbehave import Shares
 from deploy.simulator.producer import ReadingProducer
-from deploy.simulator.readings import Side, assignment_record
-from deploy.simulator.run import PATIENCE_S, FleetRun, Plan
+from deploy.simulator.readings import RecordType, assignment_record
+from deploy.simulator.run import SHUTDOWN_TIMEOUT_S, FleetRun, Plan
 from schemas.config.settings import KafkaSettings, from_environment
 
 COMMANDS: Final = ("run", "assignments")
 app = typer.Typer(
-    help="A fleet of meters and vehicles that publish one reading a minute to Kafka. Without a command: run; its options are "
-    "shown by: run --help.",
+    help="A simulated fleet of meters and vehicles that publish one reading a minute to Kafka. The default command is run; "
+    "run --help shows its options.",
     add_completion=False,
     no_args_is_help=False,
     pretty_exceptions_enable=False,
 )
 
-Devices = Annotated[int, typer.Option(min=1, help="Vehicles, and as many meters.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same readings at the same time.")]
+Devices = Annotated[int, typer.Option(min=1, help="Number of vehicles, and of meters.")]
+Seed = Annotated[int, typer.Option(help="The same seed produces the same readings at the same time.")]
 
 
 @app.command()
 def run(
     *,
     devices: Devices = 10_000,
-    live: Annotated[bool, typer.Option(help="Readings of now, until stopped.")] = True,
-    duration: Annotated[float | None, typer.Option(min=0, help="Seconds of live readings; default: no end.")] = None,
+    live: Annotated[bool, typer.Option(help="Send current readings until stopped.")] = True,
+    duration: Annotated[
+        float | None, typer.Option(min=0, help="Seconds of live readings; unlimited by default.")
+    ] = None,
     speed_up: Annotated[
         float,
         typer.Option(
             min=1,
-            help="60 sends an hour in a minute. Begins so far in the past (a day at most) that it catches up with the clock "
-            "at the end of --duration, and never passes it.",
+            help="Factor of simulated time: 60 sends an hour in a minute. The start lies so far in the past (at most a day) that "
+            "simulated time reaches the wall clock at the end of --duration; it never passes it.",
         ),
     ] = 1.0,
     backfill_hours: Annotated[
-        float, typer.Option(min=0, help="First send so many past hours, as fast as it goes.")
+        float, typer.Option(min=0, help="First send the readings of this many past hours, as fast as possible.")
     ] = 0,
-    backfill_devices: Annotated[int, typer.Option(min=1, help="Vehicles (and their meters) to backfill.")] = 300,
-    rate: Annotated[float | None, typer.Option(min=1, help="At most so many records a second.")] = None,
-    duplicate_share: Annotated[float, typer.Option(min=0, max=1, help="Readings sent twice.")] = 0,
-    late_share: Annotated[float, typer.Option(min=0, max=1, help="Readings sent 5 to 60 minutes late.")] = 0,
+    backfill_devices: Annotated[int, typer.Option(min=1, help="Number of vehicles (and meters) to backfill.")] = 300,
+    rate: Annotated[float | None, typer.Option(min=1, help="Maximum number of records a second.")] = None,
+    duplicate_share: Annotated[float, typer.Option(min=0, max=1, help="Share of readings sent twice.")] = 0,
+    late_share: Annotated[float, typer.Option(min=0, max=1, help="Share of readings sent 5 to 60 minutes late.")] = 0,
     out_of_order_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Readings overtaken by the next one of the device.")
+        float, typer.Option(min=0, max=1, help="Share of readings sent after the device's next reading.")
     ] = 0,
     malformed_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Malformed records sent on top, per reading.")
+        float, typer.Option(min=0, max=1, help="Malformed records sent in addition, per reading.")
     ] = 0,
-    faulty_share: Annotated[float, typer.Option(min=0, max=1, help="Vehicles whose charger loses 16 to 30 %.")] = 0.02,
+    faulty_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of vehicles whose charger loses 16 to 30 %.")
+    ] = 0.02,
     seed: Seed = 1,
 ) -> None:
-    """Send the fleet's readings; progress on stderr, one JSON line with the counts on stdout at the end.
+    """Send the fleet's readings. Progress goes to stderr, one JSON line with the counts to stdout at the end.
 
-    Where Kafka is: KAFKA_BOOTSTRAP_SERVERS, KAFKA_METER_TOPIC, KAFKA_VEHICLE_TOPIC, KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_*,
-    KAFKA_SSL_*. Exit code 1 when Kafka has not acknowledged every record.
+    Settings: KAFKA_BOOTSTRAP_SERVERS, KAFKA_METER_TOPIC, KAFKA_VEHICLE_TOPIC, KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_*, KAFKA_SSL_*.
+    Exit code 1 if Kafka has not acknowledged every record.
     """
     plan = Plan(
         fleet=Fleet(devices, seed, faulty_share),
-        shares=Shares(duplicate_share, late_share, out_of_order_share, malformed_share),
+        shares=AnomalyShares(duplicate_share, late_share, out_of_order_share, malformed_share),
         live=live,
         speed_up=speed_up,
         duration_s=duration,
@@ -82,52 +86,51 @@ def run(
 
 
 @app.command(name="assignments")
-def declare(
+def print_or_send_assignments(
     *,
     devices: Devices = 10_000,
     kafka: Annotated[
-        bool, typer.Option("--kafka", help="Send them to KAFKA_ASSIGNMENT_TOPIC instead of printing them.")
+        bool, typer.Option("--kafka", help="Send the assignments to KAFKA_ASSIGNMENT_TOPIC instead of printing them.")
     ] = False,
 ) -> None:
-    """Who charges where: VEH-n at METER-n. As the CSV that `python -m sql assign FILE` reads, or as records.
+    """Assign VEH-n to METER-n. Prints the CSV that `python -m sql assign FILE` reads, or sends records.
 
-    Sent, they are counted in one JSON line on stdout; exit code 1 when Kafka has not acknowledged every record.
+    With --kafka one JSON line with the counts goes to stdout; exit code 1 if Kafka has not acknowledged every record.
     """
-    given = assignments(Fleet(devices))
+    rows = assignments(Fleet(devices))
     if not kafka:
-        write_assignments(given)
+        write_assignments(rows)
         return
-    summary = uvloop.run(_declare(given, from_environment(KafkaSettings)))
+    summary = uvloop.run(_send_assignments(rows, from_environment(KafkaSettings)))
     typer.echo(msgspec.json.encode(summary))
     raise typer.Exit(summary["acknowledged"] != summary["sent"])
 
 
-async def _declare(given: Iterable[Assignment], settings: KafkaSettings) -> dict[str, int]:
-    producer = ReadingProducer(settings, _say, [Side.ASSIGNMENT])
+async def _send_assignments(rows: Iterable[Assignment], settings: KafkaSettings) -> dict[str, int]:
+    producer = ReadingProducer(settings, _report, [RecordType.ASSIGNMENT])
     await producer.start()
     try:
-        await producer.send(map(assignment_record, given))
+        await producer.send(map(assignment_record, rows))
     finally:
-        await producer.stop(PATIENCE_S)
-    return asdict(producer.tally)
+        await producer.stop(SHUTDOWN_TIMEOUT_S)
+    return asdict(producer.counts)
 
 
 async def _run(plan: Plan, settings: KafkaSettings) -> dict[str, int]:
-    fleet = FleetRun(plan, ReadingProducer(settings, _say), _say)
+    fleet = FleetRun(plan, ReadingProducer(settings, _report), _report)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, fleet.stop)
     return await fleet.run()
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     typer.echo(f"fleet: {text}", err=True)
 
 
 def main() -> None:
-    """Run the command; `run` when none is named."""
     arguments = sys.argv[1:]
-    named = arguments and (arguments[0] in COMMANDS or arguments[0] == "--help")
-    app(arguments if named else ["run", *arguments], prog_name="python -m deploy.simulator")
+    explicit = arguments and (arguments[0] in COMMANDS or arguments[0] == "--help")
+    app(arguments if explicit else ["run", *arguments], prog_name="python -m deploy.simulator")
 
 
 if __name__ == "__main__":

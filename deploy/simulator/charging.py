@@ -1,7 +1,7 @@
-"""What a vehicle and its meter read at a minute: a pure function of (seed, vehicle, minute), sessions like the real ones.
+"""The values of a vehicle and its meter at a minute: a pure function of seed, vehicle and minute, from real sessions.
 
-Time is cut into slots of four hours, shifted for each vehicle. One real session lies somewhere in each slot; between
-sessions the vehicle drives, and its state of charge falls from where the last one ended to where the next one begins.
+Time is divided into slots of four hours, shifted for each vehicle. Each slot contains one real session. Between sessions the
+vehicle drives, and its state of charge falls from the end of one session to the start of the next.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from functools import cache, lru_cache
 from math import exp, pi, sin
 from typing import Final, NamedTuple
 
-from deploy.simulator.dice import draw
 from deploy.simulator.fleet import Vehicle
+from deploy.simulator.pseudorandom import draw
 from deploy.simulator.sessions import RealSession, charged_share, real_sessions
 
 SLOT_MINUTES: Final = 240
@@ -21,7 +21,7 @@ _CLASS, _SESSION, _START = range(4, 7)
 
 
 class State(NamedTuple):
-    """kWh of the last minute on each side, volts at the meter, % and degrees Celsius of the battery; rounded as they are sent."""
+    """kWh of the last minute on each side, volts at the meter, % and degrees Celsius of the battery; rounded as in readings."""
 
     ac_kwh: float
     dc_kwh: float
@@ -32,7 +32,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A real session, given to a vehicle: its readings carry the energy of the vehicle's own minutes [start, end)."""
+    """A real session of a vehicle. Its readings are those of the minutes [start, end) of the vehicle's own time."""
 
     session: RealSession
     start: int
@@ -40,23 +40,23 @@ class Charge:
 
 
 def state_at(vehicle: Vehicle, minute: int) -> State:
-    """What `vehicle` and its meter read at `minute` (minutes since the epoch, UTC)."""
+    """The state of `vehicle` and its meter at `minute` (minutes since the epoch, UTC)."""
     own_minute = minute + vehicle.shift_minutes
     slot = own_minute // SLOT_MINUTES
     charge = charge_in(vehicle.seed, vehicle.number, slot)
     if charge.start <= own_minute < charge.end:
         return _charging(vehicle, minute, charge.session, own_minute - charge.start)
     if own_minute < charge.start:
-        soc = _soc_on_the_road(own_minute, charge_in(vehicle.seed, vehicle.number, slot - 1), charge)
+        soc = _soc_while_driving(own_minute, charge_in(vehicle.seed, vehicle.number, slot - 1), charge)
     else:
-        soc = _soc_on_the_road(own_minute, charge, charge_in(vehicle.seed, vehicle.number, slot + 1))
+        soc = _soc_while_driving(own_minute, charge, charge_in(vehicle.seed, vehicle.number, slot + 1))
     voltage, ambient = _grid_voltage(vehicle, minute), _ambient(vehicle, minute)
     return State(0.0, 0.0, round(voltage, 1), round(soc, 1), round(ambient, 1))
 
 
 @lru_cache(maxsize=65_536)
 def charge_in(seed: int, number: int, slot: int) -> Charge:
-    """The session of vehicle `number` in `slot`: one of the real ones with about that vehicle's battery capacity."""
+    """The session of vehicle `number` in `slot`: a real one with about the battery capacity of that vehicle."""
     pool = _interchangeable_sessions()
     smallest = int(draw(seed, number, _CLASS) * (len(pool) - _SIMILAR + 1))
     session = pool[smallest + int(draw(seed, number, _SESSION, slot) * _SIMILAR)]
@@ -67,7 +67,7 @@ def charge_in(seed: int, number: int, slot: int) -> Charge:
 
 @cache
 def _interchangeable_sessions() -> tuple[RealSession, ...]:
-    """The sessions from at most 60 % to at least 60 %, by capacity: any can follow any, and the charge only falls between."""
+    """The sessions from at most 60 % to at least 60 %, by capacity. Any may follow any other: charge falls in between."""
     crossing = [s for s in real_sessions() if s.soc_arrival <= _CROSSING_SOC <= s.soc_departure]
     return tuple(sorted(crossing, key=lambda session: (session.capacity_kwh, session.number)))
 
@@ -85,7 +85,7 @@ def _charging(vehicle: Vehicle, minute: int, session: RealSession, passed: int) 
     )
 
 
-def _soc_on_the_road(own_minute: int, last: Charge, following: Charge) -> float:
+def _soc_while_driving(own_minute: int, last: Charge, following: Charge) -> float:
     driven = (own_minute + 1 - last.end) / (following.start - last.end + 1)
     full, empty = last.session.soc_departure, following.session.soc_arrival
     return full - (full - empty) * driven

@@ -1,4 +1,4 @@
-"""Who is in the fleet: ids, the second of the minute at which each reports, chargers good and bad, assignments."""
+"""The members of the fleet: ids, reporting times, efficiency of their chargers, assignments."""
 
 import csv
 import sys
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, TextIO
 
-from deploy.simulator.dice import draw
+from deploy.simulator.pseudorandom import draw
 
 MINUTE_MS: Final = 60_000
 DAY_MINUTES: Final = 1440
@@ -18,7 +18,7 @@ _FAULT, _EFFICIENCY, _CLIMATE, _SHIFT = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Everything the fleet's readings depend on, beside the time: `devices` meters and as many vehicles."""
+    """Everything but the time that readings depend on. `devices` is the number of vehicles and also of meters."""
 
     devices: int = 10_000
     seed: int = 1
@@ -29,7 +29,7 @@ class Fleet:
 class Vehicle:
     """One vehicle and its meter; both report at the same `phase_ms` (0 to 59,999) of every minute.
 
-    `efficiency` is DC/AC, `climate` (0 to 1) how warm it is there, `shift_minutes` how far its day is ahead of others'.
+    `efficiency` is DC/AC, `climate` (0 to 1) how warm its place is, `shift_minutes` how far its day is ahead of the others.
     """
 
     number: int
@@ -45,7 +45,7 @@ class Vehicle:
 
 
 class Assignment(NamedTuple):
-    """A vehicle charges at a meter in [valid_from, valid_to); None means until further notice."""
+    """A vehicle charges at a meter in [valid_from, valid_to). `valid_to` is None without an end."""
 
     vehicle_id: str
     meter_id: str
@@ -64,7 +64,7 @@ def vehicle_id(number: int) -> str:
 
 
 def vehicle(fleet: Fleet, number: int) -> Vehicle:
-    """Vehicle `number` (from 1), which is the same however many devices the fleet has."""
+    """Vehicle `number`, from 1. It is the same in fleets of all sizes."""
     return Vehicle(
         number=number,
         seed=fleet.seed,
@@ -80,29 +80,28 @@ def vehicle(fleet: Fleet, number: int) -> Vehicle:
 
 
 def phase_ms(number: int) -> int:
-    """Milliseconds into the minute; multiples of the golden ratio spread evenly, however many there are."""
+    """Milliseconds into the minute. Multiples of the golden ratio are evenly spread for any number of vehicles."""
     return int(number * _GOLDEN_RATIO % 1 * MINUTE_MS)
 
 
 def is_faulty(fleet: Fleet, number: int) -> bool:
-    """Whether the charger of vehicle `number` is one of the faulty ones."""
     return draw(fleet.seed, number, _FAULT) < fleet.faulty_share
 
 
 def efficiency(fleet: Fleet, number: int) -> float:
-    """DC/AC: 0.90 to 0.96 (the real station: 0.95), of a faulty charger 0.70 to 0.84."""
+    """DC/AC: 0.90 to 0.96 (0.95 at the real station), or 0.70 to 0.84 for a faulty charger."""
     worst, best = (0.70, 0.84) if is_faulty(fleet, number) else (0.90, 0.96)
     return round(worst + (best - worst) * draw(fleet.seed, number, _EFFICIENCY), 4)
 
 
 def assignments(fleet: Fleet) -> Iterator[Assignment]:
-    """Vehicle n charges at meter n, and always has."""
+    """Vehicle n is assigned to meter n since the fleet entered service."""
     for number in range(1, fleet.devices + 1):
         yield Assignment(vehicle_id(number), meter_id(number), IN_SERVICE_SINCE, None)
 
 
 def write_assignments(rows: Iterable[Assignment], file: TextIO = sys.stdout) -> None:
-    """Write the CSV that `python -m sql assign FILE` reads."""
+    """Writes the CSV that `python -m sql assign FILE` reads."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(Assignment._fields)
     for row in rows:

@@ -1,6 +1,7 @@
-"""Records -> one open batch a partition -> Kafka, idempotent and acknowledged by all replicas.
+"""A Kafka producer for readings: records -> one open batch per partition -> Kafka, idempotent and with acks=all.
 
-aiokafka's `send` costs 10 microseconds and a future a record; filling its batches ourselves costs 1 and a future a batch.
+aiokafka's `send` costs 10 microseconds and a future per record. Batches that are filled here cost 1 microsecond per record and a
+future per batch.
 """
 
 import asyncio
@@ -15,19 +16,19 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.partitioner import DefaultPartitioner
 
-from deploy.simulator.readings import Record, Side
+from deploy.simulator.readings import Record, RecordType
 from schemas.config.settings import KafkaSettings
 
-Say = Callable[[str], None]
-READINGS: Final = (Side.METER, Side.VEHICLE)
+Report = Callable[[str], None]
+READINGS: Final = (RecordType.METER, RecordType.VEHICLE)
 BATCH_BYTES: Final = 256 * 1024
 RETRY_S: Final = 1.0
 _partition_for: Final = DefaultPartitioner()
 
 
 @dataclass(slots=True)
-class Tally:
-    """Records handed to Kafka, acknowledged by it, and refused by it."""
+class RecordCounts:
+    """Records sent to Kafka, acknowledged by it, and rejected by it."""
 
     sent: int = 0
     acknowledged: int = 0
@@ -36,7 +37,7 @@ class Tally:
 
 @dataclass(slots=True)
 class OpenBatch:
-    """The batch of one partition that is being filled."""
+    """The batch of a partition that is being filled."""
 
     topic: str
     partition: int
@@ -44,57 +45,57 @@ class OpenBatch:
 
 
 class ReadingProducer:
-    """Sends records of some sides and keeps the tally. `say` tells a person why it waits."""
+    """Sends records of some types and counts them. `report` receives the reasons for waiting."""
 
-    def __init__(self, settings: KafkaSettings, say: Say, sides: Iterable[Side] = READINGS) -> None:
-        self.tally = Tally()
+    def __init__(self, settings: KafkaSettings, report: Report, record_types: Iterable[RecordType] = READINGS) -> None:
+        self.counts = RecordCounts()
         self._settings = settings
-        self._say = say
+        self._report = report
         topics = {
-            Side.METER: settings.kafka_meter_topic,
-            Side.VEHICLE: settings.kafka_vehicle_topic,
-            Side.ASSIGNMENT: settings.kafka_assignment_topic,
+            RecordType.METER: settings.kafka_meter_topic,
+            RecordType.VEHICLE: settings.kafka_vehicle_topic,
+            RecordType.ASSIGNMENT: settings.kafka_assignment_topic,
         }
-        self._topics = {side: topics[side] for side in sides}
+        self._topics = {record_type: topics[record_type] for record_type in record_types}
         self._producer: Any = None
-        self._batches: dict[Side, list[OpenBatch]] = {}
-        self._batch_of: dict[Side, dict[bytes, OpenBatch]] = {side: {} for side in Side}
+        self._batches: dict[RecordType, list[OpenBatch]] = {}
+        self._batch_of: dict[RecordType, dict[bytes, OpenBatch]] = {record_type: {} for record_type in RecordType}
 
     async def start(self) -> None:
-        """Wait for Kafka, then for the topics; creates none."""
+        """Waits for Kafka, then for the topics, and creates none."""
         self._producer = await self._connect()
-        for side, topic in self._topics.items():
+        for record_type, topic in self._topics.items():
             partitions = await self._partitions(topic)
-            self._batches[side] = [
+            self._batches[record_type] = [
                 OpenBatch(topic, partition, self._producer.create_batch()) for partition in sorted(partitions)
             ]
 
     async def send(self, records: Iterable[Record]) -> None:
-        """Append each record to the batch of its partition; waits when Kafka is slower than we are."""
+        """Appends each record to the batch of its partition. Waits while Kafka does not accept a full batch."""
         now_ms = int(time.time() * 1000)
         for record in records:
-            batch = self._batch_of[record.side].get(record.key) or self._find_batch(record)
+            batch = self._batch_of[record.record_type].get(record.key) or self._find_batch(record)
             if batch.builder.append(timestamp=now_ms, key=record.key, value=record.value) is None:
-                await self._hand_over(batch)
+                await self._send_batch(batch)
                 batch.builder.append(timestamp=now_ms, key=record.key, value=record.value)
 
-    async def push(self) -> None:
-        """Hand over all batches that hold records, full or not."""
+    async def flush(self) -> None:
+        """Sends all batches that contain records, full or not."""
         for batches in self._batches.values():
             for batch in batches:
                 if batch.builder.record_count():
-                    await self._hand_over(batch)
+                    await self._send_batch(batch)
 
-    async def stop(self, patience_s: float) -> None:
-        """Wait until Kafka has acknowledged everything, at most `patience_s` seconds."""
+    async def stop(self, timeout_s: float) -> None:
+        """Waits at most `timeout_s` seconds until Kafka has acknowledged everything, and stops."""
         if self._producer is None:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                await self.push()
+            async with asyncio.timeout(timeout_s):
+                await self.flush()
                 await self._producer.stop()
                 return
-        self._say(f"gave up waiting: {self.tally.sent - self.tally.acknowledged} records are not acknowledged")
+        self._report(f"stopped before {self.counts.sent - self.counts.acknowledged} records were acknowledged")
         await self._producer.client.close()
 
     async def _connect(self) -> Any:
@@ -114,44 +115,44 @@ class ReadingProducer:
                 raise
             except KafkaError as error:
                 await producer.stop()
-                self._say(f"waiting for Kafka at {self._settings.kafka_bootstrap_servers}: {error}")
+                self._report(f"waiting for Kafka at {self._settings.kafka_bootstrap_servers}: {error}")
                 await asyncio.sleep(RETRY_S)
             else:
                 return producer
 
     async def _partitions(self, topic: str) -> set[int]:
-        """The topic's partitions. Asks about all topics, since asking about a missing one may create it."""
+        """Waits for the topic and returns its partitions. Fetches metadata of all topics: naming a missing one may create it."""
         while True:
             with suppress(KafkaError):
                 cluster = await self._producer.client.fetch_all_metadata()
                 if partitions := cluster.partitions_for_topic(topic):
                     return set(partitions)
-            self._say(f"waiting for the topic {topic} to be created")
+            self._report(f"waiting for the topic {topic} to be created")
             await asyncio.sleep(RETRY_S)
 
     def _find_batch(self, record: Record) -> OpenBatch:
-        batches = self._batches[record.side]
+        batches = self._batches[record.record_type]
         batch: OpenBatch = _partition_for(record.key, batches, batches)
-        self._batch_of[record.side][record.key] = batch
+        self._batch_of[record.record_type][record.key] = batch
         return batch
 
-    async def _hand_over(self, batch: OpenBatch) -> None:
-        """Submit the batch, however long that takes: an idempotent producer retries until the broker is back."""
+    async def _send_batch(self, batch: OpenBatch) -> None:
+        """Submits the batch and waits as long as that takes: an idempotent producer retries until the broker is back."""
         full, batch.builder = batch.builder, self._producer.create_batch()
         full.close()
-        self.tally.sent += full.record_count()
+        self.counts.sent += full.record_count()
         while True:
             try:
                 future = await self._producer.send_batch(full, batch.topic, partition=batch.partition)
             except KafkaTimeoutError:
-                self._say(f"waiting for Kafka to take records of {batch.topic}, partition {batch.partition}")
+                self._report(f"waiting for Kafka to accept records of {batch.topic}, partition {batch.partition}")
             else:
-                future.add_done_callback(partial(self._settled, full.record_count()))
+                future.add_done_callback(partial(self._count, full.record_count()))
                 return
 
-    def _settled(self, records: int, future: "asyncio.Future[object]") -> None:
+    def _count(self, records: int, future: "asyncio.Future[object]") -> None:
         if error := future.exception():
-            self.tally.errors += records
-            self._say(f"Kafka refused {records} records: {error!r}")
+            self.counts.errors += records
+            self._report(f"Kafka rejected {records} records: {error!r}")
         else:
-            self.tally.acknowledged += records
+            self.counts.acknowledged += records

@@ -1,4 +1,4 @@
-"""Records as they go to Kafka: the contract's JSON, keyed by device."""
+"""Kafka records of readings and assignments: the JSON of the contract, keyed by device."""
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,12 +12,12 @@ from schemas.records import assignments
 from schemas.records.readings import MeterReading, VehicleReading
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# 0.4 microseconds a reading; %-formatting 0.9 to 1.5, because Python is slow at writing floats.
+# 0.4 microseconds a reading. %-formatting takes 0.9 to 1.5, because Python formats floats slowly.
 encode: Final = msgspec.json.Encoder().encode
 
 
-class Side(StrEnum):
-    """Which of the topics a record belongs to: one of the two of readings, or that of assignments."""
+class RecordType(StrEnum):
+    """The type of a record, which decides its topic."""
 
     METER = "meter"
     VEHICLE = "vehicle"
@@ -25,24 +25,28 @@ class Side(StrEnum):
 
 
 class Record(NamedTuple):
-    """One Kafka record; `at_ms` is the device's clock in milliseconds since the epoch."""
+    """A Kafka record. `at_ms` is the time of the device's clock, in milliseconds since the epoch."""
 
-    side: Side
+    record_type: RecordType
     key: bytes
     value: bytes | None
     at_ms: int
 
 
-def assignment_record(given: Assignment) -> Record:
-    """What the assignment topic carries."""
+def assignment_record(assignment: Assignment) -> Record:
     value = assignments.Assignment(
-        vehicle_id=given.vehicle_id, valid_from=given.valid_from, meter_id=given.meter_id, valid_to=given.valid_to
+        vehicle_id=assignment.vehicle_id,
+        valid_from=assignment.valid_from,
+        meter_id=assignment.meter_id,
+        valid_to=assignment.valid_to,
     )
-    return Record(Side.ASSIGNMENT, given.vehicle_id.encode(), encode(value), milliseconds(given.valid_from))
+    return Record(
+        RecordType.ASSIGNMENT, assignment.vehicle_id.encode(), encode(value), milliseconds(assignment.valid_from)
+    )
 
 
 def instant(at_ms: int) -> datetime:
-    """Milliseconds since the epoch -> datetime in UTC, without a detour through floats."""
+    """Milliseconds since the epoch as a datetime in UTC, computed without floats."""
     return EPOCH + timedelta(milliseconds=at_ms)
 
 
@@ -52,7 +56,7 @@ def milliseconds(moment: datetime) -> int:
 
 
 def pair_at(vehicle: Vehicle, minute: int) -> tuple[Record, Record]:
-    """The reading of the meter and that of the vehicle at `minute` (since the epoch), both at the vehicle's phase."""
+    """The readings of meter and vehicle at `minute` (since the epoch), both at the vehicle's phase."""
     at_ms = minute * MINUTE_MS + vehicle.phase_ms
     timestamp = instant(at_ms)
     state = state_at(vehicle, minute)
@@ -67,6 +71,6 @@ def pair_at(vehicle: Vehicle, minute: int) -> tuple[Record, Record]:
         battery_temp=state.battery_temp,
     )
     return (
-        Record(Side.METER, vehicle.meter_key, encode(meter), at_ms),
-        Record(Side.VEHICLE, vehicle.vehicle_key, encode(battery), at_ms),
+        Record(RecordType.METER, vehicle.meter_key, encode(meter), at_ms),
+        Record(RecordType.VEHICLE, vehicle.vehicle_key, encode(battery), at_ms),
     )

@@ -1,4 +1,4 @@
-"""The 992 real charging sessions, and how the energy of one spreads over its minutes."""
+"""The 992 real charging sessions, and the distribution of a session's energy over its minutes."""
 
 import csv
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SESSIONS_FILE: Final = Path(__file__).with_name("fast_charging_sessions_2022.csv
 
 @dataclass(frozen=True, slots=True)
 class RealSession:
-    """One row of the data: kWh and kW on the grid side (AC), states of charge in %, local times to the minute."""
+    """A row of the data: kWh and kW on the grid side (AC), states of charge in %, local times to the minute."""
 
     number: int
     plug: str
@@ -28,7 +28,7 @@ class RealSession:
 
 @cache
 def real_sessions() -> tuple[RealSession, ...]:
-    """All sessions in the order of the file (README.md names source and licence)."""
+    """All sessions in the order of the file. README.md names source and licence."""
     with SESSIONS_FILE.open(newline="", encoding="utf-8") as file:
         return tuple(_session(row) for row in csv.DictReader(file))
 
@@ -50,10 +50,10 @@ def _session(row: dict[str, str]) -> RealSession:
 
 
 def charged_share(session: RealSession, minute: int) -> float:
-    """The share (0 to 1) of the session's energy that has flowed when `minute` minutes have passed.
+    """The share (0 to 1) of the session's energy that has flowed after `minute` minutes.
 
-    Power starts at the session's peak and falls as peak x (1 - t)^(peak / mean - 1): the one curve of that form with both
-    the real peak and the real energy.
+    Power starts at the session's peak and falls as peak x (1 - t)^(peak / mean - 1), the only curve of that form with both the
+    real peak and the real energy.
     """
     mean_power_kw = session.energy_kwh * 60 / session.minutes
     remaining = max(0.0, 1 - minute / session.minutes)

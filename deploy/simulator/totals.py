@@ -1,4 +1,4 @@
-"""What must come out of the system, computed without sending anything."""
+"""Expected totals of a vehicle's readings, computed from the seed alone."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from deploy.simulator.readings import milliseconds
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A vehicle's energy on both sides in kWh, its number of readings, its mean battery temperature in degrees Celsius."""
+    """Energy on both sides in kWh, number of readings per side, mean battery temperature in degrees Celsius or None."""
 
     ac_kwh: float
     dc_kwh: float
@@ -21,14 +21,14 @@ class Totals:
 
 
 def expected_totals(number: int, start: datetime, end: datetime, fleet: Fleet | None = None) -> Totals:
-    """Totals of vehicle `number` over all readings with a timestamp in [start, end); its meter has as many readings."""
+    """Totals of vehicle `number` over all readings with a timestamp in [start, end). Its meter has as many readings."""
     one = vehicle(fleet or Fleet(), number)
     first, beyond = (-((one.phase_ms - milliseconds(moment)) // MINUTE_MS) for moment in (start, end))
     return total(state_at(one, minute) for minute in range(first, beyond))
 
 
 def total(states: Iterable[State]) -> Totals:
-    """Sum up, without the rounding errors of adding floats one by one."""
+    """Sums states with `fsum`, without accumulated rounding errors."""
     states = list(states)
     return Totals(
         ac_kwh=fsum(state.ac_kwh for state in states),

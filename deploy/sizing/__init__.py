@@ -1,1 +1,1 @@
-"""How much of everything a fleet takes: what was measured on a small machine, multiplied. docs/scaling.md reads the results."""
+"""The sizing model: resources that a fleet needs, extrapolated from measurements. docs/scaling.md explains the results."""

@@ -1,4 +1,4 @@
-"""fleet -> demand -> limits of one PostgreSQL server -> servers: pure arithmetic."""
+"""The arithmetic of the model: fleet -> demand -> limits of one PostgreSQL server -> number of servers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from typing import Final
 from deploy.sizing import measured
 
 DAY: Final = 86_400
-CONNECTIONS_OF_A_CONSUMER: Final = 8  # at most, as in consumer/__main__.py: a test compares
-CONNECTIONS_BESIDE: Final = 10  # maintenance, metrics and people
+CONNECTIONS_OF_A_CONSUMER: Final = 8  # at most; a test compares it with the consumer's pool
+OTHER_CONNECTIONS: Final = 10  # maintenance, metrics and people
 KAFKA_DAYS: Final = 7
-KAFKA_COPIES: Final = 3
-FEWEST_PARTITIONS: Final = 8
+KAFKA_REPLICATION_FACTOR: Final = 3
+MIN_PARTITIONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What is asked for. Half of the devices are vehicles, half are meters.
+    """The input of the model. Half of the devices are vehicles, half are meters.
 
-    `headroom`: how many times the fleet's own rate must be possible; at 3 an outage of an hour is caught up in half an hour.
-    `requests`: questions about one vehicle, a second.
+    `headroom` is the required throughput as a multiple of the fleet's rate: with 3, the backlog of an hour is drained in half an
+    hour. `requests` is the number of requests for one vehicle per second.
     """
 
     devices: int
@@ -33,7 +33,7 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One PostgreSQL server: cores, bytes of disk, bytes of WAL a second that disk and network bear, connections."""
+    """A PostgreSQL server: cores, bytes of disk, bytes of WAL per second that disk and network sustain, connections."""
 
     cores: float = 32
     disk_bytes: float = 30e12
@@ -43,7 +43,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a fleet takes; bytes, records and questions a second, cores, numbers of processes."""
+    """Resources that a fleet needs: bytes, records and bytes per second, cores, numbers of processes."""
 
     records: float
     history_bytes: float
@@ -65,28 +65,26 @@ class Demand:
 
     @property
     def disk_bytes(self) -> float:
-        """All that the database holds, without room to work in."""
+        """Total size of the database, without free space."""
         return self.history_bytes + self.rollup_bytes + self.live_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One thing that ends: how much of it is taken, how much there is, from how many devices on, and what to do then."""
+    """A limited resource: its use, its capacity, the number of devices that exhausts it, and the remedy."""
 
     name: str
-    taken: float
-    there_is: float
+    used: float
+    capacity: float
     devices: float
-    then: str
+    remedy: str
 
     @property
     def met(self) -> bool:
-        """Whether this fleet is beyond it."""
-        return self.taken > self.there_is
+        return self.used > self.capacity
 
 
 def demand(fleet: Fleet) -> Demand:
-    """What a fleet takes."""
     records = fleet.devices / fleet.interval_seconds
     kept = records * DAY * fleet.retention_days
     peak = records * fleet.headroom
@@ -103,37 +101,38 @@ def demand(fleet: Fleet) -> Demand:
     return Demand(
         records=records,
         history_bytes=kept * (measured.TABLE_BYTES + measured.INDEX_BYTES),
-        packed_bytes=kept * (measured.TABLE_BYTES + measured.INDEX_BYTES_PACKED),
+        packed_bytes=kept * (measured.TABLE_BYTES + measured.INDEX_BYTES_REINDEXED),
         rollup_bytes=fleet.devices * 24 * fleet.retention_days * measured.ROLLUP_BYTES,
         live_bytes=fleet.devices * measured.LIVE_BYTES,
         wal_bytes=records * measured.WAL_BYTES,
         kafka_bytes=records * measured.RECORD_BYTES,
-        kafka_stored_bytes=records * measured.RECORD_BYTES * DAY * KAFKA_DAYS * KAFKA_COPIES,
+        kafka_stored_bytes=records * measured.RECORD_BYTES * DAY * KAFKA_DAYS * KAFKA_REPLICATION_FACTOR,
         consumers=consumers,
-        partitions=max(FEWEST_PARTITIONS, _power_of_two(consumers)),
+        partitions=max(MIN_PARTITIONS, _power_of_two(consumers)),
         consumer_cores=peak * measured.CONSUMER_MICROSECONDS / 1e6,
         kafka_cores=peak * measured.KAFKA_MICROSECONDS / 1e6,
         postgres_cores=postgres_cores,
         api_replicas=api_replicas,
-        connections=consumers * CONNECTIONS_OF_A_CONSUMER + api_replicas * fleet.pool_size + CONNECTIONS_BESIDE,
+        connections=consumers * CONNECTIONS_OF_A_CONSUMER + api_replicas * fleet.pool_size + OTHER_CONNECTIONS,
         evaluation_seconds=evaluation,
         rollup_seconds=rollup,
     )
 
 
 def limits(fleet: Fleet, server: Server) -> list[Limit]:
-    """What ends with one PostgreSQL server and one round of maintenance, in the order in which a growing fleet meets it."""
+    """Limits of one PostgreSQL server and one round of maintenance, in the order in which a growing fleet reaches them."""
     return sorted(_limits(fleet, demand(fleet), server), key=lambda limit: limit.devices)
 
 
 def _limits(fleet: Fleet, needs: Demand, server: Server) -> Iterator[Limit]:
-    def limit(name: str, taken: float, there_is: float, then: str, fixed: float = 0) -> Limit:
-        grows = (taken - fixed) / fleet.devices
-        return Limit(name, taken, there_is, max(0.0, (there_is - fixed) / grows) if grows > 0 else inf, then)
+    def limit(name: str, used: float, capacity: float, remedy: str, fixed: float = 0) -> Limit:
+        per_device = (used - fixed) / fleet.devices
+        devices = max(0.0, (capacity - fixed) / per_device) if per_device > 0 else inf
+        return Limit(name, used, capacity, devices, remedy)
 
-    asked = fleet.requests * 2 / measured.REQUESTS
+    request_cores = fleet.requests * 2 / measured.REQUESTS
     yield limit("disk", needs.disk_bytes, server.disk_bytes, "fewer RETENTION_DAYS and the archive, or shards")
-    yield limit("cores", needs.postgres_cores, server.cores, "a larger server, or shards", asked)
+    yield limit("cores", needs.postgres_cores, server.cores, "a larger server, or shards", request_cores)
     yield limit("WAL", needs.wal_bytes, server.wal_bytes, "faster disks, or shards")
     yield limit("evaluation", needs.evaluation_seconds, 60, "a larger MAINTAIN_INTERVAL_SECONDS, or shards")
     yield limit("rollups", needs.rollup_seconds, 3600, "shards")
@@ -147,16 +146,16 @@ def _limits(fleet: Fleet, needs: Demand, server: Server) -> Iterator[Limit]:
 
 
 def _devices_within(fleet: Fleet, connections: int) -> float:
-    """The most devices whose consumers leave room for the rest."""
-    beside = demand(fleet).api_replicas * fleet.pool_size + CONNECTIONS_BESIDE
-    consumers = (connections - beside) // CONNECTIONS_OF_A_CONSUMER
+    """The number of devices whose consumers use all connections that the rest leaves."""
+    others = demand(fleet).api_replicas * fleet.pool_size + OTHER_CONNECTIONS
+    consumers = (connections - others) // CONNECTIONS_OF_A_CONSUMER
     return max(0.0, consumers * measured.DRAIN_RECORDS / fleet.headroom * fleet.interval_seconds)
 
 
 def servers(fleet: Fleet, server: Server) -> int:
-    """How many PostgreSQL servers share the fleet, each with its part of everything; connections are not shared out."""
+    """Number of PostgreSQL servers that share the fleet evenly. Connections are not divided among them."""
     shared = [each for each in limits(fleet, server) if each.name != "connections"]
-    return max(1, *(ceil(each.taken / each.there_is) for each in shared))
+    return max(1, *(ceil(each.used / each.capacity) for each in shared))
 
 
 def _power_of_two(least: int) -> int:

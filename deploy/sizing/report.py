@@ -1,14 +1,14 @@
-"""A plan in words, line by line."""
+"""The report of the model as lines of text."""
 
 from collections.abc import Iterator
 from math import isinf
 
 from deploy.sizing import measured
-from deploy.sizing.model import KAFKA_COPIES, KAFKA_DAYS, Fleet, Server, demand, limits, servers
+from deploy.sizing.model import KAFKA_DAYS, KAFKA_REPLICATION_FACTOR, Fleet, Server, demand, limits, servers
 
 
 def lines(fleet: Fleet, server: Server) -> Iterator[str]:
-    """What a fleet takes and which limits it meets."""
+    """Lines with the demand of a fleet and the limits it exceeds."""
     yield f"{fleet.devices:,} devices, a reading every {fleet.interval_seconds:g} s, kept {fleet.retention_days} days"
     for name, value in _demand(fleet):
         yield f"  {name:<12} {value}"
@@ -17,18 +17,18 @@ def lines(fleet: Fleet, server: Server) -> Iterator[str]:
         f"{_bytes(server.wal_bytes)}/s of WAL, {server.connections} connections"
     )
     for each in limits(fleet, server):
-        verdict = f"MET: {each.then}" if each.met else "not met"
-        yield f"  {each.name:<12} {_share(each.taken / each.there_is):>8} taken, full at {_devices(each.devices)}: {verdict}"
+        verdict = f"MET: {each.remedy}" if each.met else "not met"
+        yield f"  {each.name:<12} {_share(each.used / each.capacity):>8} taken, full at {_devices(each.devices)}: {verdict}"
     yield f"PostgreSQL servers: {servers(fleet, server):,}"
 
 
 def _demand(fleet: Fleet) -> Iterator[tuple[str, str]]:
     needs = demand(fleet)
     yield "records", f"{needs.records:,.0f}/s, {needs.records * 86_400 / 1e6:,.1f} million a day"
-    yield "history", f"{_bytes(needs.history_bytes)}; {_bytes(needs.packed_bytes)} with finished months packed"
+    yield "history", f"{_bytes(needs.history_bytes)}; {_bytes(needs.packed_bytes)} with past months reindexed"
     yield "rollups", f"{_bytes(needs.rollup_bytes)}; live status {_bytes(needs.live_bytes)}"
     yield "WAL", f"{_bytes(needs.wal_bytes)}/s, {_bytes(needs.wal_bytes * 86_400)} a day to each replica and archive"
-    stored = f"{_bytes(needs.kafka_stored_bytes)} for {KAFKA_DAYS} days and {KAFKA_COPIES} copies"
+    stored = f"{_bytes(needs.kafka_stored_bytes)} for {KAFKA_DAYS} days and {KAFKA_REPLICATION_FACTOR} copies"
     yield "Kafka", f"{_bytes(needs.kafka_bytes)}/s uncompressed, {stored}"
     yield (
         "consumers",
@@ -39,7 +39,7 @@ def _demand(fleet: Fleet) -> Iterator[tuple[str, str]]:
     yield "memory", f"{needs.consumers * measured.CONSUMER_MEBIBYTES / 1024:,.1f} GiB of consumers"
     yield (
         "API",
-        f"{needs.api_replicas:,} replicas for {fleet.requests:g} requests/s; {needs.connections:,} connections in all",
+        f"{needs.api_replicas:,} processes for {fleet.requests:g} requests/s; {needs.connections:,} connections in all",
     )
     yield "maintenance", f"{needs.evaluation_seconds:,.1f} s a round, {needs.rollup_seconds:,.1f} s to roll an hour up"
 

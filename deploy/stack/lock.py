@@ -1,4 +1,4 @@
-"""`python -m deploy.stack.lock [FOLDER...]`: resolves jgo.toml anew and writes jgo.lock.toml with the checksum of every jar."""
+"""The command `python -m deploy.stack.lock [FOLDER...]`: jgo.toml -> jgo.lock.toml with the checksum of every jar."""
 
 import sys
 from pathlib import Path
@@ -11,24 +11,25 @@ from deploy.stack.jars import CACHE, LOCK
 
 
 def lock(folder: Path) -> None:
-    """Resolve what the folder's jgo.toml asks for and write down every jar that comes with it."""
-    asked_for = folder / "jgo.toml"
-    spec = EnvironmentSpec.load(asked_for)
+    """Resolves the folder's jgo.toml and writes all jars it needs, transitive ones included, to jgo.lock.toml."""
+    spec_file = folder / "jgo.toml"
+    spec = EnvironmentSpec.load(spec_file)
     context = MavenContext(repo_cache=CACHE)
-    asked = [_dependency(context, coordinate) for coordinate in spec.coordinates]
-    resolved, brought = context.resolver.resolve(asked)
+    requested = [_dependency(context, coordinate) for coordinate in spec.coordinates]
+    resolved, transitive = context.resolver.resolve(requested)
     locked = LockFile.from_resolved_dependencies(
         sorted(
-            {str(each.artifact): each for each in (*resolved, *brought)}.values(), key=lambda each: str(each.artifact)
+            {str(each.artifact): each for each in (*resolved, *transitive)}.values(),
+            key=lambda each: str(each.artifact),
         ),
         environment_name=spec.name,
-        spec_hash=compute_spec_hash(asked_for),
+        spec_hash=compute_spec_hash(spec_file),
     )
     locked.save(folder / LOCK.name)
 
 
 def _dependency(context: MavenContext, coordinate: str) -> Dependency:
-    """A `group:artifact:version`; with a `!` behind it, its parent's opinion of other libraries' versions does not count."""
+    """The dependency of `group:artifact:version`. A trailing `!` ignores the library versions that its parent POM manages."""
     group, artifact, version = coordinate.removesuffix("!").split(":")
     return Dependency(context.project(group, artifact).at_version(version).artifact(), raw=coordinate.endswith("!"))
 

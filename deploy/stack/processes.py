@@ -1,4 +1,4 @@
-"""Children that never outlive us: each is stopped in order when we end, and by the guard when we cannot."""
+"""Child processes that never outlive their parent: stopped in order when it exits, by the reaper when it crashes."""
 
 import contextlib
 import os
@@ -13,20 +13,20 @@ from typing import IO, Final
 
 import psutil
 
-PATIENCE_SECONDS: Final = 15.0
-GUARD: Final = Path(__file__).with_name("guard.py")
+STOP_TIMEOUT_SECONDS: Final = 15.0
+REAPER: Final = Path(__file__).with_name("reaper.py")
 
 
 class ProcessEndedError(Exception):
-    """A child ended that should have stayed; the message carries the end of its log."""
+    """A child exited unexpectedly. The message contains the end of its log."""
 
 
 class Processes:
-    """Starts children in sessions of their own, so that Ctrl-C in a terminal reaches only us and we stop them in order."""
+    """Starts children in sessions of their own: Ctrl-C in a terminal reaches only the parent, which stops them in order."""
 
     def __init__(self) -> None:
         self._children: list[tuple[psutil.Popen, signal.Signals]] = []
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
 
     def __enter__(self) -> "Processes":
@@ -47,18 +47,18 @@ class Processes:
         cwd: Path | None = None,
         stop_with: signal.Signals = signal.SIGTERM,
     ) -> psutil.Popen:
-        """Start a child.
+        """Starts a child. Thread-safe.
 
         Args:
-            command: program and arguments.
-            log: file that takes stdout and stderr; without one they go where ours go.
-            env: its environment; ours without one.
-            user: account to run as, when we are root.
-            cwd: its working directory.
-            stop_with: the signal that ends it in an orderly way.
+            command: the program and its arguments.
+            log: the file to which stdout and stderr are appended; None inherits both.
+            env: the environment; None inherits it.
+            user: the account to run as, if this process is root.
+            cwd: the working directory.
+            stop_with: the signal that makes it shut down in order.
         """
         with self._starting, contextlib.ExitStack() as stack:
-            guard = self._ensure_guard()
+            reaper = self._ensure_reaper()
             output = stack.enter_context(log.open("ab")) if log else None
             child = psutil.Popen(
                 [str(part) for part in command],
@@ -72,24 +72,24 @@ class Processes:
                 cwd=cwd,
                 start_new_session=True,
             )
-            guard.write(f"{child.pid} {child.create_time()!r} {int(stop_with)}\n".encode())
-            guard.flush()
+            reaper.write(f"{child.pid} {child.create_time()!r} {int(stop_with)}\n".encode())
+            reaper.flush()
             self._children.append((child, stop_with))
         return child
 
-    def stop(self, child: psutil.Popen, patience: float = PATIENCE_SECONDS) -> int:
-        """Ask a child to end, and end it when it does not within `patience` seconds; its exit code."""
+    def stop(self, child: psutil.Popen, timeout: float = STOP_TIMEOUT_SECONDS) -> int:
+        """Sends a child its stop signal, kills it after `timeout` seconds, and returns its exit code."""
         stop_with = next(number for each, number in self._children if each is child)
         if child.poll() is None:
             child.send_signal(stop_with)
             try:
-                child.wait(patience)
+                child.wait(timeout)
             except (subprocess.TimeoutExpired, psutil.TimeoutExpired):
                 child.kill()
         return int(child.wait())
 
     def kill(self, child: psutil.Popen) -> None:
-        """End a child as a crash would: SIGKILL, to it and to what it has started itself."""
+        """Sends SIGKILL to a child and to its own children, as a crash would."""
         with contextlib.suppress(psutil.NoSuchProcess):
             family = [*child.children(recursive=True), child]
             for each in family:
@@ -98,31 +98,31 @@ class Processes:
         child.wait()
 
     def close(self) -> None:
-        """Stop all children, the last one first, then the guard."""
+        """Stops all children, in reverse order of their start, then the reaper."""
         for child, _ in reversed(self._children):
             self.stop(child)
         self._children.clear()
-        if self._guard and self._guard.stdin:
-            self._guard.stdin.close()
-            self._guard.wait(PATIENCE_SECONDS)
-            self._guard = None
+        if self._reaper and self._reaper.stdin:
+            self._reaper.stdin.close()
+            self._reaper.wait(STOP_TIMEOUT_SECONDS)
+            self._reaper = None
 
-    def _ensure_guard(self) -> IO[bytes]:
-        if self._guard is None:
-            self._guard = subprocess.Popen(
-                [sys.executable, str(GUARD)],
+    def _ensure_reaper(self) -> IO[bytes]:
+        if self._reaper is None:
+            self._reaper = subprocess.Popen(
+                [sys.executable, str(REAPER)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             )
-        if self._guard.stdin is None:
-            raise RuntimeError("the guard has no stdin")
-        return self._guard.stdin
+        if self._reaper.stdin is None:
+            raise RuntimeError("the reaper has no stdin")
+        return self._reaper.stdin
 
 
 def end_of(log: Path, lines: int = 15) -> str:
-    """The last lines of a log, for the message of an error."""
+    """The last lines of a log, for an error message; empty if there is no log."""
     text = log.read_text(errors="replace") if log.exists() else ""
     return "\n".join(text.splitlines()[-lines:])

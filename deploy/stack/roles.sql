@@ -1,5 +1,5 @@
--- What an administrator does once per server: the group roles of the schema and a login for each kind of process.
--- Passwords come in as settings of this session (energy.migrator, energy.writer, energy.reader).
+-- Run once per server by an administrator: creates the group roles of the schema and a login for each kind of process.
+-- Passwords are settings of the session (energy.migrator, energy.writer, energy.reader).
 DO $$
 BEGIN
     CREATE ROLE energy_writer NOLOGIN;

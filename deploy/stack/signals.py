@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a block in order: what it has started is stopped, and the command succeeds."""
+"""Orderly shutdown by signals: Ctrl-C, SIGTERM and SIGHUP end a block, its cleanup runs, and the command succeeds."""
 
 import signal
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Stopped(BaseException):
-    """Somebody asked us to end; passes every `except Exception` on its way out."""
+    """A stop signal arrived. A BaseException, so that no `except Exception` on the way out catches it."""
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Run the block until it ends or a signal asks to. Further signals are ignored: stopping takes a few seconds."""
-    before = {number: signal.signal(number, _stop) for number in STOPPING}
+    """Runs the block until it ends or a stop signal arrives. Further signals are ignored, because cleanup takes a few seconds."""
+    before = {number: signal.signal(number, _stop) for number in STOP_SIGNALS}
     try:
         yield
     except _Stopped:
@@ -27,6 +27,6 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    for each in STOPPING:
+    for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise _Stopped

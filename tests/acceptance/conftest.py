@@ -1,7 +1,6 @@
-"""The real sessions, replayed: what goes in, and what must come out. And the web page, in a real browser."""
+"""Fixtures of the acceptance tests: the replay of real charging sessions, and the web page in a browser."""
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,23 +11,24 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.simulator import replay
 from deploy.simulator.fleet import write_assignments
 from deploy.simulator.producer import ReadingProducer
 from deploy.simulator.readings import Record
-from deploy.simulator.replay import Visit
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from schemas.config.settings import KafkaSettings
-from tests.support.browser import CHROMIUM, MISSING, Look, Site, viewer
-from tests.support.servers import Database, Topics, ledger
-from tests.support.services import ROOT, read_service
-from tests.support.waiting import until
+from tests.support.browser import CHROMIUM, NO_CHROMIUM, OpenTab, Site, browser_tab
+from tests.support.command import sql_command
+from tests.support.database import Database
+from tests.support.ledger import Topics, ledger, until_consumed
+from tests.support.services import read_service
+from tests.support.simulator import replay
+from tests.support.simulator.replay import Visit
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
-    """One database and two topics, with the assignments of the 992 sessions in place, and the read service running."""
+class Replay:
+    """The 992 real sessions: their visits and readings, a database with their assignments, and a running read service."""
 
     stack: Servers
     database: Database
@@ -39,7 +39,7 @@ class Station:
     environment: dict[str, str]
 
     async def produce(self, records: list[Record]) -> None:
-        """Send records through Kafka; all of them are acknowledged."""
+        """Sends records to Kafka. Fails unless all are acknowledged."""
         settings = KafkaSettings(
             kafka_bootstrap_servers=self.stack.kafka_bootstrap_servers,
             kafka_meter_topic=self.topics.meter,
@@ -49,26 +49,20 @@ class Station:
         await producer.start()
         await producer.send(records)
         await producer.stop(60)
-        assert producer.tally.acknowledged == len(records)
-
-    async def consumed(self) -> int:
-        """How many records have been settled."""
-        return int(await self.database.value("SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets"))
+        assert producer.counts.acknowledged == len(records)
 
     async def until_consumed(self, number: int, *, timeout: float = 120) -> None:
-        async def all_of_them() -> bool:
-            return await self.consumed() >= number
-
-        await until(all_of_them, f"{number} records are consumed", timeout=timeout)
+        """Waits until this many records are committed, and checks that the ledger adds up."""
+        await until_consumed(self.database, None, number, timeout=timeout)
         await ledger(self.database, self.topics)
 
     async def maintain(self) -> None:
-        """One round: hours are rolled up, the fleet is judged."""
-        await _run(self.environment | {"DATABASE_URL": self.database.migrator_url}, "maintain", "--once")
+        """Runs maintenance once: it rolls up hours and evaluates the fleet."""
+        await sql_command(self.environment, self.database).succeed("maintain", "--once")
         assert await self.database.value("SELECT sum(readings) FROM meter_energy_hourly") == len(self.readings) // 2
 
     def check_fleet(self) -> None:
-        """The days of the fleet, one after the other, add up to the file; and so do the days of each plug."""
+        """The days of the fleet add up to the energy in the file, and so do the days of each plug."""
         opens, end = min(each.valid_from for each in self.visits), max(each.valid_to for each in self.visits)
         ac: list[float] = []
         dc: list[float] = []
@@ -83,29 +77,29 @@ class Station:
         assert fsum(ac) == pytest.approx(energy, rel=1e-6)
         assert fsum(dc) == pytest.approx(replay.EFFICIENCY * energy, rel=1e-6)
         for plug, total in replay.expected_plugs(self.visits).items():
-            asked = {"from": opens.isoformat(), "to": end.isoformat(), "resolution": "day", "limit": "1000"}
-            days = self.api.get(f"/v1/meters/{plug}/history", params=asked).json()["items"]
+            parameters = {"from": opens.isoformat(), "to": end.isoformat(), "resolution": "day", "limit": "1000"}
+            days = self.api.get(f"/v1/meters/{plug}/history", params=parameters).json()["items"]
             assert fsum(day["kwhConsumedAc"] for day in days) == pytest.approx(total.ac_kwh, rel=1e-6)
             assert sum(day["readings"] for day in days) == total.points
 
-    def check_answers(self) -> None:
-        """Every vehicle's and both plugs' totals are those of the file."""
+    def check_vehicles(self) -> None:
+        """The totals of every vehicle and of both plugs are those of the file."""
         measured: dict[str, list[float]] = {}
         expected = replay.expected_vehicles(self.visits)
         for visit in self.visits:
-            answer = self.api.get(
+            response = self.api.get(
                 f"/v1/analytics/performance/{visit.vehicle_id}",
                 params={"end": (visit.valid_to + timedelta(hours=1)).isoformat()},
             ).json()
             totals = expected[visit.vehicle_id]
-            assert answer["totalEnergyConsumedAc"] == pytest.approx(totals.ac_kwh, rel=1e-6), visit
-            assert answer["totalEnergyDeliveredDc"] == pytest.approx(totals.dc_kwh, rel=1e-6), visit
-            assert answer["averageBatteryTemp"] == pytest.approx(totals.average_battery_temp, rel=1e-6), visit
-            assert answer["dataPoints"] == totals.points, visit
-            assert answer["efficiencyRatio"] == 95.00, visit
-            assert answer["coverage"] == {"ac": 1.0, "dc": 1.0}, visit
-            assert answer["status"] in {"healthy", "insufficient_data"}, "sessions below 1 kWh are not judged"
-            measured.setdefault(visit.plug, []).append(answer["totalEnergyConsumedAc"])
+            assert response["totalEnergyConsumedAc"] == pytest.approx(totals.ac_kwh, rel=1e-6), visit
+            assert response["totalEnergyDeliveredDc"] == pytest.approx(totals.dc_kwh, rel=1e-6), visit
+            assert response["averageBatteryTemp"] == pytest.approx(totals.average_battery_temp, rel=1e-6), visit
+            assert response["dataPoints"] == totals.points, visit
+            assert response["efficiencyRatio"] == 95.00, visit
+            assert response["coverage"] == {"ac": 1.0, "dc": 1.0}, visit
+            assert response["status"] in {"healthy", "insufficient_data"}, "sessions below 1 kWh have no efficiency"
+            measured.setdefault(visit.plug, []).append(response["totalEnergyConsumedAc"])
         plugs = replay.expected_plugs(self.visits)
         assert {plug: fsum(energies) for plug, energies in measured.items()} == {
             plug: pytest.approx(total.ac_kwh, rel=1e-6) for plug, total in plugs.items()
@@ -113,27 +107,23 @@ class Station:
 
 
 @pytest.fixture
-def station(
+def replayed(
     stack: Servers,
     database: Database,
     topics: Topics,
     processes: Processes,
     environment: dict[str, str],
     tmp_path: Path,
-) -> Iterator[Station]:
+) -> Iterator[Replay]:
+    """The sessions, moved to end two hours ago; their assignments are imported, and nothing is produced yet."""
     visits = replay.visits(datetime.now(UTC) - timedelta(hours=2))
     assert len(visits) == 992
     file = tmp_path / "assignments.csv"
     with file.open("w") as csv:
         write_assignments(replay.assignments(visits), csv)
-    asyncio.run(_run(environment | {"DATABASE_URL": database.migrator_url}, "assign", str(file)))
+    asyncio.run(sql_command(environment, database).succeed("assign", str(file)))
     with read_service(processes, environment, tmp_path) as api:
-        yield Station(stack, database, topics, api, visits, replay.readings(visits), environment)
-
-
-async def _run(environment: dict[str, str], *command: str) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sql", *command, env=environment, cwd=ROOT)
-    assert await process.wait() == 0
+        yield Replay(stack, database, topics, api, visits, replay.readings(visits), environment)
 
 
 @pytest.fixture
@@ -141,17 +131,17 @@ def site(
     stack: Servers,
     database: Database,
     topics: Topics,
-    processes: Processes,  # after the database: they end before it is dropped
+    processes: Processes,  # requested after the database, so that processes end before it is dropped
     environment: dict[str, str],
     tmp_path: Path,
 ) -> Site:
-    """The read service, not started yet."""
+    """The read service for the web page, not started yet."""
     return Site(processes, environment, tmp_path / "api.log", stack, database, topics)
 
 
 @pytest.fixture
-def look(site: Site) -> Look:
-    """Opens the web page in a browser."""
+def open_tab(site: Site) -> OpenTab:
+    """Opens tabs of a browser at the web page."""
     if CHROMIUM is None:
-        pytest.skip(MISSING)
-    return partial(viewer, site.address)
+        pytest.skip(NO_CHROMIUM)
+    return partial(browser_tab, site.address)

@@ -1,15 +1,16 @@
-"""Every scenario of the fault matrix, small: what `make faults` runs at length."""
+"""Every scenario of the fault matrix with few rounds; `make faults` runs them for long."""
 
 from pathlib import Path
 
 import pytest
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.faults.scenario import Scenario, run
 from tests.faults.scenarios import SCENARIOS
-from tests.support.servers import Database
+from tests.support.database import Database
 
-TRIES = 3  # beside other tests a restart may be slow once; what is wrong is slow each time. `make faults` has one
+# A restart may be slow once while other tests run; a defect is slow every time. `make faults` has one try.
+TRIES = 3
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

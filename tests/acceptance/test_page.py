@@ -1,4 +1,4 @@
-"""The web page in a real browser, on the real service: what it shows, and that anyone can use it."""
+"""The web page in a real browser, on the real service: what it loads and what it shows."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -8,10 +8,11 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from tests.support.arrange import assign
-from tests.support.browser import Look, Site, some_vehicles
+from tests.support.browser import OpenTab, Site, insert_vehicles
+from tests.support.database_rows import insert_assignment
+from tests.support.ledger import until_consumed
 from tests.support.records import meter, vehicle
-from tests.support.services import Group
+from tests.support.services import ConsumerGroup
 
 pytestmark = pytest.mark.anyio
 DAY = timedelta(minutes=1435)
@@ -21,7 +22,7 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-async def test_the_page_and_its_files_are_served_with_care(site: Site) -> None:
+async def test_the_page_and_its_assets_have_safe_headers_and_are_cached_and_compressed(site: Site) -> None:
     await site.start()
     async with httpx.AsyncClient(base_url=site.address) as client:
         page = await client.get("/")
@@ -42,98 +43,98 @@ async def test_the_page_and_its_files_are_served_with_care(site: Site) -> None:
         assert plain.content == plotly.content
         again = await client.get("/assets/plotly.min.js", headers={"if-none-match": plotly.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-        for nothing in ("app.py", "..%2Fapp.py", "%2e%2e/app.py", "index.html"):
-            assert (await client.get(f"/assets/{nothing}")).status_code == 404
+        for missing in ("app.py", "..%2Fapp.py", "%2e%2e/app.py", "index.html"):
+            assert (await client.get(f"/assets/{missing}")).status_code == 404
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_loads_whole_asks_nobody_else_and_breaks_no_rule(site: Site, look: Look, scheme: str) -> None:
-    await some_vehicles(site.database, now())
+async def test_the_page_loads_completely_from_this_service_alone(site: Site, open_tab: OpenTab, scheme: str) -> None:
+    await insert_vehicles(site.database, now())
     await site.start()
-    async with look(color_scheme=scheme) as viewer:
-        await viewer.open()
-        await expect(viewer.find("#pulse .says")).to_have_text("Live")
-        await expect(viewer.value("live.vehicles")).to_have_text("4")
-        await expect(viewer.value("openFaults")).to_have_text("1")
-        await expect(viewer.vehicles()).to_have_count(5)
-        await expect(viewer.find("#faults li")).to_contain_text("VEH-003 ✖ open since")
-        histogram = viewer.find("#distribution .plot")
+    async with open_tab(color_scheme=scheme) as tab:
+        await tab.open()
+        await expect(tab.find("#pulse .says")).to_have_text("Live")
+        await expect(tab.value("live.vehicles")).to_have_text("4")
+        await expect(tab.value("openFaults")).to_have_text("1")
+        await expect(tab.vehicles()).to_have_count(5)
+        await expect(tab.find("#faults li")).to_contain_text("VEH-003 ✖ open since")
+        histogram = tab.find("#distribution .plot")
         await expect(histogram).to_have_attribute(
             "aria-label", re.compile("4 vehicles are judged.* lowest are at 70 to 72 %")
         )
         await histogram.locator(".point path").nth(11).hover(force=True)
         await expect(histogram.locator(".hoverlayer")).to_contain_text("70 to 72 %: 1 vehicle")
-        await viewer.find("#distribution summary").click()
-        await expect(viewer.find("#distribution tbody tr")).to_have_text(
+        await tab.find("#distribution summary").click()
+        await expect(tab.find("#distribution tbody tr")).to_have_text(
             ["70 to 72 %1", "88 to 90 %1", "92 to 94 %1", "94 to 96 %1"]
         )
-        viewer.is_content()
+        tab.has_no_complaints()
 
 
-async def test_an_empty_fleet_is_told_what_to_do_and_a_reading_shows_without_reloading(
-    site: Site, look: Look, group: Group
+async def test_an_empty_fleet_shows_a_command_and_then_readings_without_reloading(
+    site: Site, open_tab: OpenTab, group: ConsumerGroup
 ) -> None:
     await site.start()
     group.start()
-    async with look() as viewer:
-        await viewer.open()
-        await expect(viewer.find("#empty")).to_be_visible()
-        await expect(viewer.find("#empty-command")).to_contain_text(f"{site.address}/v1/ingestion/vehicle")
-        await expect(viewer.find("#summary")).to_be_hidden()
+    async with open_tab() as tab:
+        await tab.open()
+        await expect(tab.find("#empty")).to_be_visible()
+        await expect(tab.find("#empty-command")).to_contain_text(f"{site.address}/v1/ingestion/vehicle")
+        await expect(tab.find("#summary")).to_be_hidden()
 
         await site.produce(vehicles=[vehicle("VEH-001", now() - timedelta(seconds=30), soc=40)])
 
-        await expect(viewer.value("live.vehiclesReporting")).to_have_text("1")
-        await expect(viewer.find("#empty")).to_be_hidden()
-        await expect(viewer.find("#vehicles .note")).to_contain_text("No vehicle has been evaluated yet")
+        await expect(tab.value("live.vehiclesReporting")).to_have_text("1")
+        await expect(tab.find("#empty")).to_be_hidden()
+        await expect(tab.find("#vehicles .note")).to_contain_text("No vehicle has been evaluated yet")
 
-        await viewer.page.evaluate("location.hash = '#/vehicle/VEH-001'")
-        await expect(viewer.value("soc")).to_have_text("40 %")
-        viewer.is_content()
-        await viewer.page.route("**/v1/vehicles/VEH-001", lambda route: route.abort())  # the stream alone can tell
+        await tab.page.evaluate("location.hash = '#/vehicle/VEH-001'")
+        await expect(tab.value("soc")).to_have_text("40 %")
+        tab.has_no_complaints()
+        await tab.page.route(
+            "**/v1/vehicles/VEH-001", lambda route: route.abort()
+        )  # only the event stream can deliver it
         await site.produce(vehicles=[vehicle("VEH-001", now() - timedelta(seconds=1), soc=41)])
-        await expect(viewer.value("soc")).to_have_text("41 %")
-        await expect(viewer.value("dataPoints")).to_have_text("2")
+        await expect(tab.value("soc")).to_have_text("41 %")
+        await expect(tab.value("dataPoints")).to_have_text("2")
 
 
-async def test_the_vehicles_are_searched_filtered_sorted_and_paged_by_the_server(site: Site, look: Look) -> None:
-    await some_vehicles(site.database, now())
+async def test_the_vehicles_are_searched_filtered_sorted_and_paged_by_the_server(site: Site, open_tab: OpenTab) -> None:
+    await insert_vehicles(site.database, now())
     await site.start()
-    async with look() as viewer:
-        await viewer.open()
-        ids = viewer.vehicles()
+    async with open_tab() as tab:
+        await tab.open()
+        ids = tab.vehicles()
         await expect(ids).to_have_text(["VEH-003", "VEH-002", "VEH-001", "CAR-9", "VEH-004"])
-        row = viewer.find("#vehicles tbody tr").first
+        row = tab.find("#vehicles tbody tr").first
         await expect(row).to_contain_text("71.25 %")
         await expect(row).to_contain_text("✖ Faulty fault open")
 
-        await viewer.find("[data-sort=energyAc] button").click()
+        await tab.find("[data-sort=energyAc] button").click()
         await expect(ids).to_have_text(["VEH-001", "VEH-002", "VEH-003", "CAR-9", "VEH-004"])
-        await viewer.find("[data-sort=energyAc] button").click()
+        await tab.find("[data-sort=energyAc] button").click()
         await expect(ids).to_have_text(["CAR-9", "VEH-003", "VEH-002", "VEH-001", "VEH-004"])
-        await expect(viewer.find("[data-sort=energyAc]")).to_have_attribute("aria-sort", "descending")
-        await expect(viewer.find("[data-sort=efficiency]")).to_have_attribute("aria-sort", "none")
+        await expect(tab.find("[data-sort=energyAc]")).to_have_attribute("aria-sort", "descending")
+        await expect(tab.find("[data-sort=efficiency]")).to_have_attribute("aria-sort", "none")
 
-        await viewer.find("[name=search]").fill("veh-00")
+        await tab.find("[name=search]").fill("veh-00")
         await expect(ids).to_have_text(["VEH-003", "VEH-002", "VEH-001", "VEH-004"])
-        await expect(viewer.find(".found")).to_have_text("4 found")
-        await viewer.find("#statuses button", has_text="Degraded").click()
+        await expect(tab.find(".found")).to_have_text("4 found")
+        await tab.find("#statuses button", has_text="Degraded").click()
         await expect(ids).to_have_text(["VEH-002"])
-        await expect(viewer.find("[name=status]")).to_be_focused()
-        await viewer.find("[name=search]").fill("nobody")
-        await expect(viewer.find("#vehicles .note")).to_have_text("No vehicle matches.")
+        await expect(tab.find("[name=status]")).to_be_focused()
+        await tab.find("[name=search]").fill("nobody")
+        await expect(tab.find("#vehicles .note")).to_have_text("No vehicle matches.")
 
-        await viewer.page.reload()  # the choice is in the address
-        await expect(viewer.find("[name=search]")).to_have_value("nobody")
-        await viewer.open("#/?search=car")
+        await tab.page.reload()  # the filters are in the URL
+        await expect(tab.find("[name=search]")).to_have_value("nobody")
+        await tab.open("#/?search=car")
         await expect(ids).to_have_text(["CAR-9"])
-        viewer.is_content()
+        tab.has_no_complaints()
 
 
-async def test_a_vehicles_day_is_what_the_api_says(site: Site, look: Look, group: Group) -> None:
-    await assign(site.database, "VEH-001", "METER-001")
-    await site.start()
-    group.start()
+async def produce_a_day(site: Site) -> datetime:
+    """A reading of a meter and a vehicle for every minute of the last day but six. Returns the time of the last ones."""
     first = now() - DAY
     minutes = [(first + timedelta(minutes=number), 0.01 + number % 7 / 100) for number in range(1434)]
     await site.produce(
@@ -143,32 +144,41 @@ async def test_a_vehicles_day_is_what_the_api_says(site: Site, look: Look, group
             for number, (at, kwh) in enumerate(minutes)
         ],
     )
-    await site.until_consumed(2 * len(minutes))
-    async with look(timezone_id="Asia/Kolkata") as viewer:
-        await viewer.open("#/vehicle/VEH-001")
-        await expect(viewer.value("dataPoints")).to_have_text("1,434")
-        await expect(viewer.value("coverage.ac")).to_have_text("99.5 %")
-        said = await site.ask("/v1/analytics/performance/VEH-001")
-        for name in ("totalEnergyConsumedAc", "totalEnergyDeliveredDc", "efficiencyRatio", "averageBatteryTemp"):
-            shown = float(await viewer.value(name).get_attribute("value") or "")
-            assert shown == pytest.approx(said[name], rel=1e-9), name
-        await expect(viewer.value("efficiencyRatio")).to_have_text("93.00 %")
-        await expect(viewer.value("totalEnergyConsumedAc")).to_have_text(f"{said['totalEnergyConsumedAc']:.2f} kWh")
-        await expect(viewer.find(".verdict")).to_have_text("● Healthy 93 % is at or above 90 %")
+    await until_consumed(site.database, None, 2 * len(minutes))
+    return minutes[-1][0]
 
-        last = minutes[-1][0]
-        recorded = viewer.find("time[data-field=recordedAt]")
+
+async def test_the_day_of_a_vehicle_shows_the_values_of_the_api(
+    site: Site, open_tab: OpenTab, group: ConsumerGroup
+) -> None:
+    await insert_assignment(site.database, "VEH-001", "METER-001")
+    await site.start()
+    group.start()
+    last = await produce_a_day(site)
+    async with open_tab(timezone_id="Asia/Kolkata") as tab:
+        await tab.open("#/vehicle/VEH-001")
+        await expect(tab.value("dataPoints")).to_have_text("1,434")
+        await expect(tab.value("coverage.ac")).to_have_text("99.5 %")
+        performance = await site.get_json("/v1/analytics/performance/VEH-001")
+        for name in ("totalEnergyConsumedAc", "totalEnergyDeliveredDc", "efficiencyRatio", "averageBatteryTemp"):
+            shown = float(await tab.value(name).get_attribute("value") or "")
+            assert shown == pytest.approx(performance[name], rel=1e-9), name
+        await expect(tab.value("efficiencyRatio")).to_have_text("93.00 %")
+        await expect(tab.value("totalEnergyConsumedAc")).to_have_text(f"{performance['totalEnergyConsumedAc']:.2f} kWh")
+        await expect(tab.find(".verdict")).to_have_text("● Healthy 93 % is at or above 90 %")
+
+        recorded = tab.find("time[data-field=recordedAt]")
         await expect(recorded).to_have_attribute("title", f"{last:%Y-%m-%d %H:%M:%S} UTC")
         await expect(recorded).to_contain_text(f"{last.astimezone(ZoneInfo('Asia/Kolkata')):%H:%M}")
 
-        in_words = re.compile(
-            f"In, AC: {said['totalEnergyConsumedAc']:.2f} kWh.*out, DC: {said['totalEnergyDeliveredDc']:.2f} kWh"
+        description = re.compile(
+            f"In, AC: {performance['totalEnergyConsumedAc']:.2f} kWh.*out, DC: {performance['totalEnergyDeliveredDc']:.2f} kWh"
         )
-        await expect(viewer.find("#energy .plot")).to_have_attribute("aria-label", in_words)
+        await expect(tab.find("#energy .plot")).to_have_attribute("aria-label", description)
 
-        await viewer.find("[data-step='-1']").click()
-        await expect(viewer.value("dataPoints")).to_have_text("0")
-        await expect(viewer.find("#battery .note")).to_have_text("The vehicle sent no reading in these 24 hours.")
-        await viewer.find("[data-step='0']").click()
-        await expect(viewer.value("dataPoints")).to_have_text("1,434")
-        viewer.is_content()
+        await tab.find("[data-step='-1']").click()
+        await expect(tab.value("dataPoints")).to_have_text("0")
+        await expect(tab.find("#battery .note")).to_have_text("The vehicle sent no reading in these 24 hours.")
+        await tab.find("[data-step='0']").click()
+        await expect(tab.value("dataPoints")).to_have_text("1,434")
+        tab.has_no_complaints()

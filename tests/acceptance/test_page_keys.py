@@ -1,4 +1,4 @@
-"""The web page where keys are asked for: it asks, says what is wrong with one, and works with a good one."""
+"""The web page with API keys required: it asks for one, explains what is wrong with it, and works with a valid one."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,80 +7,80 @@ import pytest
 from playwright.async_api import expect
 
 from api.auth.api_keys import Scope
-from tests.support.browser import Look, Site, Viewer, some_vehicles
-from tests.support.keyfile import KeyFile, id_of
+from tests.support.browser import OpenTab, Site, Tab, insert_vehicles
+from tests.support.key_file import KeyFile, id_of
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def keys(site: Site, tmp_path: Path) -> KeyFile:
-    """The service asks for these."""
-    made = KeyFile(tmp_path / "keys.json")
-    site.environment.update(made.settings)
-    return made
+    """The keys that the service requires."""
+    file = KeyFile(tmp_path / "keys.json")
+    site.environment.update(file.settings)
+    return file
 
 
-async def enter(viewer: Viewer, secret: str) -> None:
-    await viewer.find("#key-view input").fill(secret)
-    await viewer.find("#key-view button").click()
+async def enter_key(tab: Tab, secret: str) -> None:
+    await tab.find("#key-view input").fill(secret)
+    await tab.find("#key-view button").click()
 
 
-async def test_the_page_asks_for_a_key_and_works_with_it(site: Site, look: Look, keys: KeyFile) -> None:
+async def test_the_page_asks_for_a_key_and_loads_with_it(site: Site, open_tab: OpenTab, keys: KeyFile) -> None:
     reader, sender = keys.add(Scope.READ), keys.add(Scope.INGEST)
-    await some_vehicles(site.database, datetime.now(UTC))
+    await insert_vehicles(site.database, datetime.now(UTC))
     await site.start()
-    async with look() as viewer:
-        await viewer.open()
-        await expect(viewer.find("#key-view h1")).to_have_text("An API key is needed")
-        await expect(viewer.find("#fleet-view")).to_be_hidden()
-        await expect(viewer.find("#key-view [role=alert]")).to_have_text("")
+    async with open_tab() as tab:
+        await tab.open()
+        await expect(tab.find("#key-view h1")).to_have_text("An API key is needed")
+        await expect(tab.find("#fleet-view")).to_be_hidden()
+        await expect(tab.find("#key-view [role=alert]")).to_have_text("")
 
-        for wrong, says in (
+        for wrong, message in (
             (reader[:-1] + "~", "not known"),
             (sender, "lacks the scope read"),
             ("schlüssel", "no API key"),
         ):
-            await enter(viewer, wrong)
-            await expect(viewer.find("#key-view [role=alert]")).to_contain_text(says)
-            await expect(viewer.find("#fleet-view")).to_be_hidden()
+            await enter_key(tab, wrong)
+            await expect(tab.find("#key-view [role=alert]")).to_contain_text(message)
+            await expect(tab.find("#fleet-view")).to_be_hidden()
 
-        viewer.complaints.clear()  # a browser itself writes every 401 and 403 into its console
-        await enter(viewer, reader)
-        await expect(viewer.find("#key-view")).to_be_hidden()
-        await expect(viewer.find("#pulse .says")).to_have_text("Live")
-        await expect(viewer.vehicles()).to_have_count(5)
-        await expect(viewer.find("#open-access")).to_be_hidden()
+        tab.complaints.clear()  # browsers log every 401 and 403 to the console
+        await enter_key(tab, reader)
+        await expect(tab.find("#key-view")).to_be_hidden()
+        await expect(tab.find("#pulse .says")).to_have_text("Live")
+        await expect(tab.vehicles()).to_have_count(5)
+        await expect(tab.find("#open-access")).to_be_hidden()
 
-        await viewer.page.reload()
-        await expect(viewer.vehicles()).to_have_count(5)
-        await expect(viewer.find("#key-view")).to_be_hidden()
-        viewer.is_content()
-        assert [address for address in viewer.asked if "energy_" in address or id_of(reader) in address] == []
+        await tab.page.reload()
+        await expect(tab.vehicles()).to_have_count(5)
+        await expect(tab.find("#key-view")).to_be_hidden()
+        tab.has_no_complaints()
+        assert [address for address in tab.requested if "energy_" in address or id_of(reader) in address] == []
 
 
-async def test_a_key_that_is_revoked_locks_the_page_until_there_is_another(
-    site: Site, look: Look, keys: KeyFile
+async def test_a_revoked_key_locks_the_page_until_another_is_entered(
+    site: Site, open_tab: OpenTab, keys: KeyFile
 ) -> None:
     first, second = keys.add(Scope.READ), keys.add(Scope.READ)
-    await some_vehicles(site.database, datetime.now(UTC))
+    await insert_vehicles(site.database, datetime.now(UTC))
     await site.start()
-    async with look() as viewer:
-        await viewer.open()
-        await enter(viewer, first)
-        await expect(viewer.vehicles()).to_have_count(5)
-        keys.does("revoke", id_of(first))
-        await expect(viewer.find("#key-view [role=alert]")).to_contain_text("not known here")
-        await expect(viewer.find("#pulse .says")).to_have_text("Key needed")
-        await enter(viewer, second)
-        await expect(viewer.find("#pulse .says")).to_have_text("Live")
-        await expect(viewer.find(".old:visible")).to_have_count(0)
+    async with open_tab() as tab:
+        await tab.open()
+        await enter_key(tab, first)
+        await expect(tab.vehicles()).to_have_count(5)
+        keys.succeed("revoke", id_of(first))
+        await expect(tab.find("#key-view [role=alert]")).to_contain_text("not known here")
+        await expect(tab.find("#pulse .says")).to_have_text("Key needed")
+        await enter_key(tab, second)
+        await expect(tab.find("#pulse .says")).to_have_text("Live")
+        await expect(tab.find(".old:visible")).to_have_count(0)
 
 
-async def test_the_page_says_that_access_is_open(site: Site, look: Look) -> None:
+async def test_the_page_shows_that_access_is_open(site: Site, open_tab: OpenTab) -> None:
     await site.start()
-    async with look() as viewer:
-        await viewer.open()
-        await expect(viewer.find("#open-access")).to_contain_text("Access is open")
-        await expect(viewer.find("#key-view")).to_be_hidden()
-        viewer.is_content()
+    async with open_tab() as tab:
+        await tab.open()
+        await expect(tab.find("#open-access")).to_contain_text("Access is open")
+        await expect(tab.find("#key-view")).to_be_hidden()
+        tab.has_no_complaints()

@@ -1,79 +1,79 @@
-"""The web page when something is away: it says so, keeps the last numbers as old ones, and comes back by itself."""
+"""The web page during outages: it shows the cause, marks the last numbers as old, and recovers by itself."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.async_api import expect
 
-from tests.support.arrange import evaluate
-from tests.support.browser import Look, Site, Viewer
+from tests.support.browser import OpenTab, Site, Tab
+from tests.support.database_rows import insert_evaluation
 
 pytestmark = pytest.mark.anyio
 
 
-async def sees_current_numbers(viewer: Viewer, vehicles: str) -> None:
-    await expect(viewer.find("#pulse .says")).to_have_text("Live")
-    await expect(viewer.find("#window")).to_contain_text(f"{vehicles} vehicles evaluated")
-    await expect(viewer.find("#banner.on")).to_have_count(0)
-    await expect(viewer.find(".old:visible")).to_have_count(0)
+async def expect_current_numbers(tab: Tab, vehicles: str) -> None:
+    await expect(tab.find("#pulse .says")).to_have_text("Live")
+    await expect(tab.find("#window")).to_contain_text(f"{vehicles} vehicles evaluated")
+    await expect(tab.find("#banner.on")).to_have_count(0)
+    await expect(tab.find(".old:visible")).to_have_count(0)
 
 
-async def sees_old_numbers(viewer: Viewer, why: str, pulse: str) -> None:
-    await expect(viewer.find("#banner.on .says")).to_contain_text(why)
-    await expect(viewer.find("#banner.on .says")).to_contain_text("The numbers here are old")
-    await expect(viewer.find("#pulse .says")).to_have_text(pulse)
-    await expect(viewer.find("#summary .old")).to_be_visible()
-    await expect(viewer.value("totalEnergyConsumedAc")).to_have_text("100.0 kWh")
+async def expect_old_numbers(tab: Tab, cause: str, pulse: str) -> None:
+    await expect(tab.find("#banner.on .says")).to_contain_text(cause)
+    await expect(tab.find("#banner.on .says")).to_contain_text("The numbers here are old")
+    await expect(tab.find("#pulse .says")).to_have_text(pulse)
+    await expect(tab.find("#summary .old")).to_be_visible()
+    await expect(tab.value("totalEnergyConsumedAc")).to_have_text("100.0 kWh")
 
 
-async def test_the_service_stops_and_is_started_again(site: Site, look: Look) -> None:
-    await evaluate(site.database, "VEH-001", datetime.now(UTC))
+async def test_the_page_recovers_when_the_service_is_restarted(site: Site, open_tab: OpenTab) -> None:
+    await insert_evaluation(site.database, "VEH-001", datetime.now(UTC))
     await site.start()
-    async with look() as viewer:
-        await viewer.open()
-        await sees_current_numbers(viewer, "1")
+    async with open_tab() as tab:
+        await tab.open()
+        await expect_current_numbers(tab, "1")
         site.stop()
-        await sees_old_numbers(viewer, "The service does not answer.", "Cut off, reconnecting")
-        await evaluate(site.database, "VEH-002", datetime.now(UTC))
+        await expect_old_numbers(tab, "The service does not answer.", "Cut off, reconnecting")
+        await insert_evaluation(site.database, "VEH-002", datetime.now(UTC))
         await site.start()
-        await sees_current_numbers(viewer, "2")
-        await expect(viewer.vehicles()).to_have_count(2)
+        await expect_current_numbers(tab, "2")
+        await expect(tab.vehicles()).to_have_count(2)
 
 
-async def test_the_service_stands_still_and_goes_on(site: Site, look: Look) -> None:
-    await evaluate(site.database, "VEH-001", datetime.now(UTC))
+async def test_the_page_recovers_when_a_frozen_service_continues(site: Site, open_tab: OpenTab) -> None:
+    await insert_evaluation(site.database, "VEH-001", datetime.now(UTC))
     await site.start()
     assert site.process
-    async with look() as viewer:
-        await viewer.open()
-        await sees_current_numbers(viewer, "1")
-        await viewer.has_all_answers()
+    async with open_tab() as tab:
+        await tab.open()
+        await expect_current_numbers(tab, "1")
+        await tab.until_responses_complete()
         site.process.suspend()
-        await sees_old_numbers(viewer, "silent for ten seconds", "Silent, reconnecting")
+        await expect_old_numbers(tab, "silent for ten seconds", "Silent, reconnecting")
         site.process.resume()
-        await sees_current_numbers(viewer, "1")
-        viewer.is_content()
+        await expect_current_numbers(tab, "1")
+        tab.has_no_complaints()
 
 
-async def test_the_database_is_away_and_comes_back(site: Site, look: Look) -> None:
-    await evaluate(site.database, "VEH-001", datetime.now(UTC))
+async def test_the_page_recovers_when_the_database_is_back(site: Site, open_tab: OpenTab) -> None:
+    await insert_evaluation(site.database, "VEH-001", datetime.now(UTC))
     await site.start()
-    async with look() as viewer:
-        await viewer.open()
-        await sees_current_numbers(viewer, "1")
+    async with open_tab() as tab:
+        await tab.open()
+        await expect_current_numbers(tab, "1")
         await site.database.execute("REVOKE SELECT ON vehicle_efficiency FROM energy_reader")
-        await sees_old_numbers(viewer, "its database does not", "No database")
+        await expect_old_numbers(tab, "its database does not", "No database")
         await site.database.execute("GRANT SELECT ON vehicle_efficiency TO energy_reader")
-        await sees_current_numbers(viewer, "1")
+        await expect_current_numbers(tab, "1")
 
 
-async def test_the_evaluation_has_stopped(site: Site, look: Look) -> None:
-    await evaluate(site.database, "VEH-001", datetime.now(UTC) - timedelta(minutes=10))
+async def test_the_page_reports_that_evaluations_have_stopped(site: Site, open_tab: OpenTab) -> None:
+    await insert_evaluation(site.database, "VEH-001", datetime.now(UTC) - timedelta(minutes=10))
     await site.start()
-    async with look() as viewer:
-        await viewer.open()
-        await expect(viewer.find("#banner.on .says")).to_contain_text("have not been evaluated since")
-        await expect(viewer.find("#pulse .says")).to_have_text("Stale")
+    async with open_tab() as tab:
+        await tab.open()
+        await expect(tab.find("#banner.on .says")).to_contain_text("have not been evaluated since")
+        await expect(tab.find("#pulse .says")).to_have_text("Stale")
         await site.database.execute("UPDATE vehicle_efficiency SET window_end = now()")
-        await sees_current_numbers(viewer, "1")
-        viewer.is_content()
+        await expect_current_numbers(tab, "1")
+        tab.has_no_complaints()

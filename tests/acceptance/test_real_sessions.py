@@ -1,132 +1,136 @@
-"""992 real charging sessions, minute by minute through Kafka; the answers are known from the file alone."""
+"""992 real charging sessions through Kafka, minute by minute; the expected results come from the file alone."""
 
 from collections import Counter
 
 import pytest
 from playwright.async_api import expect
 
-from deploy.simulator import disturb, replay
-from tests.acceptance.conftest import Station
-from tests.support.browser import CHROMIUM, MISSING, viewer
-from tests.support.servers import Entry, committed_in_kafka, ledger, locked, waits_for_a_lock
-from tests.support.services import Group, Replica
+from tests.acceptance.conftest import Replay
+from tests.support.browser import CHROMIUM, NO_CHROMIUM, browser_tab
+from tests.support.database import locked_tables, waits_for_lock
+from tests.support.ledger import Entry, committed_in_kafka, consumed, ledger
+from tests.support.services import ConsumerGroup, ConsumerProcess
+from tests.support.simulator import disturbances, replay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_every_session_comes_out_as_it_went_in(station: Station, group: Group) -> None:
+async def test_every_session_is_reported_with_its_totals(replayed: Replay, group: ConsumerGroup) -> None:
     group.start()
-    await station.produce(station.readings)
-    await station.until_consumed(len(station.readings))
+    await replayed.produce(replayed.readings)
+    await replayed.until_consumed(len(replayed.readings))
 
-    station.check_answers()
-    per_side = len(station.readings) // 2
-    assert await ledger(station.database, station.topics) == {
-        station.topics.meter: Entry(per_side, per_side, 0, 0),
-        station.topics.vehicle: Entry(per_side, per_side, 0, 0),
+    replayed.check_vehicles()
+    per_side = len(replayed.readings) // 2
+    assert await ledger(replayed.database, replayed.topics) == {
+        replayed.topics.meter: Entry(per_side, per_side, 0, 0),
+        replayed.topics.vehicle: Entry(per_side, per_side, 0, 0),
     }
 
-    await station.maintain()
-    station.check_answers()
-    station.check_fleet()
+    await replayed.maintain()
+    replayed.check_vehicles()
+    replayed.check_fleet()
 
 
-async def test_the_page_shows_what_the_file_says(station: Station, group: Group) -> None:
+async def test_the_page_shows_the_totals_of_the_file(replayed: Replay, group: ConsumerGroup) -> None:
     if CHROMIUM is None:
-        pytest.skip(MISSING)
-    newest = max(station.visits, key=lambda visit: visit.valid_to)
-    sent = [each for each in station.readings if each.at_ms >= newest.valid_from.timestamp() * 1000]
+        pytest.skip(NO_CHROMIUM)
+    newest = max(replayed.visits, key=lambda visit: visit.valid_to)
+    sent = [each for each in replayed.readings if each.at_ms >= newest.valid_from.timestamp() * 1000]
     group.start()
-    await station.produce(sent)
-    await station.until_consumed(len(sent))
+    await replayed.produce(sent)
+    await replayed.until_consumed(len(sent))
 
-    expected = replay.expected_vehicles(station.visits)[newest.vehicle_id]
-    async with viewer(str(station.api.base_url)) as page:
+    expected = replay.expected_vehicles(replayed.visits)[newest.vehicle_id]
+    async with browser_tab(str(replayed.api.base_url)) as page:
         await page.open(f"#/vehicle/{newest.vehicle_id}")
         await expect(page.value("dataPoints")).to_have_text(f"{expected.points:,}")
-        for name, known in (
+        for name, total in (
             ("totalEnergyConsumedAc", expected.ac_kwh),
             ("totalEnergyDeliveredDc", expected.dc_kwh),
             ("averageBatteryTemp", expected.average_battery_temp),
         ):
             shown = float(await page.value(name).get_attribute("value") or "")
-            assert shown == pytest.approx(known, rel=1e-6), name
+            assert shown == pytest.approx(total, rel=1e-6), name
         await expect(page.value("efficiencyRatio")).to_have_text("95.00 %")
 
 
-async def test_twice_shuffled_and_with_rubbish_among_them_the_answers_are_the_same(
-    station: Station, group: Group
+async def test_duplicates_disorder_and_malformed_records_change_no_result(
+    replayed: Replay, group: ConsumerGroup
 ) -> None:
-    mixed = disturb.with_malformed(disturb.shuffled(disturb.doubled(station.readings), seed=4), share=0.01, seed=5)
-    group.start(BATCH_MAX_RECORDS="5000")
-    await station.produce(mixed.records)
-    await station.until_consumed(len(mixed.records))
-
-    station.check_answers()
-    by_topic = await ledger(station.database, station.topics)
-    assert sum(entry.written for entry in by_topic.values()) == len(station.readings)
-    assert sum(entry.duplicates for entry in by_topic.values()) == len(station.readings)
-    letters = await station.database.fetch("SELECT key, value, reason, detail FROM dead_letters")
-    assert len(mixed.malformed) > 1000
-    assert Counter((row["key"], row["value"], row["reason"]) for row in letters) == Counter(
-        (spoilt.record.key, spoilt.record.value, spoilt.reason) for spoilt in mixed.malformed
+    mixed = disturbances.with_malformed(
+        disturbances.shuffled(disturbances.doubled(replayed.readings), seed=4), share=0.01, seed=5
     )
-    assert all(row["detail"] for row in letters)
+    group.start(BATCH_MAX_RECORDS="5000")
+    await replayed.produce(mixed.records)
+    await replayed.until_consumed(len(mixed.records))
+
+    replayed.check_vehicles()
+    by_topic = await ledger(replayed.database, replayed.topics)
+    assert sum(entry.written for entry in by_topic.values()) == len(replayed.readings)
+    assert sum(entry.duplicates for entry in by_topic.values()) == len(replayed.readings)
+    dead_letters = await replayed.database.fetch("SELECT key, value, reason, detail FROM dead_letters")
+    assert len(mixed.malformed) > 1000
+    assert Counter((row["key"], row["value"], row["reason"]) for row in dead_letters) == Counter(
+        (each.record.key, each.record.value, each.reason) for each in mixed.malformed
+    )
+    assert all(row["detail"] for row in dead_letters)
 
 
-async def test_killed_before_and_after_commit_and_rebalanced_nothing_is_lost_or_counted_twice(
-    station: Station, group: Group
+async def test_kills_around_a_commit_and_rebalances_lose_nothing_and_count_nothing_twice(
+    replayed: Replay, group: ConsumerGroup
 ) -> None:
-    third = len(station.readings) // 3
+    third = len(replayed.readings) // 3
     small = {"BATCH_MAX_RECORDS": "1000"}
 
-    async with locked(station.database):
-        await station.produce(station.readings[:third])
-        doomed = group.start(**small)
+    async with locked_tables(replayed.database):
+        await replayed.produce(replayed.readings[:third])
+        killed = group.start(**small)
         await until(
-            lambda: waits_for_a_lock(station.database), "the transaction has claimed and copied, and is not committed"
+            lambda: waits_for_lock(replayed.database),
+            "the transaction has claimed offsets and written rows, and is not committed",
         )
-        group.kill(doomed)
-    assert await station.consumed() == 0
+        group.kill(killed)
+    assert await consumed(replayed.database) == 0
 
-    await _kill_just_after_a_commit(station, group, small)
+    await _kill_just_after_a_commit(replayed, group, small)
 
     first, second = group.start(**small), group.start(**small)
-    await _share_the_partitions(first, second)
-    before = await station.consumed()
-    await station.produce(station.readings[third : 2 * third])
-    await station.until_consumed(before + 2000)
+    await _until_partitions_are_shared(first, second)
+    before = await consumed(replayed.database)
+    await replayed.produce(replayed.readings[third : 2 * third])
+    await replayed.until_consumed(before + 2000)
     group.kill(first)
-    await station.produce(station.readings[2 * third :])
-    third_replica = group.start(**small)
-    await station.until_consumed(len(station.readings))
+    await replayed.produce(replayed.readings[2 * third :])
+    third_consumer = group.start(**small)
+    await replayed.until_consumed(len(replayed.readings))
     assert group.stop(second) == 0
-    assert group.stop(third_replica) == 0
+    assert group.stop(third_consumer) == 0
 
-    station.check_answers()
-    assert await ledger(station.database, station.topics) == {
-        topic: Entry(len(station.readings) // 2, len(station.readings) // 2, 0, 0)
-        for topic in (station.topics.meter, station.topics.vehicle)
+    replayed.check_vehicles()
+    assert await ledger(replayed.database, replayed.topics) == {
+        topic: Entry(len(replayed.readings) // 2, len(replayed.readings) // 2, 0, 0)
+        for topic in (replayed.topics.meter, replayed.topics.vehicle)
     }
 
 
-async def _kill_just_after_a_commit(station: Station, group: Group, settings: dict[str, str]) -> None:
-    """Until Kafka's own offsets are behind the database's: who believed them would write readings a second time."""
+async def _kill_just_after_a_commit(replayed: Replay, group: ConsumerGroup, settings: dict[str, str]) -> None:
+    """Repeats until Kafka's offsets are behind the database's: a consumer that used them would write readings twice."""
     while True:
-        before = await station.consumed()
-        replica = group.start(**settings)
-        await station.until_consumed(before + 1)
-        group.kill(replica)
-        stored = await station.database.fetch("SELECT topic, partition, next_offset FROM kafka_offsets")
-        in_kafka = await committed_in_kafka(station.stack, group.environment["KAFKA_GROUP_ID"])
+        before = await consumed(replayed.database)
+        consumer = group.start(**settings)
+        await replayed.until_consumed(before + 1)
+        group.kill(consumer)
+        stored = await replayed.database.fetch("SELECT topic, partition, next_offset FROM kafka_offsets")
+        in_kafka = await committed_in_kafka(replayed.stack, group.environment["KAFKA_GROUP_ID"])
         if any(in_kafka.get((row["topic"], row["partition"]), 0) < row["next_offset"] for row in stored):
             return
 
 
-async def _share_the_partitions(*replicas: Replica) -> None:
+async def _until_partitions_are_shared(*consumers: ConsumerProcess) -> None:
     async def each_has_some() -> bool:
-        assigned = [replica.events("partitions_assigned") for replica in replicas]
+        assigned = [consumer.events("partitions_assigned") for consumer in consumers]
         return all(events and len(events[-1]["partitions"]) == 4 for events in assigned)
 
-    await until(each_has_some, "two replicas have four of the eight partitions each")
+    await until(each_has_some, "two consumers have four of the eight partitions each")

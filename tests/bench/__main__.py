@@ -59,7 +59,7 @@ def main(
     configure_logging(LogSettings(log_level="WARNING", log_format="console"))
     with stopped_by_signals(), ExitStack() as exits:
         settings = {"shared_buffers": _quarter_of_memory()}
-        stack = exits.enter_context(servers(ROOT / "bench", say=_say, fresh=True, postgres_settings=settings))
+        stack = exits.enter_context(servers(ROOT / "bench", report=_say, fresh=True, postgres_settings=settings))
         directory = Path(exits.enter_context(TemporaryDirectory(prefix="energy-bench-")))
         ground = exits.enter_context(Ground.on(stack, directory, runs, _say, scale))
         for name in [only] if only else MEASURES:

@@ -10,20 +10,20 @@ from typing import Final
 
 import uvloop
 
+from deploy.simulator.anomalies import AnomalyInjector, AnomalyShares
 from deploy.simulator.fleet import Fleet
-from deploy.simulator.misbehave import Misbehaviour, Shares
 from deploy.simulator.producer import ReadingProducer
 from deploy.simulator.readings import Record, milliseconds
 from deploy.simulator.timetable import due, timetable
 from deploy.stack.topics import create_topics
 from schemas.config.settings import KafkaSettings
 from tests.bench.ground import Ground
-from tests.support.servers import Topics
+from tests.support.ledger import Topics
 
 VEHICLES: Final = 10_000  # and as many meters
 PARTITIONS: Final = 8
 MINUTE: Final = timedelta(minutes=1)
-CLEAN: Final = Shares()
+CLEAN: Final = AnomalyShares()
 _numbers: Final = count(1)
 
 
@@ -50,7 +50,7 @@ class Backlog:
         return self.opens + (self.minutes - 1) * MINUTE
 
 
-def fill(ground: Ground, minutes: int, *, partitions: int = PARTITIONS, shares: Shares = CLEAN) -> Backlog:
+def fill(ground: Ground, minutes: int, *, partitions: int = PARTITIONS, shares: AnomalyShares = CLEAN) -> Backlog:
     """Send so many past minutes of the whole fleet to topics of their own; the last of them ends now."""
     name = f"bench-{os.getpid()}-{next(_numbers)}"
     topics = Topics(f"{name}-meter", f"{name}-vehicle", partitions)
@@ -66,20 +66,20 @@ def kafka_settings(ground: Ground, topics: Topics) -> KafkaSettings:
     )
 
 
-async def _fill(ground: Ground, topics: Topics, minutes: int, shares: Shares) -> Backlog:
+async def _fill(ground: Ground, topics: Topics, minutes: int, shares: AnomalyShares) -> Backlog:
     await create_topics(
         ground.stack.kafka_bootstrap_servers, (topics.meter, topics.vehicle), partitions=topics.partitions
     )
     producer = ReadingProducer(kafka_settings(ground, topics), ground.say)
     await producer.start()
     opens = datetime.now(UTC).replace(second=0, microsecond=0) - minutes * MINUTE
-    mischief = Misbehaviour(shares, seed=1)
+    mischief = AnomalyInjector(shares, seed=1)
     for done, records in enumerate(_minutes(opens, minutes), 1):
         await producer.send(mischief.apply(records))
         if done % max(10, minutes // 10) == 0:
             ground.say(f"{done * 2 * VEHICLES:,} of {minutes * 2 * VEHICLES:,} readings produced")
         await asyncio.sleep(0)
-    await producer.send(mischief.release())
+    await producer.send(mischief.drain())
     await producer.stop(120)
     made = Backlog(
         topics,
@@ -87,11 +87,11 @@ async def _fill(ground: Ground, topics: Topics, minutes: int, shares: Shares) ->
         opens,
         minutes,
         readings=2 * VEHICLES * minutes,
-        duplicates=mischief.done.duplicates,
-        malformed=mischief.done.malformed,
+        duplicates=mischief.counts.duplicates,
+        malformed=mischief.counts.malformed,
     )
-    if producer.tally.acknowledged != made.records:
-        raise RuntimeError(f"{producer.tally.acknowledged} of {made.records} records were acknowledged")
+    if producer.counts.acknowledged != made.records:
+        raise RuntimeError(f"{producer.counts.acknowledged} of {made.records} records were acknowledged")
     return made
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from deploy.stack.processes import Processes, end_of
 from tests.bench.backlog import Backlog
 from tests.bench.costs import Costs
 from tests.bench.ground import Ground
-from tests.support.servers import Database, ledger
-from tests.support.services import Group, Replica, service_environment
+from tests.support.database import Database
+from tests.support.ledger import ledger
+from tests.support.services import ConsumerGroup, ConsumerProcess, service_environment
 
 LOOK_SECONDS: Final = 0.02
 CONSUMED: Final = "SELECT coalesce(sum(records_consumed), 0)::bigint FROM kafka_offsets"
@@ -84,7 +85,7 @@ def drain(
     environment["KAFKA_GROUP_ID"] = f"bench-{directory.name}-{database.name}"
     with Processes() as processes:
         drained = asyncio.run(
-            _drain(ground, backlog, database, Group(processes, environment, directory), replicas, beside)
+            _drain(ground, backlog, database, ConsumerGroup(processes, environment, directory), replicas, beside)
         )
     asyncio.run(_prove(backlog, database, stored=stored))
     return drained
@@ -94,7 +95,7 @@ async def _drain(
     ground: Ground,
     backlog: Backlog,
     database: Database,
-    group: Group,
+    group: ConsumerGroup,
     replicas: int,
     beside: Callable[[asyncio.Event], Coroutine[Any, Any, None]] | None,
 ) -> Drained:
@@ -118,11 +119,11 @@ async def _drain(
     return Drained(rate, seconds, after.per_record(before, backlog.records - already), watch, assigned)
 
 
-async def _assigned(replica: Replica) -> float:
-    return datetime.fromisoformat((await replica.says("partitions_assigned"))["timestamp"]).timestamp()
+async def _assigned(replica: ConsumerProcess) -> float:
+    return datetime.fromisoformat((await replica.until_logged("partitions_assigned"))["timestamp"]).timestamp()
 
 
-async def _watch(watch: Watch, records: int, database: Database, running: list[Replica]) -> None:
+async def _watch(watch: Watch, records: int, database: Database, running: list[ConsumerProcess]) -> None:
     connection = await asyncpg.connect(database.migrator_url)
     try:
         while not watch.counts or watch.counts[-1] < records:

@@ -19,7 +19,8 @@ from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.scheduler import FREQUENT_SESSION
 from tests.bench.ground import Ground, Result, with_medians
 from tests.bench.query import ASSIGN, FILL
-from tests.support.servers import Database, Topics
+from tests.support.database import Database
+from tests.support.ledger import Topics
 from tests.support.services import read_service, service_environment
 
 DAY: Final = timedelta(hours=24)

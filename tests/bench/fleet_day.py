@@ -15,7 +15,7 @@ from sql.settings import MaintainSettings
 from tests.bench import engine
 from tests.bench.backlog import Backlog, fill
 from tests.bench.ground import Ground, Result, with_medians
-from tests.support.servers import Database
+from tests.support.database import Database
 
 MINUTES: Final = 1440
 PACK_EVERY_SECONDS: Final = (

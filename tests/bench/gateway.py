@@ -20,8 +20,8 @@ from tests.bench.costs import Costs
 from tests.bench.ground import Ground, Result, with_medians
 from tests.bench.load import Load
 from tests.bench.steady import fleet_topics
-from tests.support.servers import Topics
-from tests.support.services import gateway_service, service_environment
+from tests.support.ledger import Topics
+from tests.support.services import ingestion_service, service_environment
 from tests.support.waiting import until
 
 SECONDS: Final = 15
@@ -39,7 +39,7 @@ def measure(ground: Ground) -> Iterator[Result]:
     topics = fleet_topics(ground)
     with ground.database() as database, Processes() as processes:
         environment = service_environment(ground.stack, database, topics)
-        with gateway_service(processes, environment, ground.new_directory("gateway")) as client:
+        with ingestion_service(processes, environment, ground.new_directory("gateway")) as client:
             asyncio.run(_ready(client))
             yield from with_medians(
                 _posted(ground, client, topics, name, run) for run in range(1, ground.runs + 1) for name in LOADS

@@ -11,14 +11,14 @@ from typing import Final
 
 import asyncpg
 
-from deploy.simulator.misbehave import Shares
+from deploy.simulator.anomalies import AnomalyShares
 from sql.connection import READER_SETTINGS
 from sql.queries import queries
 from tests.bench import engine
 from tests.bench.backlog import MINUTE, Backlog, fill
 from tests.bench.ground import Ground, Result, with_medians
 from tests.bench.stored import MINUTES, stored_day, this_minute
-from tests.support.servers import Database
+from tests.support.database import Database
 
 BACKLOG_MINUTES: Final = 50  # 1 million records
 # After a checkpoint, and in a database that was just copied, the first touch of an index page reads it and writes it to the WAL
@@ -31,10 +31,10 @@ VEHICLES: Final = {"10m": 3_473, "28m8": 10_000}  # with a day of readings, and 
 WITHIN_THE_DAY: Final = 3_473  # vehicles whose readings all lie within the day that is asked for
 PARTITIONS: Final = (1, 4, 16)
 SHARES: Final = {
-    "duplicates_1pc": Shares(duplicate=0.01),
-    "duplicates_10pc": Shares(duplicate=0.1),
-    "late_5pc": Shares(late=0.05),
-    "malformed_1pc": Shares(malformed=0.01),
+    "duplicates_1pc": AnomalyShares(duplicate=0.01),
+    "duplicates_10pc": AnomalyShares(duplicate=0.1),
+    "late_5pc": AnomalyShares(late=0.05),
+    "malformed_1pc": AnomalyShares(malformed=0.01),
 }
 
 

@@ -12,8 +12,9 @@ from tests.bench.backlog import Backlog, fill
 from tests.bench.costs import Costs
 from tests.bench.drain import MINUTES, drained
 from tests.bench.ground import Ground, Result, with_medians
-from tests.support.servers import Database
-from tests.support.services import ROOT, service_environment
+from tests.support.database import Database
+from tests.support.repository import ROOT
+from tests.support.services import service_environment
 
 LONGEST_SECONDS: Final = 600
 MAKE_OFFSETS: Final = """

@@ -19,7 +19,7 @@ from tests.bench.costs import Costs
 from tests.bench.ground import Ground, Result, with_medians
 from tests.bench.steady import fleet_topics, start_fleet
 from tests.bench.stored import stored_day, this_minute
-from tests.support.services import Group, read_service, service_environment
+from tests.support.services import ConsumerGroup, read_service, service_environment
 
 VEHICLES: Final = 10_000
 SECONDS: Final = 20
@@ -50,10 +50,10 @@ def measure(ground: Ground) -> Iterator[Result]:
     with stored_day(ground, vehicles, this_minute()) as database, Processes() as processes:
         directory = ground.new_directory("api")
         environment = service_environment(ground.stack, database, fleet_topics(ground))
-        group = Group(processes, environment, directory)
+        group = ConsumerGroup(processes, environment, directory)
         replica = group.start()
         start_fleet(processes, environment, group)
-        asyncio.run(replica.says("partitions_assigned"))
+        asyncio.run(replica.until_logged("partitions_assigned"))
         with read_service(processes, environment, directory) as client:
             yield from with_medians(
                 result

@@ -15,7 +15,8 @@ from deploy.stack.processes import Processes
 from sql.connection import READER_SETTINGS
 from sql.queries import queries
 from tests.bench.ground import Ground, Result, with_medians
-from tests.support.servers import Database, Topics
+from tests.support.database import Database
+from tests.support.ledger import Topics
 from tests.support.services import read_service, service_environment
 
 DAY: Final = timedelta(hours=24)

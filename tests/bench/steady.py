@@ -22,8 +22,10 @@ from schemas.records.readings import MeterReading
 from tests.bench.backlog import PARTITIONS, VEHICLES, kafka_settings
 from tests.bench.costs import Costs
 from tests.bench.ground import Ground, Result, with_medians
-from tests.support.servers import Database, Topics
-from tests.support.services import ROOT, Group, Replica, service_environment
+from tests.support.database import Database
+from tests.support.ledger import Topics
+from tests.support.repository import ROOT
+from tests.support.services import ConsumerGroup, ConsumerProcess, service_environment
 from tests.support.waiting import until
 
 SECONDS: Final = 300
@@ -49,7 +51,7 @@ def fleet_topics(ground: Ground) -> Topics:
     return topics
 
 
-def start_fleet(processes: Processes, environment: dict[str, str], group: Group) -> psutil.Popen:
+def start_fleet(processes: Processes, environment: dict[str, str], group: ConsumerGroup) -> psutil.Popen:
     """The simulator, at the fleet's own rate, until it is stopped."""
     command = [sys.executable, "-m", "deploy.simulator", "--devices", str(VEHICLES)]
     return processes.start(command, log=group.directory / "fleet.log", env=environment, cwd=ROOT)
@@ -59,7 +61,7 @@ def _once(ground: Ground, run: int) -> Iterator[Result]:
     topics, directory = fleet_topics(ground), ground.new_directory("steady")
     with ground.database() as database, Processes() as processes:
         environment = service_environment(ground.stack, database, topics)
-        group = Group(processes, environment, directory)
+        group = ConsumerGroup(processes, environment, directory)
         replica = group.start()
         fleet = start_fleet(processes, environment, group)
         seconds = ground.scaled(SECONDS, least=10)
@@ -67,9 +69,15 @@ def _once(ground: Ground, run: int) -> Iterator[Result]:
 
 
 async def _observe(
-    ground: Ground, database: Database, topics: Topics, replica: Replica, fleet: psutil.Popen, seconds: int, run: int
+    ground: Ground,
+    database: Database,
+    topics: Topics,
+    replica: ConsumerProcess,
+    fleet: psutil.Popen,
+    seconds: int,
+    run: int,
 ) -> list[Result]:
-    await replica.says("partitions_assigned")
+    await replica.until_logged("partitions_assigned")
     producer = AIOKafkaProducer(**kafka_settings(ground, topics).client_options(), acks="all", linger_ms=0)
     connection = await asyncpg.connect(database.reader_url)
     await producer.start()
@@ -123,6 +131,6 @@ async def _fresh(producer: Any, connection: Any, topic: str) -> float:
     return time.perf_counter() - began
 
 
-async def _so_far(replica: Replica) -> tuple[float, float]:
+async def _so_far(replica: ConsumerProcess) -> tuple[float, float]:
     """Batches and records that the replica has written."""
     return await replica.metric("energy_batch_records_count"), await replica.metric("energy_batch_records_sum")

@@ -12,7 +12,7 @@ from sql.maintenance.scheduler import FREQUENT_SESSION
 from tests.bench.fleet import KNOWN
 from tests.bench.ground import Ground
 from tests.bench.query import ASSIGN, FILL
-from tests.support.servers import Database
+from tests.support.database import Database
 
 MINUTES = 1440
 

@@ -1,1 +1,1 @@
-"""The contracts as machines see them: `python -m tests.contracts` writes the documents, tests hold the engine against them."""
+"""The machine-readable contracts: OpenAPI and AsyncAPI documents written from the code, and comparisons of two versions."""

@@ -1,4 +1,4 @@
-"""`python -m tests.contracts`: write the documents; with `release`, keep them as those of this version as well."""
+"""`python -m tests.contracts` writes both documents; with the word `release`, it also keeps them as those of this version."""
 
 import json
 import sys
@@ -7,28 +7,28 @@ from typing import Any
 
 from schemas.config.version import VERSION
 from tests.contracts import asyncapi, openapi
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 RELEASED = ROOT / "schemas" / "released"
 
 
 def text(document: dict[str, Any]) -> str:
-    """A document as it is committed."""
+    """A document as the text of its file."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def documents() -> dict[str, dict[str, Any]]:
-    """File name: document."""
+    """The documents by file name."""
     return {"openapi.json": openapi.document(), "asyncapi.json": asyncapi.document()}
 
 
 def main(released: Path = RELEASED) -> None:
-    """Write them below docs/, and below schemas/released/ when asked to: once a version, for others rely on what is there."""
+    """Writes them to docs/, and with `release` to schemas/released/ too: once per version, because others rely on those files."""
     folders = [ROOT / "docs"]
     if "release" in sys.argv[1:]:
         if (released / VERSION).exists():
             sys.exit(
-                f"{VERSION} is released already, and stays as it is: set the next version first (docs/contracts.md)"
+                f"{VERSION} is already released and must not change: set the next version first (docs/contracts.md)"
             )
         folders.append(released / VERSION)
     for folder in folders:

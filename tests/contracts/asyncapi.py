@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document of the topics, from the structs of schemas/ that records are decoded with."""
+"""The AsyncAPI 3.0 document of the topics, generated from the structs in schemas/records that decode their records."""
 
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ ALERT: Final[dict[str, Any]] = {
     "windowEnd": AT,
     "thresholdPercent": 85.0,
 }
-# channel: (topic, who names it, action of the engine, struct, key, example)
+# channel: (default topic, setting that names another, action of the engine, struct, key, example)
 TOPICS: Final[dict[str, tuple[str, str, str, type[msgspec.Struct], str, dict[str, Any]]]] = {
     "meterReadings": ("meter-readings", "KAFKA_METER_TOPIC", "receive", MeterReading, "meterId", METER),
     "vehicleReadings": ("vehicle-readings", "KAFKA_VEHICLE_TOPIC", "receive", VehicleReading, "vehicleId", VEHICLE),
@@ -40,22 +40,22 @@ TOPICS: Final[dict[str, tuple[str, str, str, type[msgspec.Struct], str, dict[str
 }  # fmt: skip
 
 
-def payload(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """The JSON Schema of a record's value. Fields that it does not name are ignored."""
-    _, components = msgspec.json.schema_components([kind])
-    schema: dict[str, Any] = components[kind.__name__]
+def payload(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The JSON Schema of a record's value. Consumers ignore other fields."""
+    _, components = msgspec.json.schema_components([struct])
+    schema: dict[str, Any] = components[struct.__name__]
     return schema
 
 
 def document() -> dict[str, Any]:
-    """All topics, as an application that receives readings and sends alerts."""
+    """The document of all topics, from the side of this application: it receives readings and sends alerts."""
     messages, channels, operations = {}, {}, {}
-    for name, (topic, setting, action, kind, key, example) in TOPICS.items():
-        message = kind.__name__
+    for name, (topic, setting, action, struct, key, example) in TOPICS.items():
+        message = struct.__name__
         messages[message] = {
             "name": message,
             "contentType": "application/json",
-            "payload": payload(kind),
+            "payload": payload(struct),
             "bindings": {"kafka": {"key": {"type": "string", "description": f"the {key}"}, "bindingVersion": "0.5.0"}},
             "examples": [{"payload": example}],
         }

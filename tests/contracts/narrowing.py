@@ -1,4 +1,4 @@
-"""What a single value may be, before and now: types, ranges, choices, forms."""
+"""Narrower or wider: the types, ranges, enumerations and formats of a single value in two versions of a schema."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -9,14 +9,14 @@ Schema = dict[str, Any]
 
 
 def types(schema: Schema) -> set[str]:
-    """A number may be an integer as well; what is not said may be anything."""
-    said = schema.get("type", "any")
-    types = set(said) if isinstance(said, list) else {said}
+    """The JSON types that a schema allows: `number` includes `integer`, and no type at all means any."""
+    declared = schema.get("type", "any")
+    types = set(declared) if isinstance(declared, list) else {declared}
     return types | {"integer"} if "number" in types else types
 
 
 def ranges(at: str, was: Schema, now: Schema, sent: bool) -> Iterator[str]:
-    """Ranges of what is sent may only grow, those of what is given only shrink; the same for what may be chosen from."""
+    """Changes of ranges, formats and enumerations that break clients: a sent value may widen only, a received one narrow only."""
     sign = 1 if sent else -1
     for bounds, direction in ((FLOORS, 1), (CEILINGS, -1)):
         for bound in bounds:
@@ -30,14 +30,14 @@ def ranges(at: str, was: Schema, now: Schema, sent: bool) -> Iterator[str]:
             yield f"{at}: {rule} {was.get(rule)!r} became {now.get(rule)!r}"
     narrow, wide = map(_choices, (was, now) if sent else (now, was))
     if wide is not None and (narrow is None or not narrow <= wide):
-        yield f"{at}: the choice {_said(was)} became {_said(now)}"
+        yield f"{at}: the choice {_description(was)} became {_description(now)}"
 
 
 def _choices(schema: Schema) -> set[str] | None:
-    """What may be chosen from; None for anything."""
-    given = [schema["const"]] if "const" in schema else schema.get("enum")
-    return None if given is None else set(map(str, given))
+    """The values of an enumeration; None when any value is allowed."""
+    choices = [schema["const"]] if "const" in schema else schema.get("enum")
+    return None if choices is None else set(map(str, choices))
 
 
-def _said(schema: Schema) -> str:
+def _description(schema: Schema) -> str:
     return ", ".join(sorted(_choices(schema) or {"of anything"}))

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the whole service, as it is served."""
+"""The OpenAPI document of the read service with ingestion."""
 
 from typing import Any
 
@@ -7,6 +7,6 @@ from api.settings import ApiSettings
 
 
 def document() -> dict[str, Any]:
-    """What /openapi.json gives."""
-    described: dict[str, Any] = create_app(ApiSettings(ingestion_enabled=True)).openapi()
-    return described
+    """The document that /openapi.json serves."""
+    document: dict[str, Any] = create_app(ApiSettings(ingestion_enabled=True)).openapi()
+    return document

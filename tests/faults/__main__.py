@@ -37,7 +37,7 @@ def main(
     logs = Path(mkdtemp(prefix="energy-faults-"))
     _say(f"the replicas' logs are in {logs}")
     with stopped_by_signals(), ExitStack() as exits:
-        stack = exits.enter_context(servers(ROOT / "faults", say=_say, fresh=True))
+        stack = exits.enter_context(servers(ROOT / "faults", report=_say, fresh=True))
         ground = exits.enter_context(Ground.on(stack, logs, 1, _say))
         for scenario in chosen:
             report = run(scenario, rounds or scenario.rounds, stack, ground.template, logs / scenario.name, _say)

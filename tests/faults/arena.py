@@ -14,12 +14,14 @@ import asyncpg
 
 from deploy.stack.kafka import Kafka
 from deploy.stack.processes import Processes, end_of
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.faults.load import Load
 from tests.faults.oracle import Known, Verdict, judge
-from tests.support.servers import Database, Topics, new_database
-from tests.support.services import Group, Operator, Replica, service_environment
+from tests.support.command import Command, consumer_command
+from tests.support.database import Database, new_database
+from tests.support.ledger import Topics
+from tests.support.services import ConsumerGroup, ConsumerProcess, service_environment
 from tests.support.waiting import until
 
 PARTITIONS: Final = 4
@@ -59,40 +61,40 @@ class Arena:
     stack: Servers
     database: Database
     topics: Topics
-    group: Group
+    group: ConsumerGroup
     load: Load
     say: Callable[[str], None]
     brokers: Mapping[int, Kafka]
     tries: int = 1
-    live: list[Replica] = field(default_factory=list)
-    everyone: list[Replica] = field(default_factory=list)
+    live: list[ConsumerProcess] = field(default_factory=list)
+    everyone: list[ConsumerProcess] = field(default_factory=list)
     watch: Watch = field(default_factory=Watch)
     known: Known = field(default_factory=Known)
     measured: dict[str, float] = field(default_factory=dict)
 
     @property
-    def operator(self) -> Operator:
+    def operator(self) -> Command:
         """Somebody with the rights of the schema's owner."""
-        return Operator(self.group.environment | {"DATABASE_URL": self.database.migrator_url})
+        return consumer_command(self.group.environment, self.database)
 
     async def stop_all(self) -> None:
         """SIGTERM to every replica."""
         for replica in list(self.live):
             await self.stop(replica)
 
-    def start(self, number: int = 1, **settings: str) -> list[Replica]:
+    def start(self, number: int = 1, **settings: str) -> list[ConsumerProcess]:
         """More replicas."""
         started = [self.group.start(**settings) for _ in range(number)]
         self.live += started
         self.everyone += started
         return started
 
-    async def kill(self, replica: Replica) -> None:
+    async def kill(self, replica: ConsumerProcess) -> None:
         """kill -9."""
         self.live.remove(replica)
         await asyncio.to_thread(self.group.kill, replica)
 
-    async def stop(self, replica: Replica) -> None:
+    async def stop(self, replica: ConsumerProcess) -> None:
         """SIGTERM; it must end well."""
         self.live.remove(replica)
         code = await asyncio.to_thread(self.group.stop, replica)
@@ -121,7 +123,7 @@ class Arena:
         for each in self.live:
             waiting: object = "ended" if each.process.poll() is not None else None
             with suppress(Exception):
-                waiting = waiting or await each.ready()
+                waiting = waiting or await each.blocked_by()
             told.append(f"-- {each.log}: waits for {waiting}\n{end_of(each.log, 8)}")
         rows = await self.database.fetch(
             "SELECT pid, state, wait_event_type, wait_event, now() - xact_start AS age, left(query, 90) AS query "
@@ -189,7 +191,7 @@ def arena(
             stack.kafka_bootstrap_servers,
             (topics.meter, topics.vehicle),
             partitions=topics.partitions,
-            copies=max(1, len(brokers)),
+            replication_factor=max(1, len(brokers)),
         )
     )
     directory.mkdir(parents=True, exist_ok=True)
@@ -199,4 +201,6 @@ def arena(
     ):
         environment = service_environment(stack, database, topics) | SETTINGS
         load = Load(stack.kafka_bootstrap_servers, topics)
-        yield Arena(stack, database, topics, Group(processes, environment, directory), load, say, brokers, tries)
+        yield Arena(
+            stack, database, topics, ConsumerGroup(processes, environment, directory), load, say, brokers, tries
+        )

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Final
 
 from deploy.stack.jars import kafka_jars
-from deploy.stack.kafka import Kafka, Membership, new_cluster_id
+from deploy.stack.kafka import ClusterNode, Kafka, new_cluster_id
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers, clear
+from deploy.stack.resolve import clear
+from deploy.stack.servers import Servers
 
 BROKERS: Final = 3
 
@@ -24,7 +25,11 @@ def three_brokers(stack: Servers) -> Iterator[tuple[Servers, dict[int, Kafka]]]:
     with Processes() as processes:
         brokers = {
             node: Kafka(
-                processes, directory / str(node), kafka_jars(print), free_port(), Membership(cluster, node, controllers)
+                processes,
+                directory / str(node),
+                kafka_jars(print),
+                free_port(),
+                ClusterNode(cluster, node, controllers),
             )
             for node in range(1, BROKERS + 1)
         }

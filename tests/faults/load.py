@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from tests.support.ledger import Topics
 from tests.support.records import meter, vehicle
-from tests.support.servers import Topics
 
 DEVICES: Final = 50
 CATCHES_UP_SECONDS: Final = 60.0  # of what Kafka could not take while away: devices keep readings, and send them later

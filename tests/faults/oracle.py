@@ -14,7 +14,8 @@ from consumer.records.record_type import DEVICE, RECORDED_AT, RecordType, Row, T
 from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
 from schemas.records.readings import TimeLimits
 from tests.faults.load import Acknowledged
-from tests.support.servers import Database, Topics, ledger
+from tests.support.database import Database
+from tests.support.ledger import Topics, ledger
 
 Place = tuple[str, int, int]
 

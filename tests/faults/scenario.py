@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 
 from deploy.stack.kafka import Kafka
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from tests.faults.arena import Arena, arena
 from tests.faults.cluster import three_brokers
 from tests.faults.oracle import Verdict
-from tests.support.servers import Database
+from tests.support.database import Database
 
 Attack = Callable[[Arena, int], Awaitable[None]]
 

@@ -1,7 +1,7 @@
 """`python -m tests.fuzz.decoder SECONDS`: the decoders of records under a coverage-guided fuzzer.
 
-Whatever the bytes: nothing is raised but what the decoders say they raise, every refusal has a reason, what is accepted is the
-same again when it is written and read once more, and many values in one go become what they become one by one.
+For any bytes: a decoder raises only its documented errors, every rejection has a reason, an accepted value stays the same when it
+is encoded and decoded again, and a chunk of values decodes to the same rows as its values one by one.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ encode: Final[Callable[[Any], bytes]] = msgspec.json.encode
 
 
 def check(data: bytes) -> None:
-    """All kinds of record against the same bytes, and the gateway's batches."""
+    """Decodes the same bytes as a record of every type, and as a batch over HTTP."""
     for name, kind in NAMES.items():
         check_alone(kind, data)
         check_among_others(kind, data, encode(TOPICS[name][-1]))
@@ -54,7 +54,7 @@ def check(data: bytes) -> None:
 
 
 def check_alone(kind: RecordType, data: bytes) -> None:
-    """One value, by the decoder that names its errors."""
+    """Decodes one value and checks the reason of its rejection, or its round trip."""
     try:
         decoded = kind.decode(data)
     except (ValueError, RecursionError):
@@ -66,17 +66,17 @@ def check_alone(kind: RecordType, data: bytes) -> None:
 
 
 def check_among_others(kind: RecordType, data: bytes, good: bytes) -> None:
-    """The same value between two good ones, as a replica takes them."""
+    """Decodes the value between two valid ones, as the consumer decodes a chunk."""
     records = [Record("topic", 0, offset, 0, None, value) for offset, value in enumerate((good, data, good))]
     together, apart = Decoder(kind).decode(records, LIMITS), Decoded([], [], [])
     Decoder(kind)._one_by_one(records, kind.limits or LIMITS, apart)
     assert (together.rows, together.records) == (apart.rows, apart.records)
     assert [letter.record for letter in together.dead_letters] == [letter.record for letter in apart.dead_letters]
-    assert apart.rows, "the good ones are good"
+    assert apart.rows, "the valid values are accepted"
 
 
 def main() -> None:
-    """Run for so many seconds; a finding ends it with exit code 77 and its bytes on stderr."""
+    """Runs for the seconds on the command line; a finding ends it with exit code 77 and the input on stderr."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 600
     with tempfile.TemporaryDirectory() as corpus:
         for name, topic in TOPICS.items():

@@ -1,4 +1,4 @@
-"""The read service, and readings stored as the consumer stores them."""
+"""Fixtures of the integration tests: the read service, stored readings, a standby, and servers with TLS."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -15,19 +15,20 @@ from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers, clear
+from deploy.stack.resolve import clear
+from deploy.stack.servers import Servers
 from sql.connection import WRITER_SETTINGS, pool
-from tests.support.answers import Ask
+from tests.support.database import Database
 from tests.support.records import batch, records
-from tests.support.servers import Database
+from tests.support.responses import StartApi
 from tests.support.services import read_service
-from tests.tls.kafka import Guarded, guarded_kafka
-from tests.tls.postgres import Encrypted, encrypted_postgres
+from tests.tls.kafka import SecuredKafka, run_secured_kafka
+from tests.tls.postgres import TlsPostgres, run_tls_postgres
 
 
 @pytest.fixture
-def ask(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Iterator[Ask]:
-    """Starts the read service, with other settings if wanted, and gives a client for it."""
+def start_api(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Iterator[StartApi]:
+    """Starts the read service, with other settings where given, and returns a client for it."""
     with ExitStack() as exits:
 
         def start(**settings: str) -> httpx.Client:
@@ -38,7 +39,7 @@ def ask(processes: Processes, environment: dict[str, str], tmp_path: Path) -> It
 
 @pytest.fixture
 async def connections(database: Database) -> AsyncIterator[Any]:
-    """A pool of the consumer's login."""
+    """A connection pool with the consumer's login."""
     async with pool(
         SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30
     ) as opened:
@@ -47,7 +48,7 @@ async def connections(database: Database) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def write(database: Database) -> AsyncIterator[Any]:
-    """Stores readings of both kinds, as the consumer does, and gives what became of them."""
+    """Writes meter and vehicle readings as the consumer does, and returns the result of the batch."""
     positions = {"meter": 0, "vehicle": 0}
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
         store, stored = Store(to, "test"), StoredOffsets(to, "test")
@@ -65,9 +66,9 @@ async def write(database: Database) -> AsyncIterator[Any]:
 
 @pytest.fixture
 def standby(stack: Servers, database: Database) -> Iterator[Postgres]:
-    """A server that streams from the primary of this run."""
+    """A PostgreSQL standby that replicates the primary of this run."""
     if stack.postgres is None:
-        pytest.skip("a standby is made of the server from packages")
+        pytest.skip("a standby needs the PostgreSQL that the local stack runs from packages")
     directory = stack.directory / f"standby-of-{database.name}"
     follower = stack.postgres.standby(
         directory, {"shared_buffers": "64MB", "max_standby_streaming_delay": "0", "hot_standby_feedback": "off"}
@@ -79,14 +80,14 @@ def standby(stack: Servers, database: Database) -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    """A broker that wants TLS, a name and a password."""
-    with guarded_kafka(tmp_path_factory.mktemp("guarded"), print) as running:
+def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """A Kafka broker that requires TLS and SASL authentication."""
+    with run_secured_kafka(tmp_path_factory.mktemp("secured_kafka"), print) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def encrypted(stack: Servers) -> Iterator[Encrypted]:
-    """A PostgreSQL that wants TLS."""
-    with encrypted_postgres(stack, print) as running:
+def tls_postgres(stack: Servers) -> Iterator[TlsPostgres]:
+    """A PostgreSQL that accepts only TLS."""
+    with run_tls_postgres(stack, print) as running:
         yield running

@@ -1,11 +1,11 @@
-"""Asking `python -m sql doctor`, and the form that its answers have."""
+"""`python -m sql doctor --json`, and the JSON Schema of its report."""
 
 import json
 from typing import Any
 
 import jsonschema
 
-from tests.support.old_months import Command
+from tests.support.command import Command
 
 SCHEMA = {
     "type": "object",
@@ -35,10 +35,10 @@ SCHEMA = {
 }
 
 
-async def ask(sql: Command, *options: str) -> tuple[int, dict[str, Any], dict[str, dict[str, str]]]:
-    """Exit code, the whole answer, the findings by check."""
-    code, printed, said = await sql.tries("doctor", "--json", *options)
-    assert printed, said
-    answer = json.loads(printed)
-    jsonschema.validate(answer, SCHEMA)
-    return code, answer, {each["check"]: each for each in answer["findings"]}
+async def run_doctor(sql: Command, *options: str) -> tuple[int, dict[str, Any], dict[str, dict[str, str]]]:
+    """Exit code, the whole report, and its findings by the name of the check."""
+    code, stdout, stderr = await sql.run("doctor", "--json", *options)
+    assert stdout, stderr
+    report = json.loads(stdout)
+    jsonschema.validate(report, SCHEMA)
+    return code, report, {finding["check"]: finding for finding in report["findings"]}

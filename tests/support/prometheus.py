@@ -1,4 +1,4 @@
-"""A real Prometheus on the project's own configuration: the same files, with shorter times and the targets of a test."""
+"""A real Prometheus with the configuration of this repository, shortened times and the targets of a test."""
 
 import json
 import re
@@ -11,14 +11,15 @@ from typing import Any
 import httpx
 
 from deploy.stack.ports import free_port
-from deploy.stack.processes import Processes, end_of
-from tests.support.services import ROOT
+from deploy.stack.processes import Processes
+from tests.support.repository import ROOT
+from tests.support.services import until_get_succeeds
 from tests.support.waiting import until
 
 PROMETHEUS = shutil.which("prometheus")
 PROMTOOL = shutil.which("promtool")
-MISSING = (
-    "alerts and dashboards were not tried: there is no prometheus on the PATH; apt-get install prometheus brings it"
+NO_PROMETHEUS = (
+    "alerts and dashboards were not tested: there is no prometheus on the PATH; apt-get install prometheus brings it"
 )
 DIRECTORY = ROOT / "deploy" / "prometheus"
 
@@ -30,55 +31,55 @@ class Prometheus:
     address: str
     directory: Path
 
-    def watch(self, job: str, targets: Iterable[str]) -> None:
-        """Ask these (host:port) from now on; `job` is consumer, maintain or api."""
+    def scrape(self, job: str, targets: Iterable[str]) -> None:
+        """Replaces the targets (host:port) of a job: consumer, maintain or api."""
         file = self.directory / "targets" / f"{job}.yml"
         new = file.with_suffix(".new")
         new.write_text(json.dumps([{"targets": list(targets)}]))
         new.replace(file)
 
-    async def ask(self, query: str) -> list[dict[str, Any]]:
+    async def query(self, query: str) -> list[dict[str, Any]]:
         """The samples of an instant query."""
-        async with httpx.AsyncClient(base_url=self.address, timeout=20) as client:
-            answer = (await client.get("/api/v1/query", params={"query": query})).json()
-        assert answer["status"] == "success", f"{query}: {answer}"
-        found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
+        samples: list[dict[str, Any]] = (await self._get("query", query=query))["result"]
+        return samples
 
     async def label_values(self, metric: str, label: str) -> list[str]:
-        """What a variable of a dashboard offers: the values of a label, as far as the metric has them."""
-        async with httpx.AsyncClient(base_url=self.address, timeout=20) as client:
-            answer = (await client.get(f"/api/v1/label/{label}/values", params={"match[]": metric})).json()
-        assert answer["status"] == "success", f"{metric}, {label}: {answer}"
-        found: list[str] = answer["data"]
-        return found
+        """The values of a label among the series of a metric, as a dashboard's variable lists them."""
+        values: list[str] = await self._get(f"label/{label}/values", **{"match[]": metric})
+        return values
 
     async def until(self, query: str, *, timeout: float = 120) -> list[dict[str, Any]]:
-        """The samples of a query, once there are any."""
-        return await until(lambda: self.ask(query), f"{query} finds something", timeout=timeout, every=0.5)
+        """Waits until a query has samples and returns them."""
+        return await until(lambda: self.query(query), f"{query} has samples", timeout=timeout, every=0.5)
 
     async def alert(self, name: str) -> dict[str, Any] | None:
-        """A pending or firing alert as it would be sent, annotations filled in."""
-        async with httpx.AsyncClient(base_url=self.address, timeout=20) as client:
-            alerts = (await client.get("/api/v1/alerts")).json()["data"]["alerts"]
+        """A pending or firing alert with its annotations filled in; None when it is neither."""
+        alerts = (await self._get("alerts"))["alerts"]
         return next((each for each in alerts if each["labels"]["alertname"] == name), None)
 
     async def until_alert(self, name: str, state: str | None, *, timeout: float = 120) -> dict[str, Any]:
-        """The alert, once it is in this state: pending, firing; None: neither."""
+        """Waits until an alert is in this state (pending or firing; None: neither) and returns it."""
 
-        async def as_expected() -> dict[str, Any] | None:
+        async def in_state() -> dict[str, Any] | None:
             found = await self.alert(name)
             if state is None:
                 return {"state": None} if found is None else None
             return found if found and found["state"] == state else None
 
-        found = await until(as_expected, f"{name} is {state}", timeout=timeout, every=0.2)
+        found = await until(in_state, f"{name} is {state}", timeout=timeout, every=0.2)
         assert found
         return found
 
+    async def _get(self, path: str, **parameters: str) -> Any:
+        """The data of a response of the HTTP API, which must be a success."""
+        async with httpx.AsyncClient(base_url=self.address, timeout=20) as client:
+            response = (await client.get(f"/api/v1/{path}", params=parameters)).json()
+        assert response["status"] == "success", f"{path}, {parameters}: {response}"
+        return response["data"]
+
 
 async def start_prometheus(processes: Processes, directory: Path) -> Prometheus:
-    """Copy the configuration, with times that a test can wait for, and start the server on it."""
+    """Starts a server on a copy of the configuration in `directory`, with times short enough for a test."""
     assert PROMETHEUS
     shutil.copytree(DIRECTORY, directory)
     _rewrite(directory / "prometheus.yml", r"(scrape_interval|evaluation_interval): 15s", r"\1: 1s")
@@ -88,7 +89,7 @@ async def start_prometheus(processes: Processes, directory: Path) -> Prometheus:
     port, log = free_port(), directory / "prometheus.log"
     running = Prometheus(f"http://127.0.0.1:{port}", directory)
     for job in ("consumer", "maintain", "api"):
-        running.watch(job, [])
+        running.scrape(job, [])
     processes.start(
         [
             PROMETHEUS,
@@ -98,15 +99,7 @@ async def start_prometheus(processes: Processes, directory: Path) -> Prometheus:
         ],
         log=log,
     )
-
-    async def ready() -> bool:
-        async with httpx.AsyncClient() as client:
-            try:
-                return (await client.get(f"{running.address}/-/ready")).is_success
-            except httpx.TransportError:
-                return False
-
-    await until(ready, lambda: f"Prometheus is ready; its log ends:\n{end_of(log)}")
+    await until_get_succeeds(f"{running.address}/-/ready", log)
     return running
 
 

@@ -1,4 +1,4 @@
-"""Builders: readings as bytes, Kafka records, batches."""
+"""Builders of test data: values of Kafka records as bytes, records, batches."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -23,23 +23,23 @@ NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - t
 
 
 def minute(number: float) -> datetime:
-    """A moment two days ago, `number` minutes after noon."""
+    """The time `number` minutes after noon, two days ago."""
     return NOON + timedelta(minutes=number)
 
 
 def meter(meter_id: str = "METER-001", at: datetime = NOON, kwh: float = 0.5, **changes: Any) -> bytes:
-    """The value of a meter's record."""
+    """The value of a meter reading."""
     fields = {"meterId": meter_id, "kwhConsumedAc": kwh, "voltage": 240.5, "timestamp": at.isoformat()}
     return msgspec.json.encode(fields | changes)
 
 
 def register(meter_id: str = "METER-001", at: datetime = NOON, kwh: float = 100.0, **changes: Any) -> bytes:
-    """The value of a record of a meter that sends its register."""
+    """The value of a register reading."""
     return meter(meter_id, at, kwh, **changes)
 
 
 def vehicle(vehicle_id: str = "VEH-001", at: datetime = NOON, kwh: float = 0.4, **changes: Any) -> bytes:
-    """The value of a vehicle's record."""
+    """The value of a vehicle reading."""
     fields = {
         "vehicleId": vehicle_id,
         "soc": 80,
@@ -57,7 +57,7 @@ def assignment(
     end: datetime | None = None,
     **changes: Any,
 ) -> bytes:
-    """The value of an assignment's record."""
+    """The value of a vehicle-meter assignment."""
     fields = {
         "vehicleId": vehicle_id,
         "meterId": meter_id,
@@ -70,13 +70,13 @@ def assignment(
 def records(
     values: Iterable[bytes | None], *, topic: str = "meter-readings", partition: int = 0, offset: int = 0
 ) -> list[Any]:
-    """Kafka records with consecutive offsets."""
+    """Kafka records with consecutive offsets from `offset` on."""
     sent = int(datetime.now(UTC).timestamp() * 1000)
     return [Record(topic, partition, number, sent, b"key", value) for number, value in enumerate(values, offset)]
 
 
 def batch(*partitions: list[Any]) -> Batch:
-    """The batch of some partitions' records; each list is of one partition and continues at its first offset."""
+    """The batch of some records: a list per partition, each with consecutive offsets."""
     builder = BatchBuilder()
     limits = TimeLimits.at(datetime.now(UTC), 400)
     for taken in partitions:

@@ -1,4 +1,4 @@
-"""What a test asks of a standby, and how it is held up."""
+"""A PostgreSQL standby: queries on it, and pauses of its replay."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,10 +7,11 @@ from typing import Any
 import asyncpg
 
 from deploy.stack.postgres import Postgres
-from tests.support.servers import Database
+from tests.support.database import Database
 
 
-async def on_standby(standby: Postgres, database: Database, statement: str) -> Any:
+async def fetch_from_standby(standby: Postgres, database: Database, statement: str) -> Any:
+    """The first value that a statement returns on the standby."""
     connection = await asyncpg.connect(standby.url("postgres", database.name))
     try:
         return await connection.fetchval(statement)
@@ -19,9 +20,10 @@ async def on_standby(standby: Postgres, database: Database, statement: str) -> A
 
 
 @asynccontextmanager
-async def no_replay(standby: Postgres, database: Database) -> AsyncIterator[None]:
-    await on_standby(standby, database, "SELECT pg_wal_replay_pause()")
+async def paused_replay(standby: Postgres, database: Database) -> AsyncIterator[None]:
+    """Pauses the replay of WAL on the standby while the block runs."""
+    await fetch_from_standby(standby, database, "SELECT pg_wal_replay_pause()")
     try:
         yield
     finally:
-        await on_standby(standby, database, "SELECT pg_wal_replay_resume()")
+        await fetch_from_standby(standby, database, "SELECT pg_wal_replay_resume()")

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline; never a sleep in a test."""
+"""Waiting for a condition with a deadline, in place of a sleep."""
 
 import asyncio
 import time
@@ -11,10 +11,11 @@ T = TypeVar("T")
 async def until(
     condition: Callable[[], Awaitable[T]], what: str | Callable[[], str], *, timeout: float = 60, every: float = 0.05
 ) -> T:
-    """What `condition` gives once it is truthy.
+    """Awaits `condition` every `every` seconds until its result is truthy, and returns that result.
 
     Raises:
-        AssertionError: names `what` was waited for (asked only then, where it is a function) and what the condition gave last.
+        AssertionError: after `timeout` seconds, with a description of the condition (`what`; a function is called only then)
+            and its last result.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -22,6 +23,6 @@ async def until(
         if last:
             return last
         if time.monotonic() > deadline:
-            said = what if isinstance(what, str) else what()
-            raise AssertionError(f"waited {timeout:.0f} s for: {said}; last seen: {last!r}")
+            description = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {timeout:.0f} s for: {description}; last result: {last!r}")
         await asyncio.sleep(every)

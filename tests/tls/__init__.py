@@ -1,1 +1,1 @@
-"""Kafka and PostgreSQL behind TLS, as a deployment should have them: real servers, certificates of an authority of the tests."""
+"""Kafka and PostgreSQL with TLS, as a deployment should run them: real servers with certificates of a test authority."""

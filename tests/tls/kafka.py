@@ -1,4 +1,4 @@
-"""A broker whose clients come over TLS with a name and a password, and may do what ACLs say: the smallest rights that do."""
+"""A Kafka broker with TLS, SASL authentication and ACLs, and the minimal ACLs of our services."""
 
 import secrets
 from collections.abc import Iterator, Sequence
@@ -11,30 +11,30 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from deploy.stack.jars import Say, kafka_jars
-from deploy.stack.kafka import Entrance, Kafka
+from deploy.stack.jars import Report, kafka_jars
+from deploy.stack.kafka import Kafka, SaslListener
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
-from tests.tls.certificates import Certificates, made_in
+from tests.tls.certificates import Certificates, create_certificates
 
 USERS: Final = ("consumer", "gateway", "nobody")
-# Numbers of Kafka's protocol: resource types and operations.
+# Codes of the Kafka protocol: resource types, operations, pattern type and permission.
 TOPIC, GROUP = 2, 3
 READ, WRITE, DESCRIBE = 3, 4, 8
 LITERAL, ALLOW = 3, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
-    """The running broker. `kafka.bootstrap_servers` is the listener of its administrator, without TLS."""
+class SecuredKafka:
+    """A running broker. `kafka.bootstrap_servers` is its listener for administration, without TLS."""
 
     kafka: Kafka
-    entrance: Entrance
+    entrance: SaslListener
     certificates: Certificates
     passwords: dict[str, str] = field(repr=False)
 
     def settings(self, user: str, directory: Path) -> dict[str, str]:
-        """What one of our processes needs to come in as `user`; its password lies in a file."""
+        """The settings with which a service connects as `user`; the password is in a file."""
         file = directory / f"{user}-password"
         file.touch(mode=0o600)
         file.write_text(f"{self.passwords[user]}\n")
@@ -49,51 +49,50 @@ class Guarded:
 
 
 @contextmanager
-def guarded_kafka(directory: Path, say: Say) -> Iterator[Guarded]:
-    """For as long as the block runs; called outside of an event loop."""
-    certificates = made_in(directory)
+def run_secured_kafka(directory: Path, report: Report) -> Iterator[SecuredKafka]:
+    """Runs the broker until the block ends. Call it outside of an event loop."""
+    certificates = create_certificates(directory)
     passwords = {user: f"sasl-{user}-{secrets.token_hex(12)}" for user in USERS}
-    entrance = Entrance(free_port(), certificates.both, passwords)
+    entrance = SaslListener(free_port(), certificates.key_and_certificate, passwords)
     with Processes() as processes:
-        kafka = Kafka(processes, directory / "kafka", kafka_jars(say), None, entrance=entrance)
+        kafka = Kafka(processes, directory / "kafka", kafka_jars(report), None, sasl=entrance)
         kafka.start()
-        yield Guarded(kafka, entrance, certificates, passwords)
+        yield SecuredKafka(kafka, entrance, certificates, passwords)
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
-    """A user may do something with one topic or group."""
+class Acl:
+    """A permission of a user for one operation on a topic or a group."""
 
     user: str
-    kind: int
+    resource_type: int
     name: str
     operation: int
 
 
-def rights_of_consumer(topics: Sequence[str], alerts: str, group: str) -> list[Right]:
-    """Read and see the topics, be a member of the group, send alerts."""
-    read = [Right("consumer", TOPIC, topic, operation) for topic in topics for operation in (READ, DESCRIBE)]
-    told = [Right("consumer", TOPIC, alerts, operation) for operation in (WRITE, DESCRIBE)]
-    return [*read, Right("consumer", GROUP, group, READ), *told]
+def consumer_acls(topics: Sequence[str], alerts: str, group: str) -> list[Acl]:
+    """Read and describe the topics, join the group, produce alerts."""
+    read = [Acl("consumer", TOPIC, topic, operation) for topic in topics for operation in (READ, DESCRIBE)]
+    write = [Acl("consumer", TOPIC, alerts, operation) for operation in (WRITE, DESCRIBE)]
+    return [*read, Acl("consumer", GROUP, group, READ), *write]
 
 
-def rights_of_gateway(topics: Sequence[str]) -> list[Right]:
-    """Send readings, and see whether their topics are there. Write includes what an idempotent producer needs."""
-    return [Right("gateway", TOPIC, topic, operation) for topic in topics for operation in (WRITE, DESCRIBE)]
+def ingestion_acls(topics: Sequence[str]) -> list[Acl]:
+    """Produce readings and describe their topics. Write includes the permission that an idempotent producer needs."""
+    return [Acl("gateway", TOPIC, topic, operation) for topic in topics for operation in (WRITE, DESCRIBE)]
 
 
-async def allow(guarded: Guarded, rights: Sequence[Right]) -> None:
-    """Tell the broker."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=guarded.kafka.bootstrap_servers)
+async def create_acls(secured: SecuredKafka, acls: Sequence[Acl]) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=secured.kafka.bootstrap_servers)
     await admin.start()
     try:
-        for right in rights:
-            principal = f"User:{right.user}"
-            answer = await admin._send_to_controller(
-                CreateAclsRequest(right.kind, right.name, LITERAL, principal, "*", right.operation, ALLOW)
+        for acl in acls:
+            principal = f"User:{acl.user}"
+            response = await admin._send_to_controller(
+                CreateAclsRequest(acl.resource_type, acl.name, LITERAL, principal, "*", acl.operation, ALLOW)
             )
-            for code, message in answer.creation_responses:
+            for code, message in response.creation_responses:
                 if code:
-                    raise for_code(code)(f"{right}: {message}")
+                    raise for_code(code)(f"{acl}: {message}")
     finally:
         await admin.close()

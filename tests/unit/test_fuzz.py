@@ -1,4 +1,4 @@
-"""The decoders under the coverage-guided fuzzer, for a short time; `make fuzz` does it at length."""
+"""The decoders under the coverage-guided fuzzer for a few seconds; `make fuzz` runs it for long."""
 
 import re
 import subprocess
@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
-from tests.contracts.__main__ import ROOT
+from tests.support.repository import ROOT
 
 
-def test_no_bytes_make_the_decoders_raise_or_change_what_they_accept() -> None:
+def test_the_decoders_survive_fuzzing() -> None:
     pytest.importorskip("atheris", reason="atheris has packages for CPython 3.11 to 3.13 on Linux x86_64 alone")
-    ran = subprocess.run(
+    fuzzer = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.decoder", "15"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    found = re.search(r"stat::number_of_executed_units:\s+(\d+)", ran.stderr)
-    assert found
-    assert int(found[1]) > 1000, ran.stderr[-2000:]
+    assert fuzzer.returncode == 0, fuzzer.stderr[-4000:]
+    executed = re.search(r"stat::number_of_executed_units:\s+(\d+)", fuzzer.stderr)
+    assert executed
+    assert int(executed[1]) > 1000, fuzzer.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""The names and labels that dashboards and alerts of others rely on, and that ours ask for nothing else."""
+"""Names and labels of the metrics: those of the contract exist, and rules and panels query no others."""
 
 import re
 from typing import Any
@@ -33,15 +33,15 @@ CONTRACT = {
 }
 
 
-def maintenance() -> MaintenanceMetrics:
-    """With everything measured once."""
+def maintenance_metrics() -> MaintenanceMetrics:
+    """The metrics of maintenance after one measurement."""
     metrics = MaintenanceMetrics()
     metrics.state.latest = Measurement(dict.fromkeys(NUMBERS, 1.0), {name: [] for name in TABLES})
     return metrics
 
 
-def read_service() -> ApiMetrics:
-    """With a replica to read from."""
+def api_metrics() -> ApiMetrics:
+    """The metrics of a read service that reads from a replica."""
     metrics = ApiMetrics()
     metrics.follow(
         ReplicaMonitor(
@@ -54,7 +54,7 @@ def read_service() -> ApiMetrics:
 
 
 def names(registry: CollectorRegistry) -> set[str]:
-    """What a query may ask a registry for, histograms and counters in all their forms."""
+    """The names that a query may use: of a histogram its buckets, sum and count, of a counter its total."""
     found = set()
     for family in registry.collect():
         found.add(family.name)
@@ -68,40 +68,40 @@ def names(registry: CollectorRegistry) -> set[str]:
 @pytest.mark.parametrize("name", CONTRACT)
 def test_a_metric_of_the_contract_has_its_name_and_labels(name: str) -> None:
     metrics = [ConsumerMetrics(), ApiMetrics()]
-    collectors = [each for one in metrics for each in vars_of(one) if getattr(each, "_name", None) == name]
+    collectors = [each for one in metrics for each in fields_of(one) if getattr(each, "_name", None) == name]
     (collector,) = collectors
     assert collector._labelnames == CONTRACT[name]
 
 
-def vars_of(metrics: object) -> list[Any]:
-    """The values of an object's fields, with slots or without."""
+def fields_of(metrics: object) -> list[Any]:
+    """The values of the fields of an object, with or without slots."""
     fields = getattr(metrics, "__slots__", None) or vars(metrics)
     return [getattr(metrics, field) for field in fields]
 
 
-def test_rules_and_panels_ask_for_what_exists() -> None:
-    known = names(ConsumerMetrics().registry) | names(read_service().registry) | names(maintenance().registry)
+def test_rules_and_panels_query_existing_metrics_only() -> None:
+    exported = names(ConsumerMetrics().registry) | names(api_metrics().registry) | names(maintenance_metrics().registry)
     rules = "".join(
         line
         for file in (DIRECTORY / "rules").glob("*.yml")
         for line in file.read_text().splitlines()
         if "runbook" not in line
     )
-    asked = re.findall(r"\benergy_\w+", rules + " ".join(query for _, query in queries()))
-    assert asked
-    assert set(asked) - known == set()
+    queried = re.findall(r"\benergy_\w+", rules + " ".join(query for _, query in queries()))
+    assert queried
+    assert set(queried) - exported == set()
 
 
-def test_a_replica_that_is_gone_or_behind_is_asked_for_by_an_alert_and_by_a_panel() -> None:
+def test_the_state_of_replicas_has_an_alert_and_a_panel() -> None:
     shown = " ".join(query for _, query in queries())
     alerts = (DIRECTORY / "rules" / "alerts.yml").read_text()
-    for name in names(read_service().registry) | names(maintenance().registry):
+    for name in names(api_metrics().registry) | names(maintenance_metrics().registry):
         if re.fullmatch(r"energy_(api_)?replicas?_(up|connected|lag_seconds|lag_bytes)", name):
             assert re.search(rf"\b{name}\b", shown), name
             assert re.search(rf"\b{name}\b", alerts), name
 
 
-def test_counters_of_a_topic_begin_at_zero() -> None:
+def test_counters_of_a_topic_start_at_zero() -> None:
     metrics = ConsumerMetrics()
     metrics.initialize(["meter-readings"])
     assert metrics.registry.get_sample_value("energy_records_consumed_total", {"topic": "meter-readings"}) == 0
@@ -111,5 +111,5 @@ def test_counters_of_a_topic_begin_at_zero() -> None:
 
 
 @pytest.mark.parametrize("metrics", [ConsumerMetrics(), ApiMetrics(), MaintenanceMetrics()])
-def test_every_process_says_which_build_it_is(metrics: ConsumerMetrics | ApiMetrics | MaintenanceMetrics) -> None:
+def test_every_process_exports_its_build(metrics: ConsumerMetrics | ApiMetrics | MaintenanceMetrics) -> None:
     assert "energy_build_info" in names(metrics.registry)

@@ -13,8 +13,9 @@ from deploy.stack.processes import Processes, end_of
 from tests.bench.backlog import Backlog
 from tests.bench.costs import Costs
 from tests.bench.ground import Ground
-from tests.support.servers import Database
-from tests.support.services import ROOT, service_environment
+from tests.support.database import Database
+from tests.support.repository import ROOT
+from tests.support.services import service_environment
 
 LOOK_SECONDS: Final = 0.25
 PATIENCE_SECONDS: Final = 600

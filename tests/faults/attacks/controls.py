@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.faults.arena import Arena
 from tests.faults.attacks.kafka import set_offsets_in_kafka
 from tests.faults.attacks.replicas import freeze_once
-from tests.support.services import ROOT
+from tests.support.repository import ROOT
 
 CLAIM = "    AND stored.next_offset = claimed.expected_offset\n"
 OFFSETS_OF_THE_DATABASE = "stored = await self._stored.read(partitions)"

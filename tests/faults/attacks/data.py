@@ -89,7 +89,7 @@ async def broken_release(arena: Arena, number: int) -> None:
     other = TopicPartition(arena.topics.vehicle, 0)
 
     async def stopped() -> bool:
-        return arena.topics.meter in (await arena.operator.does("breaker", "show"))[0]
+        return arena.topics.meter in (await arena.operator.succeed("breaker", "show"))[0]
 
     await until(stopped, "the topic is stopped")
     letters = await arena.database.value("SELECT count(*) FROM dead_letters WHERE reason = 'missing_field'")
@@ -102,11 +102,11 @@ async def broken_release(arena: Arena, number: int) -> None:
         return bool(await arena.database.value(asked, *other) >= arena.load.ends[other])
 
     await until(goes_on, "the other topic goes on")
-    await arena.operator.does("breaker", "close", arena.topics.meter, "--let-through")
+    await arena.operator.succeed("breaker", "close", arena.topics.meter, "--let-through")
     await arena.load.send(40)
     await arena.caught_up()
 
     async def closed() -> bool:
-        return "every topic is read" in (await arena.operator.does("breaker", "show"))[0]
+        return "every topic is read" in (await arena.operator.succeed("breaker", "show"))[0]
 
     await until(closed, "the breaker has closed by itself")

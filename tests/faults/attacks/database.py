@@ -78,9 +78,9 @@ async def away_at_start(arena: Arena, number: int) -> None:
         replicas = arena.start(2)
     else:
         replicas = arena.start()
-        await replicas[0].says("partitions_assigned")
+        await replicas[0].until_logged("partitions_assigned")
         replicas += arena.start()
-        await replicas[0].says("partitions_revoked")
+        await replicas[0].until_logged("partitions_revoked")
         await asyncio.to_thread(postgres.kill)
     await asyncio.sleep(1)
     assert all(replica.process.poll() is None for replica in replicas)
@@ -103,7 +103,7 @@ async def long_outage(arena: Arena, _: int) -> None:
     while time.monotonic() < away:
         await asyncio.sleep(1)
         for replica in arena.live:
-            assert "stuck" not in await replica.ready(), "live while it waits for the database"
+            assert "stuck" not in await replica.blocked_by(), "live while it waits for the database"
     await asyncio.to_thread(postgres.start)
     await arena.caught_up()
     assert sum(len(each.events("partitions_assigned")) for each in arena.live) == rebalances, "a rebalance was caused"

@@ -13,7 +13,8 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 from deploy.stack.topics import create_topics
 from tests.faults.arena import Arena
 from tests.faults.oracle import read_log
-from tests.support.servers import committed_in_kafka
+from tests.support.command import partition_statuses
+from tests.support.ledger import committed_in_kafka
 from tests.support.waiting import until
 
 
@@ -111,11 +112,11 @@ async def retention_passes(arena: Arena, number: int) -> None:
     arena.known.archived += archived
     arena.known.gone |= {(*partition, offset) for offset in range(stored, beginning)}
     (replica,) = arena.start()
-    assert f"records {stored} to {beginning - 1} are gone" in (await replica.says("partition_halted"))["gap"]
+    assert f"records {stored} to {beginning - 1} are gone" in (await replica.until_logged("partition_halted"))["gap"]
     assert await arena.database.value(
         "SELECT next_offset = $3 FROM kafka_offsets WHERE topic = $1 AND partition = $2", *partition, stored
     )
-    await arena.operator.does("offsets", "accept-gap", partition.topic, str(partition.partition), "--yes")
+    await arena.operator.succeed("offsets", "accept-gap", partition.topic, str(partition.partition), "--yes")
     await arena.caught_up()
 
 
@@ -141,10 +142,10 @@ async def made_anew(arena: Arena, _: int) -> None:
     await arena.load.send(1)
     await arena.load.settle()
     (replica,) = arena.start()
-    assert "made anew" in (await replica.says("partition_halted"))["gap"]
-    for standing in await arena.operator.standings():
+    assert "made anew" in (await replica.until_logged("partition_halted"))["gap"]
+    for standing in await partition_statuses(arena.operator):
         if standing["gap"]:
-            await arena.operator.does("offsets", "accept-gap", topic, str(standing["partition"]), "--yes")
+            await arena.operator.succeed("offsets", "accept-gap", topic, str(standing["partition"]), "--yes")
     await replica.until_ready()
     await arena.caught_up()
 

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from tests.faults.arena import PARTITIONS, Arena
-from tests.support.servers import committed_in_kafka, held_at_commit, locked, waits_for_a_lock
+from tests.support.database import blocked_commits, locked_tables, waits_for_lock
+from tests.support.ledger import committed_in_kafka
 from tests.support.waiting import until
 
 HISTORY = "meter_telemetry_history, vehicle_telemetry_history"
@@ -16,22 +17,22 @@ Held = Callable[[Arena], AbstractAsyncContextManager[None]]
 
 def after_claim(arena: Arena) -> AbstractAsyncContextManager[None]:
     """Transactions stand still between the claim and COPY."""
-    return locked(arena.database, HISTORY)
+    return locked_tables(arena.database, HISTORY)
 
 
 def after_copy(arena: Arena) -> AbstractAsyncContextManager[None]:
     """Transactions stand still between COPY and live status."""
-    return locked(arena.database, LIVE)
+    return locked_tables(arena.database, LIVE)
 
 
 def before_commit(arena: Arena) -> AbstractAsyncContextManager[None]:
     """Transactions stand still in their last statement, the dead letters."""
-    return locked(arena.database, "dead_letters")
+    return locked_tables(arena.database, "dead_letters")
 
 
 def in_commit(arena: Arena) -> AbstractAsyncContextManager[None]:
     """Transactions stand still inside COMMIT, before it is final."""
-    return held_at_commit(arena.database)
+    return blocked_commits(arena.database)
 
 
 def kill_while(held: Held) -> Callable[[Arena, int], Awaitable[None]]:
@@ -45,7 +46,7 @@ def kill_while(held: Held) -> Callable[[Arena, int], Awaitable[None]]:
         async with held(arena):
             await arena.load.send(2)
             await arena.load.send_value(arena.topics.meter, b"{}", "METER-0")
-            await until(lambda: waits_for_a_lock(arena.database), "a transaction stands still")
+            await until(lambda: waits_for_lock(arena.database), "a transaction stands still")
             await arena.kill(doomed)
         arena.start()
         await arena.caught_up()
@@ -110,7 +111,7 @@ async def freeze_once(arena: Arena) -> None:
     await zombie.until_ready()
     async with after_copy(arena):
         await arena.load.send(4)
-        await until(lambda: waits_for_a_lock(arena.database), "a transaction stands still")
+        await until(lambda: waits_for_lock(arena.database), "a transaction stands still")
         zombie.freeze()
     arena.start()
     await arena.caught_up()
@@ -130,7 +131,7 @@ async def scale(arena: Arena, number: int) -> None:
     """1 -> 4 -> 1; every third time more replicas than partitions, and all but one leave."""
     more = PARTITIONS * 2 if number % 3 == 0 else 3
     for replica in arena.start(more):
-        await replica.says("partitions_assigned")
+        await replica.until_logged("partitions_assigned")
         await asyncio.sleep(0.2)
     await arena.caught_up()
     for replica in arena.live[:-1]:

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from sql.migrate import migrate
 from sql.settings import SqlSettings
 from tests.faults.arena import PARTITIONS, Arena
-from tests.support.repository.migrations import column, index, newer
-from tests.support.services import Replica
+from tests.support.repository.migrations import add_column, create_index, extended_migrations
+from tests.support.services import ConsumerProcess
 
 # As in production: longer than a replica takes to start.
 SESSION_MS: Final = 20_000
@@ -27,7 +27,7 @@ STORED: Final = "SELECT topic, partition, next_offset FROM kafka_offsets"
 VALID: Final = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
 
 
-def _start(arena: Arena, name: str | None) -> Replica:
+def _start(arena: Arena, name: str | None) -> ConsumerProcess:
     # Empty is as good as unset.
     return arena.start(KAFKA_SESSION_TIMEOUT_MS=str(SESSION_MS), KAFKA_GROUP_INSTANCE_ID=name or "")[0]
 
@@ -86,7 +86,9 @@ async def _migrate(arena: Arena) -> None:
     month = f"meter_telemetry_history_y{arena.load.begins:%Ym%m}"
     directory = arena.group.directory / "migrations"
     name = f"later_{len(list(directory.glob('*')))}"  # another one in every round
-    migrations = newer(directory, [column("meter_telemetry_history", name), index(month, f"{name}_idx", "ingested_at")])
+    migrations = extended_migrations(
+        directory, [add_column("meter_telemetry_history", name), create_index(month, f"{name}_idx", "ingested_at")]
+    )
     await migrate(SqlSettings(database_url=SecretStr(arena.database.migrator_url)), migrations)
     assert await arena.database.value(VALID, f"{name}_idx"), "the index can be used"
 

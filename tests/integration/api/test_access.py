@@ -14,9 +14,9 @@ from api.app import create_app
 from api.auth.access import OPEN, OPEN_BELOW, scope_of
 from api.auth.api_keys import Scope
 from api.settings import ApiSettings
-from tests.support.answers import Ask, body, problem
-from tests.support.keyfile import KeyFile, bearer, id_of
+from tests.support.key_file import KeyFile, bearer, id_of
 from tests.support.records import meter, vehicle
+from tests.support.responses import StartApi, body, problem
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -56,9 +56,9 @@ def test_what_the_document_does_not_list_is_open_on_purpose_or_closed() -> None:
     assert {path for path in listed | unlisted if path.startswith("/v1")} == {path for _, path in GUARDED}
 
 
-def test_every_route_wants_a_key_with_its_scope(ask: Ask, keys: KeyFile) -> None:
+def test_every_route_wants_a_key_with_its_scope(start_api: StartApi, keys: KeyFile) -> None:
     secrets = {scope: keys.add(scope) for scope in Scope}
-    client = ask(**keys.settings)
+    client = start_api(**keys.settings)
     for method, path in GUARDED:
         needed = scope_of(path)
         assert needed
@@ -72,10 +72,10 @@ def test_every_route_wants_a_key_with_its_scope(ask: Ask, keys: KeyFile) -> None
         assert client.get(path).status_code == 200, path
 
 
-async def test_a_refusal_says_what_is_lacking_and_no_more(ask: Ask, keys: KeyFile) -> None:
+async def test_a_refusal_says_what_is_lacking_and_no_more(start_api: StartApi, keys: KeyFile) -> None:
     reader, sender = keys.add(Scope.READ), keys.add(Scope.INGEST)
     expired = keys.add(Scope.READ, expires_in=timedelta(seconds=-1))
-    client = ask(**keys.settings)
+    client = start_api(**keys.settings)
     for headers, code, says, challenge in (
         ({}, 401, "needs an API key", 'Bearer realm="energy"'),
         (bearer(reader[:-1] + "~"), 401, "not known", "invalid_token"),
@@ -95,9 +95,9 @@ async def test_a_refusal_says_what_is_lacking_and_no_more(ask: Ask, keys: KeyFil
     }  # fmt: skip
 
 
-def test_no_spelling_of_an_address_gets_around_the_keys(ask: Ask, keys: KeyFile) -> None:
+def test_no_spelling_of_an_address_gets_around_the_keys(start_api: StartApi, keys: KeyFile) -> None:
     keys.add(Scope.READ)
-    client = ask(**keys.settings)
+    client = start_api(**keys.settings)
     for path in (
         "//v1/vehicles", "/V1/vehicles", "/v1/vehicles/", "/%761/vehicles", "/v1%2Fvehicles", "/v1/./vehicles",
         "/assets/../v1/vehicles", "/assets/%2e%2e/v1/vehicles", "/docs/../v1/vehicles", "/metrics/../v1/vehicles",
@@ -110,10 +110,12 @@ def test_no_spelling_of_an_address_gets_around_the_keys(ask: Ask, keys: KeyFile)
     assert client.get("/v1/vehicles", headers={"X-HTTP-Method-Override": "OPTIONS"}).status_code == 401
 
 
-async def test_a_key_for_some_devices_sends_readings_of_those_alone(ask: Ask, keys: KeyFile, topics: Any) -> None:
+async def test_a_key_for_some_devices_sends_readings_of_those_alone(
+    start_api: StartApi, keys: KeyFile, topics: Any
+) -> None:
     assert topics
     secret = keys.add(Scope.INGEST, devices=["METER-N", "VEH-N"])
-    client = ask(**keys.settings)
+    client = start_api(**keys.settings)
 
     async def accepted() -> bool:
         sent = client.post("/v1/ingestion/meter", content=meter("METER-N1"), headers=bearer(secret))
@@ -132,9 +134,9 @@ async def test_a_key_for_some_devices_sends_readings_of_those_alone(ask: Ask, ke
     assert "may not send readings of XMETER-N1" in answer.json()["detail"]
 
 
-async def test_keys_are_made_and_revoked_while_it_runs(ask: Ask, keys: KeyFile) -> None:
+async def test_keys_are_made_and_revoked_while_it_runs(start_api: StartApi, keys: KeyFile) -> None:
     first = keys.add(Scope.READ)
-    client = ask(**keys.settings)
+    client = start_api(**keys.settings)
     assert status(client, "GET", "/v1/vehicles", bearer(first)) == 200
 
     async def answers(secret: str, code: int) -> None:
@@ -143,10 +145,10 @@ async def test_keys_are_made_and_revoked_while_it_runs(ask: Ask, keys: KeyFile) 
 
         await until(it_does, f"a key is answered with {code}", timeout=10)
 
-    second = keys.does("rotate", id_of(first), "--overlap-hours", "1")
+    second = keys.succeed("rotate", id_of(first), "--overlap-hours", "1")
     await answers(second, 200)
     assert status(client, "GET", "/v1/vehicles", bearer(first)) == 200, "both, while it lasts"
-    keys.does("revoke", id_of(first))
+    keys.succeed("revoke", id_of(first))
     await answers(first, 401)
     assert status(client, "GET", "/v1/vehicles", bearer(second)) == 200
 
@@ -171,19 +173,19 @@ def _samples(text: str) -> Iterator[tuple[str, float]]:
         yield from ((sample.name, sample.value) for sample in family.samples)
 
 
-def test_an_open_stream_ends_with_its_key(ask: Ask, keys: KeyFile) -> None:
+def test_an_open_stream_ends_with_its_key(start_api: StartApi, keys: KeyFile) -> None:
     secret = keys.add(Scope.READ)
-    client = ask(**keys.settings)
+    client = start_api(**keys.settings)
     with client.stream("GET", "/v1/stream", headers=bearer(secret)) as answer:
         lines = answer.iter_lines()
         assert next(line for line in lines if line.startswith("event:")) == "event: fleet"
-        keys.does("revoke", id_of(secret))
+        keys.succeed("revoke", id_of(secret))
         assert sum(1 for line in lines if line.startswith("event:")) < 20, "and then it is over"
 
 
-def test_a_key_stands_in_no_log_and_no_metric(ask: Ask, keys: KeyFile, tmp_path: Path) -> None:
+def test_a_key_stands_in_no_log_and_no_metric(start_api: StartApi, keys: KeyFile, tmp_path: Path) -> None:
     secret = keys.add(Scope.READ)
-    client = ask(**keys.settings)
+    client = start_api(**keys.settings)
     wrong = secret[:-4] + "~~~~"
     for headers in (
         bearer(secret),
@@ -200,8 +202,8 @@ def test_a_key_stands_in_no_log_and_no_metric(ask: Ask, keys: KeyFile, tmp_path:
     assert secret.split("_", 2)[2][:20] not in told
 
 
-def test_where_access_is_open_no_key_is_asked_for_and_a_wrong_one_does_no_harm(ask: Ask) -> None:
-    client = ask()
+def test_where_access_is_open_no_key_is_asked_for_and_a_wrong_one_does_no_harm(start_api: StartApi) -> None:
+    client = start_api()
     for headers in ({}, bearer("whatever")):
         assert body(client.get("/v1/access", headers=headers)) == {
             "open": True, "keyId": None, "scopes": ["ingest", "read"], "devices": None,

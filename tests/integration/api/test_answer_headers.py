@@ -9,10 +9,10 @@ import pytest
 
 from api.auth.api_keys import Scope
 from deploy.stack.processes import Processes
-from tests.support.answers import Ask
-from tests.support.keyfile import KeyFile, bearer
-from tests.support.servers import Database
-from tests.support.services import gateway_service
+from tests.support.database import Database
+from tests.support.key_file import KeyFile, bearer
+from tests.support.responses import StartApi
+from tests.support.services import ingestion_service
 
 pytestmark = pytest.mark.anyio
 EVERYWHERE = {
@@ -32,10 +32,10 @@ def protected(answer: httpx.Response) -> None:
     assert "uvicorn" not in answer.headers.get("server", "")
 
 
-async def test_every_kind_of_answer_is_protected(ask: Ask, database: Database, tmp_path: Path) -> None:
+async def test_every_kind_of_answer_is_protected(start_api: StartApi, database: Database, tmp_path: Path) -> None:
     keys = KeyFile(tmp_path / "keys.json")
     key = bearer(keys.add(Scope.READ))
-    client = ask(**keys.settings, API_HSTS_SECONDS="600")
+    client = start_api(**keys.settings, API_HSTS_SECONDS="600")
     answers = {
         401: client.get("/v1/vehicles"),
         200: client.get("/v1/vehicles", headers=key),
@@ -58,10 +58,10 @@ async def test_every_kind_of_answer_is_protected(ask: Ask, database: Database, t
 
 
 def test_the_documents_need_nothing_from_elsewhere_of_either_service(
-    ask: Ask, processes: Processes, environment: dict[str, str], tmp_path: Path
+    start_api: StartApi, processes: Processes, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with gateway_service(processes, environment, tmp_path) as gateway:
-        for client in (ask(), gateway):
+    with ingestion_service(processes, environment, tmp_path) as gateway:
+        for client in (start_api(), gateway):
             page = client.get("/docs")
             assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
             policy = page.headers["content-security-policy"]
@@ -77,11 +77,11 @@ def test_the_documents_need_nothing_from_elsewhere_of_either_service(
 
 @pytest.mark.parametrize("form", ["json", "console"])
 async def test_a_traceback_shows_neither_keys_nor_passwords(
-    ask: Ask, database: Database, tmp_path: Path, form: str
+    start_api: StartApi, database: Database, tmp_path: Path, form: str
 ) -> None:
     keys = KeyFile(tmp_path / "keys.json")
     key = keys.add(Scope.READ)
-    client = ask(**keys.settings, LOG_FORMAT=form)
+    client = start_api(**keys.settings, LOG_FORMAT=form)
     await database.execute("ALTER TABLE vehicle_live_status RENAME COLUMN soc TO charge")
     assert client.get("/v1/vehicles", headers=bearer(key)).status_code == 500
     told = (tmp_path / "api.log").read_text()
@@ -92,8 +92,8 @@ async def test_a_traceback_shows_neither_keys_nor_passwords(
         assert secret not in told
 
 
-def test_head_is_answered_where_probes_send_it(ask: Ask) -> None:
-    client = ask()
+def test_head_is_answered_where_probes_send_it(start_api: StartApi) -> None:
+    client = start_api()
     for path in ("/", "/healthz", "/metrics"):
         answer = client.head(path)
         assert (answer.status_code, answer.content) == (200, b""), path
@@ -103,9 +103,9 @@ def test_head_is_answered_where_probes_send_it(ask: Ask) -> None:
     assert client.get("/healthz").json()["status"] == "ok", "the connection is good for more"
 
 
-def test_other_sites_may_not_ask_unless_they_are_named(ask: Ask) -> None:
+def test_other_sites_may_not_ask_unless_they_are_named(start_api: StartApi) -> None:
     preflight = {"Origin": ELSEWHERE, "Access-Control-Request-Method": "GET"}
-    client = ask()
+    client = start_api()
     for answer in (
         client.options("/v1/vehicles", headers=preflight),
         client.get("/v1/vehicles", headers={"Origin": ELSEWHERE}),
@@ -114,8 +114,8 @@ def test_other_sites_may_not_ask_unless_they_are_named(ask: Ask) -> None:
         assert "strict-transport-security" not in answer.headers, "only where all access is over TLS"
 
 
-def test_a_site_that_is_named_may_ask_and_no_other(ask: Ask) -> None:
-    client = ask(CORS_ORIGINS=f"https://first.example:8443, {ELSEWHERE}")
+def test_a_site_that_is_named_may_ask_and_no_other(start_api: StartApi) -> None:
+    client = start_api(CORS_ORIGINS=f"https://first.example:8443, {ELSEWHERE}")
     named = client.get("/v1/vehicles", headers={"Origin": ELSEWHERE})
     assert named.headers["access-control-allow-origin"] == ELSEWHERE
     assert "access-control-allow-credentials" not in named.headers

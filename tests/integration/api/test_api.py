@@ -13,11 +13,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack.ports import free_port
-from deploy.stack.resolve import Servers
-from tests.support.answers import Ask, problem
-from tests.support.arrange import assign
+from deploy.stack.servers import Servers
+from tests.support.database import Database
+from tests.support.database_rows import insert_assignment
+from tests.support.ledger import Topics
 from tests.support.records import meter, minute, vehicle
-from tests.support.servers import Database, Topics
+from tests.support.responses import StartApi, problem
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -32,11 +33,13 @@ def performance(client: httpx.Client, vehicle_id: str, end: datetime = TOMORROW)
     return body
 
 
-async def test_two_readings_and_an_assignment_are_enough_for_a_ratio(ask: Ask, write: Any, database: Database) -> None:
-    await assign(database, "VEH-001", "METER-001")
+async def test_two_readings_and_an_assignment_are_enough_for_a_ratio(
+    start_api: StartApi, write: Any, database: Database
+) -> None:
+    await insert_assignment(database, "VEH-001", "METER-001")
     await write(meter=[meter(kwh=45.23)], vehicle=[vehicle(kwh=32.15, batteryTemp=28.3)])
 
-    found = performance(ask(), "VEH-001")
+    found = performance(start_api(), "VEH-001")
 
     assert found.pop("reason")
     assert found == {
@@ -53,20 +56,22 @@ async def test_two_readings_and_an_assignment_are_enough_for_a_ratio(ask: Ask, w
     }
 
 
-async def test_without_an_assignment_the_grid_side_is_null_and_the_reason_says_so(ask: Ask, write: Any) -> None:
+async def test_without_an_assignment_the_grid_side_is_null_and_the_reason_says_so(
+    start_api: StartApi, write: Any
+) -> None:
     await write(meter=[meter()], vehicle=[vehicle()])
-    found = performance(ask(), "VEH-001")
+    found = performance(start_api(), "VEH-001")
     assert (found["totalEnergyConsumedAc"], found["efficiencyRatio"], found["status"]) == (None, None, "unassigned")
     assert found["totalEnergyDeliveredDc"] == 0.4
     assert "no meter" in found["reason"]
 
 
 async def test_a_vehicle_known_but_silent_has_zeros_and_one_never_heard_of_is_not_found(
-    ask: Ask, write: Any, database: Database
+    start_api: StartApi, write: Any, database: Database
 ) -> None:
-    await assign(database, "VEH-002", "METER-002")
+    await insert_assignment(database, "VEH-002", "METER-002")
     await write(vehicle=[vehicle()])
-    client = ask()
+    client = start_api()
     for vehicle_id, end in (("VEH-001", NOON), ("VEH-002", TOMORROW)):
         silent = performance(client, vehicle_id, end)
         assert (silent["dataPoints"], silent["totalEnergyDeliveredDc"]) == (0, 0)
@@ -74,26 +79,26 @@ async def test_a_vehicle_known_but_silent_has_zeros_and_one_never_heard_of_is_no
     assert "VEH-404" in problem(client.get("/v1/analytics/performance/VEH-404"), 404)["detail"]
 
 
-async def test_the_window_includes_its_beginning_and_not_its_end(ask: Ask, write: Any) -> None:
+async def test_the_window_includes_its_beginning_and_not_its_end(start_api: StartApi, write: Any) -> None:
     edges = [NOON - timedelta(microseconds=1), NOON, TOMORROW - timedelta(microseconds=1), TOMORROW]
     await write(vehicle=[vehicle(at=at, kwh=2**power) for power, at in enumerate(edges)])
-    found = performance(ask(), "VEH-001")
+    found = performance(start_api(), "VEH-001")
     assert (found["totalEnergyDeliveredDc"], found["dataPoints"]) == (2 + 4, 2)
 
 
 async def test_each_side_is_summed_on_its_own_and_a_meter_counts_only_while_it_is_assigned(
-    ask: Ask, write: Any, database: Database
+    start_api: StartApi, write: Any, database: Database
 ) -> None:
     shared, own = "METER-shared", "METER-own"
-    await assign(database, "VEH-1", shared, minute(0), minute(60))
-    await assign(database, "VEH-2", shared, minute(60), minute(120))
-    await assign(database, "VEH-1", own, minute(90), None)
+    await insert_assignment(database, "VEH-1", shared, minute(0), minute(60))
+    await insert_assignment(database, "VEH-2", shared, minute(60), minute(120))
+    await insert_assignment(database, "VEH-1", own, minute(90), None)
     hours = range(180)
     await write(
         meter=[meter(name, minute(each), kwh) for name, kwh in ((shared, 1), (own, 10)) for each in hours],
         vehicle=[vehicle(name, minute(each), 0.5) for name in ("VEH-1", "VEH-2") for each in hours],
     )
-    client = ask()
+    client = start_api()
 
     first, second = performance(client, "VEH-1"), performance(client, "VEH-2")
 
@@ -104,9 +109,9 @@ async def test_each_side_is_summed_on_its_own_and_a_meter_counts_only_while_it_i
     assert (first["dataPoints"], second["dataPoints"]) == (180, 180)
 
 
-async def test_now_is_the_end_unless_given_and_any_offset_will_do(ask: Ask, write: Any) -> None:
+async def test_now_is_the_end_unless_given_and_any_offset_will_do(start_api: StartApi, write: Any) -> None:
     await write(vehicle=[vehicle(at=datetime.now(UTC) - timedelta(hours=1))])
-    client = ask()
+    client = start_api()
     found = client.get("/v1/analytics/performance/VEH-001").json()
     end = datetime.fromisoformat(found["timeWindowEnd"])
     assert found["dataPoints"] == 1
@@ -115,12 +120,12 @@ async def test_now_is_the_end_unless_given_and_any_offset_will_do(ask: Ask, writ
     assert performance(client, "VEH-001", elsewhere)["timeWindowEnd"] == found["timeWindowEnd"]
 
 
-async def test_live_status_of_one_and_of_all_a_page_at_a_time(ask: Ask, write: Any) -> None:
+async def test_live_status_of_one_and_of_all_a_page_at_a_time(start_api: StartApi, write: Any) -> None:
     await write(
         meter=[meter(f"METER-{each}", minute(each)) for each in range(5)],
         vehicle=[vehicle("VEH-1", minute(3), soc=81), vehicle("VEH-1", minute(1), soc=79)],
     )
-    client = ask()
+    client = start_api()
 
     live = client.get("/v1/vehicles/VEH-1").json()
     assert datetime.now(UTC) - datetime.fromisoformat(live.pop("updatedAt")) < timedelta(minutes=1)
@@ -146,8 +151,8 @@ async def test_live_status_of_one_and_of_all_a_page_at_a_time(ask: Ask, write: A
     assert client.get("/v1/vehicles", params={"after": "\0"}).status_code == 422
 
 
-async def test_nonsense_is_answered_with_problem_details(ask: Ask) -> None:
-    client = ask()
+async def test_nonsense_is_answered_with_problem_details(start_api: StartApi) -> None:
+    client = start_api()
     for path in ("performance/" + "x" * 65, "performance/a%20b", "performance/%00", "performance/VEH-1?end=now",
                  "performance/VEH-1?end=2026-01-01T00:00:00", "performance/VEH-1?end=9999-12-31T23:59:59Z"):  # fmt: skip
         errors = problem(client.get(f"/v1/analytics/{path}"), 422)["errors"]
@@ -161,9 +166,9 @@ async def test_nonsense_is_answered_with_problem_details(ask: Ask) -> None:
 
 
 async def test_a_posted_reading_is_the_record_a_device_would_have_produced(
-    ask: Ask, stack: Servers, topics: Topics
+    start_api: StartApi, stack: Servers, topics: Topics
 ) -> None:
-    client = ask()
+    client = start_api()
     await _gateway_ready(client)
     now = datetime.now(UTC)
     posted = {
@@ -195,25 +200,25 @@ async def test_a_posted_reading_is_the_record_a_device_would_have_produced(
     ids=["nothing", "broken", "an array", "no fields", "two wrong fields", "too old", "too large"],
 )
 async def test_a_body_that_is_no_reading_is_refused_by_field(
-    ask: Ask, stack: Servers, topics: Topics, body: bytes, status: int, reasons: list[str]
+    start_api: StartApi, stack: Servers, topics: Topics, body: bytes, status: int, reasons: list[str]
 ) -> None:
-    client = ask()
+    client = start_api()
     await _gateway_ready(client)  # before that it does not look at bodies
     refused = problem(client.post("/v1/ingestion/meter", content=body), status)
     assert [each["reason"] for each in refused.get("errors", [])] == reasons
     assert await _records_in(stack, topics, topics.meter) == 0
 
 
-async def test_the_gateway_can_be_off(ask: Ask) -> None:
-    client = ask(INGESTION_ENABLED="false")
+async def test_the_gateway_can_be_off(start_api: StartApi) -> None:
+    client = start_api(INGESTION_ENABLED="false")
     problem(client.post("/v1/ingestion/meter", content=meter(at=datetime.now(UTC))), 404)
     assert "/v1/ingestion/meter" not in client.get("/openapi.json").json()["paths"]
     assert _waiting_for(client) == {}
 
 
-async def test_without_kafka_nothing_is_acknowledged_and_reading_goes_on(ask: Ask, write: Any) -> None:
+async def test_without_kafka_nothing_is_acknowledged_and_reading_goes_on(start_api: StartApi, write: Any) -> None:
     await write(vehicle=[vehicle()])
-    client = ask(KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    client = start_api(KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
     answer = client.post("/v1/ingestion/vehicle", content=vehicle(at=datetime.now(UTC)))
     assert "Kafka" in problem(answer, 503)["detail"]
     assert int(answer.headers["retry-after"]) > 0
@@ -222,8 +227,8 @@ async def test_without_kafka_nothing_is_acknowledged_and_reading_goes_on(ask: As
     assert performance(client, "VEH-001")["dataPoints"] == 1
 
 
-async def test_without_the_database_the_service_lives_and_says_what_it_waits_for(ask: Ask) -> None:
-    client = ask(DATABASE_READ_URL=f"postgresql://reader:secret-word@127.0.0.1:{free_port()}/energy")
+async def test_without_the_database_the_service_lives_and_says_what_it_waits_for(start_api: StartApi) -> None:
+    client = start_api(DATABASE_READ_URL=f"postgresql://reader:secret-word@127.0.0.1:{free_port()}/energy")
     answer = client.get("/v1/vehicles/VEH-1")
     problem(answer, 503)
     assert int(answer.headers["retry-after"]) > 0
@@ -235,8 +240,8 @@ async def test_without_the_database_the_service_lives_and_says_what_it_waits_for
     assert "secret-word" not in answer.text + ready.text
 
 
-async def test_a_query_that_takes_too_long_is_ended_by_the_server(ask: Ask, database: Database) -> None:
-    client = ask()
+async def test_a_query_that_takes_too_long_is_ended_by_the_server(start_api: StartApi, database: Database) -> None:
+    client = start_api()
     connection = await asyncpg.connect(database.migrator_url)
     try:
         async with connection.transaction():
@@ -247,9 +252,9 @@ async def test_a_query_that_takes_too_long_is_ended_by_the_server(ask: Ask, data
     problem(client.get("/v1/analytics/performance/VEH-1"), 404)
 
 
-async def test_many_requests_share_a_small_pool(ask: Ask, write: Any, database: Database) -> None:
+async def test_many_requests_share_a_small_pool(start_api: StartApi, write: Any, database: Database) -> None:
     await write(vehicle=[vehicle()])
-    client = ask(DATABASE_POOL_SIZE="2", DATABASE_URL="postgresql://nobody@127.0.0.1:1/not-used-for-reading")
+    client = start_api(DATABASE_POOL_SIZE="2", DATABASE_URL="postgresql://nobody@127.0.0.1:1/not-used-for-reading")
     with ThreadPoolExecutor(16) as threads:
         found = list(threads.map(lambda _: performance(client, "VEH-001")["dataPoints"], range(200)))
     assert found == [1] * 200
@@ -259,9 +264,9 @@ async def test_many_requests_share_a_small_pool(ask: Ask, write: Any, database: 
     assert 1 <= used <= 2
 
 
-async def test_dead_letters_are_counted_for_people_and_for_prometheus(ask: Ask, write: Any) -> None:
+async def test_dead_letters_are_counted_for_people_and_for_prometheus(start_api: StartApi, write: Any) -> None:
     await write(meter=[b"?", b"?", meter(kwh=-1), meter()])
-    client = ask()
+    client = start_api()
     counted = client.get("/v1/dead-letters").json()
     assert counted["total"] == 3
     assert {(each["topic"], each["reason"]): each["letters"] for each in counted["items"]} == {
@@ -272,9 +277,9 @@ async def test_dead_letters_are_counted_for_people_and_for_prometheus(ask: Ask, 
     assert line in client.get("/metrics").text
 
 
-async def test_requests_are_measured_by_route_and_never_by_device(ask: Ask, write: Any) -> None:
+async def test_requests_are_measured_by_route_and_never_by_device(start_api: StartApi, write: Any) -> None:
     await write(vehicle=[vehicle()])
-    client = ask()
+    client = start_api()
     performance(client, "VEH-001")
     client.get("/v1/vehicles/VEH-404")
     client.get("/v1/made/up")
@@ -294,8 +299,8 @@ async def test_requests_are_measured_by_route_and_never_by_device(ask: Ask, writ
     assert "VEH-" not in text
 
 
-async def test_openapi_describes_every_route_with_examples_and_problems(ask: Ask) -> None:
-    described = ask().get("/openapi.json").json()
+async def test_openapi_describes_every_route_with_examples_and_problems(start_api: StartApi) -> None:
+    described = start_api().get("/openapi.json").json()
     assert set(described["paths"]) == {
         "/v1/analytics/performance/{vehicleId}", "/v1/analytics/performance", "/v1/analytics/trend/{vehicleId}",
         "/v1/fleet/summary", "/v1/fleet/ranking", "/v1/fleet/aging", "/v1/faults", "/v1/stream",

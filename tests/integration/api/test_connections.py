@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.answers import Ask
+from tests.support.responses import StartApi
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -61,8 +61,8 @@ def said_nothing_of_its_insides(log: Path) -> None:
     assert "request_failed" not in told
 
 
-def test_what_is_no_request_gets_one_answer_and_is_shut_out(ask: Ask, tmp_path: Path) -> None:
-    client = ask()
+def test_what_is_no_request_gets_one_answer_and_is_shut_out(start_api: StartApi, tmp_path: Path) -> None:
+    client = start_api()
     for sent, code in NOT_REQUESTS:
         answer = asyncio.run(tell(client, sent))
         head, _, content = answer.partition(b"\r\n\r\n")
@@ -79,8 +79,8 @@ def test_what_is_no_request_gets_one_answer_and_is_shut_out(ask: Ask, tmp_path: 
     said_nothing_of_its_insides(tmp_path / "api.log")
 
 
-def test_a_head_that_comes_slowly_is_not_waited_for(ask: Ask, tmp_path: Path) -> None:
-    client = ask(API_HEAD_TIMEOUT_SECONDS="2", API_KEEP_ALIVE_SECONDS="600")
+def test_a_head_that_comes_slowly_is_not_waited_for(start_api: StartApi, tmp_path: Path) -> None:
+    client = start_api(API_HEAD_TIMEOUT_SECONDS="2", API_KEEP_ALIVE_SECONDS="600")
 
     async def drip(drop: bytes, *, after: bytes, until_said: bytes) -> bytes:
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
@@ -114,22 +114,22 @@ def test_a_head_that_comes_slowly_is_not_waited_for(ask: Ask, tmp_path: Path) ->
     said_nothing_of_its_insides(tmp_path / "api.log")
 
 
-def test_a_connection_on_which_nothing_is_asked_is_closed(ask: Ask) -> None:
-    client = ask(API_HEAD_TIMEOUT_SECONDS="1", API_KEEP_ALIVE_SECONDS="1")
+def test_a_connection_on_which_nothing_is_asked_is_closed(start_api: StartApi) -> None:
+    client = start_api(API_HEAD_TIMEOUT_SECONDS="1", API_KEEP_ALIVE_SECONDS="1")
     assert asyncio.run(tell(client)) == b"", "nothing was asked, and nothing is said"
     kept = asyncio.run(tell(client, GET + b"\r\n"))
     assert kept.startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_slow_stream_is_not_taken_for_a_slow_head(ask: Ask) -> None:
-    client = ask(API_HEAD_TIMEOUT_SECONDS="1", API_KEEP_ALIVE_SECONDS="1")
+def test_a_slow_stream_is_not_taken_for_a_slow_head(start_api: StartApi) -> None:
+    client = start_api(API_HEAD_TIMEOUT_SECONDS="1", API_KEEP_ALIVE_SECONDS="1")
     with client.stream("GET", "/v1/stream") as answer:
         events = (line for line in answer.iter_lines() if line.startswith("event:"))
         assert [next(events) for _ in range(3)] == ["event: fleet"] * 3, "they come every two seconds"
 
 
-async def test_one_connection_too_many_is_told_so_and_room_is_made_again(ask: Ask) -> None:
-    client = ask(API_MAX_CONNECTIONS="4", API_HEAD_TIMEOUT_SECONDS="120")
+async def test_one_connection_too_many_is_told_so_and_room_is_made_again(start_api: StartApi) -> None:
+    client = start_api(API_MAX_CONNECTIONS="4", API_HEAD_TIMEOUT_SECONDS="120")
     where = (client.base_url.host, client.base_url.port)
     held = [(await asyncio.open_connection(*where))[1] for _ in range(4)]
 
@@ -150,8 +150,8 @@ async def test_one_connection_too_many_is_told_so_and_room_is_made_again(ask: As
     assert 'energy_http_connections_refused_total{status="503"}' in client.get("/metrics").text
 
 
-def test_requests_one_after_the_other_and_all_at_once_are_answered_in_order(ask: Ask) -> None:
-    client = ask(API_MAX_URL_BYTES="2048")
+def test_requests_one_after_the_other_and_all_at_once_are_answered_in_order(start_api: StartApi) -> None:
+    client = start_api(API_MAX_URL_BYTES="2048")
     last = GET + b"Connection: close\r\n\r\n"
     answer = asyncio.run(tell(client, (GET + b"\r\n") * 20 + last))
     assert answer.count(b"HTTP/1.1 200 OK") == 21
@@ -159,8 +159,8 @@ def test_requests_one_after_the_other_and_all_at_once_are_answered_in_order(ask:
     assert answer.count(b"HTTP/1.1 200 OK") == 2
 
 
-def test_the_body_of_what_was_refused_early_is_not_counted_as_a_head(ask: Ask) -> None:
-    client = ask(API_MAX_URL_BYTES="2048")
+def test_the_body_of_what_was_refused_early_is_not_counted_as_a_head(start_api: StartApi) -> None:
+    client = start_api(API_MAX_URL_BYTES="2048")
     body = 100_000
 
     async def conversation() -> bytes:
@@ -180,8 +180,8 @@ def test_the_body_of_what_was_refused_early_is_not_counted_as_a_head(ask: Ask) -
     assert answer.count(b"HTTP/1.1 200 OK") == 1, answer
 
 
-def test_what_stands_beside_a_body_is_bounded(ask: Ask) -> None:
-    client = ask()
+def test_what_stands_beside_a_body_is_bounded(start_api: StartApi) -> None:
+    client = start_api()
     chunked = POST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     for endless in (b"0\r\nX: ", b"5;x="):
         answer = asyncio.run(tell(client, chunked + endless, *([b"a" * 65_536] * 64)))
@@ -198,21 +198,21 @@ def test_what_stands_beside_a_body_is_bounded(ask: Ask) -> None:
     assert trailer.count(b"HTTP/1.1 200 OK") == 2, "a trailer is not wrong, only not read"
 
 
-def test_who_asks_thousands_of_things_without_waiting_is_shut_out(ask: Ask) -> None:
-    client = ask()
+def test_who_asks_thousands_of_things_without_waiting_is_shut_out(start_api: StartApi) -> None:
+    client = start_api()
     answer = asyncio.run(tell(client, (GET + b"\r\n") * 5000))
     assert answer.count(b"HTTP/1.1 200 OK") < 100
     assert client.get("/healthz").status_code == 200
 
 
-def test_nothing_is_upgraded_and_what_follows_is_not_taken_for_a_request(ask: Ask) -> None:
+def test_nothing_is_upgraded_and_what_follows_is_not_taken_for_a_request(start_api: StartApi) -> None:
     upgrade = GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
-    answer = asyncio.run(tell(ask(), upgrade + GET + b"\r\n"))
+    answer = asyncio.run(tell(start_api(), upgrade + GET + b"\r\n"))
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b"HTTP/1.1") == 1
 
 
-def test_500_vehicles_fit_into_an_address(ask: Ask) -> None:
+def test_500_vehicles_fit_into_an_address(start_api: StartApi) -> None:
     ids = [f"{number:03}-{'v' * 60}" for number in range(500)]
-    answer = ask().get("/v1/analytics/performance", params={"vehicleId": ids})
+    answer = start_api().get("/v1/analytics/performance", params={"vehicleId": ids})
     assert answer.status_code == 200, answer.text

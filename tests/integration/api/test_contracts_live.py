@@ -12,14 +12,14 @@ import pytest
 
 from api.auth.api_keys import Scope
 from deploy.stack.processes import end_of
-from tests.contracts.ask_everything import ask_everything
 from tests.contracts.openapi import document
-from tests.fuzz.nonsense import exchange, one
-from tests.support.answers import Ask, body, problem
-from tests.support.arrange import assign
-from tests.support.keyfile import KeyFile
+from tests.contracts.run_schemathesis import run_schemathesis
+from tests.fuzz.malformed_requests import exchange, malformed_request
+from tests.support.database import Database
+from tests.support.database_rows import insert_assignment
+from tests.support.key_file import KeyFile
 from tests.support.records import meter, minute, vehicle
-from tests.support.servers import Database
+from tests.support.responses import StartApi, body, problem
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -30,24 +30,26 @@ MAY_GROW_BYTES = 16 << 20
 
 
 @pytest.mark.usefixtures("topics")
-async def test_every_answer_is_what_the_document_says(ask: Ask, write: Any, database: Database, tmp_path: Path) -> None:
-    await assign(database, "VEH-001", "METER-001")
+async def test_every_answer_is_what_the_document_says(
+    start_api: StartApi, write: Any, database: Database, tmp_path: Path
+) -> None:
+    await insert_assignment(database, "VEH-001", "METER-001")
     await write(
         meter=[meter(at=minute(each)) for each in range(60)], vehicle=[vehicle(at=minute(each)) for each in range(60)]
     )
     keys = KeyFile(tmp_path / "keys.json")
     key = keys.add(Scope.READ, Scope.INGEST)
-    client = ask(**keys.settings)
+    client = start_api(**keys.settings)
     assert body(client.get("/openapi.json")) == document()
 
     await gateway_is_ready(client)
-    asked = ask_everything(str(client.base_url), key, examples=15, seconds=FUZZ_SECONDS // 2 or None)
+    asked = run_schemathesis(str(client.base_url), key, examples=15, seconds=FUZZ_SECONDS // 2 or None)
     assert asked.returncode == 0, asked.stdout[-20_000:] + asked.stderr[-2_000:]
     assert "No issues found" in asked.stdout
 
 
-async def test_an_unknown_method_is_refused_with_those_that_are_known(ask: Ask) -> None:
-    client = ask()
+async def test_an_unknown_method_is_refused_with_those_that_are_known(start_api: StartApi) -> None:
+    client = start_api()
     for path in ("/v1/vehicles", "/v1/stream", "/healthz"):
         answer = client.request("PATCH", path)
         problem(answer, 405)
@@ -72,14 +74,14 @@ async def test_an_unknown_method_is_refused_with_those_that_are_known(ask: Ask) 
         "/v1/stream?vehicleId=%00",
     ],
 )
-async def test_what_cannot_be_meant_is_named_and_refused(ask: Ask, query: str) -> None:
-    named = problem(ask().get(query), 422)["errors"][0]["field"]
+async def test_what_cannot_be_meant_is_named_and_refused(start_api: StartApi, query: str) -> None:
+    named = problem(start_api().get(query), 422)["errors"][0]["field"]
     assert named in {"limit", "after", "vehicleId", "search", "end"}
 
 
 @pytest.mark.usefixtures("topics")
-async def test_nonsense_on_the_wire_is_refused_and_leaves_nothing_behind(ask: Ask, tmp_path: Path) -> None:
-    client = ask()
+async def test_nonsense_on_the_wire_is_refused_and_leaves_nothing_behind(start_api: StartApi, tmp_path: Path) -> None:
+    client = start_api()
     await gateway_is_ready(client)
     address = (client.base_url.host, client.base_url.port or 80)
     service = _listening(address[1])
@@ -114,6 +116,6 @@ def _listening(port: int) -> psutil.Process:
 
 def _throw(address: tuple[str, int], dice: random.Random, times: int) -> None:
     for _ in range(times):
-        kind, parts, half_close = one(dice)
+        kind, parts, half_close = malformed_request(dice)
         heard = exchange(address, parts, half_close=half_close)
         assert b"HTTP/1.1 500" not in heard, f"{kind} of {parts!r:.500} gave {heard!r:.500}"

@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
-from tests.support.answers import Ask, body, problem
-from tests.support.arrange import evaluate
+from deploy.stack.servers import Servers
+from tests.support.database import Database
+from tests.support.database_rows import insert_evaluation
 from tests.support.records import minute, vehicle
-from tests.support.servers import Database
+from tests.support.responses import StartApi, body, problem
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -65,24 +65,24 @@ async def streaming(client: httpx.Client, **parameters: str) -> AsyncIterator[St
         yield stream
 
 
-async def test_the_summary_comes_at_once_and_again(ask: Ask, database: Database) -> None:
-    await evaluate(database, "VEH-1", datetime.now(UTC))
-    client = ask()
+async def test_the_summary_comes_at_once_and_again(start_api: StartApi, database: Database) -> None:
+    await insert_evaluation(database, "VEH-1", datetime.now(UTC))
+    client = start_api()
     async with streaming(client) as stream:
         event, first = await stream.next()
         assert event == "fleet"
         assert first["vehicles"] == 1
         assert first == body(client.get("/v1/fleet/summary")) | {"live": first["live"]}
-        await evaluate(database, "VEH-2", datetime.now(UTC))
+        await insert_evaluation(database, "VEH-2", datetime.now(UTC))
         began = asyncio.get_running_loop().time()
         event, second = await stream.next()
         assert (event, second["vehicles"]) == ("fleet", 2)
         assert asyncio.get_running_loop().time() - began < 10
 
 
-async def test_a_watched_vehicle_is_shown_at_once_and_with_every_newer_reading(ask: Ask, write: Any) -> None:
+async def test_a_watched_vehicle_is_shown_at_once_and_with_every_newer_reading(start_api: StartApi, write: Any) -> None:
     await write(vehicle=[vehicle("VEH-1", minute(5), soc=50)])
-    client = ask()
+    client = start_api()
     async with streaming(client, vehicleId="VEH-1") as stream, streaming(client, vehicleId="VEH-2") as other:
         event, shown = await stream.next(but="fleet")
         assert (event, shown) == ("vehicle", body(client.get("/v1/vehicles/VEH-1")))
@@ -96,8 +96,8 @@ async def test_a_watched_vehicle_is_shown_at_once_and_with_every_newer_reading(a
         assert (event, shown["vehicleId"], shown["soc"]) == ("vehicle", "VEH-2", 20)
 
 
-async def test_the_summary_says_how_fast_records_come(ask: Ask, write: Any) -> None:
-    client = ask()
+async def test_the_summary_says_how_fast_records_come(start_api: StartApi, write: Any) -> None:
+    client = start_api()
     async with streaming(client) as stream:
         assert (await stream.next())[1]["live"]["readingsPerSecond"] is None
         await write(vehicle=[vehicle("VEH-1", minute(each)) for each in range(60)])
@@ -110,9 +110,9 @@ async def test_the_summary_says_how_fast_records_come(ask: Ask, write: Any) -> N
 
 
 async def test_an_absent_database_is_told_once_and_the_stream_goes_on_when_it_is_back(
-    ask: Ask, database: Database, stack: Servers
+    start_api: StartApi, database: Database, stack: Servers
 ) -> None:
-    async with streaming(ask()) as stream:
+    async with streaming(start_api()) as stream:
         assert (await stream.next())[0] == "fleet"
         async with away(database, stack):
             event, said = await stream.next(but="fleet")
@@ -137,8 +137,8 @@ async def away(database: Database, stack: Servers) -> AsyncIterator[None]:
             await each.close()
 
 
-async def test_nobody_listens_and_nobody_looks(ask: Ask, database: Database) -> None:
-    client = ask()
+async def test_nobody_listens_and_nobody_looks(start_api: StartApi, database: Database) -> None:
+    client = start_api()
     async with streaming(client) as one, streaming(client) as two:
         assert (await one.next())[0] == (await two.next())[0] == "fleet"
     newest = "SELECT max(query_start) FROM pg_stat_activity WHERE application_name = 'energy-api' AND datname = $1"
@@ -153,10 +153,10 @@ async def test_nobody_listens_and_nobody_looks(ask: Ask, database: Database) -> 
 
 
 async def test_streams_end_in_order_and_at_once_when_the_service_stops(
-    ask: Ask, processes: Processes, write: Any
+    start_api: StartApi, processes: Processes, write: Any
 ) -> None:
     await write(vehicle=[vehicle("VEH-1")])
-    client = ask()
+    client = start_api()
     async with streaming(client) as one, streaming(client, vehicleId="VEH-1") as two:
         for stream in (one, two):
             assert (await stream.next())[0] in {"fleet", "vehicle"}
@@ -170,6 +170,6 @@ async def test_streams_end_in_order_and_at_once_when_the_service_stops(
         assert asyncio.get_running_loop().time() - began < 5
 
 
-async def test_what_is_no_vehicle_cannot_be_watched(ask: Ask) -> None:
-    refused = problem(ask().get("/v1/stream", params={"vehicleId": "a b"}), 422)
+async def test_what_is_no_vehicle_cannot_be_watched(start_api: StartApi) -> None:
+    refused = problem(start_api().get("/v1/stream", params={"vehicleId": "a b"}), 422)
     assert refused["errors"][0]["field"] == "vehicleId"

@@ -7,10 +7,16 @@ import httpx
 import pytest
 
 from deploy.stack.ports import free_port
-from tests.support.answers import Ask, body, problem
-from tests.support.arrange import assign, evaluate, heading, open_fault, unassigned
+from tests.support.database import Database
+from tests.support.database_rows import (
+    insert_assignment,
+    insert_evaluation,
+    insert_fault,
+    insert_trend,
+    insert_unassigned_evaluation,
+)
 from tests.support.records import meter, minute, vehicle
-from tests.support.servers import Database
+from tests.support.responses import StartApi, body, problem
 
 pytestmark = pytest.mark.anyio
 NOON = minute(0)
@@ -27,7 +33,7 @@ def said(instant: datetime) -> str:
 
 async def two_vehicles_measured_and_one_not(write: Any, database: Database) -> None:
     for number in (1, 2):
-        await assign(database, f"VEH-{number}", f"METER-{number}")
+        await insert_assignment(database, f"VEH-{number}", f"METER-{number}")
     await write(
         meter=[meter(f"METER-{number}", minute(each), number) for number in (1, 2, 3) for each in range(100)],
         vehicle=[vehicle(f"VEH-{number}", minute(each), number / 2) for number in (1, 2, 3) for each in range(100)],
@@ -35,10 +41,10 @@ async def two_vehicles_measured_and_one_not(write: Any, database: Database) -> N
 
 
 async def test_many_vehicles_are_given_in_the_order_asked_and_as_each_alone(
-    ask: Ask, write: Any, database: Database
+    start_api: StartApi, write: Any, database: Database
 ) -> None:
     await two_vehicles_measured_and_one_not(write, database)
-    client = ask()
+    client = start_api()
     asked = ["VEH-3", "VEH-404", "VEH-1", "VEH-2", "VEH-1"]
 
     found = body(client.get(PERFORMANCE, params={"vehicleId": asked, "end": said(TOMORROW)}))
@@ -51,10 +57,10 @@ async def test_many_vehicles_are_given_in_the_order_asked_and_as_each_alone(
     assert [each["totalEnergyDeliveredDc"] for each in found["items"]] == [150, 50, 100]
 
 
-async def test_500_vehicles_at_once_and_no_more(ask: Ask, write: Any) -> None:
+async def test_500_vehicles_at_once_and_no_more(start_api: StartApi, write: Any) -> None:
     longest = [f"{number:064}" for number in range(500)]
     await write(vehicle=[vehicle(each) for each in longest])
-    client = ask()
+    client = start_api()
     found = body(client.get(PERFORMANCE, params={"vehicleId": [*longest, longest[0]], "end": said(TOMORROW)}))
     assert [each["vehicleId"] for each in found["items"]] == longest
     assert {each["dataPoints"] for each in found["items"]} == {1}
@@ -64,8 +70,8 @@ async def test_500_vehicles_at_once_and_no_more(ask: Ask, write: Any) -> None:
     assert "500" in problem(client.get(PERFORMANCE, params={"vehicleId": [*longest, "VEH-1"]}), 422)["detail"]
 
 
-async def test_before_the_first_evaluation_the_summary_has_zeros_and_is_stale(ask: Ask) -> None:
-    found = body(ask().get("/v1/fleet/summary"))
+async def test_before_the_first_evaluation_the_summary_has_zeros_and_is_stale(start_api: StartApi) -> None:
+    found = body(start_api().get("/v1/fleet/summary"))
     assert {each["vehicles"] for each in found.pop("distribution")} == {0}
     assert found == {
         "timeWindowStart": None, "timeWindowEnd": None, "vehicles": 0, "totalEnergyConsumedAc": 0,
@@ -79,19 +85,19 @@ async def test_before_the_first_evaluation_the_summary_has_zeros_and_is_stale(as
     }  # fmt: skip
 
 
-async def test_the_summary_adds_up_the_last_evaluation(ask: Ask, database: Database) -> None:
+async def test_the_summary_adds_up_the_last_evaluation(start_api: StartApi, database: Database) -> None:
     end = datetime.now(UTC).replace(second=0, microsecond=0)
     judged = {"healthy": (92.0, 50.0), "degraded": (86.5, 100.0), "faulty": (42.0, 10.0), "implausible": (112.0, 5.0)}
     for status, (ratio, kwh) in judged.items():
         sums = {"ac_kwh": kwh, "dc_kwh": kwh * ratio / 100 + 1, "dc_kwh_assigned": kwh * ratio / 100}
-        await evaluate(database, f"VEH-{status}", end, status=status, ratio=ratio, **sums)
-    await evaluate(database, "VEH-little", end, status="insufficient_data", ratio=92.0, ac_kwh=0.5,
+        await insert_evaluation(database, f"VEH-{status}", end, status=status, ratio=ratio, **sums)
+    await insert_evaluation(database, "VEH-little", end, status="insufficient_data", ratio=92.0, ac_kwh=0.5,
                    dc_kwh=0.46, dc_kwh_assigned=0.46)  # fmt: skip
-    await unassigned(database, "VEH-alone", end)
-    await open_fault(database, "VEH-faulty", end)
-    await heading(database, "VEH-degraded", "aging", 12.5)
+    await insert_unassigned_evaluation(database, "VEH-alone", end)
+    await insert_fault(database, "VEH-faulty", end)
+    await insert_trend(database, "VEH-degraded", "aging", 12.5)
 
-    found = body(ask().get("/v1/fleet/summary"))
+    found = body(start_api().get("/v1/fleet/summary"))
 
     assert (found["timeWindowStart"], found["timeWindowEnd"]) == (said(end - timedelta(hours=24)), said(end))
     assert (found["evaluatedAt"], found["stale"]) == (said(end), False)
@@ -109,14 +115,14 @@ async def test_the_summary_adds_up_the_last_evaluation(ask: Ask, database: Datab
     assert counted == {(0, 50): 1, (86, 88): 1, (92, 94): 1, (100, None): 1}, "of those that may be judged"
 
 
-async def test_an_evaluation_of_four_minutes_ago_is_stale(ask: Ask, database: Database) -> None:
+async def test_an_evaluation_of_four_minutes_ago_is_stale(start_api: StartApi, database: Database) -> None:
     end = datetime.now(UTC) - timedelta(minutes=4)
-    await evaluate(database, "VEH-1", end)
-    found = body(ask().get("/v1/fleet/summary"))
+    await insert_evaluation(database, "VEH-1", end)
+    found = body(start_api().get("/v1/fleet/summary"))
     assert (found["stale"], found["timeWindowEnd"], found["vehicles"]) == (True, said(end), 1)
 
 
-async def test_the_summary_says_what_arrives(ask: Ask, write: Any, database: Database) -> None:
+async def test_the_summary_says_what_arrives(start_api: StartApi, write: Any, database: Database) -> None:
     now = datetime.now(UTC)
     newest = now - timedelta(minutes=1)
     await write(
@@ -126,7 +132,7 @@ async def test_the_summary_says_what_arrives(ask: Ask, write: Any, database: Dat
     await database.execute(
         "UPDATE kafka_offsets SET end_offset = CASE topic WHEN 'meter-readings' THEN next_offset + 7 END"
     )
-    client = ask()
+    client = start_api()
 
     live = body(client.get("/v1/fleet/summary"))["live"]
 
@@ -139,10 +145,12 @@ async def test_the_summary_says_what_arrives(ask: Ask, write: Any, database: Dat
     }  # fmt: skip
 
 
-async def test_the_summary_of_any_window_is_what_its_vehicles_say(ask: Ask, write: Any, database: Database) -> None:
+async def test_the_summary_of_any_window_is_what_its_vehicles_say(
+    start_api: StartApi, write: Any, database: Database
+) -> None:
     await two_vehicles_measured_and_one_not(write, database)
-    await assign(database, "VEH-silent", "METER-silent")
-    client = ask(JUDGE_FROM_COVERAGE="0")
+    await insert_assignment(database, "VEH-silent", "METER-silent")
+    client = start_api(JUDGE_FROM_COVERAGE="0")
 
     found = body(client.get("/v1/fleet/summary", params={"end": said(TOMORROW)}))
 
@@ -157,8 +165,8 @@ async def test_the_summary_of_any_window_is_what_its_vehicles_say(ask: Ask, writ
     assert body(client.get("/v1/fleet/summary"))["vehicles"] == 0, "nothing of it is kept"
 
 
-async def test_without_the_database_every_route_says_so(ask: Ask) -> None:
-    client = ask(DATABASE_READ_URL=f"postgresql://reader@127.0.0.1:{free_port()}/energy")
+async def test_without_the_database_every_route_says_so(start_api: StartApi) -> None:
+    client = start_api(DATABASE_READ_URL=f"postgresql://reader@127.0.0.1:{free_port()}/energy")
     for path in (
         f"{PERFORMANCE}?vehicleId=VEH-1", "/v1/analytics/trend/VEH-1", "/v1/fleet/summary", "/v1/fleet/ranking",
         "/v1/fleet/aging", "/v1/faults", "/v1/vehicles/VEH-1/history", "/v1/meters/METER-1/history",

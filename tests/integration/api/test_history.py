@@ -3,16 +3,18 @@
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 
-from tests.support.answers import Ask, body, pages, problem
-from tests.support.arrange import assign, roll_up
+from tests.support.database import Database
+from tests.support.database_rows import insert_assignment, roll_up
 from tests.support.records import meter, minute, vehicle
-from tests.support.servers import Database
+from tests.support.responses import StartApi, body, pages, problem
 
 pytestmark = pytest.mark.anyio
 BERLIN, KOLKATA = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Kolkata")
@@ -51,12 +53,12 @@ def summed(readings: list[Reading], key: Callable[[datetime], Any]) -> dict[Any,
     return dict(sums)
 
 
-async def test_readings_come_by_time_and_page_by_page(ask: Ask, write: Any) -> None:
+async def test_readings_come_by_time_and_page_by_page(start_api: StartApi, write: Any) -> None:
     await write(
         meter=[meter("METER-1", minute(each), each, voltage=230 + each) for each in (4, 0, 3, 1, 2)],
         vehicle=[vehicle("VEH-1", minute(each), each, soc=50 + each) for each in (4, 0, 3, 1, 2)],
     )
-    client = ask()
+    client = start_api()
     stretch = {"from": said(minute(1)), "to": said(minute(4))}
 
     assert body(client.get(VEHICLE, params=stretch)) == {
@@ -71,13 +73,13 @@ async def test_readings_come_by_time_and_page_by_page(ask: Ask, write: Any) -> N
     assert body(client.get(METER)) == {"items": [], "next": None}, "of the last 24 hours, there are none"
 
 
-async def test_an_hour_says_what_its_readings_say(ask: Ask, write: Any, database: Database) -> None:
-    await assign(database, "VEH-1", "METER-1", minute(0), minute(90))
+async def test_an_hour_says_what_its_readings_say(start_api: StartApi, write: Any, database: Database) -> None:
+    await insert_assignment(database, "VEH-1", "METER-1", minute(0), minute(90))
     await write(
         meter=[meter("METER-1", minute(each), 2) for each in range(0, 120, 10)],
         vehicle=[vehicle("VEH-1", minute(each), 1, soc=each, batteryTemp=each) for each in range(0, 100, 10)],
     )
-    client = ask()
+    client = start_api()
 
     first, second, third = body(
         client.get(VEHICLE, params={"from": said(minute(5)), "to": said(minute(150)), "resolution": "hour"})
@@ -104,66 +106,77 @@ async def test_an_hour_says_what_its_readings_say(ask: Ask, write: Any, database
 
 @pytest.mark.parametrize("hours", [23, 25])
 async def test_days_run_from_midnight_to_midnight_also_when_clocks_change(
-    ask: Ask, write: Any, database: Database, hours: int
+    start_api: StartApi, write: Any, database: Database, hours: int
 ) -> None:
-    await _days_add_up(ask, write, database, BERLIN, last_day_of(hours), [24, hours, 24])
+    await _days_add_up(start_api, write, database, BERLIN, last_day_of(hours), [24, hours, 24])
 
 
-async def test_days_of_a_zone_half_an_hour_off_add_up(ask: Ask, write: Any, database: Database) -> None:
-    await _days_add_up(ask, write, database, KOLKATA, datetime.now(KOLKATA).date() - 5 * DAY, [24, 24, 24])
+async def test_days_of_a_zone_half_an_hour_off_add_up(start_api: StartApi, write: Any, database: Database) -> None:
+    await _days_add_up(start_api, write, database, KOLKATA, datetime.now(KOLKATA).date() - 5 * DAY, [24, 24, 24])
+
+
+def _check_days(
+    client: httpx.Client,
+    asked: dict[str, str],
+    days: list[date],
+    hours: list[int],
+    zone: ZoneInfo,
+    ac: list[Reading],
+    dc: list[Reading],
+    state: str,
+) -> None:
+    ac_sums, dc_sums = (summed(each, lambda at: at.astimezone(zone).date()) for each in (ac, dc))
+    found = body(client.get(VEHICLE, params=asked))["items"]
+    assert [each["start"] for each in found] == [said(midnight(day, zone)) for day in days], state
+    lengths = [datetime.fromisoformat(each["end"]) - datetime.fromisoformat(each["start"]) for each in found]
+    assert lengths == [number * HOUR for number in hours], state
+    assert [each["kwhConsumedAc"] for each in found] == [ac_sums[day] for day in days], state
+    assert [each["kwhDeliveredDc"] for each in found] == [dc_sums[day] for day in days], state
+    assert [each["efficiencyRatio"] for each in found] == [
+        round(dc_sums[day] / ac_sums[day] * 100, 2) for day in days
+    ], state
+    counts = [sum(at.astimezone(zone).date() == day for at, _ in dc) for day in days]
+    assert [each["readings"] for each in found] == counts, state
+    meters = body(client.get(METER, params=asked))["items"]
+    assert [each["kwhConsumedAc"] for each in meters] == [ac_sums[day] for day in days], state
+    hourly = [item for page in pages(client, VEHICLE, limit=30, **asked | {"resolution": "hour"}) for item in page]
+    assert sum(each["kwhDeliveredDc"] for each in hourly) == sum(dc_sums[day] for day in days), state
+    assert sum(each["kwhConsumedAc"] for each in hourly) == sum(ac_sums[day] for day in days), state
 
 
 async def _days_add_up(
-    ask: Ask, write: Any, database: Database, zone: ZoneInfo, middle: date, hours: list[int]
+    start_api: StartApi, write: Any, database: Database, zone: ZoneInfo, middle: date, hours: list[int]
 ) -> None:
     """Before, between and after refreshes, and with late readings on top."""
-    await assign(database, "VEH-1", "METER-1")
+    await insert_assignment(database, "VEH-1", "METER-1")
     days = [middle - DAY, middle, middle + DAY]
     opens, closes = midnight(days[0], zone), midnight(days[-1] + DAY, zone)
     ac, dc = every_ten_minutes(opens - HOUR, closes + HOUR, 1), every_ten_minutes(opens - HOUR, closes + HOUR, 2)
     await write(
         meter=[meter("METER-1", at, kwh) for at, kwh in ac], vehicle=[vehicle("VEH-1", at, kwh) for at, kwh in dc]
     )
-    client = ask()
+    client = start_api()
     asked = {"from": said(opens), "to": said(closes), "resolution": "day", "timezone": zone.key}
 
-    async def check(state: str) -> None:
-        ac_sums, dc_sums = (summed(each, lambda at: at.astimezone(zone).date()) for each in (ac, dc))
-        found = body(client.get(VEHICLE, params=asked))["items"]
-        assert [each["start"] for each in found] == [said(midnight(day, zone)) for day in days], state
-        lengths = [datetime.fromisoformat(each["end"]) - datetime.fromisoformat(each["start"]) for each in found]
-        assert lengths == [number * HOUR for number in hours], state
-        assert [each["kwhConsumedAc"] for each in found] == [ac_sums[day] for day in days], state
-        assert [each["kwhDeliveredDc"] for each in found] == [dc_sums[day] for day in days], state
-        assert [each["efficiencyRatio"] for each in found] == [
-            round(dc_sums[day] / ac_sums[day] * 100, 2) for day in days
-        ], state
-        counts = [sum(at.astimezone(zone).date() == day for at, _ in dc) for day in days]
-        assert [each["readings"] for each in found] == counts, state
-        meters = body(client.get(METER, params=asked))["items"]
-        assert [each["kwhConsumedAc"] for each in meters] == [ac_sums[day] for day in days], state
-        hourly = [item for page in pages(client, VEHICLE, limit=30, **asked | {"resolution": "hour"}) for item in page]
-        assert sum(each["kwhDeliveredDc"] for each in hourly) == sum(dc_sums[day] for day in days), state
-        assert sum(each["kwhConsumedAc"] for each in hourly) == sum(ac_sums[day] for day in days), state
-
-    await check("nothing is rolled up")
+    check = partial(_check_days, client, asked, days, hours, zone)
+    check(ac, dc, "nothing is rolled up")
     await roll_up(database, midnight(middle, zone) + timedelta(hours=12, minutes=34))
-    await check("rolled up to the middle")
+    check(ac, dc, "rolled up to the middle")
     await roll_up(database, closes + 2 * HOUR)
-    await check("all is rolled up")
+    check(ac, dc, "all is rolled up")
     late = [(at + timedelta(minutes=5), kwh) for at, kwh in ac[::17]]
     await write(
         meter=[meter("METER-1", at, kwh) for at, kwh in late], vehicle=[vehicle("VEH-1", at, kwh) for at, kwh in late]
     )
     ac, dc = ac + late, dc + late
-    await check("late readings came")
+    check(ac, dc, "late readings came")
     await roll_up(database, closes + 2 * HOUR)
-    await check("late hours are rolled up again")
+    check(ac, dc, "late hours are rolled up again")
 
 
-async def test_the_first_and_the_last_day_are_cut_and_pages_follow_on(ask: Ask, write: Any) -> None:
+async def test_the_first_and_the_last_day_are_cut_and_pages_follow_on(start_api: StartApi, write: Any) -> None:
     await write(meter=[meter("METER-1", minute(0), 1)])
-    client = ask()
+    client = start_api()
     opens, closes = minute(-3 * 1440), minute(5)
     found = pages(client, METER, resolution="day", limit=2, **{"from": said(opens), "to": said(closes)})
     edges = [opens, *(minute(-12 * 60) - back * DAY for back in (2, 1, 0)), closes]
@@ -174,19 +187,19 @@ async def test_the_first_and_the_last_day_are_cut_and_pages_follow_on(ask: Ask, 
     assert [each["kwhConsumedAc"] for each in items] == [0, 0, 0, 1]
 
 
-async def test_what_has_not_begun_is_left_out(ask: Ask, write: Any) -> None:
+async def test_what_has_not_begun_is_left_out(start_api: StartApi, write: Any) -> None:
     now = datetime.now(UTC)
     await write(meter=[meter("METER-1", now, 1)])
     asked = {"from": said(now - DAY), "to": said(now + 10 * DAY), "resolution": "day"}
-    items = body(ask().get(METER, params=asked))["items"]
+    items = body(start_api().get(METER, params=asked))["items"]
     assert len(items) == 2
     assert datetime.fromisoformat(items[-1]["end"]) > datetime.now(UTC)
     assert items[-1]["kwhConsumedAc"] == 1
 
 
-async def test_nothing_ever_heard_of_a_device_and_nonsense(ask: Ask, write: Any) -> None:
+async def test_nothing_ever_heard_of_a_device_and_nonsense(start_api: StartApi, write: Any) -> None:
     await write(meter=[meter("METER-1")], vehicle=[vehicle("VEH-1")])
-    client = ask()
+    client = start_api()
     for kind in ("vehicles", "meters"):
         for resolution in ("raw", "day"):
             path = f"/v1/{kind}/DEV-404/history"
@@ -212,9 +225,9 @@ async def test_nothing_ever_heard_of_a_device_and_nonsense(ask: Ask, write: Any)
     assert "Mars/Olympus" in refused["detail"]
 
 
-async def test_time_zones_are_known_on_a_machine_without_them(ask: Ask, write: Any) -> None:
+async def test_time_zones_are_known_on_a_machine_without_them(start_api: StartApi, write: Any) -> None:
     await write(vehicle=[vehicle("VEH-1")])
-    client = ask(PYTHONTZPATH="")
+    client = start_api(PYTHONTZPATH="")
     day = datetime.combine(last_day_of(25), time(12), BERLIN)
     asked = {
         "from": said(day - timedelta(hours=14)),

@@ -15,13 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.auth.api_keys import Scope
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
-from tests.support.answers import Ask, body, problem
-from tests.support.keyfile import KeyFile, bearer
+from tests.support.key_file import KeyFile, bearer
+from tests.support.ledger import Topics
 from tests.support.records import meter, vehicle
-from tests.support.servers import Topics
-from tests.support.services import gateway_service
+from tests.support.responses import StartApi, body, problem
+from tests.support.services import ingestion_service
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -31,13 +31,13 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def gateway(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Iterator[Ask]:
+def gateway(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Iterator[StartApi]:
     """Starts the gateway in a process of its own, that knows of no database, and gives a client for it."""
     alone = {name: value for name, value in environment.items() if not name.startswith("DATABASE_")}
     with ExitStack() as exits:
 
         def start(**settings: str) -> httpx.Client:
-            return exits.enter_context(gateway_service(processes, alone | settings, tmp_path))
+            return exits.enter_context(ingestion_service(processes, alone | settings, tmp_path))
 
         yield start
 
@@ -116,7 +116,9 @@ class Wire:
             return await self.reader.read(1) == b""
 
 
-async def test_a_batch_of_either_form_is_in_kafka_item_by_item(gateway: Ask, stack: Servers, topics: Topics) -> None:
+async def test_a_batch_of_either_form_is_in_kafka_item_by_item(
+    gateway: StartApi, stack: Servers, topics: Topics
+) -> None:
     client = gateway()
     await is_ready(client)
     readings = [vehicle(f"VEH-{each}", NOW, each / 10) for each in range(250)]
@@ -134,7 +136,7 @@ async def test_a_batch_of_either_form_is_in_kafka_item_by_item(gateway: Ask, sta
     assert counted == 250
 
 
-async def test_each_reading_of_a_batch_is_settled_on_its_own(gateway: Ask, stack: Servers, topics: Topics) -> None:
+async def test_each_reading_of_a_batch_is_settled_on_its_own(gateway: StartApi, stack: Servers, topics: Topics) -> None:
     client = gateway()
     await is_ready(client)
     lines = [meter("METER-1", NOW), b"{", meter("METER-2", NOW, kwh=-1), meter("METER-3", datetime(2001, 1, 1, tzinfo=UTC)),
@@ -153,7 +155,7 @@ async def test_each_reading_of_a_batch_is_settled_on_its_own(gateway: Ask, stack
 
 
 async def test_a_device_keeps_the_partition_that_it_would_have_written_to_itself(
-    gateway: Ask, stack: Servers, topics: Topics
+    gateway: StartApi, stack: Servers, topics: Topics
 ) -> None:
     client = gateway()
     await is_ready(client)
@@ -184,8 +186,8 @@ REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
 ]
 
 
-async def test_what_is_no_batch_is_refused_as_a_whole(ask: Ask, stack: Servers, topics: Topics) -> None:
-    client = ask(INGESTION_BATCH_MAX_ITEMS="100", INGESTION_BATCH_MAX_BYTES="200000")
+async def test_what_is_no_batch_is_refused_as_a_whole(start_api: StartApi, stack: Servers, topics: Topics) -> None:
+    client = start_api(INGESTION_BATCH_MAX_ITEMS="100", INGESTION_BATCH_MAX_BYTES="200000")
     await is_ready(client)
     for content, headers, status, says in REFUSED:
         refused = problem(client.post("/v1/ingestion/meter/batch", content=content, headers=headers), status)
@@ -195,7 +197,7 @@ async def test_what_is_no_batch_is_refused_as_a_whole(ask: Ask, stack: Servers, 
 
 
 async def test_what_is_refused_unread_is_answered_and_then_the_connection_is_closed(
-    gateway: Ask, topics: Topics
+    gateway: StartApi, topics: Topics
 ) -> None:
     client = gateway()
     await is_ready(client)
@@ -216,7 +218,7 @@ async def test_what_is_refused_unread_is_answered_and_then_the_connection_is_clo
         assert (await wire.hears())[0] == 413
 
 
-async def test_a_connection_stays_when_nothing_was_left_unread(gateway: Ask, topics: Topics) -> None:
+async def test_a_connection_stays_when_nothing_was_left_unread(gateway: StartApi, topics: Topics) -> None:
     client = gateway()
     await is_ready(client)
     expected = [(meter("METER-1", NOW), 201), (b"{}", 422), (b"{", 400), (b"", 400), (meter("METER-1", NOW), 201)]
@@ -230,7 +232,7 @@ async def test_a_connection_stays_when_nothing_was_left_unread(gateway: Ask, top
         assert (answered, headers.get("connection")) == (415, None)
 
 
-async def test_a_body_that_trickles_is_given_up(gateway: Ask, topics: Topics) -> None:
+async def test_a_body_that_trickles_is_given_up(gateway: StartApi, topics: Topics) -> None:
     client = gateway(INGESTION_BODY_WITHIN_SECONDS="1")
     await is_ready(client)
     async with Wire(client) as wire:
@@ -250,7 +252,7 @@ async def test_a_body_that_trickles_is_given_up(gateway: Ask, topics: Topics) ->
     client.post("/v1/ingestion/meter", content=meter("METER-1", NOW)).raise_for_status()
 
 
-async def test_a_client_that_goes_away_leaves_nothing_behind(gateway: Ask, topics: Topics) -> None:
+async def test_a_client_that_goes_away_leaves_nothing_behind(gateway: StartApi, topics: Topics) -> None:
     client = gateway()
     await is_ready(client)
     for _ in range(20):
@@ -266,7 +268,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(gateway: Ask, topic
     await until(nothing_held, "the bodies of clients that have gone are let go")
 
 
-async def test_a_client_that_never_reads_is_cut_off(gateway: Ask, topics: Topics) -> None:
+async def test_a_client_that_never_reads_is_cut_off(gateway: StartApi, topics: Topics) -> None:
     client = gateway(ANSWER_TAKEN_WITHIN_SECONDS="2")
     await is_ready(client)
     wrong = b"[" + b",".join([b"{}"] * 2000) + b"]"  # the answer to it is a thousand times its size
@@ -284,7 +286,7 @@ async def test_a_client_that_never_reads_is_cut_off(gateway: Ask, topics: Topics
 
 
 async def test_a_topic_that_is_missing_is_named_and_never_made(
-    gateway: Ask, stack: Servers, new_topics: Topics
+    gateway: StartApi, stack: Servers, new_topics: Topics
 ) -> None:
     client = gateway()
 
@@ -304,7 +306,7 @@ async def test_a_topic_that_is_missing_is_named_and_never_made(
     assert len(await records_of(stack, new_topics, new_topics.meter)) == 1
 
 
-async def test_the_gateway_alone_serves_nothing_else(gateway: Ask, topics: Topics) -> None:
+async def test_the_gateway_alone_serves_nothing_else(gateway: StartApi, topics: Topics) -> None:
     client = gateway()
     assert set(client.get("/openapi.json").json()["paths"]) == {
         "/v1/ingestion/meter", "/v1/ingestion/vehicle", "/v1/ingestion/meter/batch", "/v1/ingestion/vehicle/batch",
@@ -317,7 +319,7 @@ async def test_the_gateway_alone_serves_nothing_else(gateway: Ask, topics: Topic
 
 
 async def test_the_gateway_alone_asks_for_keys_and_keeps_them_to_their_devices(
-    gateway: Ask, stack: Servers, topics: Topics, tmp_path: Path
+    gateway: StartApi, stack: Servers, topics: Topics, tmp_path: Path
 ) -> None:
     keys = KeyFile(tmp_path / "keys.json")
     own, reader = bearer(keys.add(Scope.INGEST, devices=["METER-own-"])), bearer(keys.add(Scope.READ))

@@ -16,13 +16,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deploy.stack.jars import kafka_jars
 from deploy.stack.kafka import Kafka
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.integration.api.test_ingestion import JSON, NDJSON, NOW, idle, is_ready, metric, records_of, waits_for
-from tests.support.answers import Ask, problem
+from tests.support.ledger import Topics
 from tests.support.records import meter
-from tests.support.servers import Topics
-from tests.support.services import gateway_service
+from tests.support.responses import StartApi, problem
+from tests.support.services import ingestion_service
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +53,7 @@ def own_topics(own: Servers, new_topics: Topics) -> Topics:
 
 
 @pytest.fixture
-def gateway(processes: Processes, environment: dict[str, str], own: Servers, tmp_path: Path) -> Iterator[Ask]:
+def gateway(processes: Processes, environment: dict[str, str], own: Servers, tmp_path: Path) -> Iterator[StartApi]:
     there = environment | {
         "KAFKA_BOOTSTRAP_SERVERS": own.kafka_bootstrap_servers,
         "INGESTION_ACKNOWLEDGED_WITHIN_SECONDS": "2",
@@ -62,7 +62,7 @@ def gateway(processes: Processes, environment: dict[str, str], own: Servers, tmp
     with ExitStack() as exits:
 
         def start(**settings: str) -> httpx.Client:
-            return exits.enter_context(gateway_service(processes, there | settings, tmp_path))
+            return exits.enter_context(ingestion_service(processes, there | settings, tmp_path))
 
         yield start
 
@@ -100,7 +100,7 @@ async def acknowledges_again(client: httpx.Client) -> None:
 
 
 async def test_a_dead_broker_means_503_in_bounded_time_and_what_was_refused_is_not_sent_later(
-    gateway: Ask, broker: Kafka, own: Servers, own_topics: Topics
+    gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway()
     await is_ready(client)
@@ -132,8 +132,18 @@ async def test_a_dead_broker_means_503_in_bounded_time_and_what_was_refused_is_n
     assert metric(client, "energy_gateway_given_up_total") >= 1
 
 
+async def acknowledged_of(client: httpx.AsyncClient, ids: list[str]) -> set[str]:
+    """Sends a reading of each meter, alone or as a batch, and returns the ids of those that are acknowledged."""
+    if len(ids) == 1:
+        answer = await client.post("/v1/ingestion/meter", content=meter(ids[0], NOW))
+        return set(ids if answer.status_code == 201 else ())
+    lines = b"\n".join(meter(each, NOW) for each in ids)
+    answer = await client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON)
+    return {ids[each["index"]] for each in answer.json().get("items", []) if each["status"] == 201}
+
+
 async def test_nothing_acknowledged_is_lost_while_the_broker_dies_again_and_again(
-    gateway: Ask, broker: Kafka, own: Servers, own_topics: Topics
+    gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway()
     await is_ready(client)
@@ -148,14 +158,7 @@ async def test_nothing_acknowledged_is_lost_while_the_broker_dies_again_and_agai
                 count += 1
                 ids = [f"METER-{number}-{count}-{each}" for each in range(1 if number % 2 else 40)]
                 sent.update(ids)
-                if len(ids) == 1:
-                    answer = await own_client.post("/v1/ingestion/meter", content=meter(ids[0], NOW))
-                    acknowledged.update(ids if answer.status_code == 201 else ())
-                    continue
-                lines = b"\n".join(meter(each, NOW) for each in ids)
-                answer = await own_client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON)
-                items = answer.json().get("items", [])
-                acknowledged.update(ids[each["index"]] for each in items if each["status"] == 201)
+                acknowledged.update(await acknowledged_of(own_client, ids))
 
     async with asyncio.TaskGroup() as group:
         for number in range(8):
@@ -176,7 +179,9 @@ async def test_nothing_acknowledged_is_lost_while_the_broker_dies_again_and_agai
     assert found <= sent
 
 
-async def test_a_frozen_broker_is_no_different(gateway: Ask, broker: Kafka, own: Servers, own_topics: Topics) -> None:
+async def test_a_frozen_broker_is_no_different(
+    gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
+) -> None:
     client = gateway()
     await is_ready(client)
     async with frozen(broker):
@@ -188,7 +193,7 @@ async def test_a_frozen_broker_is_no_different(gateway: Ask, broker: Kafka, own:
 
 
 async def test_too_much_is_refused_at_once_and_what_was_let_in_is_kept(
-    gateway: Ask, broker: Kafka, own: Servers, own_topics: Topics
+    gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway(
         INGESTION_ACKNOWLEDGED_WITHIN_SECONDS="120",
@@ -228,7 +233,7 @@ async def test_too_much_is_refused_at_once_and_what_was_let_in_is_kept(
 
 
 async def test_memory_is_bounded_whatever_is_sent(
-    gateway: Ask, broker: Kafka, own: Servers, own_topics: Topics
+    gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway()
     await is_ready(client)
@@ -257,7 +262,7 @@ async def test_memory_is_bounded_whatever_is_sent(
 
 
 async def test_a_topic_that_was_deleted_is_named_and_not_made_again(
-    gateway: Ask, own: Servers, own_topics: Topics
+    gateway: StartApi, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway()
     await is_ready(client)

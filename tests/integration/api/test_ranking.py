@@ -5,10 +5,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.answers import Ask, body, pages, problem
-from tests.support.arrange import assign, evaluate, heading, open_fault, unassigned
+from tests.support.database import Database
+from tests.support.database_rows import (
+    insert_assignment,
+    insert_evaluation,
+    insert_fault,
+    insert_trend,
+    insert_unassigned_evaluation,
+)
 from tests.support.records import meter, minute, vehicle
-from tests.support.servers import Database
+from tests.support.responses import StartApi, body, pages, problem
 
 pytestmark = pytest.mark.anyio
 NOON = minute(0)
@@ -21,12 +27,12 @@ def said(instant: datetime) -> str:
 async def ranked_fleet(database: Database) -> None:
     end = datetime.now(UTC)
     for number, (ratio, kwh, temperature) in enumerate([(92.0, 30.0, 20.0), (80.0, 50.0, 40.0), (80.0, 40.0, 30.0)]):
-        await evaluate(
+        await insert_evaluation(
             database, f"VEH-{number}", end, ratio=ratio, ac_kwh=kwh, dc_kwh=kwh * 2, average_battery_temp=temperature,
             status="faulty" if ratio < 85 else "healthy",
         )  # fmt: skip
     for name in ("VEH-8", "VEH-9"):
-        await unassigned(database, name, end)
+        await insert_unassigned_evaluation(database, name, end)
 
 
 @pytest.mark.parametrize(
@@ -40,10 +46,10 @@ async def ranked_fleet(database: Database) -> None:
     ],
 )
 async def test_vehicles_rank_by_any_column_and_those_without_a_value_come_last(
-    ask: Ask, database: Database, sort: str, rising: str, falling: str
+    start_api: StartApi, database: Database, sort: str, rising: str, falling: str
 ) -> None:
     await ranked_fleet(database)
-    client = ask()
+    client = start_api()
     for order, expected in {"asc": rising, "desc": falling}.items():
         found = pages(client, "/v1/fleet/ranking", sort=sort, order=order, limit=2)
         assert [len(page) for page in found] == [2, 2, 1]
@@ -54,14 +60,14 @@ async def test_vehicles_rank_by_any_column_and_those_without_a_value_come_last(
 
 
 async def test_a_ranked_vehicle_is_shown_with_its_newest_reading_fault_and_trend(
-    ask: Ask, write: Any, database: Database
+    start_api: StartApi, write: Any, database: Database
 ) -> None:
     await ranked_fleet(database)
     await write(vehicle=[vehicle("VEH-0", minute(3), soc=81)])
-    await open_fault(database, "VEH-0", NOON)
-    await heading(database, "VEH-0", "steady", None)
+    await insert_fault(database, "VEH-0", NOON)
+    await insert_trend(database, "VEH-0", "steady", None)
 
-    first, second = body(ask().get("/v1/fleet/ranking", params={"sort": "vehicleId", "limit": 2}))["items"]
+    first, second = body(start_api().get("/v1/fleet/ranking", params={"sort": "vehicleId", "limit": 2}))["items"]
 
     assert first == {
         "vehicleId": "VEH-0", "efficiencyRatio": 92, "status": "healthy", "reason": "92 % is at or above 90 %",
@@ -71,9 +77,9 @@ async def test_a_ranked_vehicle_is_shown_with_its_newest_reading_fault_and_trend
     assert (second["soc"], second["recordedAt"], second["faultOpen"], second["trend"]) == (None, None, False, None)
 
 
-async def test_a_ranking_can_be_narrowed_and_says_how_many_match(ask: Ask, database: Database) -> None:
+async def test_a_ranking_can_be_narrowed_and_says_how_many_match(start_api: StartApi, database: Database) -> None:
     await ranked_fleet(database)
-    client = ask()
+    client = start_api()
     for narrowed, ids in (
         ({"status": "faulty"}, ["VEH-1", "VEH-2"]),
         ({"search": "eh-2"}, ["VEH-2"]),
@@ -85,9 +91,9 @@ async def test_a_ranking_can_be_narrowed_and_says_how_many_match(ask: Ask, datab
         assert found["total"] == body(client.get("/v1/fleet/ranking", params={"limit": 1, **narrowed}))["total"]
 
 
-async def test_a_cursor_is_good_for_its_own_question_only(ask: Ask, database: Database) -> None:
+async def test_a_cursor_is_good_for_its_own_question_only(start_api: StartApi, database: Database) -> None:
     await ranked_fleet(database)
-    client = ask()
+    client = start_api()
     after = body(client.get("/v1/fleet/ranking", params={"limit": 1}))["next"]
     for path, parameters in (
         ("/v1/fleet/ranking", {"after": after, "order": "desc"}),
@@ -101,12 +107,12 @@ async def test_a_cursor_is_good_for_its_own_question_only(ask: Ask, database: Da
     assert problem(client.get("/v1/fleet/ranking", params={"search": "\0"}), 422)["errors"][0]["field"] == "search"
 
 
-async def test_faults_are_listed_newest_first(ask: Ask, database: Database) -> None:
+async def test_faults_are_listed_newest_first(start_api: StartApi, database: Database) -> None:
     closing = {"closed_at": minute(90), "closed_ratio": 91.0, "closed_ac_kwh": 20.0, "closed_dc_kwh": 18.2}
-    await open_fault(database, "VEH-1", minute(0), **closing)
-    await open_fault(database, "VEH-2", minute(10))
-    await open_fault(database, "VEH-1", minute(120))
-    client = ask()
+    await insert_fault(database, "VEH-1", minute(0), **closing)
+    await insert_fault(database, "VEH-2", minute(10))
+    await insert_fault(database, "VEH-1", minute(120))
+    client = start_api()
 
     newest, _, oldest = everything = body(client.get("/v1/faults"))["items"]
 
@@ -123,8 +129,10 @@ async def test_faults_are_listed_newest_first(ask: Ask, database: Database) -> N
     assert pages(client, "/v1/faults", limit=2) == [everything[:2], everything[2:]]
 
 
-async def test_a_vehicle_that_loses_a_tenth_of_a_per_cent_a_day_ages(ask: Ask, write: Any, database: Database) -> None:
-    await assign(database, "VEH-1", "METER-1")
+async def test_a_vehicle_that_loses_a_tenth_of_a_per_cent_a_day_ages(
+    start_api: StartApi, write: Any, database: Database
+) -> None:
+    await insert_assignment(database, "VEH-1", "METER-1")
     today = NOON.replace(hour=0)
     noons = [today - timedelta(days=back, hours=-12) for back in range(30, 0, -1)]
     dc = [92 - number / 10 + (number % 2) / 50 for number in range(30)]
@@ -132,7 +140,7 @@ async def test_a_vehicle_that_loses_a_tenth_of_a_per_cent_a_day_ages(ask: Ask, w
         meter=[meter("METER-1", noon, 100) for noon in noons],
         vehicle=[vehicle("VEH-1", noon, kwh) for noon, kwh in zip(noons, dc, strict=True)],
     )
-    client = ask(JUDGE_FROM_COVERAGE="0")
+    client = start_api(JUDGE_FROM_COVERAGE="0")
 
     found = body(client.get("/v1/analytics/trend/VEH-1", params={"end": said(NOON)}))
 
@@ -146,15 +154,15 @@ async def test_a_vehicle_that_loses_a_tenth_of_a_per_cent_a_day_ages(ask: Ask, w
     assert (found["vehicleId"], found["status"]) == ("VEH-1", "aging")
     problem(client.get("/v1/analytics/trend/VEH-404"), 404)
 
-    strict = body(ask().get("/v1/analytics/trend/VEH-1", params={"end": said(NOON)}))
+    strict = body(start_api().get("/v1/analytics/trend/VEH-1", params={"end": said(NOON)}))
     assert (strict["status"], strict["slopePerDay"]) == ("insufficient_data", None)
     assert strict["days"] == found["days"], "they are shown, and none can be judged"
 
 
-async def test_what_ages_is_listed_soonest_fault_first(ask: Ask, database: Database) -> None:
+async def test_what_ages_is_listed_soonest_fault_first(start_api: StartApi, database: Database) -> None:
     for name, status, days in (("a", "aging", 30.0), ("b", "aging", 2.5), ("c", "steady", 1.0), ("d", "aging", 90.0)):
-        await heading(database, f"VEH-{name}", status, days)
-    client = ask()
+        await insert_trend(database, f"VEH-{name}", status, days)
+    client = start_api()
     first, *others = body(client.get("/v1/fleet/aging"))["items"]
     assert [each["vehicleId"] for each in others] == ["VEH-a", "VEH-d"]
     assert first == {

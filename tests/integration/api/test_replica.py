@@ -13,10 +13,10 @@ from api.database.replica import MonitoredServer, ReplicaMonitor, ServerProbe
 from api.database.routing import ReadRouter, Source
 from deploy.stack.postgres import Postgres
 from sql.connection import READER_SETTINGS, pool
-from tests.support.answers import Ask, body, problem
+from tests.support.database import Database
 from tests.support.records import minute, vehicle
-from tests.support.servers import Database
-from tests.support.standby import no_replay, on_standby
+from tests.support.responses import StartApi, body, problem
+from tests.support.standby import fetch_from_standby, paused_replay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -24,11 +24,11 @@ LIMIT = "5"
 
 
 @pytest.fixture
-def ask_replica(ask: Ask, standby: Postgres, database: Database) -> Ask:
+def start_api_with_replica(start_api: StartApi, standby: Postgres, database: Database) -> StartApi:
     """Starts a read service that reads from the standby."""
 
     def start(fallback: str) -> httpx.Client:
-        return ask(
+        return start_api(
             DATABASE_READ_URL=standby.url("reader", database.name),
             DATABASE_URL=database.reader_url,
             DATABASE_READ_FALLBACK=fallback,
@@ -60,9 +60,9 @@ def metric(client: httpx.Client, name: str) -> float:
 
 
 async def test_an_answer_says_that_it_is_from_the_replica_and_how_old_it_may_be(
-    ask_replica: Ask, write: Any, database: Database
+    start_api_with_replica: StartApi, write: Any, database: Database
 ) -> None:
-    client = ask_replica("fail")
+    client = start_api_with_replica("fail")
     await write(vehicle=[vehicle(soc=70)])
     found = await reads_from(client, "replica", soc=70)
     assert 0 <= float(found.headers["data-staleness-seconds"]) < float(LIMIT)
@@ -84,13 +84,13 @@ async def test_an_answer_says_that_it_is_from_the_replica_and_how_old_it_may_be(
 
 
 async def test_a_replica_too_far_behind_is_refused_or_passed_over_as_set(
-    ask_replica: Ask, write: Any, standby: Postgres, database: Database
+    start_api_with_replica: StartApi, write: Any, standby: Postgres, database: Database
 ) -> None:
-    strict, falls_back = ask_replica("fail"), ask_replica("primary")
+    strict, falls_back = start_api_with_replica("fail"), start_api_with_replica("primary")
     await write(vehicle=[vehicle(soc=70)])
     for client in (strict, falls_back):
         await reads_from(client, "replica", soc=70)
-    async with no_replay(standby, database):
+    async with paused_replay(standby, database):
         await write(vehicle=[vehicle(at=minute(1), soc=71)])
         ages = []
 
@@ -118,9 +118,9 @@ async def test_a_replica_too_far_behind_is_refused_or_passed_over_as_set(
 
 
 async def test_a_replica_that_dies_is_missed_or_passed_over_as_set_and_read_again_when_it_is_back(
-    ask_replica: Ask, write: Any, standby: Postgres
+    start_api_with_replica: StartApi, write: Any, standby: Postgres
 ) -> None:
-    strict, falls_back = ask_replica("fail"), ask_replica("primary")
+    strict, falls_back = start_api_with_replica("fail"), start_api_with_replica("primary")
     await write(vehicle=[vehicle(soc=70)])
     for client in (strict, falls_back):
         await reads_from(client, "replica", soc=70)
@@ -139,8 +139,10 @@ async def test_a_replica_that_dies_is_missed_or_passed_over_as_set_and_read_agai
         await reads_from(client, "replica", soc=70)
 
 
-async def test_a_frozen_replica_does_not_freeze_the_service(ask_replica: Ask, write: Any, standby: Postgres) -> None:
-    client = ask_replica("primary")
+async def test_a_frozen_replica_does_not_freeze_the_service(
+    start_api_with_replica: StartApi, write: Any, standby: Postgres
+) -> None:
+    client = start_api_with_replica("primary")
     await write(vehicle=[vehicle(soc=70)])
     await reads_from(client, "replica", soc=70)
     assert standby.process
@@ -187,7 +189,7 @@ async def test_what_replay_interrupts_on_the_replica_is_asked_of_the_primary(
             assert await reader.fetchval("SELECT pg_is_in_recovery()")
             asking = asyncio.create_task(reader.fetchrow(sleeps_on_a_standby))
             sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-            await until(lambda: on_standby(standby, database, sleeping), "the replica is at it")
+            await until(lambda: fetch_from_standby(standby, database, sleeping), "the replica is at it")
             await database.execute("ALTER TABLE vehicle_live_status ADD COLUMN another int")
             assert tuple(await asking) == (False, None)
         assert replica.answers, "one conflict is no outage"

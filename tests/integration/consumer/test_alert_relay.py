@@ -9,10 +9,11 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
-from tests.support.servers import Database, Topics, waits_for_a_lock
-from tests.support.services import Group
+from tests.support.database import Database, waits_for_lock
+from tests.support.ledger import Topics
+from tests.support.services import ConsumerGroup
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +76,7 @@ async def held(database: Database) -> AsyncIterator[None]:
 
 
 async def test_events_are_published_once_and_in_order_whatever_the_number_of_replicas(
-    stack: Servers, database: Database, group: Group, alert_topic: str
+    stack: Servers, database: Database, group: ConsumerGroup, alert_topic: str
 ) -> None:
     await create_topics(stack.kafka_bootstrap_servers, [alert_topic], partitions=2)
     await write(database, 0, 30)
@@ -98,7 +99,7 @@ async def test_events_are_published_once_and_in_order_whatever_the_number_of_rep
 
 
 async def test_a_replica_killed_before_it_has_noted_what_it_sent_sends_it_again(
-    stack: Servers, database: Database, group: Group, alert_topic: str
+    stack: Servers, database: Database, group: ConsumerGroup, alert_topic: str
 ) -> None:
     await create_topics(stack.kafka_bootstrap_servers, [alert_topic], partitions=2)
     killed = group.start()
@@ -107,7 +108,7 @@ async def test_a_replica_killed_before_it_has_noted_what_it_sent_sends_it_again(
     await until(lambda: all_published(database), "the first are published")
     await write(database, 3, 6)
     async with held(database):
-        await until(lambda: waits_for_a_lock(database, wrote=False), "an event is sent and not yet noted")
+        await until(lambda: waits_for_lock(database, wrote=False), "an event is sent and not yet noted")
         group.kill(killed)
     group.start()
     await until(lambda: all_published(database), "the others are published")
@@ -118,12 +119,12 @@ async def test_a_replica_killed_before_it_has_noted_what_it_sent_sends_it_again(
 
 
 async def test_a_missing_topic_is_waited_for_and_not_made(
-    stack: Servers, database: Database, group: Group, alert_topic: str
+    stack: Servers, database: Database, group: ConsumerGroup, alert_topic: str
 ) -> None:
     replica = group.start()
     await replica.until_ready()
     await write(database, 0, 3)
-    assert alert_topic in (await replica.says("alert_relay_blocked"))["error"]
+    assert alert_topic in (await replica.until_logged("alert_relay_blocked"))["error"]
 
     async def seen() -> bool:
         return await replica.metric("energy_alerts_waiting") == 3
@@ -134,16 +135,16 @@ async def test_a_missing_topic_is_waited_for_and_not_made(
     await until(lambda: all_published(database), "all are published")
     assert by_vehicle(await carried(stack, alert_topic)) == expected(3)
     assert len(replica.events("alert_relay_blocked")) == 1
-    await replica.says("alert_relay_unblocked")
+    await replica.until_logged("alert_relay_unblocked")
 
 
 async def test_an_outbox_that_cannot_be_used_ends_no_replica(
-    stack: Servers, database: Database, group: Group, alert_topic: str
+    stack: Servers, database: Database, group: ConsumerGroup, alert_topic: str
 ) -> None:
     await create_topics(stack.kafka_bootstrap_servers, [alert_topic], partitions=1)
     await database.execute("ALTER TABLE alert_outbox RENAME TO not_migrated_yet")
     replica = group.start()
-    assert "UndefinedTable" in (await replica.says("alert_relay_blocked"))["error"]
+    assert "UndefinedTable" in (await replica.until_logged("alert_relay_blocked"))["error"]
     await replica.until_ready()
 
     await database.execute("ALTER TABLE not_migrated_yet RENAME TO alert_outbox")

@@ -11,13 +11,16 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from schemas.records.readings import Reason
 from sql.queries import queries
+from tests.support.command import Command, consumer_command, partition_statuses
+from tests.support.database import Database, locked_tables, waits_for_lock
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import assignment, meter, minute, vehicle
-from tests.support.servers import Database, Entry, Topics, ledger, locked, waits_for_a_lock
-from tests.support.services import ROOT, Group, Operator
+from tests.support.repository import ROOT
+from tests.support.services import ConsumerGroup
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -43,14 +46,6 @@ async def an_hour_of_readings(stack: Servers, topics: Topics) -> None:
     await produce(stack, topics.vehicle, *[vehicle("VEH-1", minute(each), kwh=0.4) for each in range(HOUR)])
 
 
-async def until_consumed(database: Database, topic: str, number: int) -> None:
-    async def consumed() -> bool:
-        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
-        return bool(await database.value(asked, topic) >= number)
-
-    await until(consumed, f"{number} records of {topic} are consumed")
-
-
 async def energy(database: Database) -> tuple[Any, ...]:
     """Of VEH-1 in that hour: seconds assigned, kWh in, kWh out while assigned."""
     connection = await asyncpg.connect(database.reader_url)
@@ -63,7 +58,7 @@ async def energy(database: Database) -> tuple[Any, ...]:
 
 
 async def test_readings_that_came_before_their_assignment_count_once_it_arrives(
-    stack: Servers, database: Database, all_topics: Topics, group: Group
+    stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup
 ) -> None:
     group.start()
     await an_hour_of_readings(stack, all_topics)
@@ -86,8 +81,12 @@ async def test_readings_that_came_before_their_assignment_count_once_it_arrives(
     assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(3, 3, 0, 0)
 
 
+async def replay_dead_letters(operator: Command) -> str:
+    return (await operator.succeed("dead-letters", "replay", "--yes"))[1]
+
+
 async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_be_replayed(
-    stack: Servers, database: Database, all_topics: Topics, group: Group, environment: dict[str, str]
+    stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup, environment: dict[str, str]
 ) -> None:
     replica = group.start()
     year = timedelta(days=365)
@@ -112,28 +111,25 @@ async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_b
     assert await replica.metric("energy_dead_letters_total", **overlapping) == 1
     assert await replica.metric("energy_records_duplicate_total", topic=all_topics.assignment) == 1
 
-    operator = Operator(environment | {"DATABASE_URL": database.migrator_url})
-    assert "3 are still refused" in (await operator.does("dead-letters", "replay", "--yes"))[1]
+    operator = consumer_command(environment, database)
+    assert "3 are still refused" in await replay_dead_letters(operator)
     ends_now = assignment("VEH-1", "METER-1", minute(0) - 40 * year, minute(0))
     await produce(stack, all_topics.assignment, ends_now, partition=1)
     await until_consumed(database, all_topics.assignment, 6)
-    assert (
-        "1 are written, 0 were stored already, 2 are still refused"
-        in (await operator.does("dead-letters", "replay", "--yes"))[1]
-    )
+    assert "1 are written, 0 were stored already, 2 are still refused" in await replay_dead_letters(operator)
     assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(6, 3, 1, 2)
     assert (
         await database.value("SELECT meter_id FROM vehicle_meter_assignments WHERE vehicle_id = 'VEH-2'") == "METER-1"
     )
-    standings = {each["topic"] for each in await operator.standings()}
+    standings = {each["topic"] for each in await partition_statuses(operator)}
     assert standings == {all_topics.meter, all_topics.vehicle, all_topics.assignment}
 
 
 async def test_readings_do_not_wait_for_the_assignment_topic(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     replica = group.start()
-    assert (await replica.says("waiting_for_topics"))["missing"] == [topics.assignment]
+    assert (await replica.until_logged("waiting_for_topics"))["missing"] == [topics.assignment]
     await replica.until_ready()
     await produce(stack, topics.meter, meter())
     await until_consumed(database, topics.meter, 1)
@@ -145,14 +141,14 @@ async def test_readings_do_not_wait_for_the_assignment_topic(
 
 
 async def test_a_replica_killed_between_claim_and_commit_leaves_nothing_half_done(
-    stack: Servers, database: Database, all_topics: Topics, group: Group
+    stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup
 ) -> None:
     killed = group.start()
     await killed.until_ready()
-    async with locked(database, "vehicle_meter_assignments"):
+    async with locked_tables(database, "vehicle_meter_assignments"):
         await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-1", minute(0)), partition=0)
         await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-2", minute(1)), partition=1)
-        await until(lambda: waits_for_a_lock(database), "the replica is in the middle of a transaction")
+        await until(lambda: waits_for_lock(database), "the replica is in the middle of a transaction")
         group.kill(killed)
     group.start()
     await until_consumed(database, all_topics.assignment, 2)
@@ -162,7 +158,7 @@ async def test_a_replica_killed_between_claim_and_commit_leaves_nothing_half_don
 
 
 async def test_the_simulators_assignments_arrive(
-    database: Database, all_topics: Topics, group: Group, environment: dict[str, str]
+    database: Database, all_topics: Topics, group: ConsumerGroup, environment: dict[str, str]
 ) -> None:
     group.start()
     process = await asyncio.create_subprocess_exec(

@@ -13,7 +13,7 @@ from consumer.pipeline.breaker import Breaker
 from consumer.settings import ConsumerSettings
 from sql.connection import WRITER_SETTINGS, pool
 from sql.queries import queries
-from tests.support.servers import Database
+from tests.support.database import Database
 
 pytestmark = pytest.mark.anyio
 TOPIC = "meter-readings"

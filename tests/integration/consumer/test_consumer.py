@@ -4,11 +4,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from deploy.stack.ports import free_port
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
+from tests.support.database import Database, locked_tables, waits_for_lock
+from tests.support.ledger import Entry, Topics, committed_in_kafka, ledger
 from tests.support.records import meter, minute, vehicle
-from tests.support.servers import Database, Entry, Topics, committed_in_kafka, ledger, locked, waits_for_a_lock
-from tests.support.services import Group
+from tests.support.services import ConsumerGroup
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -54,12 +55,12 @@ async def rewind_in_kafka(stack: Servers, consumer_group: str, topics: Topics) -
 
 
 async def test_topics_that_do_not_exist_are_waited_for_and_not_made(
-    stack: Servers, database: Database, new_topics: Topics, group: Group
+    stack: Servers, database: Database, new_topics: Topics, group: ConsumerGroup
 ) -> None:
     replica = group.start()
     missing = {new_topics.meter, new_topics.vehicle, new_topics.assignment}
-    assert set((await replica.says("waiting_for_topics"))["missing"]) == missing
-    assert "topics" in await replica.ready()
+    assert set((await replica.until_logged("waiting_for_topics"))["missing"]) == missing
+    assert "topics" in await replica.blocked_by()
 
     await create_topics(stack.kafka_bootstrap_servers, [new_topics.meter, new_topics.vehicle], partitions=3)
     await produce(stack, new_topics, 0, 2)
@@ -68,21 +69,21 @@ async def test_topics_that_do_not_exist_are_waited_for_and_not_made(
     await replica.until_ready()
 
 
-async def test_a_kafka_that_is_not_there_is_waited_for_and_the_replica_stops_when_told(group: Group) -> None:
+async def test_a_kafka_that_is_not_there_is_waited_for_and_the_replica_stops_when_told(group: ConsumerGroup) -> None:
     replica = group.start(KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
-    await replica.says("waiting_for_kafka")
-    assert "does not answer" in (await replica.ready())["kafka"]
+    await replica.until_logged("waiting_for_kafka")
+    assert "does not answer" in (await replica.blocked_by())["kafka"]
     assert group.stop(replica) == 0
 
 
 async def test_a_database_that_cannot_be_used_yet_is_waited_for(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     await database.execute("ALTER TABLE kafka_offsets RENAME TO not_migrated_yet")
     replica = group.start()
-    await replica.says("stored_offsets_unavailable")
+    await replica.until_logged("stored_offsets_unavailable")
     await produce(stack, topics, 0, 2)
-    assert "stored_offsets" in await replica.ready()
+    assert "stored_offsets" in await replica.blocked_by()
     assert await replica.metric("energy_ingest_paused", reason="stored_offsets") == 1
 
     await database.execute("ALTER TABLE not_migrated_yet RENAME TO kafka_offsets")
@@ -91,16 +92,16 @@ async def test_a_database_that_cannot_be_used_yet_is_waited_for(
 
 
 async def test_a_passing_fault_is_retried_and_reported_and_fills_no_dead_letters(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     replica = group.start()
     await replica.until_ready()
     await database.execute("REVOKE INSERT ON meter_telemetry_history FROM energy_writer")
     await produce(stack, topics, 0, 2)
 
-    assert (await replica.says("write_retried"))["sqlstate"] == "42501"
+    assert (await replica.until_logged("write_retried"))["sqlstate"] == "42501"
     assert await replica.metric("energy_write_retries_total", cause="schema_or_permission") >= 1
-    assert "database" in await replica.ready()
+    assert "database" in await replica.blocked_by()
 
     await database.execute("GRANT INSERT ON meter_telemetry_history TO energy_writer")
     await until_written(database, topics, 100)
@@ -108,7 +109,7 @@ async def test_a_passing_fault_is_retried_and_reported_and_fills_no_dead_letters
 
 
 async def test_a_stopped_replica_writes_what_it_has_and_another_goes_on(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     first = group.start()
     await produce(stack, topics, 0, 3)
@@ -122,13 +123,13 @@ async def test_a_stopped_replica_writes_what_it_has_and_another_goes_on(
 
 
 async def test_a_frozen_replica_that_wakes_up_writes_nothing_twice(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     zombie = group.start(BATCH_MAX_RECORDS="50")
     await zombie.until_ready()
-    async with locked(database):
+    async with locked_tables(database):
         await produce(stack, topics, 0, 10)
-        await until(lambda: waits_for_a_lock(database), "the replica is in the middle of a transaction")
+        await until(lambda: waits_for_lock(database), "the replica is in the middle of a transaction")
         zombie.freeze()
     group.start()
     await until_written(database, topics, 500)
@@ -140,7 +141,7 @@ async def test_a_frozen_replica_that_wakes_up_writes_nothing_twice(
 
 
 async def test_holes_that_transactions_leave_in_the_log_are_passed_and_aborted_records_are_not_read(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     replica = group.start()
     producer = AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, transactional_id=topics.meter)
@@ -163,7 +164,7 @@ async def test_holes_that_transactions_leave_in_the_log_are_passed_and_aborted_r
 
 
 async def test_offsets_rewound_in_kafka_change_nothing(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     first = group.start()
     await produce(stack, topics, 0, 2)
@@ -177,7 +178,7 @@ async def test_offsets_rewound_in_kafka_change_nothing(
 
 
 async def test_a_gap_between_the_stored_offset_and_the_log_halts_those_partitions_alone(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     first = group.start()
     await produce(stack, topics, 0, 2)
@@ -190,11 +191,11 @@ async def test_a_gap_between_the_stored_offset_and_the_log_halts_those_partition
     # A group that Kafka has never heard of: the partition that is halted has no offset there either.
     await database.execute("UPDATE kafka_offsets SET consumer_group = 'other'")
     replica = group.start(KAFKA_GROUP_ID="other")
-    halted = await replica.says("partition_halted")
+    halted = await replica.until_logged("partition_halted")
     assert halted["topic"] == topics.meter
     assert halted["partition"] < 3
     assert "1000" in halted["gap"]
-    assert "offset_gap" in await replica.ready()
+    assert "offset_gap" in await replica.blocked_by()
     await produce(stack, topics, 2, 3)
 
     async def the_others_go_on() -> bool:

@@ -14,10 +14,11 @@ from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.service import run_pipeline
 from consumer.settings import ConsumerSettings
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.connection import WRITER_SETTINGS, pool
+from tests.support.database import Database, locked_tables
+from tests.support.ledger import Topics
 from tests.support.records import meter, minute
-from tests.support.servers import Database, Topics, locked
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -79,7 +80,7 @@ async def test_kafka_is_never_asked_where_to_go_on(
     async def assigned() -> bool:
         return len(states()) == 4 * 2 and all(state.paused for state in states().values())
 
-    async with locked(database, "kafka_offsets"):  # the database does not say it either
+    async with locked_tables(database, "kafka_offsets"):  # the database does not say it either
         await until(assigned, "the partitions are assigned")
         assert all(state.has_valid_position for state in states().values())
         assert not any(state._committed_futs for state in states().values())

@@ -7,10 +7,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
+from tests.support.database import Database
+from tests.support.ledger import Topics
 from tests.support.records import meter, minute
-from tests.support.servers import Database, Topics
-from tests.support.services import Group, Replica
+from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +27,7 @@ async def produce(stack: Servers, topic: str, values: list[bytes], *, age: float
         await producer.flush()
 
 
-async def lag(replica: Replica, topic: str) -> tuple[float, float]:
+async def lag(replica: ConsumerProcess, topic: str) -> tuple[float, float]:
     """Records and seconds of partition 0."""
     where = {"topic": topic, "partition": "0"}
     return (
@@ -35,7 +36,7 @@ async def lag(replica: Replica, topic: str) -> tuple[float, float]:
     )
 
 
-async def series(replica: Replica) -> set[tuple[str, str]]:
+async def series(replica: ConsumerProcess) -> set[tuple[str, str]]:
     """The partitions that a replica says a lag of."""
     async with httpx.AsyncClient() as client:
         text = (await client.get(f"{await replica.address()}/metrics")).text
@@ -44,7 +45,7 @@ async def series(replica: Replica) -> set[tuple[str, str]]:
     return {(labels["topic"], labels["partition"]) for labels in found}
 
 
-async def until_lag(replica: Replica, topic: str, records: int, *, at_least: float, below: float) -> None:
+async def until_lag(replica: ConsumerProcess, topic: str, records: int, *, at_least: float, below: float) -> None:
     async def as_expected() -> bool:
         behind, seconds = await lag(replica, topic)
         return behind == records and at_least <= seconds < below
@@ -53,24 +54,24 @@ async def until_lag(replica: Replica, topic: str, records: int, *, at_least: flo
 
 
 async def test_a_topic_that_the_breaker_has_stopped_is_as_far_behind_as_its_oldest_record_is_old(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     replica = group.start(BREAKER_WINDOW_RECORDS="10")
     await replica.until_ready()
     await produce(stack, topics.meter, [b"nothing"] * 20, age=HOUR)
-    await replica.says("breaker_opened")
+    await replica.until_logged("breaker_opened")
     await until_lag(replica, topics.meter, 20, at_least=HOUR, below=2 * HOUR)
     await produce(stack, topics.meter, [b"nothing"] * 5)
     await until_lag(replica, topics.meter, 25, at_least=HOUR, below=2 * HOUR)
 
 
 async def test_a_replica_that_starts_on_a_stopped_topic_knows_its_lag(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     first = group.start(BREAKER_WINDOW_RECORDS="10")
     await first.until_ready()
     await produce(stack, topics.meter, [b"nothing"] * 20, age=HOUR)
-    await first.says("breaker_opened")
+    await first.until_logged("breaker_opened")
 
     async def noted() -> bool:
         return bool(await database.value("SELECT count(*) FROM topic_breakers"))
@@ -82,13 +83,13 @@ async def test_a_replica_that_starts_on_a_stopped_topic_knows_its_lag(
 
 
 async def test_records_that_wait_in_a_batch_for_the_database_are_as_old_as_they_are(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     replica = group.start()
     await replica.until_ready()
     await database.execute("REVOKE INSERT ON meter_telemetry_history FROM energy_writer")
     await produce(stack, topics.meter, [meter(at=minute(0))], age=HOUR)
-    await replica.says("write_retried")
+    await replica.until_logged("write_retried")
     await until_lag(replica, topics.meter, 1, at_least=HOUR, below=2 * HOUR)
     await produce(stack, topics.meter, [meter(at=minute(number)) for number in range(1, 4)])
     await until_lag(replica, topics.meter, 4, at_least=HOUR, below=2 * HOUR)
@@ -98,7 +99,7 @@ async def test_records_that_wait_in_a_batch_for_the_database_are_as_old_as_they_
 
 
 async def test_markers_of_transactions_are_nothing_to_read(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     replica = group.start()
     await replica.until_ready()
@@ -114,12 +115,12 @@ async def test_markers_of_transactions_are_nothing_to_read(
 
 
 async def test_the_series_of_a_partition_end_when_another_replica_has_it(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     first = group.start()
     everything = {(topic, str(number)) for topic in (topics.meter, topics.vehicle) for number in range(4)}
 
-    async def has(replica: Replica, number: int) -> bool:
+    async def has(replica: ConsumerProcess, number: int) -> bool:
         return len(await series(replica)) == number
 
     await until(lambda: has(first, 8), "one replica says the lag of all partitions")

@@ -11,12 +11,15 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from schemas.records.readings import Reason
+from tests.support.command import Command, consumer_command, partition_statuses
+from tests.support.database import Database
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import meter, minute, vehicle
-from tests.support.servers import Database, Entry, Topics, ledger
-from tests.support.services import ROOT, Group, Operator
+from tests.support.repository import ROOT
+from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -24,8 +27,8 @@ BROKEN = b'{"meterId": "METER-1", "kwh": 1}'
 
 
 @pytest.fixture
-def operator(environment: dict[str, str], database: Database) -> Operator:
-    return Operator(environment | {"DATABASE_URL": database.migrator_url})
+def operator(environment: dict[str, str], database: Database) -> Command:
+    return consumer_command(environment, database)
 
 
 async def produce(stack: Servers, topic: str, values: list[bytes], *, partition: int | None = None) -> None:
@@ -34,20 +37,12 @@ async def produce(stack: Servers, topic: str, values: list[bytes], *, partition:
             await producer.send(topic, value, str(number).encode(), partition=partition)
 
 
-async def until_consumed(database: Database, topic: str, number: int) -> None:
-    async def consumed() -> bool:
-        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
-        return bool(await database.value(asked, topic) >= number)
-
-    await until(consumed, f"{number} records of {topic} are consumed")
-
-
 def meters(first: int, beyond: int, **changes: Any) -> list[bytes]:
     return [meter(f"METER-{each % 10}", minute(each // 10), **changes) for each in range(first, beyond)]
 
 
 async def test_a_broken_producer_release_stops_its_topic_alone_until_somebody_closes_the_breaker(
-    stack: Servers, database: Database, topics: Topics, group: Group, operator: Operator
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
     replicas = [group.start(BREAKER_WINDOW_RECORDS="100") for _ in range(2)]
     for replica in replicas:
@@ -57,45 +52,47 @@ async def test_a_broken_producer_release_stops_its_topic_alone_until_somebody_cl
     await produce(stack, topics.meter, [BROKEN] * 2000)
 
     for replica in replicas:
-
-        async def stopped() -> bool:
-            return "breaker_open" in await replica.ready()  # noqa: B023 - awaited at once
-
-        await until(stopped, "the replica has stopped reading")
-        assert await replica.metric("energy_breaker_open", topic=topics.meter) == 1
+        await until_breaker_opens(replica, topics.meter)
     await produce(stack, topics.vehicle, [vehicle(at=minute(each)) for each in range(50)])
     await until_consumed(database, topics.vehicle, 50)
     letters = (await ledger(database, topics))[topics.meter].dead_lettered
     assert letters <= 200, "a window for each replica at most"
-
-    async def recorded() -> bool:
-        return topics.meter in (await operator.does("breaker", "show"))[0]
-
-    await until(recorded, "the database knows")
+    await until_breaker_shows(operator, topics.meter)
     # Closing it while most is still refused stops it again. An operator whose word crosses with a replica's says it again.
     before = times_opened(replicas)
 
     async def opened_again() -> bool:
         if times_opened(replicas) == before:
-            await operator.tries("breaker", "close", topics.meter)
+            await operator.run("breaker", "close", topics.meter)
         return times_opened(replicas) > before
 
     await until(opened_again, "a breaker has opened once more")
-    await until(recorded, "the database knows again")
+    await until_breaker_shows(operator, topics.meter)
     # The operator decides that these records shall be dead letters; it closes by itself when good ones come.
-    await operator.does("breaker", "close", topics.meter, "--let-through")
+    await operator.succeed("breaker", "close", topics.meter, "--let-through")
     await until_consumed(database, topics.meter, 2100)
     await produce(stack, topics.meter, meters(100, 900))
     await until_consumed(database, topics.meter, 2900)
     for replica in replicas:
         await replica.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(2900, 900, 0, 2000)
+    await until_breaker_shows(operator, "every topic is read")
+    assert "is not stopped" in await operator.fail("breaker", "close", topics.meter)
 
-    async def closed() -> bool:
-        return "every topic is read" in (await operator.does("breaker", "show"))[0]
 
-    await until(closed, "the breaker has closed by itself")
-    assert "is not stopped" in await operator.refused("breaker", "close", topics.meter)
+async def until_breaker_opens(consumer: ConsumerProcess, topic: str) -> None:
+    async def opened() -> bool:
+        return "breaker_open" in await consumer.blocked_by()
+
+    await until(opened, "the consumer has stopped reading the topic")
+    assert await consumer.metric("energy_breaker_open", topic=topic) == 1
+
+
+async def until_breaker_shows(operator: Command, text: str) -> None:
+    async def shows() -> bool:
+        return text in (await operator.succeed("breaker", "show"))[0]
+
+    await until(shows, f"`breaker show` prints {text}")
 
 
 def times_opened(replicas: list[Any]) -> int:
@@ -103,7 +100,7 @@ def times_opened(replicas: list[Any]) -> int:
 
 
 async def test_a_topic_made_anew_is_halted_and_read_from_its_beginning_once_the_gap_is_accepted(
-    stack: Servers, database: Database, topics: Topics, group: Group, operator: Operator
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
     first = group.start()
     await produce(stack, topics.meter, meters(0, 50), partition=1)
@@ -122,22 +119,22 @@ async def test_a_topic_made_anew_is_halted_and_read_from_its_beginning_once_the_
     await produce(stack, topics.meter, meters(50, 60), partition=1)
 
     replica = group.start()
-    assert "made anew" in (await replica.says("partition_halted"))["gap"]
-    gaps = [each for each in await operator.standings() if each["gap"]]
+    assert "made anew" in (await replica.until_logged("partition_halted"))["gap"]
+    gaps = [each for each in await partition_statuses(operator) if each["gap"]]
     assert [(each["partition"], each["stored"], each["beginning"], each["end"]) for each in gaps] == [(1, 50, 0, 10)]
-    assert "Go on?" in await operator.refused("offsets", "accept-gap", topics.meter, "1", answer="n\n")
+    assert "Go on?" in await operator.fail("offsets", "accept-gap", topics.meter, "1", stdin="n\n")
     assert (
         await database.value("SELECT next_offset FROM kafka_offsets WHERE topic = $1 AND partition = 1", topics.meter)
         == 50
     )
 
-    await operator.does("offsets", "accept-gap", topics.meter, "1", "--yes")
+    await operator.succeed("offsets", "accept-gap", topics.meter, "1", "--yes")
     await until_consumed(database, topics.meter, 60)
     await replica.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(60, 60, 0, 0)
     decided = await database.fetch("SELECT from_offset, to_offset, decided_by FROM offset_decisions")
     assert [tuple(row) for row in decided] == [(50, 0, "migrator")]
-    assert "has no gap" in await operator.refused("offsets", "accept-gap", topics.meter, "1", "--yes")
+    assert "has no gap" in await operator.fail("offsets", "accept-gap", topics.meter, "1", "--yes")
 
 
 async def made(stack: Servers, topics: Topics) -> bool:
@@ -150,7 +147,7 @@ async def made(stack: Servers, topics: Topics) -> bool:
 
 
 async def test_records_that_kafka_has_dropped_unread_are_reported_and_skipped_only_on_order(
-    stack: Servers, database: Database, topics: Topics, group: Group, operator: Operator
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
     first = group.start()
     await produce(stack, topics.meter, meters(0, 20), partition=0)
@@ -163,29 +160,29 @@ async def test_records_that_kafka_has_dropped_unread_are_reported_and_skipped_on
     await admin.close()
 
     replica = group.start()
-    assert "records 20 to 29 are gone" in (await replica.says("partition_halted"))["gap"]
-    assert "records 20 to 29 are gone" in (await operator.does("offsets", "show"))[0]
-    await operator.does("offsets", "accept-gap", topics.meter, "0", "--yes")
+    assert "records 20 to 29 are gone" in (await replica.until_logged("partition_halted"))["gap"]
+    assert "records 20 to 29 are gone" in (await operator.succeed("offsets", "show"))[0]
+    await operator.succeed("offsets", "accept-gap", topics.meter, "0", "--yes")
     await until_consumed(database, topics.meter, 40)
     await replica.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(40, 40, 0, 0)
 
 
 async def test_a_reset_is_refused_while_a_replica_holds_the_partition_and_counts_what_is_read_again(
-    stack: Servers, database: Database, topics: Topics, group: Group, operator: Operator
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
     replica = group.start()
     await produce(stack, topics.meter, meters(0, 30), partition=2)
     await until_consumed(database, topics.meter, 30)
-    held = await operator.refused("offsets", "reset", topics.meter, "2", "--to", "beginning", "--yes")
+    held = await operator.fail("offsets", "reset", topics.meter, "2", "--to", "beginning", "--yes")
     assert "stop the consumers first" in held
     group.stop(replica)
     await until(lambda: _nobody_holds_any(operator), "the group is left, or the session has ended")
 
-    assert "not in the log" in await operator.refused("offsets", "reset", topics.meter, "2", "--to", "31", "--yes")
-    assert "found 'noon'" in await operator.refused("offsets", "reset", topics.meter, "2", "--to", "noon", "--yes")
-    assert "has never read" in await operator.refused("offsets", "reset", "other", "0", "--to", "0", "--yes")
-    _, said = await operator.does("offsets", "reset", topics.meter, "2", "--to", "10", "--yes")
+    assert "not in the log" in await operator.fail("offsets", "reset", topics.meter, "2", "--to", "31", "--yes")
+    assert "found 'noon'" in await operator.fail("offsets", "reset", topics.meter, "2", "--to", "noon", "--yes")
+    assert "has never read" in await operator.fail("offsets", "reset", "other", "0", "--to", "0", "--yes")
+    _, said = await operator.succeed("offsets", "reset", topics.meter, "2", "--to", "10", "--yes")
     assert "0 records are skipped" in said
     assert "20 are read again" in said
     group.start()
@@ -193,12 +190,20 @@ async def test_a_reset_is_refused_while_a_replica_holds_the_partition_and_counts
     assert (await ledger(database, topics))[topics.meter] == Entry(50, 30, 20, 0)
 
 
-async def _nobody_holds_any(operator: Operator) -> bool:
-    return not any(each["held_by"] for each in await operator.standings())
+async def _nobody_holds_any(operator: Command) -> bool:
+    return not any(each["held_by"] for each in await partition_statuses(operator))
+
+
+async def change_timestamp_of_dead_letters(database: Database, wrong: datetime, right: datetime) -> None:
+    """Brings dead letters from the future within the limits, as if that time had come."""
+    await database.execute(
+        "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
+        f"'{wrong.isoformat()}', '{right.isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
+    )
 
 
 async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
-    stack: Servers, database: Database, topics: Topics, group: Group, operator: Operator
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
     ahead = datetime.now(UTC) + timedelta(minutes=10)
     early = meter("METER-early", ahead)
@@ -208,29 +213,25 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     await until_consumed(database, topics.meter, 15)
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 10, 0, 5)
 
-    listed = [json.loads(line) for line in (await operator.does("dead-letters", "list", "--json"))[0].splitlines()]
+    listed = [json.loads(line) for line in (await operator.succeed("dead-letters", "list", "--json"))[0].splitlines()]
     assert [(each["offset"], each["reason"]) for each in listed] == [
         (10, Reason.TIMESTAMP_IN_FUTURE), (11, Reason.TIMESTAMP_IN_FUTURE), (12, Reason.MISSING_FIELD),
         (13, Reason.INVALID_JSON), (14, Reason.CONFLICTING_READING),
     ]  # fmt: skip
-    assert "conflicting_reading" in (await operator.does("dead-letters", "list"))[0]
-    shown = json.loads((await operator.does("dead-letters", "show", topics.meter, "0", "13"))[0])
+    assert "conflicting_reading" in (await operator.succeed("dead-letters", "list"))[0]
+    shown = json.loads((await operator.succeed("dead-letters", "show", topics.meter, "0", "13"))[0])
     assert shown["value"] == "ff 00"
 
-    # The device's clock was right after all: as if that time had come, the letters are within the limits now.
-    await database.execute(
-        "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
-        f"'{ahead.isoformat()}', '{minute(77).isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
-    )
-    _, said = await operator.does("dead-letters", "replay", "--topic", topics.meter, "--yes")
+    await change_timestamp_of_dead_letters(database, ahead, minute(77))
+    _, said = await operator.succeed("dead-letters", "replay", "--topic", topics.meter, "--yes")
     assert "1 are written, 1 were stored already, 3 are still refused" in said
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
     live = await database.value("SELECT recorded_at FROM meter_live_status WHERE meter_id = 'METER-early'")
     assert live == minute(77)
-    _, said = await operator.does("dead-letters", "replay", "--yes")
+    _, said = await operator.succeed("dead-letters", "replay", "--yes")
     assert "0 are written, 0 were stored already, 3 are still refused" in said
 
-    _, said = await operator.does("dead-letters", "discard", "--reason", Reason.MISSING_FIELD, "--yes")
+    _, said = await operator.succeed("dead-letters", "discard", "--reason", Reason.MISSING_FIELD, "--yes")
     assert "1 letters are discarded" in said
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
     await database.execute(
@@ -239,13 +240,11 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     await maintain(operator, database)
     assert await database.value("SELECT count(*) FROM dead_letters") == 2
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
-    assert "no unresolved letter" in await operator.refused(
-        "dead-letters", "discard", "--reason", "empty_value", "--yes"
-    )
+    assert "no unresolved letter" in await operator.fail("dead-letters", "discard", "--reason", "empty_value", "--yes")
     assert replica.process.poll() is None
 
 
-async def maintain(operator: Operator, database: Database) -> None:
+async def maintain(operator: Command, database: Database) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "sql", "maintain", "--once", env=operator.environment, cwd=ROOT
     )
@@ -253,11 +252,11 @@ async def maintain(operator: Operator, database: Database) -> None:
 
 
 async def test_commands_say_what_is_away_and_who_may_run_them(
-    environment: dict[str, str], database: Database, operator: Operator
+    environment: dict[str, str], database: Database, operator: Command
 ) -> None:
     operator.environment.update({"DATABASE_URL": database.writer_url})
-    assert "owner of the schema" in await operator.refused("dead-letters", "list")
+    assert "owner of the schema" in await operator.fail("dead-letters", "list")
     operator.environment.update({"DATABASE_URL": "postgresql://nobody:secret-word@127.0.0.1:1/energy"})
-    away = await operator.refused("breaker", "show")
+    away = await operator.fail("breaker", "show")
     assert "does not answer" in away
     assert "secret-word" not in away

@@ -18,8 +18,9 @@ from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from sql.connection import WRITER_SETTINGS, pool
 from sql.maintenance.rollups import refresh_rollups
+from tests.support.database import Database
+from tests.support.ledger import Entry, Topics, ledger
 from tests.support.records import batch, minute, records, register
-from tests.support.servers import Database, Entry, Topics, ledger
 
 TOPICS = Topics("meter-readings", "vehicle-readings", 1)
 PARTITION = TopicPartition("register-readings", 0)

@@ -12,16 +12,16 @@ from pydantic import SecretStr
 
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS, pool
 from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
+from tests.support.database import Database
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import batch, meter, minute, records, register
-from tests.support.servers import Database, Entry, Topics, ledger
-from tests.support.services import Group
-from tests.support.waiting import until
+from tests.support.services import ConsumerGroup
 
 pytestmark = pytest.mark.anyio
 TOPICS = Topics("meter-readings", "vehicle-readings", 2)
@@ -50,14 +50,6 @@ async def produce(stack: Servers, topic: str, *values: bytes) -> None:
             await producer.send(topic, value, b"METER-1")
 
 
-async def until_consumed(database: Database, topic: str, number: int) -> None:
-    async def consumed() -> bool:
-        asked = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = $1"
-        return bool(await database.value(asked, topic) >= number)
-
-    await until(consumed, f"{number} records of {topic} are consumed")
-
-
 async def refresh(database: Database, hour: int) -> None:
     connection = await asyncpg.connect(database.migrator_url)
     try:
@@ -79,7 +71,7 @@ async def energy_by_hour(database: Database, hours: int) -> list[tuple[float, in
 
 
 async def test_registers_become_intervals_that_everything_downstream_sees(
-    stack: Servers, database: Database, topics: Topics, register_topic: str, group: Group
+    stack: Servers, database: Database, topics: Topics, register_topic: str, group: ConsumerGroup
 ) -> None:
     await database.execute("INSERT INTO vehicle_meter_assignments VALUES ('VEH-1', 'METER-1', '[2020-01-01,)', 'test')")
     group.start()

@@ -13,8 +13,9 @@ from consumer.storage.offsets import EVICTION_PATIENCE, StoredOffsets
 from consumer.storage.store import FencedError, Store
 from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS
+from tests.support.database import Database, waits_for_lock
+from tests.support.ledger import Entry, Topics, ledger
 from tests.support.records import assignment, batch, meter, minute, records, vehicle
-from tests.support.servers import Database, Entry, Topics, ledger, waits_for_a_lock
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -246,7 +247,7 @@ async def test_offsets_are_read_after_the_transaction_that_claims_them(
     claiming = await asyncpg.connect(database.writer_url)
     await claiming.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7 WHERE topic = 'meter-readings'")
     reading = asyncio.create_task(stored.read([METERS, VEHICLES]))
-    await until(lambda: waits_for_a_lock(database, wrote=False), "the question waits for the transaction")
+    await until(lambda: waits_for_lock(database, wrote=False), "the question waits for the transaction")
     await claiming.execute("COMMIT")
     assert await reading == {METERS: 7, VEHICLES: 0}
     await claiming.close()

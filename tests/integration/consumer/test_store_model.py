@@ -15,8 +15,9 @@ from pydantic import SecretStr
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import FencedError, Store
 from sql.connection import WRITER_SETTINGS, pool
+from tests.support.database import Database
+from tests.support.ledger import Entry, Topics, ledger
 from tests.support.records import batch, meter, minute, records
-from tests.support.servers import Database, Entry, Topics, ledger
 
 TOPICS = Topics("meter-readings", "vehicle-readings", 2)
 TABLES = "kafka_offsets, meter_telemetry_history, meter_live_status, dead_letters"

@@ -1,4 +1,4 @@
-"""deploy/compose/roles.sh, as the image of PostgreSQL runs it at its first start, on a server that has no roles yet."""
+"""deploy/compose/roles.sh on a server without roles, as the PostgreSQL image runs it on its first start."""
 
 import asyncio
 import os
@@ -17,8 +17,8 @@ from deploy.stack.processes import Processes
 from deploy.stack.resolve import clear
 from sql.migrate import migrate
 from sql.settings import SqlSettings
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[3]
 ROLES = (*LOGINS, "energy_writer", "energy_reader")
 
 
@@ -30,14 +30,14 @@ def directory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def bare(directory: Path, processes: Processes) -> Postgres:
-    """A server as it is before anybody made roles."""
+    """A server without roles and without the database."""
     server = Postgres(processes, directory / "postgres", None)
     server.start()
-    asyncio.run(_take_away(server.url("postgres", "postgres")))
+    asyncio.run(_drop_roles(server.url("postgres", "postgres")))
     return server
 
 
-async def _take_away(url: str) -> None:
+async def _drop_roles(url: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("DROP DATABASE energy")
@@ -47,7 +47,7 @@ async def _take_away(url: str) -> None:
         await connection.close()
 
 
-def test_the_script_makes_what_the_processes_need(bare: Postgres, tmp_path: Path) -> None:
+def test_the_script_creates_the_roles_the_database_and_its_extension(bare: Postgres, tmp_path: Path) -> None:
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     for login in LOGINS:

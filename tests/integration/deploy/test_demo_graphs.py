@@ -1,4 +1,4 @@
-"""The demo's Prometheus: its pages are there, also when its usual port is not; without it the demo says what to install."""
+"""The demo's Prometheus: its pages, a taken port, and the message when Prometheus is not installed."""
 
 import asyncio
 import socket
@@ -9,40 +9,40 @@ import pytest
 
 from deploy.demo import prometheus
 from deploy.stack.processes import Processes
-from tests.support.prometheus import MISSING, PROMETHEUS
+from tests.support.prometheus import NO_PROMETHEUS, PROMETHEUS
 from tests.support.waiting import until
 
 TARGETS = {"consumer": ["localhost:1"], "maintain": [], "api": []}
 
 
-@pytest.mark.skipif(PROMETHEUS is None, reason=MISSING)
-def test_graphs_and_alerts_have_pages_wherever_it_listens(
+@pytest.mark.skipif(PROMETHEUS is None, reason=NO_PROMETHEUS)
+def test_graphs_and_alerts_have_pages_on_any_port(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         monkeypatch.setattr(prometheus, "PORT", taken.getsockname()[1])
-        pages = prometheus.start_prometheus(processes, tmp_path / "prometheus", TARGETS, said.append)
+        pages = prometheus.start_prometheus(processes, tmp_path / "prometheus", TARGETS, messages.append)
         assert pages
-        assert f"port {prometheus.PORT} is taken" in said[0]
+        assert f"port {prometheus.PORT} is taken" in messages[0]
         for page in (pages.graphs, pages.alerts):
             assert httpx.get(page).is_success, page
         address = pages.alerts.partition("/classic")[0].removesuffix("/alerts")
 
-        async def asks_its_target() -> bool:
+        async def scrapes_its_target() -> bool:
             async with httpx.AsyncClient(base_url=address) as client:
-                asked = (await client.get("/api/v1/targets")).json()["data"]["activeTargets"]
-            return [each["scrapeUrl"] for each in asked] == ["http://localhost:1/metrics"]
+                targets = (await client.get("/api/v1/targets")).json()["data"]["activeTargets"]
+            return [each["scrapeUrl"] for each in targets] == ["http://localhost:1/metrics"]
 
-        asyncio.run(until(asks_its_target, "it asks the demo's consumers and nobody else"))
+        asyncio.run(until(scrapes_its_target, "it scrapes the demo's consumers only"))
 
 
-def test_without_prometheus_the_demo_says_what_to_install(
+def test_without_prometheus_the_demo_names_the_package_to_install(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    said: list[str] = []
-    assert prometheus.start_prometheus(processes, tmp_path, TARGETS, said.append) is None
-    assert "apt-get install prometheus" in said[0]
+    messages: list[str] = []
+    assert prometheus.start_prometheus(processes, tmp_path, TARGETS, messages.append) is None
+    assert "apt-get install prometheus" in messages[0]

@@ -1,8 +1,7 @@
-"""What documents mark as ```sh run is typed here, all of a document in order, as a reader would: on a real Kafka and PostgreSQL.
+"""The commands that documents mark as ```sh run, executed in order on a real Kafka and PostgreSQL, as by a reader.
 
-Addresses of the API are those of the document with a free port instead of 3000; servers and topics come from the environment.
-A document that asks an API which it does not start finds one, as its reader has one; so it is with the CSV called FILE, and with
-months that were archived.
+Servers and topics come from the environment, and a free port replaces port 3000 of the API. What a document presupposes is
+provided: an API that it does not start itself, a CSV file called FILE, and archived months.
 """
 
 import os
@@ -14,40 +13,42 @@ import pytest
 
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes, end_of
-from tests.support.old_months import command, fill
+from tests.support.command import Command, sql_command
+from tests.support.database import Database
+from tests.support.expired_months import fill_histories
+from tests.support.ledger import Topics, ledger
+from tests.support.repository import ROOT
 from tests.support.repository.documents import documents, fences
-from tests.support.servers import Database, Topics, ledger
-from tests.support.services import Operator, read_service
+from tests.support.services import read_service
 from tests.support.waiting import until
 
-ROOT = Path(__file__).parents[3]
 WITH_COMMANDS = [name for name in documents() if any(fence.runs and not fence.reason for fence in fences(name))]
 
 
 def text_of(document: str) -> str:
-    """All commands of a document that are to be run."""
+    """All executable commands of a document."""
     return "\n".join(fence.text for fence in fences(document) if fence.runs and not fence.reason)
 
 
 def script(text: str, port: int) -> str:
-    """What is in the background must still run at the end, and is ended then."""
-    typed = text.replace("127.0.0.1:3000", f"127.0.0.1:{port}").replace("localhost:3000", f"127.0.0.1:{port}")
-    still = "for each in $(jobs -p); do kill -0 $each; done"
-    return f"set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{typed}\n{still}\n"
+    """A shell script of the commands. Background jobs must still be running at the end, and are stopped then."""
+    commands = text.replace("127.0.0.1:3000", f"127.0.0.1:{port}").replace("localhost:3000", f"127.0.0.1:{port}")
+    running = "for each in $(jobs -p); do kill -0 $each; done"
+    return f"set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{commands}\n{running}\n"
 
 
-def test_documents_have_commands_to_run() -> None:
+def test_the_main_documents_have_executable_commands() -> None:
     assert {"README.md", "docs/getting-started.md", "docs/operations.md", "docs/security.md"} <= set(WITH_COMMANDS)
 
 
 @pytest.mark.parametrize("document", WITH_COMMANDS)
 @pytest.mark.anyio
-async def test_commands_work_as_written(
+async def test_documented_commands_work(
     database: Database, topics: Topics, environment: dict[str, str], processes: Processes, tmp_path: Path, document: str
 ) -> None:
     text, port, log = text_of(document), free_port(), tmp_path / "script.log"
     (tmp_path / "FILE").write_text("vehicle_id,meter_id,valid_from,valid_to\nVEH-1,METER-1,2026-01-01T00:00:00Z,\n")
-    typed = environment | {
+    settings = environment | {
         "DATABASE_URL": database.migrator_url,
         "DATABASE_READ_URL": "",
         "API_OPEN": "false",
@@ -56,29 +57,28 @@ async def test_commands_work_as_written(
         "PYTHONPATH": str(ROOT),
     }
     if "api keys" in text:
-        typed["API_KEYS_FILE"] = str(tmp_path / "keys.json")
-    operator = Operator(typed)
+        settings["API_KEYS_FILE"] = str(tmp_path / "keys.json")
+    operator = Command("consumer", settings)
 
-    async def knows_groups() -> bool:
-        return (await operator.tries("offsets", "show"))[0] == 0
+    async def group_coordinator_exists() -> bool:
+        return (await operator.run("offsets", "show"))[0] == 0
 
-    await until(
-        knows_groups, "Kafka has a coordinator of groups: one that nobody has used yet makes it when it is first asked"
-    )
+    # a new broker creates the coordinator of consumer groups on the first request for it
+    await until(group_coordinator_exists, "Kafka has a coordinator of consumer groups")
     with ExitStack() as exits:
         if "sql archive" in text:
-            await fill(database, minutes=10)
-            await command(database, environment, tmp_path / "archive").does("maintain", "--once")
+            await fill_histories(database, minutes=10)
+            await sql_command(environment, database, tmp_path / "archive").succeed("maintain", "--once")
         if "3000" in text and "-m api &" not in text:
             port = exits.enter_context(read_service(processes, environment, tmp_path)).base_url.port or 0
         process = processes.start(
-            ["bash", "-c", script(text, port)], log=log, env=typed | {"API_PORT": str(port)}, cwd=tmp_path
+            ["bash", "-c", script(text, port)], log=log, env=settings | {"API_PORT": str(port)}, cwd=tmp_path
         )
 
-        async def ended() -> bool:
+        async def exited() -> bool:
             return process.poll() is not None
 
-        await until(ended, f"the commands of {document} have ended; so far:\n{end_of(log, 40)}", timeout=200)
+        await until(exited, f"the commands of {document} have exited; so far:\n{end_of(log, 40)}", timeout=200)
         assert process.returncode == 0, f"{document}:\n{end_of(log, 60)}"
         assert "Traceback" not in log.read_text()
     await ledger(database, topics)

@@ -1,9 +1,9 @@
-"""The two inputs of the sizing model that no benchmark has: what rollups and live status take, in a real PostgreSQL."""
+"""The two inputs of the sizing model without a benchmark: the size of rollups and of live status in a real PostgreSQL."""
 
 import pytest
 
 from deploy.sizing import measured
-from tests.support.servers import Database
+from tests.support.database import Database
 
 DEVICES, HOURS = 2_000, 48
 ROWS = f"""
@@ -27,11 +27,11 @@ ROLLUPS, LIVE = "^(meter|vehicle)_energy_hourly_y", "^(meter|vehicle)_live_statu
 
 
 @pytest.mark.anyio
-async def test_rollups_and_live_status_take_what_the_model_says(database: Database) -> None:
+async def test_rollups_and_live_status_have_the_sizes_of_the_model(database: Database) -> None:
     before = [await database.value(SIZE, tables) for tables in (ROLLUPS, LIVE)]
     await database.execute(ROWS)
     after = [await database.value(SIZE, tables) for tables in (ROLLUPS, LIVE)]
     rollups, live = (int(size - empty) for size, empty in zip(after, before, strict=True))
-    # A small table carries maps and half-empty pages that a large one does not notice.
+    # Maps and half-empty pages add to the size of a small table, and are negligible in a large one.
     assert rollups / (2 * DEVICES * HOURS) == pytest.approx(measured.ROLLUP_BYTES, rel=0.15)
     assert live / (2 * DEVICES) == pytest.approx(measured.LIVE_BYTES, rel=0.25)

@@ -1,4 +1,4 @@
-"""`python -m deploy.stack`, as a person runs it: what it prints, what it leaves behind, what it refuses."""
+"""The command `python -m deploy.stack`: its output, its data and processes after it ends, its error messages."""
 
 import os
 import signal
@@ -15,37 +15,38 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from deploy.stack.ports import free_port
-from deploy.stack.resolve import ROOT, Servers, clear
+from deploy.stack.resolve import ROOT, clear
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
+from tests.support.repository import ROOT as REPOSITORY
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
-PROJECT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running `python -m deploy.stack` and the servers below it."""
+    """A running `python -m deploy.stack` and its servers."""
 
     process: psutil.Popen
     kafka: str
     database: str
     servers: list[psutil.Process]
 
-    def ends_with(self, number: signal.Signals) -> int:
-        """Its exit code after a signal."""
+    def end(self, number: signal.Signals) -> int:
+        """Sends a signal and returns the exit code."""
         self.process.send_signal(number)
         return int(self.process.wait(60))
 
-    async def leaves_nothing(self) -> None:
-        async def gone() -> bool:
+    async def until_servers_exited(self) -> None:
+        async def exited() -> bool:
             return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in self.servers)
 
-        await until(gone, f"the servers {self.servers} have ended")
+        await until(exited, f"the servers {self.servers} have exited")
 
 
 class Starter:
-    """Starts the command on ports and a directory of its own."""
+    """Starts the command with its own ports and directory."""
 
     def __init__(self, exits: ExitStack, directory: Path) -> None:
         self._exits = exits
@@ -57,7 +58,7 @@ class Starter:
         process = psutil.Popen(
             [sys.executable, "-m", "deploy.stack", "--directory", str(directory or self.directory)],
             env=settings | self.ports | environment,
-            cwd=PROJECT,
+            cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -73,13 +74,13 @@ class Starter:
             process, printed["KAFKA_BOOTSTRAP_SERVERS"], printed["DATABASE_URL"], process.children(recursive=True)
         )
 
-    def refuses(self, directory: Path | None = None, **environment: str) -> str:
-        """What it says when it does not start."""
+    def fail(self, directory: Path | None = None, **environment: str) -> str:
+        """Starts the command, expects it to fail, and returns its error message."""
         process = self.popen(directory, environment)
-        printed, said = process.communicate(timeout=60)
-        assert (process.returncode, printed) == (1, ""), said
-        assert "Traceback" not in said
-        return str(said)
+        stdout, stderr = process.communicate(timeout=60)
+        assert (process.returncode, stdout) == (1, ""), stderr
+        assert "Traceback" not in stderr
+        return str(stderr)
 
 
 @pytest.fixture
@@ -99,45 +100,45 @@ def _end(process: psutil.Popen) -> None:
     process.stderr.close()
 
 
-async def test_both_servers_answer_and_keep_their_data_over_a_restart(starter: Starter) -> None:
+async def test_both_servers_keep_their_data_over_a_restart(starter: Starter) -> None:
     first = starter.start()
     assert {each.name() for each in first.servers} >= {"postgres", "java"}
-    await _leave_a_trace(first)
-    assert first.ends_with(signal.SIGTERM) == 0
-    await first.leaves_nothing()
+    await _write_data(first)
+    assert first.end(signal.SIGTERM) == 0
+    await first.until_servers_exited()
 
     second = starter.start()
     assert (second.kafka, second.database) == (first.kafka, first.database)
-    await _find_the_trace(second)
-    assert second.ends_with(signal.SIGINT) == 0
-    await second.leaves_nothing()
+    await _check_data(second)
+    assert second.end(signal.SIGINT) == 0
+    await second.until_servers_exited()
 
 
 async def test_a_crash_leaves_no_orphans_and_the_next_start_recovers(starter: Starter) -> None:
     first = starter.start()
-    await _leave_a_trace(first)
+    await _write_data(first)
     first.process.kill()
-    await first.leaves_nothing()
+    await first.until_servers_exited()
 
     second = starter.start()
-    await _find_the_trace(second)
+    await _check_data(second)
 
 
-async def test_a_second_start_is_refused_and_says_why(starter: Starter, tmp_path: Path) -> None:
+async def test_a_second_start_fails_with_the_reason(starter: Starter, tmp_path: Path) -> None:
     starter.start()
-    assert "another run uses" in starter.refuses()
-    taken = starter.refuses(tmp_path / "other")
+    assert "another run uses" in starter.fail()
+    taken = starter.fail(tmp_path / "other")
     assert "POSTGRES_PORT" in taken
     assert starter.ports["POSTGRES_PORT"] in taken
 
 
-async def test_servers_that_settings_name_are_used_and_not_started(stack: Servers, starter: Starter) -> None:
+async def test_servers_named_by_settings_are_used_and_none_are_started(stack: Servers, starter: Starter) -> None:
     named = starter.start(KAFKA_BOOTSTRAP_SERVERS=stack.kafka_bootstrap_servers, DATABASE_URL=stack.database_url)
     assert (named.kafka, named.database) == (stack.kafka_bootstrap_servers, stack.database_url)
     assert named.servers == []
 
 
-async def _leave_a_trace(stack: Stack) -> None:
+async def _write_data(stack: Stack) -> None:
     connection = await asyncpg.connect(stack.database)
     await connection.execute("CREATE TABLE trace AS SELECT 42 AS number")
     await connection.close()
@@ -146,7 +147,7 @@ async def _leave_a_trace(stack: Stack) -> None:
         await producer.send_and_wait("trace", b"42")
 
 
-async def _find_the_trace(stack: Stack) -> None:
+async def _check_data(stack: Stack) -> None:
     connection = await asyncpg.connect(stack.database)
     assert await connection.fetchval("SELECT number FROM trace") == 42
     await connection.close()

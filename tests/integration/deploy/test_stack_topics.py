@@ -1,4 +1,4 @@
-"""`python -m deploy.stack --partitions N` makes the topics that the settings name, as docs/getting-started.md relies on."""
+"""The topics that `python -m deploy.stack --partitions N` creates from the settings, as used in docs/getting-started.md."""
 
 import os
 import sys
@@ -11,9 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes, end_of
 from deploy.stack.resolve import clear
+from tests.support.repository import ROOT as REPOSITORY
 from tests.support.waiting import until
-
-PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.anyio
-async def test_the_topics_are_there_when_the_servers_answer(
+async def test_the_topics_exist_once_the_addresses_are_printed(
     directory: Path, processes: Processes, tmp_path: Path
 ) -> None:
     log = tmp_path / "stack.log"
@@ -31,13 +30,13 @@ async def test_the_topics_are_there_when_the_servers_answer(
     ports = {"KAFKA_PORT": str(free_port()), "POSTGRES_PORT": str(free_port())}
     command = [sys.executable, "-m", "deploy.stack", "--directory", str(directory), "--partitions", "3"]
     named = {"KAFKA_METER_TOPIC": "meters", "KAFKA_REGISTER_TOPIC": "registers"}
-    process = processes.start(command, log=log, env=settings | ports | named, cwd=PROJECT)
+    process = processes.start(command, log=log, env=settings | ports | named, cwd=REPOSITORY)
 
     async def printed() -> bool:
         assert process.poll() is None, end_of(log)
         return log.exists() and "DATABASE_URL=" in log.read_text()
 
-    await until(printed, "the stack answers", timeout=180)
+    await until(printed, "the stack is ready", timeout=180)
     admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{ports['KAFKA_PORT']}")
     await admin.start()
     try:
@@ -46,4 +45,4 @@ async def test_the_topics_are_there_when_the_servers_answer(
         await admin.close()
     expected = {"meters", "registers", "vehicle-readings", "vehicle-meter-assignments", "efficiency-alerts"}
     assert {name: number for name, number in found.items() if name in expected} == dict.fromkeys(expected, 3)
-    assert processes.stop(process, patience=60) == 0
+    assert processes.stop(process, timeout=60) == 0

@@ -1,4 +1,4 @@
-"""Passwords and keys stand nowhere but where they are needed: all that our processes say and serve is searched for them."""
+"""Secrets never leak: the logs, responses and output of every process are searched for passwords and API keys."""
 
 import asyncio
 import secrets
@@ -13,14 +13,16 @@ import pytest
 from api.auth.api_keys import Scope
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
-from tests.support.keyfile import KeyFile, bearer
+from tests.support.database import Database
+from tests.support.key_file import KeyFile, bearer
+from tests.support.ledger import Topics
 from tests.support.records import meter, minute
-from tests.support.servers import Database, Topics
-from tests.support.services import ROOT, Group, gateway_service, read_service
+from tests.support.repository import ROOT
+from tests.support.services import ConsumerGroup, ingestion_service, read_service
 from tests.support.waiting import until
-from tests.tls.kafka import Guarded, allow, rights_of_consumer, rights_of_gateway
+from tests.tls.kafka import SecuredKafka, consumer_acls, create_acls, ingestion_acls
 
 pytestmark = pytest.mark.anyio
 URLS = ("DATABASE_URL", "DATABASE_READ_URL")
@@ -29,46 +31,50 @@ ASSIGNED = b"vehicle_id,meter_id,valid_from,valid_to\nVEH-1,METER-1,2026-01-01T0
 
 
 @dataclass(slots=True)
-class Planted:
-    """What must not be found, and all that was said."""
+class PlantedSecrets:
+    """Secrets by their description, and the collected output of every source."""
 
     secrets: dict[str, str] = field(repr=False)
-    heard: dict[str, str] = field(default_factory=dict, repr=False)
+    output: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def hear(self, name: str, text: str) -> None:
-        self.heard[name] = self.heard.get(name, "") + text
+    def collect(self, source: str, text: str) -> None:
+        self.output[source] = self.output.get(source, "") + text
 
-    def nowhere(self) -> None:
-        """Nothing planted was heard, and every source has said something."""
-        assert [name for name, text in self.heard.items() if not text] == []
-        told = [
+    def assert_none_leaked(self) -> None:
+        """No output contains a secret, and no source is silent."""
+        assert [source for source, text in self.output.items() if not text] == []
+        leaks = [
             (source, name)
-            for source, text in self.heard.items()
+            for source, text in self.output.items()
             for name, secret in self.secrets.items()
             if secret in text
         ]
-        assert told == []
+        assert leaks == []
 
 
 @pytest.fixture
-def planted(guarded: Guarded, database: Database) -> Planted:
-    known = {f"the database's password of {login}": _password(url) for login, url in (
+def planted(secured_kafka: SecuredKafka, database: Database) -> PlantedSecrets:
+    passwords = {f"the database's password of {login}": _password(url) for login, url in (
         ("the owner", database.migrator_url), ("the writer", database.writer_url), ("the reader", database.reader_url)
     )}  # fmt: skip
     wrong = {"a wrong password": f"wrong-{secrets.token_hex(12)}"}
-    return Planted(known | wrong | {f"the password of {user}": each for user, each in guarded.passwords.items()})
+    return PlantedSecrets(
+        passwords | wrong | {f"the password of {user}": each for user, each in secured_kafka.passwords.items()}
+    )
 
 
 @pytest.fixture
-def behind(guarded: Guarded, stack: Servers, new_topics: Topics, environment: dict[str, str]) -> dict[str, str]:
-    """The environment of our processes, where Kafka asks for passwords."""
+def secured_environment(
+    secured_kafka: SecuredKafka, stack: Servers, new_topics: Topics, environment: dict[str, str]
+) -> dict[str, str]:
+    """The environment of a service on the Kafka that requires passwords."""
     if stack.postgres is None:
-        pytest.skip("a server of somebody else may not ask for passwords")
+        pytest.skip("an external PostgreSQL may accept connections without a password")
     read = (new_topics.meter, new_topics.vehicle, new_topics.assignment)
     alerts = f"alerts-of-{new_topics.meter}"
-    asyncio.run(create_topics(guarded.kafka.bootstrap_servers, [*read, alerts], partitions=new_topics.partitions))
-    rights = [*rights_of_consumer(read, alerts, environment["KAFKA_GROUP_ID"]), *rights_of_gateway(read[:2])]
-    asyncio.run(allow(guarded, rights))
+    asyncio.run(create_topics(secured_kafka.kafka.bootstrap_servers, [*read, alerts], partitions=new_topics.partitions))
+    acls = [*consumer_acls(read, alerts, environment["KAFKA_GROUP_ID"]), *ingestion_acls(read[:2])]
+    asyncio.run(create_acls(secured_kafka, acls))
     return environment | {"KAFKA_ALERT_TOPIC": alerts, "LOG_LEVEL": "DEBUG"}
 
 
@@ -86,84 +92,97 @@ def _unreachable(url: str) -> str:
     return url.replace(f":{urlsplit(url).port}/", f":{free_port()}/")
 
 
-async def test_processes_that_work_tell_no_secret(
-    planted: Planted, behind: dict[str, str], guarded: Guarded, processes: Processes, tmp_path: Path
+async def test_working_services_leak_no_secret(
+    planted: PlantedSecrets,
+    secured_environment: dict[str, str],
+    secured_kafka: SecuredKafka,
+    processes: Processes,
+    tmp_path: Path,
 ) -> None:
     keys = KeyFile(tmp_path / "keys.json")
     planted.secrets["an API key"] = keys.add(Scope.INGEST, Scope.READ)
     header = bearer(planted.secrets["an API key"])
-    replica = Group(processes, behind | guarded.settings("consumer", tmp_path), tmp_path).start()
-    as_gateway = behind | guarded.settings("gateway", tmp_path) | keys.settings
-    with read_service(processes, as_gateway, tmp_path) as client:
+    consumer = ConsumerGroup(
+        processes, secured_environment | secured_kafka.settings("consumer", tmp_path), tmp_path
+    ).start()
+    ingestion_environment = secured_environment | secured_kafka.settings("gateway", tmp_path) | keys.settings
+    with read_service(processes, ingestion_environment, tmp_path) as client:
 
-        async def taken() -> bool:
-            sent = await asyncio.to_thread(
+        async def accepted() -> bool:
+            response = await asyncio.to_thread(
                 client.post, "/v1/ingestion/meter", content=meter(at=minute(1)), headers=header
             )
-            return sent.status_code == 201
+            return response.status_code == 201
 
-        await until(taken, "the gateway takes a reading")
-        await replica.until_ready()
+        await until(accepted, "a reading is accepted")
+        await consumer.until_ready()
         for path in ("/metrics", "/readyz", "/healthz", "/openapi.json", "/v1/vehicles", "/v1/vehicles/VEH-9"):
-            planted.hear(f"api {path}", client.get(path, headers=header).text)
-        planted.hear("api without a key", client.get("/v1/vehicles").text)
-    await _listen_to_replica(planted, replica.log, await replica.address())
-    planted.hear("api log", (tmp_path / "api.log").read_text())
-    planted.nowhere()
+            planted.collect(f"api {path}", client.get(path, headers=header).text)
+        planted.collect("api without a key", client.get("/v1/vehicles").text)
+    await _collect_from_consumer(planted, consumer.log, await consumer.address())
+    planted.collect("api log", (tmp_path / "api.log").read_text())
+    planted.assert_none_leaked()
 
 
-async def _listen_to_replica(planted: Planted, log: Path, address: str) -> None:
+async def _collect_from_consumer(planted: PlantedSecrets, log: Path, address: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         for path in ("/metrics", "/readyz", "/healthz"):
-            planted.hear(f"consumer {path}", (await client.get(path)).text)
-    planted.hear("consumer log", await asyncio.to_thread(log.read_text))
+            planted.collect(f"consumer {path}", (await client.get(path)).text)
+    planted.collect("consumer log", await asyncio.to_thread(log.read_text))
 
 
 @pytest.mark.parametrize("broken", ["passwords", "addresses"])
-async def test_processes_that_are_refused_or_find_nobody_tell_no_secret(
-    planted: Planted, behind: dict[str, str], guarded: Guarded, processes: Processes, tmp_path: Path, broken: str
+async def test_services_that_cannot_connect_leak_no_secret(
+    planted: PlantedSecrets,
+    secured_environment: dict[str, str],
+    secured_kafka: SecuredKafka,
+    processes: Processes,
+    tmp_path: Path,
+    broken: str,
 ) -> None:
-    environment = behind | guarded.settings("gateway", tmp_path)
+    environment = secured_environment | secured_kafka.settings("gateway", tmp_path)
     if broken == "passwords":
-        environment |= {each: _with_password(behind[each], planted.secrets["a wrong password"]) for each in URLS}
+        environment |= {
+            each: _with_password(secured_environment[each], planted.secrets["a wrong password"]) for each in URLS
+        }
         (tmp_path / "gateway-password").write_text(planted.secrets["a wrong password"])
     else:
-        environment |= {each: _unreachable(behind[each]) for each in URLS}
+        environment |= {each: _unreachable(secured_environment[each]) for each in URLS}
         environment["KAFKA_BOOTSTRAP_SERVERS"] = f"localhost:{free_port()}"
-    replica = Group(processes, environment, tmp_path).start()
-    await replica.says("waiting_for_kafka")
-    await _listen_to_replica(planted, replica.log, await replica.address())
+    consumer = ConsumerGroup(processes, environment, tmp_path).start()
+    await consumer.until_logged("waiting_for_kafka")
+    await _collect_from_consumer(planted, consumer.log, await consumer.address())
     with read_service(processes, environment, tmp_path) as client:
         for path in ("/metrics", "/readyz", "/v1/vehicles"):
-            planted.hear(f"api {path}", client.get(path).text)
-        planted.hear("a reading", client.post("/v1/ingestion/meter", content=meter(at=minute(1))).text)
-    planted.hear("api log", (tmp_path / "api.log").read_text())
-    with gateway_service(processes, environment, tmp_path) as client:
+            planted.collect(f"api {path}", client.get(path).text)
+        planted.collect("a reading", client.post("/v1/ingestion/meter", content=meter(at=minute(1))).text)
+    planted.collect("api log", (tmp_path / "api.log").read_text())
+    with ingestion_service(processes, environment, tmp_path) as client:
         for path in ("/metrics", "/readyz"):
-            planted.hear(f"gateway {path}", client.get(path).text)
-    planted.hear("gateway log", (tmp_path / "api.log").read_text())
-    planted.nowhere()
+            planted.collect(f"gateway {path}", client.get(path).text)
+    planted.collect("gateway log", (tmp_path / "api.log").read_text())
+    planted.assert_none_leaked()
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda each: each[0])
-async def test_commands_tell_no_secret(
-    planted: Planted, behind: dict[str, str], database: Database, arguments: list[str]
+async def test_commands_leak_no_secret(
+    planted: PlantedSecrets, secured_environment: dict[str, str], database: Database, arguments: list[str]
 ) -> None:
     urls = {
         "good": database.migrator_url,
         "wrong": _with_password(database.migrator_url, planted.secrets["a wrong password"]),
         "writer": database.writer_url,
-        "nobody there": _unreachable(database.migrator_url),
+        "unreachable": _unreachable(database.migrator_url),
     }
     for name, url in urls.items():
-        said = await _says(behind | {"DATABASE_URL": url}, arguments, waits=name == "nobody there")
-        planted.hear(name, f"{arguments[0]}: {said}")
-    assert planted.heard["wrong"].count("password authentication failed") > 0
-    planted.nowhere()
+        output = await _output_of(secured_environment | {"DATABASE_URL": url}, arguments, waits=name == "unreachable")
+        planted.collect(name, f"{arguments[0]}: {output}")
+    assert planted.output["wrong"].count("password authentication failed") > 0
+    planted.assert_none_leaked()
 
 
-async def _says(environment: dict[str, str], arguments: list[str], *, waits: bool = False) -> str:
-    """All that a command says: until it ends, or until its first lines when it waits for a database that is not there."""
+async def _output_of(environment: dict[str, str], arguments: list[str], *, waits: bool = False) -> str:
+    """The output of a command. One that waits for an unreachable database is terminated after its first lines."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "sql", *arguments, env=environment, cwd=ROOT,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
@@ -174,10 +193,10 @@ async def _says(environment: dict[str, str], arguments: list[str], *, waits: boo
     process.stdin.close()
     async with asyncio.timeout(120):
         if waits and arguments[0] != "maintain":
-            said = b"".join([await process.stdout.readline() for _ in range(3)])
+            output = b"".join([await process.stdout.readline() for _ in range(3)])
             process.terminate()
-            said += await process.stdout.read()
+            output += await process.stdout.read()
         else:
-            said = await process.stdout.read()
+            output = await process.stdout.read()
         await process.wait()
-    return said.decode()
+    return output.decode()

@@ -13,22 +13,22 @@ from sql.archive.export import export_table
 from sql.archive.manifest import ArchiveError, find_archives
 from sql.archive.verify import verify_archive
 from sql.maintenance.retention import drop_expired_months
-from tests.support.old_months import (
-    FILL,
+from tests.support.command import Command, sql_command
+from tests.support.database import Database
+from tests.support.expired_months import (
     HISTORIES,
     JANUARY,
     MARCH,
+    METER_READINGS,
     METERS,
-    VEHICLES,
-    Command,
-    command,
-    connect,
+    VEHICLE_READINGS,
+    connect_as_maintenance,
     files,
-    fill,
+    fill_histories,
     rows,
 )
+from tests.support.ledger import Topics, ledger
 from tests.support.records import meter
-from tests.support.servers import Database, Topics, ledger
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -58,15 +58,15 @@ class lock_table:  # noqa: N801 - used like a function
 
 @pytest.fixture
 async def connection(database: Database) -> AsyncIterator[Any]:
-    await fill(database)
-    connected = await connect(database)
+    await fill_histories(database)
+    connected = await connect_as_maintenance(database)
     yield connected
     connected.terminate()
 
 
 @pytest.fixture
 def sql(database: Database, environment: dict[str, str], tmp_path: Path) -> Command:
-    return command(database, environment, tmp_path / "archive")
+    return sql_command(environment, database, tmp_path / "archive")
 
 
 async def everything(database: Database) -> dict[str, Any]:
@@ -89,15 +89,15 @@ async def test_months_are_archived_dropped_and_restored_unchanged(
     connection: Any, database: Database, sql: Command, tmp_path: Path
 ) -> None:
     before = await everything(database)
-    await sql.does("maintain", "--once")
+    await sql.succeed("maintain", "--once")
 
     assert await database.value(COUNT) == 0
     assert files(tmp_path / "archive") == WHOLE
-    assert "2024-03" in await sql.does("archive", "list")
-    assert (await sql.does("archive", "verify")).count("good") == 2
-    await sql.does("archive", "restore")
+    assert "2024-03" in (await sql.succeed("archive", "list"))[0]
+    assert (await sql.succeed("archive", "verify"))[0].count("good") == 2
+    await sql.succeed("archive", "restore")
     assert await restored(database) == before
-    code, _, stderr = await sql.tries("archive", "restore", str(tmp_path / "archive" / "2024-01"))
+    code, _, stderr = await sql.run("archive", "restore", str(tmp_path / "archive" / "2024-01"))
     assert code == 1
     assert "exists already: drop it first" in stderr
 
@@ -105,7 +105,7 @@ async def test_months_are_archived_dropped_and_restored_unchanged(
 async def test_without_a_directory_months_are_dropped_and_logged(
     connection: Any, database: Database, sql: Command
 ) -> None:
-    code, _, stderr = await sql.tries("maintain", "--once", ARCHIVE_DIRECTORY="")
+    code, _, stderr = await sql.run("maintain", "--once", ARCHIVE_DIRECTORY="")
     assert code == 0, stderr
     assert await database.value(COUNT) == 0
     assert stderr.count('"event": "month_dropped"') == 3
@@ -156,7 +156,7 @@ async def test_readings_written_between_export_and_detachment_are_in_the_archive
             return f"2024-01/{METERS}.parquet" in files(tmp_path)
 
         await until(meters_are_written, "the meters' file is written")
-        await database.fetch(FILL, late, 7)
+        await database.fetch(METER_READINGS, late, 7)
     await working
     (archive, _) = find_archives(tmp_path)
     verify_archive(archive)
@@ -225,10 +225,10 @@ async def test_a_kill_at_any_step_loses_nothing(
             database.name,
         )
 
-    await sql.does("maintain", "--once")
+    await sql.succeed("maintain", "--once")
     assert await database.value(COUNT) == 0
     assert files(tmp_path / "archive") == WHOLE
-    await sql.does("archive", "restore")
+    await sql.succeed("archive", "restore")
     assert await restored(database) == before
 
 
@@ -237,13 +237,13 @@ async def test_an_export_that_fails_keeps_the_month_and_is_reported(
 ) -> None:
     (tmp_path / "archive").write_text("a file where a directory should be")
     before = await everything(database)
-    code, _, stderr = await sql.tries("maintain", "--once")
+    code, _, stderr = await sql.run("maintain", "--once")
     assert code == 1
     assert '"task": "retention"' in stderr
     assert await everything(database) == before
     failed = await database.value("SELECT error FROM maintenance_runs WHERE task = 'retention'")
     assert "archive" in failed
-    code, stdout, _ = await sql.tries("doctor")
+    code, stdout, _ = await sql.run("doctor")
     assert code == 1
     assert "retention failed" in stdout
 
@@ -273,14 +273,14 @@ async def test_a_month_that_is_dropped_again_does_not_overwrite_its_archive(
     connection: Any, database: Database, sql: Command, tmp_path: Path
 ) -> None:
     before = await everything(database)
-    await sql.does("maintain", "--once")
+    await sql.succeed("maintain", "--once")
     await database.fetch("SELECT ensure_history_partitions($1, $1)", JANUARY)
-    await database.fetch(VEHICLES, JANUARY, 5)
-    await sql.does("maintain", "--once")
+    await database.fetch(VEHICLE_READINGS, JANUARY, 5)
+    await sql.succeed("maintain", "--once")
     assert {"2024-01-2/manifest.json", "2024-01-2/vehicle_telemetry_history.parquet"} == files(
         tmp_path / "archive"
     ) - WHOLE
-    await sql.does("archive", "restore")
+    await sql.succeed("archive", "restore")
     assert await restored(database) == before
     assert len(await rows(database, "vehicle_telemetry_history_y2024m01_2", schema="archive")) == 5
 
@@ -293,8 +293,8 @@ async def test_a_damaged_archive_is_not_restored(
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
-    assert (await sql.tries("archive", "verify"))[0] == 1
-    code, _, stderr = await sql.tries("archive", "restore", str(file.parent))
+    assert (await sql.run("archive", "verify"))[0] == 1
+    code, _, stderr = await sql.run("archive", "restore", str(file.parent))
     assert code == 1
     assert "is not what was archived" in stderr
     assert await database.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'archive'") == 0

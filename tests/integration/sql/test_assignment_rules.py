@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from sql.assign import Assignment, AssignmentError, write_assignments
 from sql.queries import queries
+from tests.support.database import Database, waits_for_lock
 from tests.support.records import minute
-from tests.support.servers import Database, waits_for_a_lock
 from tests.support.waiting import until
 
 anyio = pytest.mark.anyio
@@ -151,7 +151,7 @@ async def test_an_import_waits_for_a_declaration_and_is_rejected_where_it_contra
         async with declaring.transaction():
             await declare(declaring, ("V", "M", 0, 30))
             rejected = asyncio.create_task(write_assignments(importing, [line], "csv"))
-            await until(lambda: waits_for_a_lock(database, wrote=False), "the import waits")
+            await until(lambda: waits_for_lock(database, wrote=False), "the import waits")
         with pytest.raises(AssignmentError, match="overlaps"):
             await rejected
     finally:

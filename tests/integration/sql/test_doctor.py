@@ -8,25 +8,25 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.doctor import server_findings as findings
 from sql.doctor.checks import CHECKS
 from sql.queries import queries
-from tests.support.doctor import ask
-from tests.support.old_months import Command, command
-from tests.support.servers import Database
+from tests.support.command import Command, sql_command
+from tests.support.database import Database
+from tests.support.doctor import run_doctor
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def sql(database: Database, environment: dict[str, str], tmp_path: Path) -> Command:
-    return command(database, environment, tmp_path)
+    return sql_command(environment, database, tmp_path)
 
 
 async def test_a_healthy_database_has_no_problems(sql: Command, database: Database) -> None:
-    await sql.does("maintain", "--once")
-    code, answer, found = await ask(sql)
+    await sql.succeed("maintain", "--once")
+    code, answer, found = await run_doctor(sql)
     # Other tests share the server, and with it memory, connections and replicas.
     shared = {"cache", "connections", "replication"}
     problems = {name: each for name, each in found.items() if each["level"] != "ok" and name not in shared}
@@ -34,7 +34,7 @@ async def test_a_healthy_database_has_no_problems(sql: Command, database: Databa
     assert list(found) == list(CHECKS), "the same checks in the same order"
     assert answer["database"] == database.name
     assert code in {0, 1}
-    code, _, found = await ask(sql, "--ledger")
+    code, _, found = await run_doctor(sql, "--ledger")
     assert found["ledger"]["level"] == "ok"
 
 
@@ -120,12 +120,12 @@ async def test_each_problem_is_found(sql: Command, database: Database, problem: 
         "UPDATE rollup_state SET refreshed_at = now()"
     )  # the template database may be older than the interval
     await database.execute(statement.replace("vehicle-test", sql.environment["KAFKA_VEHICLE_TOPIC"]))
-    code, _, found = await ask(sql)
+    code, _, found = await run_doctor(sql)
     assert (found[check]["level"], words in found[check]["what"]) == (level, True), found[check]
     assert found[check]["do"]
     assert code >= {"warn": 1, "fail": 2}[level]
     assert {each["level"] for name, each in found.items() if name in {"durability", "wraparound", "indexes"}} == {"ok"}
-    text = (await sql.tries("doctor"))[1]
+    text = (await sql.run("doctor"))[1]
     assert f"{level.upper()} {check}: " in text
 
 
@@ -133,7 +133,7 @@ async def test_an_invalid_index_is_found(sql: Command, database: Database) -> No
     await database.execute("CREATE TABLE twice AS SELECT 1 AS id FROM generate_series(1, 2)")
     with pytest.raises(asyncpg.UniqueViolationError):
         await database.execute("CREATE UNIQUE INDEX CONCURRENTLY not_unique ON twice (id)")
-    _, _, found = await ask(sql)
+    _, _, found = await run_doctor(sql)
     assert found["indexes"]["level"] == "warn"
     assert "not valid: not_unique" in found["indexes"]["what"]
 
@@ -144,7 +144,7 @@ async def test_an_unused_index_and_a_table_without_an_index_are_found(sql: Comma
         "CREATE INDEX never_used ON large (words)"
     )
     await database.execute("DO $$ BEGIN FOR n IN 1..1001 LOOP PERFORM count(*) FROM large; END LOOP; END $$")
-    _, _, found = await ask(sql)
+    _, _, found = await run_doctor(sql)
     assert found["indexes"]["level"] == "warn"
     assert "not used: never_used (" in found["indexes"]["what"]
     assert "scanned sequentially: large (1,0" in found["indexes"]["what"]
@@ -160,7 +160,7 @@ async def test_dead_rows_that_are_not_vacuumed_are_found(sql: Command, database:
         "(vehicle_id, soc, last_kwh_delivered_dc, last_battery_temp, recorded_at, updated_at) "
         "SELECT 'VEH-' || n, 50, 1, 20, now(), now() FROM generate_series(1, 10001) AS n; DELETE FROM vehicle_live_status"
     )
-    _, _, found = await ask(sql)
+    _, _, found = await run_doctor(sql)
     assert found["live_tables"]["level"] == "warn"
     assert "vehicle_live_status has 10,001 dead rows for 0 live ones" in found["live_tables"]["what"]
     assert "VACUUM" in found["live_tables"]["do"]
@@ -191,7 +191,7 @@ async def test_nearly_exhausted_connections_are_found(sql: Command, database: Da
         for _ in range(int(most * 0.82)):
             connection = await asyncpg.connect(database.migrator_url)
             held.push_async_callback(connection.close)
-        _, _, found = await ask(sql)
+        _, _, found = await run_doctor(sql)
     assert found["connections"]["level"] in {"warn", "fail"}
     assert f"of {most} connections are in use" in found["connections"]["what"]
     assert "raise max_connections" in found["connections"]["do"]
@@ -199,13 +199,13 @@ async def test_nearly_exhausted_connections_are_found(sql: Command, database: Da
 
 async def test_missing_privileges_are_reported(sql: Command, stack: Servers, database: Database) -> None:
     assert stack.postgres is not None, "only the server from packages has a login of little privilege"
-    code, stdout, _ = await sql.tries("doctor", DATABASE_URL=database.writer_url)
+    code, stdout, _ = await sql.run("doctor", DATABASE_URL=database.writer_url)
     assert code >= 1
     assert "check failed: permission denied" in stdout
 
 
 async def test_an_unreachable_database_is_exit_code_3(sql: Command) -> None:
-    code, stdout, stderr = await sql.tries("doctor", "--json", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/energy")
+    code, stdout, stderr = await sql.run("doctor", "--json", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/energy")
     assert (code, stdout) == (3, "")
     assert "could not be reached" in stderr
     assert "hush" not in stderr

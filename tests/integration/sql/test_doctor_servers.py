@@ -9,13 +9,13 @@ import asyncpg
 import pytest
 
 from deploy.stack.postgres import Postgres
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.doctor import server_findings as findings
 from sql.queries import queries
-from tests.support.doctor import ask
-from tests.support.old_months import Command, command
-from tests.support.servers import Database
-from tests.support.standby import no_replay, on_standby
+from tests.support.command import Command, sql_command
+from tests.support.database import Database
+from tests.support.doctor import run_doctor
+from tests.support.standby import fetch_from_standby, paused_replay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def sql(database: Database, environment: dict[str, str], tmp_path: Path) -> Command:
-    return command(database, environment, tmp_path)
+    return sql_command(environment, database, tmp_path)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def test_an_inactive_replication_slot_is_found(sql: Command, administrator
     try:
         await administrator.execute("SELECT pg_create_physical_replication_slot('forgotten', true)")
         await write_more_than_a_gibibyte_of_wal(administrator)
-        _, _, found = await ask(sql)
+        _, _, found = await run_doctor(sql)
     finally:
         await administrator.execute("SELECT pg_drop_replication_slot('forgotten')")
         await administrator.execute("CHECKPOINT")
@@ -62,18 +62,18 @@ async def test_a_replica_with_paused_replay_is_found_on_the_primary_and_on_the_r
     await database.execute("INSERT INTO retired_records (topic, dead_letters) VALUES ('t', 1)")
 
     async def follows() -> bool:
-        return bool(await on_standby(standby, database, "SELECT count(*) FROM retired_records"))
+        return bool(await fetch_from_standby(standby, database, "SELECT count(*) FROM retired_records"))
 
     await until(follows, "the replica follows")
-    async with no_replay(standby, database):
+    async with paused_replay(standby, database):
         await write_more_than_a_gibibyte_of_wal(administrator)
 
         async def is_behind() -> str:
-            _, _, found = await ask(sql)
+            _, _, found = await run_doctor(sql)
             return found["replication"]["what"] if found["replication"]["level"] == "warn" else ""
 
         what = await until(is_behind, "the primary says that the replica is behind")
-        of_itself = await on_standby(standby, database, queries.check_standby.sql)
+        of_itself = await fetch_from_standby(standby, database, queries.check_standby.sql)
     assert re.search(r"is \d+ s and 1,\d{3},\d{3},\d{3} bytes behind", what)
     assert of_itself > 0
     assert findings.replication([], [], of_itself + findings.LAG_SECONDS).level == "warn"
@@ -91,7 +91,7 @@ async def test_a_low_index_cache_hit_ratio_is_found(sql: Command, administrator:
         await administrator.execute("SELECT pg_stat_force_next_flush()")
 
     async def cache() -> str:
-        _, _, found = await ask(sql)
+        _, _, found = await run_doctor(sql)
         return f"{found['cache']['level']}: {found['cache']['what']}"
 
     assert (await cache()).startswith("ok: only ")
@@ -105,11 +105,11 @@ async def test_a_low_index_cache_hit_ratio_is_found(sql: Command, administrator:
 
 
 async def test_slow_statements_are_found_once_the_extension_is_installed(sql: Command, administrator: Any) -> None:
-    _, _, found = await ask(sql)
+    _, _, found = await run_doctor(sql)
     assert "CREATE EXTENSION pg_stat_statements" in found["slow_statements"]["do"]
     await administrator.execute("CREATE EXTENSION pg_stat_statements")
     for _ in range(10):
         await administrator.execute("SELECT count(*) FROM pg_sleep(1.05), pg_class")
-    _, _, found = await ask(sql)
+    _, _, found = await run_doctor(sql)
     assert found["slow_statements"]["level"] == "warn"
     assert "x 10: SELECT count(*) FROM pg_sleep($1), pg_class" in found["slow_statements"]["what"]

@@ -10,7 +10,7 @@ import pytest
 from sql.analytics.efficiency import Efficiency, EnergySums, Thresholds, assess_efficiency
 from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
-from tests.support.servers import Database
+from tests.support.database import Database
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,8 @@ from sql.analytics.fault_state import Hysteresis
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.trends import refresh_trends
 from tests.integration.sql.test_energy import Fleet
-from tests.support.servers import Database
-from tests.support.services import ROOT
+from tests.support.database import Database
+from tests.support.repository import ROOT
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio

@@ -15,11 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
 from sql.maintenance.scheduler import TASKS
-from tests.support.arrange import evaluate, open_fault
+from tests.support.database import Database
+from tests.support.database_rows import insert_evaluation, insert_fault
 from tests.support.records import NOON
-from tests.support.servers import Database
-from tests.support.services import ROOT, Replica
-from tests.support.standby import no_replay
+from tests.support.repository import ROOT
+from tests.support.services import ConsumerProcess
+from tests.support.standby import paused_replay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -40,8 +41,8 @@ async def start_maintenance(
         }
         log = tmp_path / f"maintain-{next(numbers)}.log"
         command = [sys.executable, "-m", "sql", "maintain"]
-        started = Replica(processes.start(command, log=log, env=environment | settings, cwd=ROOT), log)
-        port = (await started.says("maintenance_started"))["metrics_port"]
+        started = ConsumerProcess(processes.start(command, log=log, env=environment | settings, cwd=ROOT), log)
+        port = (await started.until_logged("maintenance_started"))["metrics_port"]
         return Maintenance(f"http://127.0.0.1:{port}/metrics", started)
 
     return start
@@ -55,7 +56,7 @@ async def maintenance(start_maintenance: "Start") -> "Maintenance":
 class Maintenance:
     """A running `python -m sql maintain`."""
 
-    def __init__(self, address: str, process: Replica) -> None:
+    def __init__(self, address: str, process: ConsumerProcess) -> None:
         self.address = address
         self.process = process
 
@@ -119,7 +120,7 @@ async def test_a_replica_that_does_not_replay_has_lag_in_bytes(
     maintenance: Maintenance, database: Database, standby: Postgres
 ) -> None:
     await maintenance.until("energy_replicas_connected", value=1)
-    async with no_replay(standby, database):
+    async with paused_replay(standby, database):
         await database.execute("CREATE TABLE written AS SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
         await maintenance.until("energy_replica_lag_bytes", least=1e6)
     await maintenance.until("energy_replica_lag_bytes", value=0)
@@ -137,8 +138,8 @@ async def test_a_failed_task_is_counted_and_the_others_run(maintenance: Maintena
 
 
 async def test_the_database_is_measured(maintenance: Maintenance, database: Database) -> None:
-    await evaluate(database, "VEH-001", NOON)
-    await open_fault(database, "VEH-001", NOON)
+    await insert_evaluation(database, "VEH-001", NOON)
+    await insert_fault(database, "VEH-001", NOON)
     samples = await maintenance.until("energy_faults_open", value=1)
     assert samples["energy_database_answers",] == 1
     assert ("energy_vehicles_judged",) in samples

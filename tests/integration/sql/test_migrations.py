@@ -11,12 +11,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.partitions import ensure_partitions
-from tests.support.servers import Database
+from tests.support.database import Database
+from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.anyio
-ROOT = Path(__file__).parents[3]
 
 
 async def _command(environment: dict[str, str], *arguments: str) -> tuple[int, str]:

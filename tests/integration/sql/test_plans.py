@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from sql.queries import queries
-from tests.support.arrange import roll_up
-from tests.support.servers import Database
+from tests.support.database import Database
+from tests.support.database_rows import roll_up
 
 pytestmark = pytest.mark.anyio
 DAY, HOUR, HALF = timedelta(hours=24), timedelta(hours=1), timedelta(minutes=30)

@@ -12,9 +12,9 @@ import pytest
 from sql.maintenance import reindexing
 from sql.maintenance.reindexing import reindex_primary_keys
 from sql.maintenance.statistics import refresh_statistics
-from tests.support.old_months import connect
+from tests.support.database import Database
+from tests.support.expired_months import connect_as_maintenance
 from tests.support.records import meter, minute
-from tests.support.servers import Database
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -34,13 +34,13 @@ MINUTES = 500
 
 @pytest.fixture
 async def connection(database: Database) -> AsyncIterator[Any]:
-    connected = await connect(database)
+    connected = await connect_as_maintenance(database)
     yield connected
     connected.terminate()
 
 
 async def interleaved(database: Database, first: int = 0, beyond: int = MINUTES, *, meters: int = METERS) -> None:
-    connected = await connect(database)
+    connected = await connect_as_maintenance(database)
     for begins in range(first, beyond, 10):
         await connected.execute(FILL, LAST, begins, meters)
     await connected.close()
@@ -194,7 +194,7 @@ async def test_a_killed_reindex_is_started_again_unless_it_is_no_longer_wanted(
 ) -> None:
     during = LAST + timedelta(days=20)
     await interleaved(database)
-    killed = await connect(database)
+    killed = await connect_as_maintenance(database)
     async with blocked_before_the_build(database) as until_blocked:
         building = asyncio.create_task(reindex_primary_keys(killed, during, min_bytes=2**20, max_bytes=2**35))
         await until_blocked()

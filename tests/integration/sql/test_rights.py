@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.migrate import migrate
 from sql.settings import SqlSettings
-from tests.support.servers import Database, new_database
+from tests.support.database import Database, new_database
 
 pytestmark = pytest.mark.anyio
 _numbers = itertools.count(1)

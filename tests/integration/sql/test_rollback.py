@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.resolve import Servers
+from deploy.stack.servers import Servers
 from sql.migrate import MIGRATIONS, _dbmate_binary
-from tests.support.servers import Database, new_database
+from tests.support.database import Database, new_database
 
 FILES = sorted(MIGRATIONS.glob("*.sql"))
 PER_DUMP = ("\\restrict", "\\unrestrict", "--")

@@ -19,8 +19,8 @@ from consumer.storage.store import Store
 from sql.connection import WRITER_SETTINGS, pool
 from sql.maintenance.rollups import _move_late_before, refresh_rollups
 from sql.queries import queries
+from tests.support.database import Database, locked_tables, waits_for_lock
 from tests.support.records import batch, meter, records, vehicle
-from tests.support.servers import Database, locked, waits_for_a_lock
 from tests.support.waiting import until
 
 START = (datetime.now(UTC) - timedelta(days=3)).replace(hour=10, minute=0, second=0, microsecond=0)
@@ -184,9 +184,9 @@ async def test_a_refresh_waits_for_a_writer_that_relies_on_the_old_late_before(d
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
         await StoredOffsets(to, "test").register(dict.fromkeys(PARTITIONS, 0))
         world = World(Store(to, "test"), connection)
-        async with locked(database):
+        async with locked_tables(database):
             writing = asyncio.create_task(world.write([("METER-A", 40), (VEHICLE, 40)]))
-            await until(lambda: waits_for_a_lock(database), "the writer is blocked")
+            await until(lambda: waits_for_lock(database), "the writer is blocked")
             with pytest.raises(asyncpg.LockNotAvailableError):
                 await refresh_rollups(connection, at(120), grace=timedelta(0))
             assert (await queries.rollup_state(connection))["late_before"] is None, "late_before has not moved"
@@ -198,9 +198,9 @@ async def test_a_refresh_waits_for_a_writer_that_relies_on_the_old_late_before(d
         await world.write([("METER-A", 41)])
         assert await connection.fetchval("SELECT count(*) FROM late_hours") == 1
         await world.check(0, 120)
-        async with locked(database):
+        async with locked_tables(database):
             writing = asyncio.create_task(world.write([("METER-A", 42)]))
-            await until(lambda: waits_for_a_lock(database), "the writer is blocked")
+            await until(lambda: waits_for_lock(database), "the writer is blocked")
             with pytest.raises(asyncpg.LockNotAvailableError):
                 await refresh_rollups(connection, at(180), grace=timedelta(0))
             assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "the late hours were refreshed"

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from deploy.stack.resolve import Servers
-from tests.support.answers import Ask
+from deploy.stack.servers import Servers
+from tests.support.database import Database
+from tests.support.ledger import Topics
 from tests.support.records import vehicle
-from tests.support.servers import Database, Topics
-from tests.support.services import Group
+from tests.support.responses import StartApi
+from tests.support.services import ConsumerGroup
 
 pytestmark = pytest.mark.anyio
 
@@ -20,9 +21,11 @@ def slow(text: str) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("event") == "slow_statement"]
 
 
-async def test_the_read_service_logs_slow_statements_without_arguments(ask: Ask, write: Any, tmp_path: Path) -> None:
+async def test_the_read_service_logs_slow_statements_without_arguments(
+    start_api: StartApi, write: Any, tmp_path: Path
+) -> None:
     await write(vehicle=[vehicle("VEH-SECRET")])
-    client = ask(SQL_LOG_SLOWER_THAN_MS="0")
+    client = start_api(SQL_LOG_SLOWER_THAN_MS="0")
     assert client.get("/v1/vehicles/VEH-SECRET").status_code == 200
     assert client.get("/v1/vehicles/VEH-SECRET").status_code == 200
     logged = slow((tmp_path / "api.log").read_text())
@@ -33,16 +36,16 @@ async def test_the_read_service_logs_slow_statements_without_arguments(ask: Ask,
     assert "VEH-SECRET" not in json.dumps(logged)
 
 
-async def test_nothing_is_logged_by_default(ask: Ask, write: Any, tmp_path: Path) -> None:
+async def test_nothing_is_logged_by_default(start_api: StartApi, write: Any, tmp_path: Path) -> None:
     await write(vehicle=[vehicle("VEH-1")])
-    assert ask().get("/v1/vehicles/VEH-1").status_code == 200
+    assert start_api().get("/v1/vehicles/VEH-1").status_code == 200
     assert slow((tmp_path / "api.log").read_text()) == []
 
 
 async def test_the_consumer_logs_slow_statements(
-    stack: Servers, database: Database, topics: Topics, group: Group
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     replica = group.start(SQL_LOG_SLOWER_THAN_MS="0")
-    logged = await replica.says("slow_statement")
+    logged = await replica.until_logged("slow_statement")
     assert logged["statement"]
     assert "args" not in logged

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from sql.migrate import LockTimeoutError, migrate
 from sql.settings import SqlSettings
+from tests.support.database import Database
 from tests.support.records import meter, minute, vehicle
-from tests.support.repository.migrations import column, index, index_of_all
-from tests.support.repository.migrations import newer as with_more
-from tests.support.servers import Database
+from tests.support.repository.migrations import add_column, create_index, create_partitioned_index
+from tests.support.repository.migrations import extended_migrations as with_more
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
 @pytest.fixture
 def newer(tmp_path: Path) -> Path:
     """The migrations, and one more that needs an exclusive lock on a table."""
-    return with_more(tmp_path / "migrations", [column("vehicle_live_status", "odometer")])
+    return with_more(tmp_path / "migrations", [add_column("vehicle_live_status", "odometer")])
 
 
 def settings(database: Database, give_up_seconds: float) -> SqlSettings:
@@ -127,7 +127,7 @@ async def test_an_index_is_built_on_every_month_of_a_history_while_writers_conti
     database: Database, tmp_path: Path, write: Any
 ) -> None:
     parts = [row[0] for row in await database.fetch(PARTS, "meter_telemetry_history")]
-    indexed = index_of_all("meter_telemetry_history", parts, "later", "ingested_at")
+    indexed = create_partitioned_index("meter_telemetry_history", parts, "later", "ingested_at")
     async with writing_on(write) as took:
         await one_more(took)
         before = len(took)
@@ -142,7 +142,7 @@ async def test_an_index_is_built_on_every_month_of_a_history_while_writers_conti
 
 
 async def test_an_invalid_index_of_a_failed_attempt_is_rebuilt(database: Database, tmp_path: Path, write: Any) -> None:
-    migrations = with_more(tmp_path / "migrations", [index("vehicle_live_status", "later", "soc")])
+    migrations = with_more(tmp_path / "migrations", [create_index("vehicle_live_status", "later", "soc")])
     other = await asyncpg.connect(database.migrator_url, server_settings={"application_name": "a-long-import"})
     async with writing_on(write) as took:
         try:

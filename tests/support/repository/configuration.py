@@ -1,11 +1,10 @@
 """`make configuration`: docs/configuration.md and .env.example, written from the settings classes.
 
-Every process that reads settings stands in READERS; a test fails when a class of settings is missing, or the files lag behind.
+READERS lists every process that reads settings. A test fails when a settings class is missing there or a file is out of date.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -15,8 +14,8 @@ from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
 from schemas.config.settings import KafkaSettings
 from sql.settings import MaintainSettings, SqlSettings
+from tests.support.repository import ROOT
 
-ROOT: Final = Path(__file__).parents[3]
 READERS: Final[Mapping[str, type[BaseSettings]]] = {
     "python -m consumer": ConsumerSettings,
     "python -m api": ApiSettings,
@@ -28,7 +27,7 @@ READERS: Final[Mapping[str, type[BaseSettings]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One environment variable, as the files show it."""
+    """One environment variable, as both files show it."""
 
     name: str
     type: str
@@ -38,49 +37,49 @@ class Setting:
     secret: bool = False
 
 
-# What only the local stack and the demo read; these are options of their commands as well.
-OF_THE_STACK: Final = (
+# Settings that only the local stack and the demo read; options of their commands set them as well.
+STACK_SETTINGS: Final = (
     Setting("LOCAL_STACK", "text", "", "", "containers takes Kafka and PostgreSQL from images; unset: from packages"),
     Setting("KAFKA_PORT", "integer", "19092", "1 to 65535", "where the local Kafka listens"),
     Setting("POSTGRES_PORT", "integer", "15432", "1 to 65535", "where the local PostgreSQL listens"),
 )
-STACK: Final = "The local stack (`make demo`, `make test`)"
-HEAD: Final = """\
+STACK_TITLE: Final = "The local stack (`make demo`, `make test`)"
+INTRODUCTION: Final = """\
 # Configuration
-Written by `make configuration` from the settings classes; change those.
+`make configuration` writes this file from the settings classes. Change the classes, not the file.
 
-Settings are environment variables. A file `.env` in the working directory is read too, and the environment comes first. An empty
-value is the same as none. A process whose settings are not valid says which and why, and exits with code 2 before it does
-anything else. Secrets are shown in no log, error or metric. Every process reads those it knows and ignores the others.
+Settings are environment variables. A file `.env` in the working directory is read as well; the environment has precedence. An
+empty value counts as unset. A process with invalid settings names each of them with the reason, and exits with code 2 before it
+does anything else. Secrets appear in no log, error or metric. Every process reads its own settings and ignores all others.
 """
-OF_FILES: Final = """\
-In place of each secret, `NAME_FILE` names a file that holds it, as container engines mount secrets: `DATABASE_URL_FILE` for
-`DATABASE_URL`. Both at once are refused.
+SECRET_FILES: Final = """\
+Every secret can come from a file, as container engines mount secrets: `NAME_FILE` names the file, `DATABASE_URL_FILE` for
+`DATABASE_URL`. Setting both is an error.
 """
-EXAMPLE_HEAD: Final = """\
-# All settings with their defaults, written by `make configuration`. Copy to .env, or set them in the environment; every process
-# reads those it knows. docs/configuration.md has their types and ranges.
+EXAMPLE_INTRODUCTION: Final = """\
+# All settings with their defaults, written by `make configuration`. Copy this file to .env, or set them in the environment; every
+# process reads its own. docs/configuration.md has their types and ranges.
 """
 
 
-def settings_of(kind: type[BaseSettings]) -> list[Setting]:
-    """The settings of a class, in the order in which they are declared.
+def settings_of(settings_class: type[BaseSettings]) -> list[Setting]:
+    """The settings of a class in the order of their declaration.
 
     Raises:
-        ValueError: one has no description.
+        ValueError: a setting has no description.
     """
-    properties = kind.model_json_schema()["properties"]
-    return [_setting(kind, name, _flat(properties[name])) for name in kind.model_fields]
+    properties = settings_class.model_json_schema()["properties"]
+    return [_setting(settings_class, name, _flat(properties[name])) for name in settings_class.model_fields]
 
 
-def _setting(kind: type[BaseSettings], name: str, schema: dict[str, Any]) -> Setting:
-    description = kind.model_fields[name].description
+def _setting(settings_class: type[BaseSettings], name: str, schema: dict[str, Any]) -> Setting:
+    description = settings_class.model_fields[name].description
     if not description:
-        raise ValueError(f"{kind.__name__}.{name} has no description: give its Field one")
+        raise ValueError(f"{settings_class.__name__}.{name} has no description: give its Field one")
     return Setting(
         name.upper(),
         _type(schema),
-        _default(kind, name),
+        _default(settings_class, name),
         _range(schema),
         description,
         schema.get("format") == "password",
@@ -88,7 +87,7 @@ def _setting(kind: type[BaseSettings], name: str, schema: dict[str, Any]) -> Set
 
 
 def _flat(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema without the choice of null, which an unset variable is."""
+    """A schema without the alternative `null`, which stands for an unset variable."""
     choices = [each for each in schema.get("anyOf", []) if each.get("type") != "null"]
     return {**schema, **choices[0]} if len(choices) == 1 else schema
 
@@ -107,8 +106,8 @@ def _type(schema: dict[str, Any]) -> str:
     return named.get(schema.get("format", ""), words.get(schema.get("type", ""), "text"))
 
 
-def _default(kind: type[BaseSettings], name: str) -> str:
-    value = kind.model_fields[name].get_default(call_default_factory=True)
+def _default(settings_class: type[BaseSettings], name: str) -> str:
+    value = settings_class.model_fields[name].get_default(call_default_factory=True)
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -125,15 +124,15 @@ def _range(schema: dict[str, Any]) -> str:
 
 
 def by_readers() -> dict[tuple[str, ...], list[Setting]]:
-    """Settings by the processes that read them: those that several share first, each setting once."""
-    known: dict[str, Setting] = {}
+    """Every setting once, by the processes that read it: settings of several processes first."""
+    settings: dict[str, Setting] = {}
     readers: dict[str, list[str]] = {}
-    for reader, kind in READERS.items():
-        for setting in settings_of(kind):
-            known.setdefault(setting.name, setting)
+    for reader, settings_class in READERS.items():
+        for setting in settings_of(settings_class):
+            settings.setdefault(setting.name, setting)
             readers.setdefault(setting.name, []).append(reader)
     groups: dict[tuple[str, ...], list[Setting]] = {}
-    for name, setting in known.items():
+    for name, setting in settings.items():
         groups.setdefault(tuple(readers[name]), []).append(setting)
     return dict(sorted(groups.items(), key=lambda group: -len(group[0])))
 
@@ -144,12 +143,12 @@ def _sections() -> Iterator[tuple[str, list[Setting]]]:
             " and ".join(filter(None, [", ".join(f"`{each}`" for each in readers[:-1]), f"`{readers[-1]}`"])),
             settings,
         )
-    yield STACK, list(OF_THE_STACK)
+    yield STACK_TITLE, list(STACK_SETTINGS)
 
 
 def document() -> str:
-    """docs/configuration.md."""
-    parts = [HEAD, OF_FILES]
+    """The text of docs/configuration.md."""
+    parts = [INTRODUCTION, SECRET_FILES]
     for title, settings in _sections():
         rows = map(_row, settings)
         parts.append(
@@ -167,15 +166,15 @@ def _row(setting: Setting) -> str:
 
 
 def example() -> str:
-    """.env.example."""
-    parts = [EXAMPLE_HEAD]
+    """The text of .env.example."""
+    parts = [EXAMPLE_INTRODUCTION]
     for title, settings in _sections():
         parts.append("\n".join([f"# {title.replace('`', '')}", *map(_line, settings), ""]))
     return "\n".join(parts)
 
 
 def _line(setting: Setting) -> str:
-    file = f"\n# or the file that holds it\n#{setting.name}_FILE=" if setting.secret else ""
+    file = f"\n# or the file with it\n#{setting.name}_FILE=" if setting.secret else ""
     return f"# {setting.description}\n#{setting.name}={setting.default}{file}"
 
 
@@ -183,9 +182,9 @@ FILES: Final = {"docs/configuration.md": document, ".env.example": example}
 
 
 def main() -> None:
-    """Write both files."""
-    for name, made in FILES.items():
-        (ROOT / name).write_text(made())
+    """Writes both files."""
+    for name, text in FILES.items():
+        (ROOT / name).write_text(text())
 
 
 if __name__ == "__main__":

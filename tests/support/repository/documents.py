@@ -1,24 +1,22 @@
-"""The project's Markdown as the tests read it: fences and their marks, inline commands, links and anchors.
+"""The Markdown of the repository: code fences and their marks, inline commands, links and anchors.
 
-How a document marks its commands:
+A document marks each fence of shell in one of two ways:
 
-    ```sh run       every line is looked up (make targets, `python -m` commands down to the options, curl's paths) and
-                    executed, all of a document in order, on a real Kafka and PostgreSQL
-    <!-- not run here: reason -->      on the line before a fence: looked up as far as we know the commands, and not
-                    executed; the reason stands where people read it
-
-A fence of shell is one or the other.
+    ```sh run       A test looks every command up (make targets, `python -m` commands down to the options, paths of curl)
+                    and runs the fences of a document in order, on a real Kafka and PostgreSQL.
+    <!-- not run here: reason -->      On the line before the fence. A test looks up the commands of this repository
+                    and runs nothing.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[3]
-PLACES: Final = (
+from tests.support.repository import ROOT
+
+PATTERNS: Final = (
     "*.md",
     "docs/**/*.md",
     "deploy/**/*.md",
@@ -36,7 +34,7 @@ _CODE: Final = re.compile(r"`([^`\n]+)`")
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """A block between two fences: what its first line says (`sh run`), its text, its first line's number."""
+    """A fenced block: the number of its first line, the words after the fence (`sh run`), the reason not to run it, its text."""
 
     document: str
     line: int
@@ -51,8 +49,8 @@ class Fence:
 
 @cache
 def documents() -> tuple[str, ...]:
-    """All Markdown files, as paths from the project's root."""
-    found = {file for place in PLACES for file in ROOT.glob(place)}
+    """The Markdown files, as paths relative to the root of the repository."""
+    found = {file for pattern in PATTERNS for file in ROOT.glob(pattern)}
     return tuple(sorted(str(file.relative_to(ROOT)) for file in found if "node_modules" not in file.parts))
 
 
@@ -79,13 +77,13 @@ def fences(document: str) -> tuple[Fence, ...]:
             found.append(Fence(document, start, language, "run" in words, before[1] if before else None, text))
             opened = None
     if opened is not None:
-        raise AssertionError(f"{document}:{opened[0]}: this fence is never closed")
+        raise AssertionError(f"{document}:{opened[0]}: this fence is not closed")
     return tuple(found)
 
 
 @cache
 def prose(document: str) -> str:
-    """A document without its fences, its lines where they were."""
+    """A document with its fences blanked, so that line numbers stay."""
     inside, kept = False, []
     for line in (ROOT / document).read_text().splitlines():
         fence = bool(_FENCE.match(line))
@@ -95,14 +93,14 @@ def prose(document: str) -> str:
 
 
 def inline_commands(document: str) -> Iterator[str]:
-    """Commands of ours between back-ticks in running text."""
+    """Commands of this repository between backticks in prose."""
     for code in _CODE.findall(prose(document)):
         if code.startswith(("python -m ", "make ")):
             yield code
 
 
 def links(document: str) -> Iterator[str]:
-    """Targets of links within the project."""
+    """Link targets inside the repository."""
     without_code = _CODE.sub("", prose(document))
     for target in _LINK.findall(without_code):
         if not re.match(r"[a-z]+:", target):
@@ -111,7 +109,7 @@ def links(document: str) -> Iterator[str]:
 
 @cache
 def anchors(document: str) -> frozenset[str]:
-    """What can be linked to in a document: its headings, as GitHub names them."""
+    """The anchors of a document's headings, as GitHub generates them."""
     names: list[str] = []
     for heading in re.findall(r"^#{1,6} +(.+?) *#*$", prose(document), re.MULTILINE):
         text = _LINK.sub(lambda link: link[0][1 : link[0].index("]")], heading).replace("`", "")

@@ -1,4 +1,4 @@
-"""Shell lines of documents -> simple commands -> is each one known?"""
+"""Shell in documents: split into simple commands, and each command looked up."""
 
 import re
 import shlex
@@ -9,16 +9,16 @@ from urllib.parse import urlsplit
 
 from api.app import create_app
 from api.settings import ApiSettings
-from tests.support.repository.commands import wrong_with
+from tests.support.repository.command_lines import command_error
 
 KEYWORDS: Final = {"until", "while", "if", "then", "else", "do", "!", "time", "exec"}
 ENDS: Final = {"done", "fi", "esac", "}"}
-# What every shell has and what says nothing about this project.
-EVERYDAY: Final = {
+# Programs of any shell, which need no look-up.
+COMMON_PROGRAMS: Final = {
     ".", "[", "cat", "cd", "chmod", "cp", "date", "echo", "export", "false", "grep", "head", "jq", "kill", "ls", "mkdir", "mv",
     "printf", "rm", "sed", "set", "sleep", "sort", "source", "tail", "test", "true", "unset", "wait", "xargs",
 }  # fmt: skip
-PROBES: Final = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
+UNDOCUMENTED_PATHS: Final = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
 HOW_TO_MARK: Final = "write `<!-- not run here: reason -->` on the line before the fence, or choose another language"
 NOT_OURS: Final = "is not looked up"
 _HERE_DOCUMENT: Final = re.compile(r"<<-?['\"]?(\w+)['\"]?(.*?)\n.*?^\s*\1$", re.DOTALL | re.MULTILINE)
@@ -28,14 +28,14 @@ _PYTHON: Final = re.compile(r"(\.venv/bin/)?python3?(\.\d+)?")
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The simple commands of a script, without variables before them, redirections and keywords.
+    """The simple commands of a script, as words, without assignments before them, redirections and keywords.
 
     Raises:
-        ValueError: the script cannot be read (a quote that is never closed).
+        ValueError: the script cannot be parsed (an unclosed quote).
     """
     joined = re.sub(r"\\\n", " ", text)
     whole = _HERE_DOCUMENT.sub(r"\2", joined)
-    plain = re.sub(r"\d?>&\d", "", whole)  # 2>&1 is no word of its own
+    plain = re.sub(r"\d?>&\d", "", whole)  # 2>&1 is not a word
     lexer = shlex.shlex(plain.replace("\n", "\n;"), posix=True, punctuation_chars=";&|<>()")
     lexer.whitespace_split = True
     words: list[str] = []
@@ -60,24 +60,28 @@ def _simple(words: list[str]) -> Iterator[list[str]]:
         yield kept
 
 
-def unknown(command: list[str]) -> str | None:
-    """What is wrong with a simple command, or why it cannot be looked up; None when it is known."""
+def lookup_error(command: list[str]) -> str | None:
+    """What is wrong with a simple command, or why it cannot be looked up; None when it exists."""
     first = command[0]
     if first == "make":
-        return wrong_with(command)
+        return command_error(command)
     if _PYTHON.fullmatch(first) and command[1:2] == ["-m"] and len(command) > 2:
-        return wrong_with(["python", *command[1:]])
+        return command_error(["python", *command[1:]])
     if first == "curl":
-        return next((wrong for word in command[1:] if (wrong := _no_route(word))), None)
-    return None if first in EVERYDAY or first.isupper() else f"whether {first} works {NOT_OURS}: {HOW_TO_MARK}"
+        return next((error for word in command[1:] if (error := _route_error(word))), None)
+    return None if first in COMMON_PROGRAMS or first.isupper() else f"whether {first} works {NOT_OURS}: {HOW_TO_MARK}"
 
 
-def _no_route(word: str) -> str | None:
-    """A complaint about an address that the API does not have."""
+def _route_error(word: str) -> str | None:
+    """What is wrong with a word that is a URL of the API; None for a known route and for other words."""
     if not (address := _OF_THE_API.match(word)) or ("/" not in word):
         return None
     path = urlsplit("http://x/" + word[address.end() :]).path
-    return None if path in PROBES or any(each.fullmatch(path) for each in _routes()) else f"the API has no route {path}"
+    return (
+        None
+        if path in UNDOCUMENTED_PATHS or any(each.fullmatch(path) for each in _routes())
+        else f"the API has no route {path}"
+    )
 
 
 @cache

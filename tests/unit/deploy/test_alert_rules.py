@@ -1,4 +1,4 @@
-"""The alerts: each is tried both ways, and each leads somebody who is woken by it to what to do."""
+"""The alert rules: each has cases in which it fires and does not fire, and an entry in the runbook."""
 
 import re
 import subprocess
@@ -10,8 +10,8 @@ import yaml
 from api.settings import ApiSettings
 from consumer.monitoring import health
 from sql.maintenance import metrics
-from tests.support.prometheus import DIRECTORY, MISSING, PROMTOOL
-from tests.support.services import ROOT
+from tests.support.prometheus import DIRECTORY, NO_PROMETHEUS, PROMTOOL
+from tests.support.repository import ROOT
 
 ALERTS: list[dict[str, Any]] = [
     rule
@@ -22,35 +22,35 @@ NAMES = [rule["alert"] for rule in ALERTS]
 
 
 def anchors(text: str) -> list[str]:
-    """What headings of a page can be linked by."""
+    """The link anchors of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return [re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings]
 
 
 def entry(page: str, name: str) -> str:
-    """What stands under the heading of an alert."""
+    """The text below the heading of an alert."""
     found = re.search(rf"^### {name}$\n(.*?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL)
-    assert found, f"docs/operations.md has no entry {name}"
+    assert found, f"docs/runbook.md has no entry {name}"
     return found.group(1)
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=NAMES)
-def test_an_alert_says_what_is_wrong_and_where_to_read_what_to_do(rule: dict[str, Any]) -> None:
-    said = rule["annotations"]
-    assert set(said) == {"summary", "description", "runbook_url"}
+def test_an_alert_has_annotations_and_a_runbook_entry(rule: dict[str, Any]) -> None:
+    annotations = rule["annotations"]
+    assert set(annotations) == {"summary", "description", "runbook_url"}
     assert rule["labels"]["severity"] in {"info", "warning", "critical"}
-    page, anchor = said["runbook_url"].split("#")
+    page, anchor = annotations["runbook_url"].split("#")
     text = (ROOT / page).read_text()
     assert anchors(text).count(anchor) == 1
     assert all(word in entry(text, rule["alert"]) for word in ("Means:", "Look:", "Do:"))
 
 
-def test_every_entry_of_the_page_is_of_an_alert() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text()
+def test_every_entry_of_the_runbook_belongs_to_an_alert() -> None:
+    page = (ROOT / "docs" / "runbook.md").read_text()
     assert sorted(re.findall(r"^### (Energy\w+)$", page, re.MULTILINE)) == sorted(NAMES)
 
 
-def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     cases = yaml.safe_load((DIRECTORY / "rules_test.yml").read_text())["tests"]
     found: set[tuple[str, str]] = set()
     for case in cases:
@@ -65,7 +65,7 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
     assert len({case["name"] for case in cases}) == len(cases)
 
 
-def test_the_targets_are_the_default_ports() -> None:
+def test_the_targets_have_the_default_ports() -> None:
     ports = {
         "consumer": health.DEFAULT_PORT,
         "maintain": metrics.DEFAULT_PORT,
@@ -76,7 +76,7 @@ def test_the_targets_are_the_default_ports() -> None:
         assert targets["targets"] == [f"localhost:{port}"]
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason=MISSING)
+@pytest.mark.skipif(PROMTOOL is None, reason=NO_PROMETHEUS)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -86,6 +86,6 @@ def test_the_targets_are_the_default_ports() -> None:
     ],
     ids=["rules", "records", "config"],
 )
-def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
+def test_promtool_accepts_the_rules_and_the_configuration(arguments: tuple[str, ...]) -> None:
     done = subprocess.run([str(PROMTOOL), *arguments], cwd=DIRECTORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

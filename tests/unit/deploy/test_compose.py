@@ -1,4 +1,4 @@
-"""docker-compose.yml against the code: settings, commands, ports, secrets. No engine is needed, and none runs it here."""
+"""docker-compose.yml compared with the code: settings, commands, ports, secrets. No container engine is needed."""
 
 import json
 import re
@@ -13,15 +13,15 @@ import pytest
 import yaml
 
 from deploy.compose.__main__ import LOGINS
-from tests.support.repository.manifests import Process, faults_of
+from tests.support.repository import ROOT
+from tests.support.repository.manifests import Process, manifest_errors
 
-ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 
 
-def faults_of_schema(compose: dict[str, Any]) -> list[str]:
+def schema_errors(compose: dict[str, Any]) -> list[str]:
     schema = json.loads((ROOT / "tests" / "schemas" / "compose.json").read_text())
     known = {
         key: value for key, value in compose.items() if key != "name"
@@ -29,8 +29,8 @@ def faults_of_schema(compose: dict[str, Any]) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in jsonschema.Draft7Validator(schema).iter_errors(known)]
 
 
-def test_the_file_is_what_the_compose_specification_takes() -> None:
-    assert faults_of_schema(COMPOSE) == []
+def test_the_file_is_valid_by_the_compose_specification() -> None:
+    assert schema_errors(COMPOSE) == []
     assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", COMPOSE["name"])
 
 
@@ -42,31 +42,31 @@ def test_the_file_is_what_the_compose_specification_takes() -> None:
         ({"healthcheck": {"tests": []}}, "tests"),
     ],
 )
-def test_the_schema_finds_what_is_wrong(service: dict[str, Any], wrong: str) -> None:
+def test_the_schema_detects_errors(service: dict[str, Any], wrong: str) -> None:
     changed = COMPOSE | {"services": SERVICES | {"api": SERVICES["api"] | service}}
-    assert any(wrong in fault for fault in faults_of_schema(changed))
+    assert any(wrong in error for error in schema_errors(changed))
 
 
-def test_all_roles_are_there() -> None:
+def test_all_roles_are_present() -> None:
     assert {"migrate", "maintain", "consumer-1", "consumer-2", "api"} == set(OURS)
     assert {"kafka", "topics", "postgres", "prometheus", "grafana"} == set(SERVICES) - set(OURS)
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_service_of_ours_is_what_the_code_knows(name: str) -> None:
+def test_our_services_have_commands_and_settings_of_the_code(name: str) -> None:
     service = OURS[name]
     process = Process(name, service["command"], frozenset(service["environment"]))
-    assert faults_of(process) == []
+    assert manifest_errors(process) == []
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_container_is_held_tight(name: str) -> None:
+def test_every_container_is_hardened(name: str) -> None:
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["mem_limit"]
     assert not service.get("privileged")
-    if name not in {"kafka", "topics"}:  # the image of Kafka writes its configuration, and is not root by itself
+    if name not in {"kafka", "topics"}:  # the Kafka image writes its configuration, and does not run as root
         assert service["read_only"] is True
         assert int(service["user"].split(":")[0]) > 0
     if service.get("restart") != "no":
@@ -81,7 +81,7 @@ def test_images_are_pinned_by_version() -> None:
         assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+(\.\d+)?(-[a-z-]+)?", image), image
 
 
-def test_no_secret_is_in_the_file() -> None:
+def test_the_file_contains_no_secret() -> None:
     for name, service in OURS.items():
         assert not {"DATABASE_URL", "KAFKA_SASL_PASSWORD"} & set(service["environment"]), name
     named = {
@@ -92,31 +92,31 @@ def test_no_secret_is_in_the_file() -> None:
     assert named == set(COMPOSE["secrets"])
 
 
-def test_secrets_never_reach_the_repository() -> None:
+def test_secrets_are_ignored_by_git() -> None:
     assert "/.secrets/" in (ROOT / ".gitignore").read_text().split()
     assert {str(Path(each["file"]).parent) for each in COMPOSE["secrets"].values()} == {".secrets"}
 
 
-def test_secrets_reach_the_path_that_the_setting_names() -> None:
+def test_secrets_are_mounted_at_the_paths_of_the_settings() -> None:
     for name, service in OURS.items():
         targets = {f"/run/secrets/{each['target']}" for each in service["secrets"]}
         files = {value for key, value in service["environment"].items() if key.endswith("_FILE")}
         assert files == targets, name
 
 
-def test_ports_are_those_of_the_processes() -> None:
+def test_ports_match_the_settings_of_the_processes() -> None:
     for name, service in OURS.items():
         probe = " ".join(service.get("healthcheck", {}).get("test", []))
         for key in ("METRICS_PORT", "API_PORT", "MAINTAIN_METRICS_PORT"):
             if key in service["environment"]:
                 assert f":{service['environment'][key]}/" in probe, name
-    for service in SERVICES.values():  # published to this machine alone
+    for service in SERVICES.values():  # published to this machine only
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
-def test_prometheus_asks_every_process_of_ours() -> None:
+def test_prometheus_scrapes_all_our_processes() -> None:
     files = sorted((ROOT / "deploy/compose/targets").glob("*.yml"))
-    assert [file.stem for file in files] == ["api", "consumer", "maintain"]  # a job of deploy/prometheus each
+    assert [file.stem for file in files] == ["api", "consumer", "maintain"]  # one per job of deploy/prometheus
     asked = {target for file in files for group in yaml.safe_load(file.read_text()) for target in group["targets"]}
     assert asked == {"consumer-1:9464", "consumer-2:9464", "api:3000", "maintain:9465"}
 
@@ -129,12 +129,12 @@ def test_mounted_files_exist() -> None:
     assert {each for each in mounts if not each.startswith("./")} == set(COMPOSE["volumes"])
 
 
-def test_dependencies_are_services() -> None:
+def test_dependencies_are_existing_services() -> None:
     for name, service in SERVICES.items():
         assert set(service.get("depends_on", {})) <= set(SERVICES), name
 
 
-def test_the_image_holds_what_the_processes_import() -> None:
+def test_the_image_contains_the_packages_of_the_processes() -> None:
     lines = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^COPY ([a-z]+) \1$", lines, re.MULTILINE) == ["schemas", "sql", "consumer", "api"]
     assert "--require-hashes" in lines
@@ -149,7 +149,7 @@ def test_the_image_holds_what_the_processes_import() -> None:
     assert len(kept) == 5
 
 
-def test_secrets_are_drawn_once_and_agree(tmp_path: Path) -> None:
+def test_secrets_are_created_once_and_are_consistent(tmp_path: Path) -> None:
     directory = tmp_path / "secrets"
     make = [sys.executable, "-m", "deploy.compose", "--directory", str(directory)]
     first = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The Grafana dashboard as a file. Its queries are run in tests/integration/deploy/test_prometheus.py."""
+"""The file of the Grafana dashboard. tests/integration/deploy/test_prometheus.py runs its queries."""
 
 import re
 
@@ -6,11 +6,11 @@ import yaml
 
 from schemas.config.version import VERSION
 from tests.support.prometheus import DIRECTORY
+from tests.support.repository import ROOT
 from tests.support.repository.dashboard import FILE, dashboard, panels, queries
-from tests.support.services import ROOT
 
 
-def test_every_panel_has_an_id_a_title_and_a_place_of_its_own() -> None:
+def test_every_panel_has_a_unique_id_title_and_position() -> None:
     everything = dashboard()["panels"]
     assert len({panel["id"] for panel in everything}) == len(everything)
     assert len({panel["title"] for panel in everything}) == len(everything)
@@ -27,7 +27,7 @@ def test_every_panel_has_an_id_a_title_and_a_place_of_its_own() -> None:
         taken |= cells
 
 
-def test_all_queries_go_to_the_data_source_that_is_provisioned() -> None:
+def test_all_queries_use_the_provisioned_data_source() -> None:
     provisioning = FILE.parents[1] / "provisioning"
     (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
     expected = {"type": source["type"], "uid": source["uid"]}
@@ -37,11 +37,11 @@ def test_all_queries_go_to_the_data_source_that_is_provisioned() -> None:
     assert all(each == expected for each in asked)
 
 
-def test_what_was_recorded_by_a_rule_is_asked_for_by_its_name() -> None:
+def test_recorded_series_of_the_queries_exist() -> None:
     groups = yaml.safe_load((DIRECTORY / "rules" / "records.yml").read_text())["groups"]
     recorded = {rule["record"] for group in groups for rule in group["rules"]}
     assert {name for _, query in queries() for name in re.findall(r"energy:[\w:]+", query)} <= recorded
 
 
-def test_the_version_of_the_build_is_that_of_the_project() -> None:
+def test_the_version_of_the_build_is_the_version_of_the_project() -> None:
     assert f'\nversion = "{VERSION}"\n' in (ROOT / "pyproject.toml").read_text()

@@ -1,4 +1,4 @@
-"""What the Dockerfile copies and installs is enough for every role: no engine is needed to see that."""
+"""The files and packages of the Dockerfile suffice for every role. No container engine is needed."""
 
 import ast
 import re
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-ROOMS = re.findall(r"^COPY ([a-z]+) \1$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+from tests.support.repository import ROOT
+
+COPIED = re.findall(r"^COPY ([a-z]+) \1$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
 LOCKED = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
 
 
 def imported(file: Path) -> set[str]:
-    """The top names of what a source imports."""
+    """The top-level packages that a file imports."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -25,22 +26,22 @@ def imported(file: Path) -> set[str]:
     return names
 
 
-def test_every_import_of_the_image_is_in_it() -> None:
-    files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
+def test_the_image_contains_everything_that_its_modules_import() -> None:
+    files = [file for package in COPIED for file in (ROOT / package).rglob("*.py")]
     assert len(files) > 50
-    foreign = {name for file in files for name in imported(file)} - set(ROOMS) - set(sys.stdlib_module_names)
-    comes_from = {
-        name: {each.lower().replace("_", "-") for each in packages_distributions().get(name, [])} for name in foreign
+    external = {name for file in files for name in imported(file)} - set(COPIED) - set(sys.stdlib_module_names)
+    providers = {
+        name: {each.lower().replace("_", "-") for each in packages_distributions().get(name, [])} for name in external
     }
-    assert {name: found for name, found in comes_from.items() if not found & LOCKED} == {}
+    assert {name: found for name, found in providers.items() if not found & LOCKED} == {}
 
 
 @pytest.mark.parametrize(
     "role", [["consumer"], ["api"], ["sql"], ["sql", "migrate"], ["sql", "maintain"]], ids=" ".join
 )
-def test_a_role_starts_from_what_is_copied_alone(role: list[str], tmp_path: Path) -> None:
-    for room in ROOMS:
-        (tmp_path / room).symlink_to(ROOT / room)
+def test_a_role_starts_from_the_copied_files_alone(role: list[str], tmp_path: Path) -> None:
+    for package in COPIED:
+        (tmp_path / package).symlink_to(ROOT / package)
     command = [sys.executable, "-m", *role, "--help"]
     done = subprocess.run(
         command, cwd=tmp_path, env={"PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, check=False
@@ -49,7 +50,7 @@ def test_a_role_starts_from_what_is_copied_alone(role: list[str], tmp_path: Path
     assert "Usage" in done.stdout
 
 
-def test_the_command_by_default_is_the_consumer_and_is_asked_for_its_health() -> None:
+def test_the_default_command_and_health_check_are_the_consumers() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert 'CMD ["python", "-m", "consumer"]' in dockerfile
     assert "http://127.0.0.1:9464/healthz" in dockerfile

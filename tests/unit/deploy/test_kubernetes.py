@@ -1,4 +1,4 @@
-"""deploy/k8s, as `kubectl kustomize` builds it, against the code and the schemas of Kubernetes. No cluster is needed or asked."""
+"""The objects that `kubectl kustomize` builds from deploy/k8s, compared with the code and the schemas of Kubernetes."""
 
 import copy
 import json
@@ -16,12 +16,12 @@ import yaml
 from consumer.service import LEAVE_TIMEOUT_SECONDS
 from consumer.settings import ConsumerSettings
 from deploy.demo.run import PARTITIONS
-from tests.support.repository.manifests import Process, any_setting, faults_of, unknown_metrics
+from tests.support.repository import ROOT
+from tests.support.repository.manifests import Process, all_settings, manifest_errors, unknown_metrics
 
-ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "deploy" / "k8s"
 LAYERS = ("base", "overlays/development", "overlays/production")
-# The oldest and the newest that are tried; objects must be right for both.
+# The oldest and the newest supported version. Objects must be valid for both.
 KUBERNETES = ("1.32", "1.37")
 PORTS = {"consumer": 9464, "api": 3000, "maintain": 9465}
 WORKLOADS = {"Deployment", "StatefulSet", "Job"}
@@ -30,7 +30,7 @@ BUILDERS = (["kubectl", "kustomize"], ["kustomize", "build"])
 
 @cache
 def built(layer: str) -> tuple[dict[str, Any], ...]:
-    """The objects of a layer, as they would be applied."""
+    """The objects of a layer."""
     command = next((each for each in BUILDERS if shutil.which(each[0])), None)
     if command is None:
         pytest.skip("kustomize is missing: install kubectl (Debian's package kubernetes-client), or kustomize")
@@ -66,39 +66,39 @@ def environment(workload: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_every_role_is_there(layer: str) -> None:
+def test_every_role_is_present(layer: str) -> None:
     assert sorted(map(component, workloads(layer))) == ["api", "consumer", "maintain", "migrate"]
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("layer", LAYERS)
-def test_every_object_is_what_kubernetes_takes(layer: str, version: str) -> None:
+def test_every_object_is_valid(layer: str, version: str) -> None:
     kubernetes_validate = pytest.importorskip(
-        "kubernetes_validate", reason="schemas of Kubernetes: a development package"
+        "kubernetes_validate", reason="the schemas of Kubernetes are a development package"
     )
     for each in built(layer):
-        if each["kind"] != "ScaledObject":  # KEDA's own: below
+        if each["kind"] != "ScaledObject":  # KEDA has its own schema: below
             kubernetes_validate.validate(each, version, strict=True)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_process_is_what_the_code_knows(layer: str) -> None:
+def test_processes_have_commands_and_settings_of_the_code(layer: str) -> None:
     for workload in workloads(layer):
         names = frozenset(environment(workload))
-        assert faults_of(Process(workload["metadata"]["name"], container(workload)["command"], names)) == []
+        assert manifest_errors(Process(workload["metadata"]["name"], container(workload)["command"], names)) == []
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_common_settings_are_settings_and_not_secret(layer: str) -> None:
+def test_common_settings_exist_and_are_not_secret(layer: str) -> None:
     common = of_kind(layer, "ConfigMap")["energy-settings"]["data"]
-    assert set(common) <= any_setting()
+    assert set(common) <= all_settings()
     assert "KAFKA_BOOTSTRAP_SERVERS" in common
     assert not [name for name in common if re.search("PASSWORD|DATABASE", name)]
     assert "Secret" not in {each["kind"] for each in built(layer)}
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_secrets_are_files_where_the_settings_look(layer: str) -> None:
+def test_secrets_are_mounted_at_the_paths_of_the_settings(layer: str) -> None:
     for workload in workloads(layer):
         mounted = {each["name"]: each["mountPath"] for each in container(workload)["volumeMounts"]}
         volumes = {each["name"]: each for each in pod(workload)["volumes"]}
@@ -117,7 +117,7 @@ def test_secrets_are_files_where_the_settings_look(layer: str) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_pods_have_no_more_rights_than_they_need(layer: str) -> None:
+def test_pods_have_minimal_privileges(layer: str) -> None:
     for workload in workloads(layer):
         of_pod, of_container = pod(workload)["securityContext"], container(workload)["securityContext"]
         assert of_pod["runAsNonRoot"] is True
@@ -133,7 +133,7 @@ def test_pods_have_no_more_rights_than_they_need(layer: str) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_ports_and_probes_are_those_of_the_processes(layer: str) -> None:
+def test_ports_and_probes_match_the_processes(layer: str) -> None:
     for workload in workloads(layer):
         if workload["kind"] == "Job":
             continue
@@ -153,13 +153,13 @@ def test_ports_and_probes_are_those_of_the_processes(layer: str) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_pod_is_given_longer_to_stop_than_its_process_takes(layer: str) -> None:
+def test_the_grace_period_of_a_pod_exceeds_the_shutdown_time_of_its_process(layer: str) -> None:
     takes = ConsumerSettings.model_fields["shutdown_timeout_seconds"].default + LEAVE_TIMEOUT_SECONDS
     assert pod(of_kind(layer, "StatefulSet")["energy-consumer"])["terminationGracePeriodSeconds"] > takes
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_consumers_come_back_under_their_names(layer: str) -> None:
+def test_consumers_have_stable_names(layer: str) -> None:
     consumer = of_kind(layer, "StatefulSet")["energy-consumer"]
     assert environment(consumer)["KAFKA_GROUP_INSTANCE_ID"] == {"fieldRef": {"fieldPath": "metadata.name"}}
     assert consumer["spec"]["updateStrategy"] == {"type": "RollingUpdate"}
@@ -167,7 +167,7 @@ def test_consumers_come_back_under_their_names(layer: str) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_selectors_choose_the_pods_of_their_role_and_no_others(layer: str) -> None:
+def test_selectors_match_exactly_the_pods_of_their_role(layer: str) -> None:
     labels = {component(each): each["spec"]["template"]["metadata"]["labels"] for each in workloads(layer)}
     for kind in ("Service", "PodDisruptionBudget"):
         for name, each in of_kind(layer, kind).items():
@@ -177,7 +177,7 @@ def test_selectors_choose_the_pods_of_their_role_and_no_others(layer: str) -> No
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_nothing_passes_the_network_that_is_not_named(layer: str) -> None:
+def test_the_network_allows_only_listed_traffic(layer: str) -> None:
     policies = of_kind(layer, "NetworkPolicy")
     closed = policies["default-deny"]["spec"]
     assert set(closed["policyTypes"]) == {"Ingress", "Egress"}
@@ -194,7 +194,7 @@ def test_nothing_passes_the_network_that_is_not_named(layer: str) -> None:
 
 
 def closed(schema: Any) -> Any:
-    """The schema without room for names that it does not know, as a server with strict validation takes it."""
+    """The schema without additional properties, as in strict validation on a server."""
     if isinstance(schema, list):
         return [closed(each) for each in schema]
     if not isinstance(schema, dict):
@@ -203,8 +203,8 @@ def closed(schema: Any) -> Any:
     return {"additionalProperties": False} | kept if kept.get("type") == "object" and "properties" in kept else kept
 
 
-def faults_of_scaler(scaler: dict[str, Any]) -> list[str]:
-    """By the schema of KEDA 2.16; `fallback.behavior` is younger: tests/schemas/README.md."""
+def scaler_errors(scaler: dict[str, Any]) -> list[str]:
+    """Errors by the schema of KEDA 2.16, which lacks `fallback.behavior`: tests/schemas/README.md."""
     schema = closed(json.loads((ROOT / "tests" / "schemas" / "keda-scaledobject.json").read_text()))
     known = copy.deepcopy(scaler)
     behavior = known["spec"]["fallback"].pop("behavior")
@@ -214,8 +214,8 @@ def faults_of_scaler(scaler: dict[str, Any]) -> list[str]:
     ]
 
 
-def test_the_scaler_is_what_keda_takes() -> None:
-    assert faults_of_scaler(of_kind("overlays/production", "ScaledObject")["energy-consumer"]) == []
+def test_the_scaler_is_valid() -> None:
+    assert scaler_errors(of_kind("overlays/production", "ScaledObject")["energy-consumer"]) == []
 
 
 @pytest.mark.parametrize(
@@ -226,13 +226,13 @@ def test_the_scaler_is_what_keda_takes() -> None:
         ({"triggers": [{"type": "prometheus"}]}, "metadata"),
     ],
 )
-def test_the_schema_of_keda_finds_what_is_wrong(change: dict[str, Any], wrong: str) -> None:
+def test_the_schema_of_keda_detects_errors(change: dict[str, Any], wrong: str) -> None:
     scaler = of_kind("overlays/production", "ScaledObject")["energy-consumer"]
-    assert any(wrong in fault for fault in faults_of_scaler(scaler | {"spec": scaler["spec"] | change}))
+    assert any(wrong in error for error in scaler_errors(scaler | {"spec": scaler["spec"] | change}))
 
 
 def partitions_of_readings() -> int:
-    """Of both topics together, as docker-compose.yml makes them; the demo makes as many."""
+    """The number of partitions of both topics in docker-compose.yml. The demo creates as many."""
     command = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["topics"]["command"][-1]
     each = re.search(r"--partitions (\d+) ", command)
     assert each is not None
@@ -243,7 +243,7 @@ def partitions_of_readings() -> int:
     return int(each[1]) * len(topics)
 
 
-def test_the_scaler_asks_for_a_metric_that_exists_and_stays_within_the_partitions() -> None:
+def test_the_scaler_uses_an_existing_metric_and_is_limited_by_the_partitions() -> None:
     scaled = of_kind("overlays/production", "ScaledObject")["energy-consumer"]["spec"]
     consumer = of_kind("overlays/production", "StatefulSet")["energy-consumer"]
     assert scaled["scaleTargetRef"] == {
@@ -251,16 +251,16 @@ def test_the_scaler_asks_for_a_metric_that_exists_and_stays_within_the_partition
         "kind": "StatefulSet",
         "name": consumer["metadata"]["name"],
     }
-    assert "replicas" not in consumer["spec"]  # the scaler's alone
+    assert "replicas" not in consumer["spec"]  # set by the scaler
     (trigger,) = scaled["triggers"]
     assert unknown_metrics(trigger["metadata"]["query"]) == set()
-    assert all(isinstance(value, str) for value in trigger["metadata"].values())  # KEDA takes nothing else
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())  # KEDA accepts only strings
     assert scaled["minReplicaCount"] <= scaled["fallback"]["replicas"] <= scaled["maxReplicaCount"]
     assert scaled["maxReplicaCount"] == partitions_of_readings()
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_all_run_one_image_of_one_version(layer: str) -> None:
+def test_all_processes_run_the_image_of_this_version(layer: str) -> None:
     images = {container(each)["image"] for each in workloads(layer)}
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert images == {compose["services"]["api"]["image"]}
@@ -269,6 +269,6 @@ def test_all_run_one_image_of_one_version(layer: str) -> None:
     assert images == {f"energy-ingestion-engine:{version[1]}"}
 
 
-def test_the_files_say_that_they_were_not_run() -> None:
+def test_the_files_note_that_they_were_not_run() -> None:
     for file in (ROOT / "Dockerfile", ROOT / "docker-compose.yml", *MANIFESTS.rglob("kustomization.yaml")):
         assert "Not run" in "\n".join(file.read_text().splitlines()[:4]), file

@@ -1,6 +1,6 @@
-"""Pods of deploy/k8s as Prometheus would find and name them by deploy/prometheus/kubernetes.yml, and what the rules ask for.
+"""The targets that deploy/prometheus/kubernetes.yml makes of the pods of deploy/k8s, compared with the jobs in the rules.
 
-Prometheus itself applies the relabelling: a file stands in the place of the cluster, with the labels that it would give.
+Prometheus itself applies the relabelling. A file with the labels of the pods replaces discovery in a cluster.
 """
 
 import json
@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.prometheus import DIRECTORY, MISSING, PROMTOOL
+from tests.support.prometheus import DIRECTORY, NO_PROMETHEUS, PROMTOOL
 from tests.support.repository.dashboard import queries
 from tests.unit.deploy.test_kubernetes import LAYERS, PORTS, component, container, workloads
 
 CONFIGURATION: dict[str, Any] = yaml.safe_load((DIRECTORY / "kubernetes.yml").read_text())
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason=MISSING)
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason=NO_PROMETHEUS)
 
 
 def discovered(workload: dict[str, Any], number: int, phase: str = "Running") -> dict[str, Any]:
-    """A pod of a workload, as discovery of the role `pod` describes it: an address for its port, and its metadata as labels."""
+    """A pod of a workload as discovered with the role `pod`: an address per port, and the metadata as labels."""
     metadata = workload["spec"]["template"]["metadata"]
     labels = {
         "__meta_kubernetes_pod_name": f"{workload['metadata']['name']}-0",
@@ -34,8 +34,8 @@ def discovered(workload: dict[str, Any], number: int, phase: str = "Running") ->
     return {"targets": [f"10.0.0.{number}{port}" for port in ports or [""]], "labels": labels}
 
 
-def found(directory: Path, pods: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """The targets that come of these pods: their labels after relabelling, of those that are kept."""
+def relabelled(directory: Path, pods: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The labels, after relabelling, of the pods that are kept as targets."""
     (directory / "pods.json").write_text(json.dumps(pods))
     (job,) = CONFIGURATION["scrape_configs"]
     kept = {name: value for name, value in job.items() if name != "kubernetes_sd_configs"}
@@ -56,7 +56,7 @@ def promtool(*arguments: str) -> str:
     return done.stdout
 
 
-def test_pods_of_the_namespace_of_the_manifests_are_looked_for() -> None:
+def test_discovery_uses_the_namespace_of_the_manifests() -> None:
     (job,) = CONFIGURATION["scrape_configs"]
     namespace = yaml.safe_load((DIRECTORY.parent / "k8s" / "base" / "kustomization.yaml").read_text())["namespace"]
     assert job["kubernetes_sd_configs"] == [{"role": "pod", "namespaces": {"names": [namespace]}}]
@@ -68,9 +68,9 @@ def test_pods_of_the_namespace_of_the_manifests_are_looked_for() -> None:
 
 @needs_promtool
 @pytest.mark.parametrize("layer", LAYERS)
-def test_every_pod_that_answers_is_found_under_the_job_that_rules_ask_for(layer: str, tmp_path: Path) -> None:
+def test_every_pod_with_metrics_becomes_a_target_of_the_job_in_the_rules(layer: str, tmp_path: Path) -> None:
     pods = workloads(layer)
-    targets = found(tmp_path, [discovered(each, number) for number, each in enumerate(pods, 1)])
+    targets = relabelled(tmp_path, [discovered(each, number) for number, each in enumerate(pods, 1)])
     assert sorted((each["job"], each["__address__"], each["__metrics_path__"], each["instance"]) for each in targets) == [
         (f"energy-{component(each)}", f"10.0.0.{number}:{PORTS[component(each)]}", "/metrics", f"energy-{component(each)}-0")
         for number, each in sorted(enumerate(pods, 1), key=lambda pair: component(pair[1]))
@@ -86,14 +86,14 @@ def test_every_pod_that_answers_is_found_under_the_job_that_rules_ask_for(layer:
 
 @needs_promtool
 @pytest.mark.parametrize("address", ["10.0.0.9", "10.0.0.9:1", "[fd00::9]:1", "[fd00::9]"])
-def test_the_port_is_that_of_the_annotation(address: str, tmp_path: Path) -> None:
+def test_the_port_comes_from_the_annotation(address: str, tmp_path: Path) -> None:
     (api,) = [each for each in workloads(LAYERS[0]) if component(each) == "api"]
-    (target,) = found(tmp_path, [discovered(api, 9) | {"targets": [address]}])
+    (target,) = relabelled(tmp_path, [discovered(api, 9) | {"targets": [address]}])
     assert target["__address__"] == f"{address.removesuffix(':1')}:{PORTS['api']}"
 
 
 @needs_promtool
-def test_a_pod_that_has_ended_is_not_asked(tmp_path: Path) -> None:
+def test_a_completed_pod_is_not_a_target(tmp_path: Path) -> None:
     pods = workloads(LAYERS[0])
     ended = [discovered(each, number, "Failed") for number, each in enumerate(pods, 1)]
-    assert found(tmp_path, ended) == []
+    assert relabelled(tmp_path, ended) == []

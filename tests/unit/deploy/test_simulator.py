@@ -1,4 +1,4 @@
-"""The simulated fleet: real sessions, exact totals, and mischief that changes neither."""
+"""The simulated fleet: real sessions, exact totals, and anomalies that leave the totals unchanged."""
 
 import io
 import itertools
@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.simulator import replay
+from deploy.simulator.anomalies import AnomalyInjector, AnomalyShares
 from deploy.simulator.charging import SLOT_MINUTES, charge_in, state_at
-from deploy.simulator.disturb import doubled, shuffled, with_malformed
+from deploy.simulator.corruptions import CORRUPTIONS, corrupted
 from deploy.simulator.fleet import Fleet, assignments, is_faulty, vehicle, write_assignments
-from deploy.simulator.malformed import VARIETIES, spoilt
-from deploy.simulator.misbehave import Misbehaviour, Shares
-from deploy.simulator.readings import Record, Side, assignment_record, milliseconds
+from deploy.simulator.readings import Record, RecordType, assignment_record, milliseconds
 from deploy.simulator.sessions import charged_share, real_sessions
 from deploy.simulator.timetable import Clock, clock_from, due, timetable
 from deploy.simulator.totals import expected_totals
 from schemas.records.assignments import decode_assignment
 from schemas.records.readings import InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
 from sql.assign import read_assignments
+from tests.support.simulator import replay
+from tests.support.simulator.disturbances import doubled, shuffled, with_malformed
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LIMITS = TimeLimits.at(NOW, 400)
@@ -34,21 +34,21 @@ def minutes_of(fleet: Fleet, start: datetime, minutes: int) -> list[Record]:
     return list(due(timetable(fleet), milliseconds(start), milliseconds(start + timedelta(minutes=minutes))))
 
 
-def test_the_file_holds_the_992_real_sessions() -> None:
+def test_the_file_contains_the_992_real_sessions() -> None:
     sessions = real_sessions()
     assert len(sessions) == 992
     assert {session.plug for session in sessions} == {"CCS1", "CCS2"}
     assert all(session.minutes > 0 and session.energy_kwh > 0 for session in sessions)
 
 
-def test_a_sessions_energy_flows_within_it_and_never_back() -> None:
+def test_a_sessions_cumulative_energy_rises_from_zero_to_its_total() -> None:
     for session in real_sessions():
         shares = [charged_share(session, minute) for minute in range(session.minutes + 1)]
         assert (shares[0], shares[-1]) == (0, 1)
         assert shares == sorted(shares)
 
 
-def test_ids_are_those_of_the_contract() -> None:
+def test_ids_follow_the_contract() -> None:
     assert (vehicle(Fleet(), 1).vehicle_id, vehicle(Fleet(), 10_000).meter_id) == ("VEH-001", "METER-10000")
 
 
@@ -70,7 +70,7 @@ def test_each_device_sends_one_reading_a_minute_spread_over_the_minute() -> None
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 300_000), min_size=2, max_size=8).map(sorted))
-def test_windows_that_touch_neither_miss_nor_repeat_a_reading(cuts: list[int]) -> None:
+def test_adjacent_windows_neither_miss_nor_repeat_a_reading(cuts: list[int]) -> None:
     table, start = timetable(FLEET), milliseconds(NOW)
     pieces = [
         record for opens, closes in itertools.pairwise(cuts) for record in due(table, start + opens, start + closes)
@@ -81,10 +81,10 @@ def test_windows_that_touch_neither_miss_nor_repeat_a_reading(cuts: list[int]) -
 def test_every_reading_of_a_day_is_within_the_contracts_limits() -> None:
     for record in minutes_of(Fleet(3), NOW - timedelta(days=1), 1440):
         assert record.value
-        (read_meter if record.side is Side.METER else read_vehicle)(record.value, LIMITS)
+        (read_meter if record.record_type is RecordType.METER else read_vehicle)(record.value, LIMITS)
 
 
-def test_a_vehicles_charge_falls_only_while_it_drives_and_rises_only_while_it_charges() -> None:
+def test_state_of_charge_rises_only_while_charging_and_falls_only_while_driving() -> None:
     one = vehicle(Fleet(), 7)
     first = NOW.toordinal() * 1440
     states = [state_at(one, minute) for minute in range(first, first + 2 * 1440)]
@@ -97,7 +97,7 @@ def test_a_vehicles_charge_falls_only_while_it_drives_and_rises_only_while_it_ch
 
 
 @given(st.integers(1, 10_000), st.integers(-5, 5))
-def test_a_slot_holds_one_whole_real_session(number: int, slot: int) -> None:
+def test_a_slot_contains_exactly_one_complete_real_session(number: int, slot: int) -> None:
     charge = charge_in(1, number, slot)
     assert slot * SLOT_MINUTES <= charge.start < charge.end <= (slot + 1) * SLOT_MINUTES
     assert charge.session in real_sessions()
@@ -105,7 +105,7 @@ def test_a_slot_holds_one_whole_real_session(number: int, slot: int) -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 20), st.integers(0, 59_999), st.integers(0, 59_999))
-def test_expected_totals_are_those_of_the_readings_sent(number: int, opens_ms: int, closes_ms: int) -> None:
+def test_expected_totals_equal_those_of_the_readings_sent(number: int, opens_ms: int, closes_ms: int) -> None:
     start, end = NOW - timedelta(hours=6, milliseconds=opens_ms), NOW + timedelta(milliseconds=closes_ms)
     one = vehicle(FLEET, number)
     sums: defaultdict[bytes, list[float]] = defaultdict(list)
@@ -120,7 +120,7 @@ def test_expected_totals_are_those_of_the_readings_sent(number: int, opens_ms: i
     assert totals.dc_kwh == pytest.approx(fsum(sums[one.vehicle_key]), rel=1e-12)
 
 
-def test_faulty_chargers_lose_more_than_the_threshold_and_good_ones_less() -> None:
+def test_faulty_chargers_lose_more_than_the_threshold_and_others_less() -> None:
     fleet = Fleet(2_000, faulty_share=0.02)
     faulty = [number for number in range(1, 2_001) if is_faulty(fleet, number)]
     assert 20 <= len(faulty) <= 60
@@ -129,7 +129,7 @@ def test_faulty_chargers_lose_more_than_the_threshold_and_good_ones_less() -> No
     assert not any(is_faulty(Fleet(faulty_share=0), number) for number in range(1, 2_001))
 
 
-def test_assignments_are_a_file_that_the_import_reads() -> None:
+def test_the_import_reads_the_assignments_file() -> None:
     file = io.StringIO()
     write_assignments(assignments(FLEET), file)
     read = read_assignments(file.getvalue().splitlines())
@@ -140,51 +140,56 @@ def test_assignments_are_a_file_that_the_import_reads() -> None:
     assert len(read) == 20
 
 
-def test_assignments_are_records_that_the_consumer_takes() -> None:
+def test_the_consumer_decodes_assignment_records() -> None:
     given = list(assignments(FLEET))
     read = [decode_assignment(assignment_record(each).value or b"") for each in given]
     assert [(each.vehicle_id, each.meter_id, each.valid_from, each.valid_to) for each in read] == given
 
 
-@pytest.mark.parametrize("variety", VARIETIES, ids=lambda variety: variety.name)
-@pytest.mark.parametrize("side", [Side.METER, Side.VEHICLE])
-def test_each_variety_is_refused_for_its_reason(variety: object, side: Side) -> None:
-    good = next(record for record in minutes_of(FLEET, NOW, 1) if record.side is side)
-    bad = spoilt(good, variety)  # type: ignore[arg-type]
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
+@pytest.mark.parametrize("record_type", [RecordType.METER, RecordType.VEHICLE])
+def test_each_corruption_is_rejected_with_its_reason_code(corruption: object, record_type: RecordType) -> None:
+    good = next(record for record in minutes_of(FLEET, NOW, 1) if record.record_type is record_type)
+    bad = corrupted(good, corruption)  # type: ignore[arg-type]
     with pytest.raises(InvalidReading) as refused:
-        (read_meter if side is Side.METER else read_vehicle)(bad.value or b"", LIMITS)
-    assert refused.value.reason == variety.reason  # type: ignore[attr-defined]
+        (read_meter if record_type is RecordType.METER else read_vehicle)(bad.value or b"", LIMITS)
+    assert refused.value.reason == corruption.reason  # type: ignore[attr-defined]
     assert bad.key == good.key
 
 
-def test_the_varieties_show_every_reason_that_decoding_knows() -> None:
+def test_the_corruptions_cover_every_reason_code_of_decoding() -> None:
     of_the_store = {Reason.CONFLICTING_READING, Reason.REFUSED_BY_DATABASE}
     of_assignments = {Reason.INVALID_INTERVAL, Reason.OVERLAPPING_ASSIGNMENT}
-    assert {variety.reason for variety in VARIETIES} == set(Reason) - of_the_store - of_assignments
+    assert {corruption.reason for corruption in CORRUPTIONS} == set(Reason) - of_the_store - of_assignments
 
 
-def test_mischief_neither_loses_nor_alters_a_reading() -> None:
+def test_anomalies_neither_lose_nor_alter_a_reading() -> None:
     sent = minutes_of(FLEET, NOW, 60)
-    mischief = Misbehaviour(Shares(duplicate=0.1, late=0.1, out_of_order=0.1, malformed=0.1), seed=1)
+    injector = AnomalyInjector(AnomalyShares(duplicate=0.1, late=0.1, out_of_order=0.1, malformed=0.1), seed=1)
 
-    got = [*mischief.apply(iter(sent)), *mischief.release()]
+    got = [*injector.apply(iter(sent)), *injector.drain()]
 
     counted, good = Counter(got), set(sent)
     assert all(counted[record] in {1, 2} for record in sent)
-    assert sum(counted[record] for record in good) == len(sent) + mischief.done.duplicates
-    assert sum(number for record, number in counted.items() if record not in good) == mischief.done.malformed
-    for happened in (mischief.done.duplicates, mischief.done.late, mischief.done.out_of_order, mischief.done.malformed):
+    assert sum(counted[record] for record in good) == len(sent) + injector.counts.duplicates
+    assert sum(number for record, number in counted.items() if record not in good) == injector.counts.malformed
+    for happened in (
+        injector.counts.duplicates,
+        injector.counts.late,
+        injector.counts.out_of_order,
+        injector.counts.malformed,
+    ):
         assert 0.05 * len(sent) < happened < 0.15 * len(sent)
     assert got != sorted(got, key=lambda record: record.at_ms)
 
 
-def test_without_mischief_the_stream_is_as_it_was() -> None:
+def test_without_anomalies_the_stream_is_unchanged() -> None:
     sent = minutes_of(FLEET, NOW, 2)
-    mischief = Misbehaviour(Shares(), seed=1)
-    assert [*mischief.apply(sent), *mischief.release()] == sent
+    injector = AnomalyInjector(AnomalyShares(), seed=1)
+    assert [*injector.apply(sent), *injector.drain()] == sent
 
 
-def test_lists_are_disturbed_with_a_known_outcome() -> None:
+def test_disturbed_lists_have_a_known_outcome() -> None:
     sent = minutes_of(FLEET, NOW, 30)
     twice = doubled(sent)
     mixed = with_malformed(shuffled(twice, seed=4), share=0.01, seed=5)
@@ -198,14 +203,14 @@ def test_lists_are_disturbed_with_a_known_outcome() -> None:
         ahead = max(ahead, record.at_ms)
 
 
-def test_the_replay_moves_all_sessions_as_one_block_with_their_totals() -> None:
+def test_the_replay_moves_all_sessions_as_one_block_and_keeps_their_totals() -> None:
     visits = replay.visits(NOW)
     sent = replay.readings(visits)
     assert len({(record.key, record.at_ms) for record in sent}) == len(sent)
     assert max(record.at_ms for record in sent) == milliseconds(NOW)
     by_plug: defaultdict[bytes, list[float]] = defaultdict(list)
     for record in sent:
-        if record.side is Side.METER:
+        if record.record_type is RecordType.METER:
             by_plug[record.key].append(msgspec.json.decode(record.value or b"")["kwhConsumedAc"])
     for plug in ("CCS1", "CCS2"):
         from_file = fsum(session.energy_kwh for session in real_sessions() if session.plug == plug)
@@ -215,7 +220,7 @@ def test_the_replay_moves_all_sessions_as_one_block_with_their_totals() -> None:
     assert len(spans) == 1, "every session is moved by the same time"
 
 
-def test_a_sped_up_clock_catches_up_with_the_wall_and_never_passes_it() -> None:
+def test_a_sped_up_clock_reaches_the_wall_clock_and_never_passes_it() -> None:
     wall = milliseconds(NOW)
     clock = clock_from(wall, 60, 60)
     assert clock.start_ms == wall - 59 * 60_000

@@ -1,11 +1,10 @@
-"""The sizing model: its inputs are the measured ones, its arithmetic is sound, and the documents show what it says."""
+"""The sizing model: its inputs, its arithmetic, and the results in the documents."""
 
 import json
 import re
 import subprocess
 import sys
 from dataclasses import astuple, replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,8 +14,8 @@ from consumer.service import CONNECTIONS
 from deploy.sizing import measured
 from deploy.sizing.model import CONNECTIONS_OF_A_CONSUMER, Fleet, Server, demand, limits, servers
 from deploy.sizing.report import lines
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[3]
 BENCHMARKS = (ROOT / "docs" / "benchmarks.md").read_text()
 FLEETS = st.builds(
     Fleet,
@@ -31,30 +30,30 @@ FLEETS = st.builds(
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (measured.TABLE_BYTES, "tables {}, indexes"),
-        (measured.INDEX_BYTES, "indexes {} bytes a reading"),
-        (measured.INDEX_BYTES_PACKED, "it took {} bytes a reading"),
-        (measured.WAL_BYTES, "write-ahead log | {} bytes"),
-        (measured.DRAIN_RECORDS, "({:,} records/s)"),
-        (measured.POSTGRES_MICROSECONDS, "{} in the last one"),
-        (measured.CONSUMER_MICROSECONDS, "{}, 2.02, 0.10 microseconds"),
-        (measured.CONSUMER_MEBIBYTES, "(242,441 to 311,617), {} MiB"),
-        (measured.EVALUATION_SECONDS, "all 10,000 vehicles judged over 24 hours, faults and all stored | {} s"),
-        (measured.ROLLUP_SECONDS, "23 hours in one go | {} s"),
+        (measured.TABLE_BYTES, "tables and indexes | {} and"),
+        (measured.INDEX_BYTES, "and {} B/reading"),
+        (measured.INDEX_BYTES_REINDEXED, "9,600,000 records | {} B/reading"),
+        (measured.WAL_BYTES, "— WAL | {} B/reading"),
+        (measured.DRAIN_RECORDS, "118.7 s, {:,} records/s"),
+        (measured.POSTGRES_MICROSECONDS, "in the last tenth | {} µs a record"),
+        (measured.CONSUMER_MICROSECONDS, "{}, 2.02, 0.10 µs"),
+        (measured.CONSUMER_MEBIBYTES, "memory in an earlier run | {} MiB"),
+        (measured.EVALUATION_SECONDS, "`evaluation` of 10,000 vehicles | {} s"),
+        (measured.ROLLUP_SECONDS, "`rollup_an_hour` of 20,000 devices | {} s"),
         (measured.REQUESTS, "{:,} requests/s"),
     ],
 )
-def test_inputs_are_those_of_the_benchmarks(number: float, words: str) -> None:
+def test_inputs_are_figures_of_the_benchmarks(number: float, words: str) -> None:
     assert words.format(number) in BENCHMARKS
 
 
-def test_a_consumer_is_given_as_many_connections_as_it_may_open() -> None:
+def test_the_model_counts_all_connections_of_a_consumer() -> None:
     assert CONNECTIONS_OF_A_CONSUMER == CONNECTIONS
-    for document, words in (("operations", "up to {} a consumer"), ("scaling", "Up to {} a consumer")):
+    for document, words in (("postgresql", "up to {} a consumer"), ("scaling", "Up to {} a consumer")):
         assert words.format(CONNECTIONS) in (ROOT / "docs" / f"{document}.md").read_text(), document
 
 
-def test_twenty_thousand_devices_are_the_designs_figures() -> None:
+def test_twenty_thousand_devices_need_what_the_design_states() -> None:
     needs = demand(Fleet(20_000))
     assert round(needs.records) == 333
     assert round(needs.records * 86_400) == 28_800_000
@@ -72,50 +71,50 @@ def test_a_larger_fleet_never_needs_less(fleet: Fleet) -> None:
 
 
 @given(FLEETS)
-def test_a_limit_is_met_exactly_beyond_its_number_of_devices(fleet: Fleet) -> None:
+def test_a_limit_is_exceeded_exactly_beyond_its_number_of_devices(fleet: Fleet) -> None:
     for limit in limits(fleet, Server()):
         if not limit.devices * 0.999 < fleet.devices < limit.devices * 1.001 + 1:
             assert limit.met == (fleet.devices > limit.devices), limit
 
 
 @given(FLEETS)
-def test_servers_that_share_the_fleet_hold_their_part(fleet: Fleet) -> None:
+def test_servers_that_share_the_fleet_stay_within_their_limits(fleet: Fleet) -> None:
     number = servers(fleet, Server())
     for limit in limits(fleet, Server()):
         if limit.name != "connections":
-            assert limit.taken / number <= limit.there_is * (1 + 1e-9)
+            assert limit.used / number <= limit.capacity * (1 + 1e-9)
 
 
 @given(FLEETS)
-def test_consumers_find_partitions(fleet: Fleet) -> None:
+def test_there_are_enough_partitions_and_consumers(fleet: Fleet) -> None:
     needs = demand(fleet)
     assert needs.consumers <= 2 * needs.partitions
     assert needs.consumers * measured.DRAIN_RECORDS >= needs.records * fleet.headroom * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("devices", [20_000, 1_000_000, 100_000_000])
-def test_the_document_shows_what_the_model_says(devices: int) -> None:
+def test_the_document_shows_the_output_of_the_model(devices: int) -> None:
     shown = re.findall(r"```text\n(.*?)\n```", (ROOT / "docs" / "scaling.md").read_text(), re.DOTALL)
     said = "\n".join(lines(Fleet(devices), Server()))
     assert said in shown, (
-        f"docs/scaling.md lags behind: paste what `python -m deploy.sizing --devices {devices}` prints"
+        f"docs/scaling.md is out of date: paste the output of `python -m deploy.sizing --devices {devices}`"
     )
 
 
-def test_the_command_says_it_in_json_too() -> None:
+def test_the_command_prints_json() -> None:
     command = [sys.executable, "-m", "deploy.sizing", "--devices", "1000000", "--server-disk-tb", "100", "--json"]
     said = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
-    assert said["servers"] == 2  # by the evaluation: 77 s a round
+    assert said["servers"] == 2  # because of the evaluation: 77 s a round
     assert [each["limit"] for each in said["limits"] if each["met"]] == ["evaluation"]
     assert said["demand"]["records"] == pytest.approx(16_666.67)
 
 
-def test_the_tables_that_citus_would_spread_have_their_device_first_in_the_key() -> None:
+def test_distributed_tables_of_citus_have_the_device_first_in_their_primary_key() -> None:
     script = (ROOT / "deploy" / "citus" / "distribute.sql").read_text()
     schema = (ROOT / "sql" / "schema.sql").read_text()
-    spread = dict(re.findall(r"create_distributed_table\('(\w+)', '(\w+)'", script))
-    assert len(spread) == 7
-    for table, device in spread.items():
+    distributed = dict(re.findall(r"create_distributed_table\('(\w+)', '(\w+)'", script))
+    assert len(distributed) == 7
+    for table, device in distributed.items():
         key = re.search(rf"ALTER TABLE ONLY public\.{table}\n    ADD CONSTRAINT \w+ PRIMARY KEY \((\w+)", schema)
         assert key is not None, table
         assert key[1] == device

@@ -24,8 +24,9 @@ from schemas.records.assignments import decode_assignment
 from schemas.records.readings import decode_meter, decode_register, decode_vehicle, valid_id
 from schemas.responses import access, base, fleet, history, ingestion
 from tests.contracts import asyncapi
-from tests.contracts.__main__ import RELEASED, ROOT, documents, text
-from tests.contracts.compare import Documents
+from tests.contracts.__main__ import RELEASED, documents, text
+from tests.contracts.breaking_changes import Comparison
+from tests.support.repository import ROOT
 
 DOCUMENTS = documents()
 DECODERS: dict[str, Callable[[bytes], Any]] = {
@@ -213,9 +214,9 @@ def test_the_documents_are_compatible_with_earlier_releases(released: Any) -> No
     if released.name.split(".")[0] != VERSION.split(".")[0]:
         return  # a new major version may break compatibility; docs/contracts.md
     earlier = {name: json.loads((released / name).read_text()) for name in DOCUMENTS}
-    found = Documents(earlier["openapi.json"], DOCUMENTS["openapi.json"]).api()
+    found = Comparison(earlier["openapi.json"], DOCUMENTS["openapi.json"]).api()
     assert [each for each in found if not KNOWN.get(released.name, NOTHING).search(each)] == []
-    assert list(Documents(earlier["asyncapi.json"], DOCUMENTS["asyncapi.json"]).topics()) == []
+    assert list(Comparison(earlier["asyncapi.json"], DOCUMENTS["asyncapi.json"]).topics()) == []
 
 
 def _change(path: str, value: Any, document: dict[str, Any]) -> None:
@@ -272,7 +273,7 @@ def test_the_comparison_finds_changes_that_break_callers(path: str, value: Any, 
     earlier = DOCUMENTS["openapi.json"]
     newer = copy.deepcopy(earlier)
     _change(path, value, newer)
-    assert any(finding in found for found in Documents(earlier, newer).api())
+    assert any(finding in found for found in Comparison(earlier, newer).api())
 
 
 @pytest.mark.parametrize(
@@ -302,7 +303,7 @@ def test_the_comparison_finds_changes_that_break_devices_or_alert_consumers(
     earlier = DOCUMENTS["asyncapi.json"]
     newer = copy.deepcopy(earlier)
     _change(path, value, newer)
-    assert any(finding in found for found in Documents(earlier, newer).topics())
+    assert any(finding in found for found in Comparison(earlier, newer).topics())
 
 
 @pytest.mark.parametrize(
@@ -324,5 +325,5 @@ def test_additions_are_compatible(name: str, path: str, value: Any) -> None:
     earlier = DOCUMENTS[name]
     newer = copy.deepcopy(earlier)
     _change(path, value, newer)
-    compared = Documents(earlier, newer)
+    compared = Comparison(earlier, newer)
     assert list(compared.api() if name == "openapi.json" else compared.topics()) == []

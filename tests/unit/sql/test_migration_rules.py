@@ -7,9 +7,10 @@ from typing import Final
 
 import pytest
 
-from tests.support.repository.migrations import column, index, index_of_all
+from tests.support.repository import ROOT
+from tests.support.repository.migrations import add_column, create_index, create_partitioned_index
 
-MIGRATIONS: Final = Path(__file__).parents[3] / "sql" / "migrations"
+MIGRATIONS: Final = ROOT / "sql" / "migrations"
 # The migrations of the first version, which run on an empty database. No other migration is ever added here.
 FIRST_VERSION: Final = frozenset(
     {
@@ -115,9 +116,9 @@ def test_every_migration_after_the_first_version_is_checked(tmp_path: Path) -> N
 def test_the_migrations_of_other_tests_follow_the_rules() -> None:
     parts = ["meter_telemetry_history_y2026m10", "meter_telemetry_history_y2026m11"]
     written = [
-        column("meter_telemetry_history", "phase"),
-        index("vehicle_live_status", "later", "soc"),
-        *index_of_all("meter_telemetry_history", parts, "later", "ingested_at"),
+        add_column("meter_telemetry_history", "phase"),
+        create_index("vehicle_live_status", "later", "soc"),
+        *create_partitioned_index("meter_telemetry_history", parts, "later", "ingested_at"),
     ]
     assert {each: found for each in written if (found := list(violations(each)))} == {}
 

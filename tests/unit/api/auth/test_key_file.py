@@ -14,7 +14,7 @@ from api.auth import key_file as keyfile
 from api.auth.api_keys import ApiKeys, InvalidKeys, Scope, new_key
 from api.auth.key_file import change_keys, read_keys
 from api.auth.key_store import KeyStore
-from tests.support.keyfile import KeyFile, id_of
+from tests.support.key_file import KeyFile, id_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

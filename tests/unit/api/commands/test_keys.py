@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.keyfile import KeyFile, id_of
-from tests.support.services import ROOT
+from tests.support.key_file import KeyFile, id_of
+from tests.support.repository import ROOT
 
 
 @pytest.fixture
@@ -17,28 +17,28 @@ def keys(tmp_path: Path) -> KeyFile:
 
 
 def test_keys_are_made_listed_rotated_and_revoked(keys: KeyFile) -> None:
-    made = keys.tries(
+    made = keys.run(
         "create", "--name", "gateway north", "--scope", "ingest", "--devices", "METER-N", "--devices", "VEH-N"
     )
     secret = made.stdout.strip()
     assert made.returncode == 0
     assert secret not in made.stderr, "the secret stands on stdout alone"
     assert "only you may read it" in made.stderr
-    assert keys.does("list").split("\t")[:3] == [id_of(secret), "ingest", "METER-N,VEH-N"]
+    assert keys.succeed("list").split("\t")[:3] == [id_of(secret), "ingest", "METER-N,VEH-N"]
 
-    second = keys.does("rotate", id_of(secret), "--overlap-hours", "2")
-    first_line, second_line = keys.does("list").splitlines()
+    second = keys.succeed("rotate", id_of(secret), "--overlap-hours", "2")
+    first_line, second_line = keys.succeed("list").splitlines()
     assert ("until" in first_line, "until" in second_line) == (True, False)
     assert second_line.split("\t")[:3] == [id_of(second), "ingest", "METER-N,VEH-N"]
     assert "gateway north" in second_line
 
-    keys.does("revoke", id_of(secret))
+    keys.succeed("revoke", id_of(secret))
     assert keys.ids == {id_of(second)}
     assert secret not in keys.path.read_text()
 
 
 def test_what_cannot_be_done_is_said_without_repeating_secrets(keys: KeyFile) -> None:
-    secret = keys.does("create", "--name", "n", "--scope", "read")
+    secret = keys.succeed("create", "--name", "n", "--scope", "read")
     for arguments, says in (
         (("revoke", secret), "no key with that id"),
         (("rotate", secret), "no key with that id"),
@@ -46,7 +46,7 @@ def test_what_cannot_be_done_is_said_without_repeating_secrets(keys: KeyFile) ->
         (("list", "--file", str(keys.path.parent / "other.json")), "does not exist"),
         (("create", "--name", "n", "--scope", "read", "--file", "/proc/keys.json"), "cannot be written"),
     ):
-        done = keys.tries(*arguments)
+        done = keys.run(*arguments)
         assert (done.returncode, done.stdout) == (1, ""), arguments
         assert says in done.stderr
         assert "Traceback" not in done.stderr

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from api.app import create_app, create_gateway
 from api.auth.api_keys import Scope
 from api.settings import ApiSettings, GatewaySettings
-from tests.support.answers import problem
-from tests.support.keyfile import KeyFile
+from tests.support.key_file import KeyFile
+from tests.support.responses import problem
 
 pytestmark = pytest.mark.anyio
 METER = "/v1/ingestion/meter"

@@ -9,9 +9,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from schemas.config.settings import Environment
+from tests.support.repository import ROOT
 from tests.support.repository.configuration import FILES, READERS, by_readers, settings_of
-
-ROOT = Path(__file__).parents[4]
 
 
 def classes(kind: type[BaseSettings] = Environment) -> Iterator[type[BaseSettings]]:

@@ -14,8 +14,8 @@ from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
 from schemas.config.secrets import SecretFileError, secret_settings
 from schemas.config.settings import Environment, KafkaSettings, from_environment
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[4]
 SECRET = "Tr0mbone-quarry"
 URL = f"postgresql://writer:{SECRET}@localhost/energy"
 

@@ -11,9 +11,10 @@ from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
 from schemas.config.secrets import secret_settings
 from sql.settings import MaintainSettings
+from tests.support.repository import ROOT
 
 KINDS = (ApiSettings, ConsumerSettings, MaintainSettings)
-EXAMPLE = (Path(__file__).parents[4] / ".env.example").read_text()
+EXAMPLE = (ROOT / ".env.example").read_text()
 # Read only by the local stack and the demo.
 OF_THE_STACK = {"LOCAL_STACK", "KAFKA_PORT", "POSTGRES_PORT"}
 

@@ -1,27 +1,28 @@
-"""schemathesis against a running service: everything that its document allows, and what it does not."""
+"""schemathesis against a running service: requests that its OpenAPI document allows, and requests that it does not."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[2]
-ENDLESS: Final = "/v1/stream"  # its answer never ends; tests/integration/api/test_events.py reads it
+from tests.support.repository import ROOT
+
+ENDLESS: Final = "/v1/stream"  # the response never ends; tests/integration/api/test_events.py covers it
 
 
-def ask_everything(
+def run_schemathesis(
     address: str, key: str, *, examples: int, seconds: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """With all checks on, and with an API key that may do everything. The same questions every time, unless it is given `seconds`
-    to go on for.
+    """Runs all checks with an API key that has every scope.
+
+    The requests are the same in every run, unless `seconds` is given: then they are random for this long.
     """
-    how = ["--max-time", str(seconds)] if seconds else ["--generation-deterministic"]
+    mode = ["--max-time", str(seconds)] if seconds else ["--generation-deterministic"]
     return subprocess.run(
         [
             sys.executable, "-m", "schemathesis.cli", "run", f"{address}/openapi.json", "--exclude-path", ENDLESS,
             "--checks", "all", "--max-examples", str(examples), "--continue-on-failure", "--warnings", "off",
-            "--no-color", "--request-timeout", "60", "--header", f"Authorization: Bearer {key}", *how,
+            "--no-color", "--request-timeout", "60", "--header", f"Authorization: Bearer {key}", *mode,
         ],
         env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.contracts.openapi_hooks", "PYTHONPATH": str(ROOT)},
         cwd=ROOT, capture_output=True, text=True, check=False,

@@ -1,7 +1,7 @@
-"""The 992 real sessions, minute by minute, moved in time as one block: real input with totals known from the file.
+"""A replay of the 992 real sessions, minute by minute and moved in time as one block: real input with totals known from the file.
 
-Each session is a vehicle of its own (`EV-<session>`), each plug a meter (`CCS1`, `CCS2`). A session of n minutes gives n readings
-a side, at arrival + 1 to departure: the minute that ends at arrival still belongs to the session before.
+Each session is a vehicle of its own (`EV-<session>`), each plug a meter (`CCS1`, `CCS2`). A session of n minutes has n readings
+per side, from arrival + 1 to departure: the minute that ends at arrival belongs to the previous session.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from math import fsum
 from typing import Final
 
 from deploy.simulator.fleet import Assignment
-from deploy.simulator.readings import Record, Side, encode, milliseconds
+from deploy.simulator.readings import Record, RecordType, encode, milliseconds
 from deploy.simulator.sessions import RealSession, real_sessions
 from schemas.records.readings import MeterReading, VehicleReading
 
@@ -21,7 +21,7 @@ _MINUTE: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A session moved in time: its readings, and no others of its plug, lie in [valid_from, valid_to)."""
+    """A session moved in time. Its readings, and no others of its plug, are in [valid_from, valid_to)."""
 
     session: RealSession
     vehicle_id: str
@@ -32,7 +32,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class VisitTotals:
-    """What a vehicle's readings add up to: kWh on both sides, readings a side, mean battery temperature."""
+    """Totals of a vehicle's readings: kWh on both sides, readings per side, mean battery temperature."""
 
     ac_kwh: float
     dc_kwh: float
@@ -42,33 +42,33 @@ class VisitTotals:
 
 @dataclass(frozen=True, slots=True)
 class PlugTotals:
-    """What a plug's readings add up to: kWh (AC) and the number of readings."""
+    """Totals of a plug's readings: kWh (AC) and the number of readings."""
 
     ac_kwh: float
     points: int
 
 
 def visits(end: datetime, sessions: Iterable[RealSession] | None = None) -> tuple[Visit, ...]:
-    """The sessions, moved so that the last departure is at `end` (aware; cut to the minute), in the order of arrival."""
+    """The sessions in order of arrival, moved so that the last departure is at `end` (aware, truncated to the minute)."""
     chosen = sorted(sessions or real_sessions(), key=lambda session: (session.arrival, session.number))
     last_departure = max(session.departure for session in chosen)
     return tuple(_visit(session, _whole_minute(end) - last_departure.replace(tzinfo=UTC)) for session in chosen)
 
 
 def readings(visited: Iterable[Visit]) -> list[Record]:
-    """All readings in the order of the devices' clocks, each (device, timestamp) once."""
+    """All readings, ordered by the devices' clocks. Each pair of device and timestamp occurs once."""
     return sorted(
         (record for visit in visited for record in _readings_of(visit)), key=lambda record: (record.at_ms, record.key)
     )
 
 
 def assignments(visited: Iterable[Visit]) -> list[Assignment]:
-    """Which vehicle was at which plug; neither a vehicle nor a plug is ever assigned twice at a time."""
+    """The assignments of vehicles to plugs. At any time a vehicle has at most one plug, and a plug at most one vehicle."""
     return [Assignment(visit.vehicle_id, visit.plug, visit.valid_from, visit.valid_to) for visit in visited]
 
 
 def expected_vehicles(visited: Iterable[Visit]) -> dict[str, VisitTotals]:
-    """Totals by vehicle id, from the file's energies and not from the readings."""
+    """Totals by vehicle id, computed from the energies in the file, not from readings."""
     return {
         visit.vehicle_id: VisitTotals(
             ac_kwh=visit.session.energy_kwh,
@@ -81,7 +81,7 @@ def expected_vehicles(visited: Iterable[Visit]) -> dict[str, VisitTotals]:
 
 
 def expected_plugs(visited: Iterable[Visit]) -> dict[str, PlugTotals]:
-    """Totals by plug (meter id), from the file's energies and not from the readings."""
+    """Totals by plug (meter id), computed from the energies in the file, not from readings."""
     by_plug: dict[str, list[RealSession]] = {}
     for visit in visited:
         by_plug.setdefault(visit.plug, []).append(visit.session)
@@ -126,12 +126,12 @@ def _readings_of(visit: Visit) -> Iterator[Record]:
             soc=soc,
             battery_temp=temperature,
         )
-        yield Record(Side.METER, plug, encode(meter), milliseconds(timestamp))
-        yield Record(Side.VEHICLE, key, encode(battery), milliseconds(timestamp))
+        yield Record(RecordType.METER, plug, encode(meter), milliseconds(timestamp))
+        yield Record(RecordType.VEHICLE, key, encode(battery), milliseconds(timestamp))
 
 
 def _temperatures(visit: Visit) -> list[float]:
-    """Degrees Celsius, minute by minute: from 22 up by at most 16, in proportion to the session's peak power."""
+    """Degrees Celsius by minute: rising from 22 by at most 16, in proportion to the session's peak power."""
     session = visit.session
     warming = 16 * session.max_power_kw / 175
     return [round(22 + warming * passed / session.minutes, 1) for passed in range(1, session.minutes + 1)]

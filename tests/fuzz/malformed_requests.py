@@ -1,4 +1,4 @@
-"""Bytes that no decent client sends to an HTTP server, from a seeded generator, and what became of them."""
+"""Malformed HTTP requests as bytes, from a seeded generator, and the bytes that a server responds with."""
 
 import contextlib
 import random
@@ -14,7 +14,7 @@ PATHS: Final = [
     b"/healthz",
     b"/v1/faults?after=\xff",
 ]
-ANSWER_WITHIN_SECONDS: Final = 1.0
+RESPONSE_TIMEOUT_SECONDS: Final = 1.0
 Generator = Callable[[random.Random], list[bytes]]
 
 
@@ -32,14 +32,14 @@ def _noise(dice: random.Random, most: int = 300) -> bytes:
 
 
 def wrong_length(dice: random.Random) -> list[bytes]:
-    """More, less, twice, negative or no number."""
-    said = dice.choice([b"0", b"5", b"9999", b"-1", b"x", b"1e3", b"99999999999999999999999", b"+10", b"10, 20"])
+    """A Content-Length that is too large, too small, repeated, negative or not a number."""
+    length = dice.choice([b"0", b"5", b"9999", b"-1", b"x", b"1e3", b"99999999999999999999999", b"+10", b"10, 20"])
     more = [b"Content-Length: 3"] if dice.random() < 0.3 else []
-    return [_post(GOOD_BODY, b"Content-Length: " + said, *more)]
+    return [_post(GOOD_BODY, b"Content-Length: " + length, *more)]
 
 
 def chunked_garbage(dice: random.Random) -> list[bytes]:
-    """Sizes that are none, chunks that stop, both ways of saying the length."""
+    """Invalid chunk sizes, chunks that stop, chunked encoding together with a Content-Length."""
     chunk = dice.choice(
         [b"zz\r\nab\r\n", b"ffffffffffffffffff\r\n", b"5\r\nab", b"-1\r\n\r\n", b"0\r\n", b"2;" + b"x" * 5000]
     )
@@ -48,7 +48,7 @@ def chunked_garbage(dice: random.Random) -> list[bytes]:
 
 
 def huge_head(dice: random.Random) -> list[bytes]:
-    """One long header, many short ones, or a long path."""
+    """One long header, many short headers, or a long path."""
     return dice.choice(
         [
             [_get(b"/healthz", b"X: " + b"a" * dice.randint(60_000, 200_000))],
@@ -59,7 +59,7 @@ def huge_head(dice: random.Random) -> list[bytes]:
 
 
 def nulls_and_bare_lines(dice: random.Random) -> list[bytes]:
-    """NULs, bare line feeds, folded lines, a header without a colon."""
+    """NUL bytes, bare line feeds, folded lines, a header without a colon."""
     path = dice.choice(PATHS)
     broken = dice.choice([b"X: \x00", b"\x00: y", b"no colon", b" folded: y", b"X: a\nY: b", b": empty", b"X : y"])
     text = _get(path, broken)
@@ -67,30 +67,30 @@ def nulls_and_bare_lines(dice: random.Random) -> list[bytes]:
 
 
 def pipelined(dice: random.Random) -> list[bytes]:
-    """Many requests in one go, the last of them broken."""
+    """Many requests at once, the last of them malformed."""
     return [b"".join(_get(dice.choice(PATHS[:4])) for _ in range(dice.randint(2, 20))) + _noise(dice, 40)]
 
 
 def deep_pipeline(dice: random.Random) -> list[bytes]:
-    """Thousands of requests that nobody waits for."""
+    """Thousands of requests without waiting for a response."""
     return [_get(dice.choice(PATHS[:4])) * dice.randint(1_000, 5_000)]
 
 
 def endless_trailer(dice: random.Random) -> list[bytes]:
-    """A body that has ended, and then a trailer that does not; or a chunk whose size does not end."""
+    """A complete body followed by an endless trailer, or a chunk with an endless extension."""
     end = dice.choice([b"0\r\nX: ", b"%x;x=" % len(GOOD_BODY)])
     return [_post(end, b"Transfer-Encoding: chunked"), *([b"a" * 65_536] * 32)]
 
 
 def trickled(dice: random.Random) -> list[bytes]:
-    """A request in small pieces that stops somewhere."""
+    """A request in small pieces that stops before its end."""
     text = _post(GOOD_BODY, b"Content-Length: %d" % len(GOOD_BODY))
     text = text[: dice.randint(1, len(text))]
     return [text[start : start + 20] for start in range(0, len(text), 20)]
 
 
 def noise(dice: random.Random) -> list[bytes]:
-    """Bytes alone, or in the place of a method, a path or a body."""
+    """Random bytes, alone or in place of a method, a path or a body."""
     line = _noise(dice, 60).replace(b"\r", b"").replace(b"\n", b"")
     body = _noise(dice)
     return [
@@ -110,27 +110,27 @@ def noise(dice: random.Random) -> list[bytes]:
     ]
 
 
-KINDS: Final[tuple[Generator, ...]] = (
+GENERATORS: Final[tuple[Generator, ...]] = (
     wrong_length, chunked_garbage, huge_head, nulls_and_bare_lines, pipelined, deep_pipeline, endless_trailer, trickled, noise,
 )  # fmt: skip
 
 
 def exchange(address: tuple[str, int], parts: list[bytes], *, half_close: bool) -> bytes:
-    """What a server says to these bytes before it closes, or within a short time."""
-    heard = bytearray()
+    """The bytes that a server responds with before it closes the connection or the response times out."""
+    received = bytearray()
     with contextlib.suppress(OSError), socket.create_connection(address, timeout=10) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for part in parts:
             client.sendall(part)
         if half_close:
             client.shutdown(socket.SHUT_WR)
-        client.settimeout(ANSWER_WITHIN_SECONDS if half_close else 0.05)
-        while len(heard) < 1 << 20 and (more := client.recv(65536)):
-            heard += more
-    return bytes(heard)
+        client.settimeout(RESPONSE_TIMEOUT_SECONDS if half_close else 0.05)
+        while len(received) < 1 << 20 and (more := client.recv(65536)):
+            received += more
+    return bytes(received)
 
 
-def one(dice: random.Random) -> tuple[str, list[bytes], bool]:
-    """The next nonsense: what kind it is, its bytes, and whether the client then stops sending."""
-    kind = dice.choice(KINDS)
-    return kind.__name__, kind(dice), dice.random() < 0.7
+def malformed_request(dice: random.Random) -> tuple[str, list[bytes], bool]:
+    """The name of a generator, the parts of its request, and whether the client then closes its sending side."""
+    generator = dice.choice(GENERATORS)
+    return generator.__name__, generator(dice), dice.random() < 0.7

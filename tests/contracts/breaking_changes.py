@@ -1,6 +1,6 @@
-"""An earlier document and a newer one -> what breaks those who rely on the earlier.
+"""Breaking changes between two versions of an OpenAPI or AsyncAPI document.
 
-What others send may be given more freely and never less; what they are given may gain and never lose.
+What clients send (`sent`) may become less restricted, never more. What clients receive may gain fields, never lose any.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ Schema = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Documents:
-    """The two, each with what its references stand for."""
+class Comparison:
+    """An earlier and a newer version of a document."""
 
     earlier: Schema
     newer: Schema
 
     def api(self) -> Iterator[str]:
-        """What breaks callers of an OpenAPI document."""
+        """Changes of an OpenAPI document that break its clients."""
         for path, method, was in _operations(self.earlier):
             name = f"{method.upper()} {path}"
             now = self.newer["paths"].get(path, {}).get(method)
@@ -34,7 +34,7 @@ class Documents:
             yield from self._responses(name, was, now)
 
     def topics(self) -> Iterator[str]:
-        """What breaks those who send to or read from the topics of an AsyncAPI document."""
+        """Changes of an AsyncAPI document that break producers or consumers of its topics."""
         for name, was in self.earlier["operations"].items():
             now = self.newer["operations"].get(name)
             if now is None:
@@ -56,7 +56,7 @@ class Documents:
             yield from self.schema(name, *(each["payload"] for each in pair), sent=was["action"] == "receive")
 
     def schema(self, at: str, was: Schema, now: Schema, *, sent: bool) -> Iterator[str]:
-        """What breaks between two schemas: of what others send to us, or of what we give to them."""
+        """Breaking changes between two schemas: of values that clients send, or of values that they receive."""
         was, now = _resolved(self.earlier, was), _resolved(self.newer, now)
         if "anyOf" in was or "anyOf" in now:
             yield from self._alternatives(at, was, now, sent)
@@ -70,7 +70,7 @@ class Documents:
             yield from self.schema(f"{at}[]", was["items"], now["items"], sent=sent)
 
     def _alternatives(self, at: str, was: Schema, now: Schema, sent: bool) -> Iterator[str]:
-        """Each alternative that one side may use must be known to the other."""
+        """Every alternative that the sender may use must exist for the receiver."""
         earlier, newer = was.get("anyOf", [was]), now.get("anyOf", [now])
         for index, old in enumerate(earlier if sent else newer):
             pairs = [(old, each) if sent else (each, old) for each in (newer if sent else earlier)]
@@ -94,14 +94,14 @@ class Documents:
             yield from (f"{at}.{name}: no longer always given" for name in sorted((before - required) & set(newer)))
 
     def _keys(self, name: str, was: Schema, now: Schema) -> Iterator[str]:
-        """Whatever key opened a route must still open it; a route that was open stays so."""
+        """A key that was sufficient for a route must stay so, and a route that needed no key must need none."""
         earlier, newer = (
             each.get("security", document.get("security")) or [{}]
             for each, document in ((was, self.earlier), (now, self.newer))
         )
         for key in earlier:
             if not any(_opens(key, wanted) for wanted in newer):
-                yield f"{name}: no longer open to {_said_of(key)}"
+                yield f"{name}: no longer open to {_description_of(key)}"
 
     def _parameters(self, name: str, was: Schema, now: Schema) -> Iterator[str]:
         earlier, newer = ({(p["in"], p["name"]): p for p in each.get("parameters", [])} for each in (was, now))
@@ -156,7 +156,7 @@ def _opens(key: dict[str, list[str]], wanted: dict[str, list[str]]) -> bool:
     return all(scheme in key and set(scopes) <= set(key[scheme]) for scheme, scopes in wanted.items())
 
 
-def _said_of(key: dict[str, list[str]]) -> str:
+def _description_of(key: dict[str, list[str]]) -> str:
     return (
         " and ".join(f"{scheme} with {', '.join(scopes) or 'any scope'}" for scheme, scopes in key.items())
         or "everybody"

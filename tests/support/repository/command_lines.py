@@ -1,6 +1,6 @@
-"""Does a command line of a document or a manifest exist? `python -m ...` down to each option, and targets of the Makefile.
+"""Checks of command lines in documents and manifests: `python -m ...` down to each option, and targets of the Makefile.
 
-Placeholders in capitals, dots and square brackets around what may be left out are understood, as usage lines write them.
+The notation of usage lines is understood: placeholders in capitals, dots, square brackets around optional words.
 """
 
 import importlib
@@ -14,44 +14,44 @@ from typing import Any, Final
 
 import typer
 
-ROOT: Final = Path(__file__).parents[3]
-ROOMS: Final = {"schemas", "sql", "consumer", "api", "deploy", "tests"}
-FOREIGN: Final = {"pytest", "venv", "pip"}
-FIRST_OF_HELP: Final = {"--help"}
+from tests.support.repository import ROOT
+
+PACKAGES: Final = {"schemas", "sql", "consumer", "api", "deploy", "tests"}
+OTHER_MODULES: Final = {"pytest", "venv", "pip"}
 
 
 @cache
 def make_targets() -> frozenset[str]:
-    """What `make` can be asked for."""
+    """The targets of the Makefile."""
     return frozenset(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-def wrong_with(line: Sequence[str]) -> str | None:
-    """What is wrong with a command line, in words; None when it exists.
+def command_error(line: Sequence[str]) -> str | None:
+    """What is wrong with a command line; None when the command and its options exist.
 
     Args:
         line: the words of `python -m module ...` or `make ...`, without variables before them.
     """
     if line[0] == "make":
-        asked = [word for word in line[1:] if "=" not in word and not word.startswith("-")]
-        unknown = [word for word in asked if word not in make_targets()]
+        targets = [word for word in line[1:] if "=" not in word and not word.startswith("-")]
+        unknown = [word for word in targets if word not in make_targets()]
         return f"the Makefile has no target {', '.join(unknown)}" if unknown else None
     in_words = re.sub(r"\[(?!-)[^\]]*\]", "", " ".join(line[3:]))  # [the same options]
     module, words = line[2], [word.strip("[]") for word in in_words.split()]
-    if module.partition(".")[0] not in ROOMS:
-        return None if module in FOREIGN else f"whether python -m {module} works is not looked up"
+    if module.partition(".")[0] not in PACKAGES:
+        return None if module in OTHER_MODULES else f"whether python -m {module} works is not looked up"
     try:
         command = _command(module)
     except ModuleNotFoundError:
         return f"there is no module {module} to run"
-    if command is None:  # without typer nothing can be looked up but whether it takes any
+    if command is None:  # without typer, all that can be checked is whether it takes arguments at all
         return f"python -m {module} takes no arguments" if words and not _reads_arguments(module) else None
     return _walk(command, f"python -m {module}", words)
 
 
 @cache
 def _entry(module: str) -> ModuleType:
-    """What `python -m module` runs."""
+    """The module that `python -m module` runs."""
     package = (
         find_spec(f"{module}.__main__") if getattr(find_spec(module), "submodule_search_locations", None) else None
     )
@@ -60,15 +60,15 @@ def _entry(module: str) -> ModuleType:
 
 @cache
 def _command(module: str) -> Any:
-    """The typer command behind a module that can be run; None when it has none."""
-    found = _entry(module)
-    app = getattr(found, "app", None)
+    """The typer command of a module; None when it does not use typer."""
+    entry = _entry(module)
+    app = getattr(entry, "app", None)
     if isinstance(app, typer.Typer):
         return typer.main.get_command(app)
     if "typer.run(main)" not in _source(module):
         return None
     app = typer.Typer(add_completion=False)
-    app.command()(found.main)
+    app.command()(entry.main)
     return typer.main.get_command(app)
 
 
@@ -81,7 +81,7 @@ def _source(module: str) -> str:
 
 
 def _walk(command: Any, name: str, words: list[str]) -> str | None:
-    """Follow the words down the commands and options."""
+    """Follows the words through subcommands and options; returns what is wrong with the first that does not exist."""
     known = {option: each for each in command.params for option in (*each.opts, *each.secondary_opts)}
     commands = getattr(command, "commands", {})
     takes_words = any(each.param_type_name == "argument" for each in command.params)
@@ -92,8 +92,8 @@ def _walk(command: Any, name: str, words: list[str]) -> str | None:
         if option in known:
             takes_next = "=" not in word and not known[option].is_flag
             rest = rest[1:] if takes_next else rest
-        elif word.startswith("--") and option not in FIRST_OF_HELP:
-            if "run" in commands:  # the command that is meant where none is named
+        elif word.startswith("--") and option != "--help":
+            if "run" in commands:  # the default command
                 return _walk(commands["run"], f"{name} run", [word, *rest])
             return f"{name} has no option {option}"
         elif word in commands:

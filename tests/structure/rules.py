@@ -1,0 +1,188 @@
+"""The rules of the structure, as data: the one place that says which room may import which.
+
+A room is a folder or a single module. It may always import itself; of the rest of the repository it may import the rooms that
+stand behind its name, and nothing else. A name covers everything below it: `schemas` allows `schemas.records.readings`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from tests.structure.graph import cycles
+from tests.structure.source import PACKAGES, Module, modules_by_folder
+
+MOST_MODULES: Final = 15  # in a folder
+MOST_LINES: Final = 40  # in a function
+
+PRODUCT: Final = "api consumer deploy schemas sql"
+
+# room -> rooms it may import
+ROOMS: Final[Mapping[str, str]] = {
+    # schemas: the contract
+    "schemas.records": "",
+    "schemas.config": "",
+    "schemas.responses": "",
+    # sql: the database
+    "sql.queries": "",
+    "sql.analytics": "schemas",
+    "sql.settings": "schemas",
+    "sql.slow_statements": "sql.queries",
+    "sql.connection": "sql.slow_statements",
+    "sql.partitions": "sql.queries",
+    "sql.assign": "schemas sql.queries",
+    "sql.migrate": "sql.partitions sql.queries sql.settings",
+    "sql.archive": "sql.queries",
+    "sql.doctor": "sql.partitions sql.queries sql.settings",
+    "sql.maintenance": "schemas sql.analytics sql.archive sql.connection sql.partitions sql.queries sql.settings "
+    "sql.slow_statements",
+    "sql.commands": "schemas sql.archive sql.connection sql.doctor sql.migrate sql.queries sql.settings",
+    "sql.__main__": "schemas sql",
+    # consumer: Kafka to PostgreSQL
+    "consumer.settings": "schemas",
+    "consumer.retry": "",
+    "consumer.gc_schedule": "",
+    "consumer.records": "schemas",
+    "consumer.monitoring": "consumer.records schemas",
+    "consumer.storage": "consumer.records schemas sql.connection sql.queries",
+    "consumer.topic_registry": "consumer.records consumer.settings consumer.storage schemas sql.queries",
+    "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings",
+    "consumer.pipeline": "consumer.retry consumer.kafka consumer.monitoring consumer.records consumer.settings "
+    "consumer.storage schemas sql.connection sql.queries",
+    "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.settings",
+    "consumer.alert_relay": "consumer.monitoring consumer.settings sql.queries",
+    "consumer.commands": "consumer.records consumer.settings consumer.storage consumer.topic_registry schemas sql.connection "
+    "sql.queries",
+    "consumer.service": "consumer schemas sql.connection sql.queries",
+    "consumer.__main__": "consumer schemas sql.connection sql.queries",
+    # api: read service, web page, HTTP ingestion
+    "api.settings": "schemas",
+    "api.metrics": "schemas",
+    "api.static_files": "",
+    "api.problems": "schemas sql.connection",
+    "api.auth": "api.problems schemas",
+    "api.database": "api.metrics api.problems api.settings sql.connection sql.queries",
+    "api.fleet": "api.problems schemas sql.analytics sql.queries",
+    "api.middleware": "api.auth api.database api.metrics api.problems",
+    "api.server": "api.middleware.security_headers api.problems api.settings",
+    "api.ingestion": "api.auth api.problems api.settings schemas",
+    "api.openapi": "api.auth api.middleware.data_source api.problems schemas",
+    "api.routes": "api.auth api.database api.fleet api.ingestion api.metrics api.middleware api.openapi api.problems "
+    "api.settings api.static_files schemas sql.analytics sql.connection sql.queries",
+    "api.commands": "api.auth api.settings schemas",
+    "api.app": "api schemas sql.analytics sql.connection sql.queries",
+    "api.__main__": "api schemas sql.analytics sql.connection sql.queries",
+    # deploy: everything that runs the system somewhere
+    "deploy.audit": "",
+    "deploy.compose": "",
+    "deploy.sizing": "",
+    "deploy.stack": "schemas",
+    "deploy.simulator": "schemas",
+    "deploy.schema": "deploy.stack sql",
+    "deploy.demo": "deploy.simulator deploy.stack schemas sql",
+    # tests: what they share imports no test
+    "tests.structure": "tests.support.repository",
+    "tests.support": PRODUCT,
+    "tests.tls": f"{PRODUCT} tests.support",
+    "tests.contracts": f"{PRODUCT} tests.support",
+    "tests.fuzz": f"{PRODUCT} tests.contracts tests.support",
+    "tests.bench": f"{PRODUCT} tests.support",
+    "tests.faults": f"{PRODUCT} tests.bench tests.support",
+    "tests.conftest": f"{PRODUCT} tests.support",
+    "tests.unit": f"{PRODUCT} tests.bench tests.contracts tests.faults tests.fuzz tests.structure tests.support tests.tls",
+    "tests.integration": f"{PRODUCT} tests.bench tests.contracts tests.faults tests.fuzz tests.support tests.tls",
+    "tests.acceptance": f"{PRODUCT} tests.faults tests.support",
+}
+
+# library -> rooms that may import it; the longest name that fits decides, and libraries without a row are free
+LIBRARIES: Final[Mapping[str, str]] = {
+    "fastapi": "api tests",
+    "starlette": "api tests",
+    "uvicorn": "api.__main__ api.server tests",
+    "httptools": "api.server tests",
+    "aiosql": "sql.queries",
+    "pyarrow": "sql.archive tests",
+    "asyncpg": "api.app api.database api.problems consumer.alert_relay consumer.commands consumer.pipeline consumer.service "
+    "consumer.storage consumer.__main__ deploy sql.archive sql.assign sql.commands sql.connection sql.doctor sql.maintenance "
+    "sql.migrate sql.partitions sql.slow_statements sql.__main__ tests",
+    "aiokafka": "api.ingestion consumer deploy tests",
+    # What aiokafka does not document is known in one place.
+    "aiokafka.client": "consumer.kafka",
+    "aiokafka.cluster": "consumer.kafka",
+    "aiokafka.consumer": "consumer.kafka tests",
+    "aiokafka.coordinator": "consumer.kafka",
+    "aiokafka.coordinator.protocol": "consumer.commands consumer.kafka",  # decodes the members of a group
+    "aiokafka.producer": "api.ingestion",
+}
+
+# rooms that may use private attributes of other objects, for what a library does not offer; tests are free
+PRIVATE_ATTRIBUTES: Final = ("consumer.kafka", "api.ingestion.producer", "deploy.stack.postgres", "tests")
+
+
+def room_of(module: str) -> str | None:
+    """The room that a module stands in; None when the table has none for it."""
+    return max((room for room in ROOMS if _covers(room, module)), key=len, default=None)
+
+
+def forbidden_imports(modules: Iterable[Module]) -> Iterator[str]:
+    """Imports of a room that the table does not allow. Modules without a room are reported by `modules_outside_rooms`."""
+    for module in modules:
+        room = room_of(module.name)
+        if room is not None:
+            allowed = [room, *ROOMS[room].split()]
+            for target in sorted(module.imports):
+                if not any(_covers(each, target) for each in allowed):
+                    yield f"{module.name} imports {target}"
+
+
+def forbidden_libraries(modules: Iterable[Module]) -> Iterator[str]:
+    """Imports of a library outside the rooms that may know it."""
+    for module in modules:
+        for library in sorted(module.libraries):
+            rule = max((each for each in LIBRARIES if _covers(each, library)), key=len, default=None)
+            if rule and not any(_covers(room, module.name) for room in LIBRARIES[rule].split()):
+                yield f"{module.name} imports {library}"
+
+
+def forbidden_private_attributes(modules: Iterable[Module]) -> Iterator[str]:
+    for module in modules:
+        if not any(_covers(room, module.name) for room in PRIVATE_ATTRIBUTES):
+            yield from (f"{module.name} uses {each}" for each in module.private_accesses)
+
+
+def modules_outside_rooms(modules: Iterable[Module]) -> Iterator[str]:
+    """Modules without a room. The `__init__.py` of a package needs none as long as it imports nothing of the repository."""
+    for module in modules:
+        if room_of(module.name) is None and (module.imports or module.name not in PACKAGES):
+            yield module.name
+
+
+def import_cycles(modules: Iterable[Module]) -> Iterator[str]:
+    for cycle in cycles({module.name: module.imports for module in modules}):
+        yield " <-> ".join(cycle)
+
+
+def crowded_folders(modules: Iterable[Module]) -> Iterator[str]:
+    for folder, count in sorted(modules_by_folder(modules).items()):
+        if count > MOST_MODULES:
+            yield f"{folder} has {count} modules"
+
+
+def long_functions(modules: Iterable[Module]) -> Iterator[str]:
+    for module in modules:
+        for function in module.functions:
+            if function.lines > MOST_LINES:
+                yield f"{module.name}.{function.name} has {function.lines} lines"
+
+
+RULES: Final = {
+    "import cycles": import_cycles,
+    f"folders with more than {MOST_MODULES} modules": crowded_folders,
+    f"functions above {MOST_LINES} lines": long_functions,
+    "modules outside the rooms": modules_outside_rooms,
+    "imports of a room against the rules": forbidden_imports,
+    "imports of a library against the rules": forbidden_libraries,
+    "private attributes against the rules": forbidden_private_attributes,
+}
+
+
+def _covers(name: str, module: str) -> bool:
+    return module == name or module.startswith(f"{name}.")

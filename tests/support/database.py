@@ -1,0 +1,136 @@
+"""A migrated database of one test's own, and locks that hold the transactions of a consumer in it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from deploy.stack.servers import Servers
+from tests.support.waiting import until
+
+COMMIT_LOCK = 4_004  # an advisory lock
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A migrated database that belongs to one test."""
+
+    name: str
+    stack: Servers
+
+    @property
+    def migrator_url(self) -> str:
+        return self._with_name(self.stack.database_url)
+
+    @property
+    def writer_url(self) -> str:
+        return self._with_name(self.stack.writer_url)
+
+    @property
+    def reader_url(self) -> str:
+        return self._with_name(self.stack.reader_url)
+
+    def _with_name(self, url: str) -> str:
+        return urlunsplit(urlsplit(url)._replace(path=f"/{self.name}"))
+
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """The rows of a query, run as the owner of the schema."""
+        connection = await asyncpg.connect(self.migrator_url)
+        try:
+            return await connection.fetch(query, *arguments)
+        finally:
+            await connection.close()
+
+    async def value(self, query: str, *arguments: Any) -> Any:
+        """The first column of the first row."""
+        return (await self.fetch(query, *arguments))[0][0]
+
+    async def execute(self, statement: str) -> None:
+        """Runs statements as the owner of the schema."""
+        connection = await asyncpg.connect(self.migrator_url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@contextmanager
+def new_database(stack: Servers, name: str, template: Database | None = None) -> Iterator[Database]:
+    """A database that is dropped when the block ends: empty, or a copy of a template. Call it outside of an event loop."""
+    database = Database(name, stack)
+    copy = f" TEMPLATE {template.name}" if template else ""
+    asyncio.run(_execute_on_server(stack, f"CREATE DATABASE {name}{copy}"))
+    try:
+        yield database
+    finally:
+        asyncio.run(_drop(stack, name))
+
+
+async def _drop(stack: Servers, name: str) -> None:
+    async def dropped() -> bool:
+        try:
+            await _execute_on_server(stack, f"DROP DATABASE {name} WITH (FORCE)")
+        except (
+            asyncpg.InsufficientPrivilegeError
+        ):  # only a superuser may terminate an autovacuum worker that is still in it
+            return False
+        return True
+
+    await until(dropped, f"{name} can be dropped")
+
+
+async def _execute_on_server(stack: Servers, statement: str) -> None:
+    connection = await asyncpg.connect(stack.database_url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def locked_tables(
+    database: Database, tables: str = "meter_live_status, vehicle_live_status", *, mode: str = "EXCLUSIVE"
+) -> AsyncIterator[None]:
+    """Locks tables. The default makes a consumer's transaction wait after it has claimed its offsets and before its COMMIT."""
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {tables} IN {mode} MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def blocked_commits(database: Database) -> AsyncIterator[None]:
+    """Makes transactions that claim offsets wait inside their COMMIT, before it is final."""
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        await connection.execute(
+            "CREATE OR REPLACE FUNCTION hold_at_commit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS "
+            f"$$ BEGIN PERFORM pg_advisory_xact_lock_shared({COMMIT_LOCK}); RETURN NULL; END $$; "
+            "CREATE CONSTRAINT TRIGGER hold_at_commit AFTER UPDATE ON kafka_offsets DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION hold_at_commit()"
+        )
+        await connection.execute(f"SELECT pg_advisory_lock({COMMIT_LOCK})")
+        yield
+        await connection.execute(f"SELECT pg_advisory_unlock({COMMIT_LOCK})")
+        await connection.execute("DROP TRIGGER hold_at_commit ON kafka_offsets")
+    finally:
+        await connection.close()
+
+
+async def waits_for_lock(database: Database, *, wrote: bool = True) -> bool:
+    """Whether a consumer's transaction in this database waits for a lock. `wrote`: only one that has written rows counts."""
+    return bool(
+        await database.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock' "
+            "AND application_name = 'energy-consumer' AND (backend_xid IS NOT NULL OR NOT $2)",
+            database.name,
+            wrote,
+        )
+    )

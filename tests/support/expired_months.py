@@ -1,0 +1,53 @@
+"""Monthly partitions older than the retention period: filled with readings, and read back."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from sql.maintenance.scheduler import HOURLY_SESSION
+from tests.support.database import Database
+
+JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
+MARCH = datetime(2024, 3, 1, tzinfo=UTC)
+METERS = "meter_telemetry_history"
+METER_READINGS = f"""
+INSERT INTO {METERS} (meter_id, recorded_at, kwh_consumed_ac, voltage, derived)
+SELECT 'METER-' || meter, $1::timestamptz + minute * interval '1 min 0.000001 s', random() * 10, 220 + random() * 20,
+    CASE WHEN meter = 2 THEN true END
+FROM generate_series(1, 3) AS meter, generate_series(1, $2::integer) AS minute"""
+VEHICLE_READINGS = """
+INSERT INTO vehicle_telemetry_history (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp)
+SELECT 'VEH-1', $1::timestamptz + minute * interval '1 min', random() * 10, random() * 100, -60 + random() * 210
+FROM generate_series(1, $2::integer) AS minute"""
+REGISTER_READINGS = """
+INSERT INTO meter_register_history (meter_id, recorded_at, kwh_register, kwh_high, voltage)
+SELECT 'METER-2', $1::timestamptz + minute * interval '1 min', minute / 7.0, CASE minute % 3 WHEN 0 THEN minute END, 230
+FROM generate_series(1, $2::integer) AS minute"""
+HISTORIES = (METERS, "vehicle_telemetry_history", "meter_register_history")
+
+
+async def connect_as_maintenance(database: Database) -> Any:
+    """A connection with the session settings of maintenance's long tasks."""
+    return await asyncpg.connect(database.migrator_url, server_settings=HOURLY_SESSION)
+
+
+async def fill_histories(database: Database, minutes: int = 500) -> None:
+    """Inserts readings of every type into January and March 2024, and none into February."""
+    await database.fetch("SELECT ensure_history_partitions($1, $2)", JANUARY, MARCH)
+    for month in (JANUARY, MARCH):
+        for statement in (METER_READINGS, VEHICLE_READINGS, REGISTER_READINGS):
+            await database.fetch(statement, month, minutes)
+
+
+async def rows(database: Database, table: str, suffix: str = "", schema: str = "public") -> list[tuple[Any, ...]]:
+    """All rows of a table, or of the monthly partition with this suffix, in order."""
+    found = await database.fetch(f"SELECT * FROM {schema}.{table}{suffix} ORDER BY 1, 2, 3, 4, 5")
+    return [tuple(row) for row in found]
+
+
+def files(directory: Path) -> set[str]:
+    """The files below a directory, as paths relative to it."""
+    return {os.fspath(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
