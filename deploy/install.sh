@@ -7,7 +7,7 @@ set -euo pipefail
 python=$1 lock=$2
 
 same_index() {
-    [[ -n ${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-} ]] || ! "$python" -m pip config list | grep -qE 'index-url|no-index'
+    [[ -n ${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-} || ! $("$python" -m pip config list) =~ index-url|no-index ]]
 }
 
 tool=pip
