@@ -11,8 +11,8 @@ from deploy.stack.postgres import Postgres
 class Servers:
     """Servers that accept connections. Every address contains a password.
 
-    `database_url` is for the owner of the schema, `writer_url` for consumers, `reader_url` for the read service. `origin` says in
-    words where the servers come from. `kafka` and `postgres` are None unless the stack runs them itself.
+    `database_url` is for the owner of the schema, `writer_url` for consumers, `reader_url` for the read service. `origin`
+    describes where the servers come from. `kafka` and `postgres` are None unless the stack runs them itself.
     """
 
     kafka_bootstrap_servers: str
