@@ -102,7 +102,9 @@ async def delete_unread_records(testbed: Testbed, number: int) -> None:
     await testbed.load.stop_sending()
     await _delete_records(testbed, partition, beginning)
     (consumer,) = testbed.start()
-    assert f"records {stored} to {beginning - 1} are gone" in (await consumer.until_logged("partition_halted"))["gap"]
+    assert (
+        f"records {stored} to {beginning - 1} were deleted" in (await consumer.until_logged("partition_halted"))["gap"]
+    )
     assert await testbed.database.value(
         "SELECT next_offset = $3 FROM kafka_offsets WHERE topic = $1 AND partition = $2", *partition, stored
     )
