@@ -1,5 +1,6 @@
-"""The read service and the HTTP gateway: answers over HTTP, from PostgreSQL; readings over HTTP, into Kafka.
+"""The HTTP API: answers queries from PostgreSQL and accepts readings for Kafka.
 
-In: requests. Out: JSON of schemas.answers, problems as RFC 9457, records on the telemetry topics. It reads with the queries of
-sql/ and knows nothing of the consumer: what it takes in comes back to it only through Kafka and the database.
+A request passes the limits of `server/`, the middleware that `app.py` lists, and a route. Queries go through `database/`;
+readings go to Kafka through `ingestion/`. The API does not depend on the consumer: a reading is visible once the consumer has
+stored it.
 """

@@ -1,72 +1,91 @@
-"""The service, put together: pool and gateway for as long as it runs, routes, problems, metrics."""
+"""Builds the applications: the whole API, or the ingestion gateway alone.
+
+request -> server/ -> the middleware listed below -> FastAPI -> a route of routes/ -> database/ or ingestion/
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
 
-from api.around import Guarded
+from api.auth.access import OPEN
 from api.auth.key_store import KeyStore
-from api.database.pools import DataSourceMiddleware, reading
+from api.database.pools import open_read_router
 from api.fleet.live_updates import LiveUpdates
 from api.fleet.reading_rate import ReadingRate
+from api.ingestion.fast_path import FastPath
 from api.ingestion.metrics import GatewayMetrics
 from api.ingestion.producer import ReadingProducer
 from api.metrics import Metrics
-from api.openapi.document import complete
-from api.problems import handle_problems
-from api.routes import access, analytics, devices, documents, faults, fleet, history, ingestion, page, probes
-from api.routes import events as stream
-from api.routes import health as operations
+from api.middleware.authentication import AuthenticationMiddleware
+from api.middleware.data_source import SOURCE, STALENESS, DataSourceMiddleware
+from api.middleware.disconnects import IgnoreDisconnectsMiddleware
+from api.middleware.request_metrics import RequestMetricsMiddleware
+from api.middleware.security_headers import SecurityHeadersMiddleware
+from api.openapi.document import finish_openapi
+from api.problems import handle_problems, unexpected_error
+from api.routes import (
+    access,
+    analytics,
+    devices,
+    documents,
+    events,
+    faults,
+    fleet,
+    health,
+    history,
+    ingestion,
+    page,
+)
 from api.settings import ApiSettings, GatewaySettings
 from schemas.config.version import VERSION
 
-DESCRIPTION = """Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
-every device, and a way in for readings over HTTP. Energies are kWh, ratios per cent, temperatures degrees Celsius, times
+DESCRIPTION: Final = """\
+Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
+every device, and ingestion of readings over HTTP. Energies are kWh, ratios per cent, temperatures degrees Celsius, times
 RFC 3339. Errors are RFC 9457 problem details."""
-GATEWAY_DESCRIPTION = "The way in for readings over HTTP: a reading, or a batch of them, is answered once Kafka has it."
-NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}  # ours are on /metrics
+GATEWAY_DESCRIPTION: Final = (
+    "Ingestion of readings over HTTP: a request is answered once Kafka has acknowledged its readings."
+)
+NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}  # /metrics has our own
+MAX_FLEET_EVALUATIONS: Final = 2  # at a time; each holds a database connection for seconds
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(settings: ApiSettings) -> FastAPI:
-    """The read service, with the gateway when enabled; it opens connections only when it runs and is asked.
+    """The whole API, with the ingestion gateway if it is enabled. Connections are opened when the application starts.
 
     Raises:
         InvalidKeys: the file of API keys cannot be used.
     """
     app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
-    app.state.pace = ReadingRate()
-    app.state.judging = asyncio.Semaphore(2)  # whole fleets at once: each keeps a connection for seconds
-    app.add_middleware(DataSourceMiddleware)
-    app.include_router(analytics.router)
-    for room in (fleet, faults, history, devices, stream, access):
-        app.include_router(room.router)
-    app.include_router(operations.router)
-    app.include_router(page.router)
-    complete(app)
-    return app
+    app.state.reading_rate = ReadingRate()
+    app.state.fleet_evaluations = asyncio.Semaphore(MAX_FLEET_EVALUATIONS)
+    modules = (analytics, fleet, faults, history, devices, events, access, health, page)
+    return _completed(app, *(module.router for module in modules))
 
 
 def create_gateway(settings: GatewaySettings) -> FastAPI:
-    """The gateway alone: no database, nothing to read. It scales, and fails, apart from the read service.
+    """The ingestion gateway alone, without a database. It scales and fails independently of the rest of the API.
 
     Raises:
         InvalidKeys: the file of API keys cannot be used.
     """
     app = _application(settings, "Energy ingestion gateway", GATEWAY_DESCRIPTION, _gateway_lifespan, gateway=True)
-    app.include_router(probes.router)
-    app.include_router(access.router)
-    complete(app)
-    return app
+    return _completed(app, health.gateway_router, access.router)
 
 
-def _application(settings: GatewaySettings, title: str, description: str, lifespan: Any, *, gateway: bool) -> FastAPI:
-    metrics = Metrics()
-    keyring = None if settings.api_open else KeyStore(settings.api_keys_file, metrics.registry)
-    app = Guarded(
+def _application(
+    settings: GatewaySettings, title: str, description: str, lifespan: Lifespan, *, gateway: bool
+) -> FastAPI:
+    app = FastAPI(
         title=title,
         version=VERSION,
         description=description,
@@ -75,53 +94,102 @@ def _application(settings: GatewaySettings, title: str, description: str, lifesp
         docs_url=None,
         redoc_url=None,
     )
+    metrics = Metrics()
     app.state.settings = settings
     app.state.metrics = metrics
-    app.state.keyring = keyring
-    app.state.gateway = None
+    app.state.key_store = None if settings.api_open else KeyStore(settings.api_keys_file, metrics.registry)
+    app.state.producer = None
     if gateway:
-        app.state.gateway = ReadingProducer(settings)
+        app.state.producer = ReadingProducer(settings)
         topics = (settings.kafka_meter_topic, settings.kafka_vehicle_topic)
-        app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.gateway, topics)
-        app.include_router(ingestion.router)
-    app.include_router(documents.router)
-    handle_problems(app)
+        app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.producer, topics)
     return app
+
+
+def _completed(app: FastAPI, *routers: APIRouter) -> FastAPI:
+    if app.state.producer:
+        app.include_router(ingestion.router)
+    for router in (documents.router, *routers):
+        app.include_router(router)
+        _answer_head(app, router)
+    handle_problems(app)
+    _add_middleware(app)
+    finish_openapi(app)
+    return app
+
+
+def _answer_head(app: FastAPI, router: APIRouter) -> None:
+    """Registers HEAD on the open routes, where uptime probes use it. Elsewhere it stays a 405: a stream has no end."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and route.path in OPEN:
+            app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
+
+
+def _add_middleware(app: FastAPI) -> None:
+    """Wraps the application in its middleware, listed outermost first.
+
+    All but the last lie outside FastAPI's own middleware: SecurityHeaders so that responses to unexpected errors get the headers
+    too, FastPath so that ingestion, at thousands of requests a second, bypasses FastAPI. The last lies inside FastAPI's handler
+    of unexpected errors, whose responses name no data source.
+    """
+    settings: GatewaySettings = app.state.settings
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "X-API-Key", "Content-Type"],
+        expose_headers=["Retry-After", SOURCE, STALENESS],
+    )
+    *outside, inside = [
+        Middleware(IgnoreDisconnectsMiddleware),
+        Middleware(SecurityHeadersMiddleware, settings.api_hsts_seconds),
+        Middleware(ServerErrorMiddleware, handler=unexpected_error),
+        Middleware(RequestMetricsMiddleware, app.state.metrics),
+        *([cors] if settings.origins else []),
+        Middleware(AuthenticationMiddleware, app.state.key_store, app.state.metrics.registry),
+        Middleware(FastPath, ingestion.ENDPOINTS if app.state.producer else {}),
+        Middleware(DataSourceMiddleware),
+    ]
+    app.user_middleware = [inside]
+    stack = app.build_middleware_stack()
+    for middleware, arguments, options in reversed(outside):
+        stack = middleware(stack, *arguments, **options)
+    app.middleware_stack = stack
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings: ApiSettings = app.state.settings
-    gateway: ReadingProducer | None = app.state.gateway
-    async with reading(settings, app.state.metrics) as database:
+    async with open_read_router(app.state.settings, app.state.metrics) as database:
         app.state.database = database
-        app.state.live = LiveUpdates(database, app.state.pace)
-        if gateway:
-            gateway.start()
+        app.state.live_updates = LiveUpdates(database, app.state.reading_rate)
+        producer: ReadingProducer | None = app.state.producer
+        if producer:
+            producer.start()
         try:
-            with _keys_watched(app):
+            with _keys_reloaded(app):
                 yield
         finally:
-            await app.state.live.stop()
-            if gateway:
-                await gateway.stop()
+            await app.state.live_updates.stop()
+            if producer:
+                await producer.stop()
 
 
 @asynccontextmanager
 async def _gateway_lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.gateway.start()
+    app.state.producer.start()
     try:
-        with _keys_watched(app):
+        with _keys_reloaded(app):
             yield
     finally:
-        await app.state.gateway.stop()
+        await app.state.producer.stop()
 
 
 @contextmanager
-def _keys_watched(app: FastAPI) -> Iterator[None]:
-    watching = asyncio.create_task(app.state.keyring.watch()) if app.state.keyring else None
+def _keys_reloaded(app: FastAPI) -> Iterator[None]:
+    """Reloads API keys for as long as the block runs."""
+    task = asyncio.create_task(app.state.key_store.watch()) if app.state.key_store else None
     try:
         yield
     finally:
-        if watching:
-            watching.cancel()
+        if task:
+            task.cancel()

@@ -1,13 +1,14 @@
-"""Errors as RFC 9457 problem details: what is wrong, and what to do about it."""
+"""Errors as RFC 9457 problem details: one encoder, and the exception handlers that use it."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
+import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from schemas.records.readings import InvalidReading, Reason
 from schemas.responses.base import FieldProblem, Problem
@@ -17,74 +18,80 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = "2"
-# The body itself cannot be read; with any other reason it is an object whose fields are wrong.
+# Answered with 400: the body cannot be parsed. Every other reason is about a field of a parsed object, and answered with 422.
 UNREADABLE: Final = {Reason.EMPTY_VALUE, Reason.INVALID_JSON, Reason.NOT_AN_OBJECT}
 TITLES: Final = {
-    400: "The request cannot be read",
-    401: "A valid API key is needed",
-    403: "The API key does not allow this",
+    400: "Malformed request",
+    401: "API key missing or not valid",
+    403: "Not permitted for this API key",
     404: "Not found",
     405: "Method not allowed",
-    408: "The request took too long",
-    413: "The body is too large",
-    414: "The address is too long",
-    415: "The body is of another kind",
-    422: "The request is not valid",
-    429: "Too much at once",
-    431: "The headers are too large",
-    500: "Something went wrong here",
+    408: "Request timeout",
+    413: "Body too large",
+    414: "URL too long",
+    415: "Unsupported media type",
+    422: "Invalid request",
+    429: "Too many requests",
+    431: "Headers too large",
+    500: "Internal error",
     503: "Temporarily unavailable",
 }
 
 
-class Unavailable(Exception):  # noqa: N818 - a state, and not for ever
-    """Something we depend on is away; the detail says what. The client may try again."""
+class Unavailable(Exception):  # noqa: N818 - a temporary state rather than an error
+    """A dependency is unavailable; the message says which. The client may retry."""
 
 
-def problem(code: int, detail: str, errors: list[FieldProblem] | None = None) -> Response:
-    """The response that says so."""
+def problem_body(
+    code: int,
+    detail: str,
+    errors: list[FieldProblem] | None = None,
+    extensions: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The JSON of a problem; `extensions` are further members, which must be encodable by msgspec."""
+    problem = Problem(title=TITLES.get(code, "Request failed"), status=code, detail=detail, errors=errors)
+    return msgspec.json.encode(problem.model_dump(by_alias=True, exclude_none=True) | dict(extensions or {}))
+
+
+def problem_response(code: int, detail: str, errors: list[FieldProblem] | None = None) -> Response:
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if code == status.HTTP_503_SERVICE_UNAVAILABLE else None
     return Response(problem_body(code, detail, errors), status_code=code, headers=headers, media_type=MEDIA_TYPE)
 
 
-def problem_body(code: int, detail: str, errors: list[FieldProblem] | None = None) -> bytes:
-    """The JSON of a problem."""
-    body = Problem(title=TITLES.get(code, "The request failed"), status=code, detail=detail, errors=errors)
-    return body.model_dump_json(by_alias=True, exclude_none=True).encode()
-
-
-def field_problems(error: InvalidReading) -> list[FieldProblem]:
-    """What is wrong with a reading, field by field."""
-    return [FieldProblem(field=each.field, reason=each.reason.value, detail=each.detail) for each in error.errors]
-
-
-def documented(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The problems of a route, for OpenAPI."""
+def problem_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a route, for its OpenAPI description."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {code: {"description": TITLES[code], "content": {MEDIA_TYPE: schema}} for code in codes}
 
 
+def field_problems(error: InvalidReading) -> list[FieldProblem]:
+    return [FieldProblem(field=each.field, reason=each.reason.value, detail=each.detail) for each in error.errors]
+
+
+def invalid_parameter(parameter: str, detail: str) -> RequestValidationError:
+    """The 422 of a query parameter that passes FastAPI's validation and fails the route's."""
+    return RequestValidationError([{"type": "value_error", "loc": ("query", parameter), "msg": detail}])
+
+
 def handle_problems(app: FastAPI) -> None:
-    """Turn every error of `app` into a problem."""
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(InvalidReading, _invalid_reading)
+    """Registers the handlers that answer every exception of `app` with a problem."""
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Unavailable, _unavailable)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    for gone in (*CONNECTION_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
-                 asyncpg.InsufficientResourcesError, asyncpg.InvalidAuthorizationSpecificationError):  # fmt: skip
-        app.add_exception_handler(gone, _database_away)
-    app.add_exception_handler(Exception, unexpected)
+    for error in (*CONNECTION_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
+                  asyncpg.InsufficientResourcesError, asyncpg.InvalidAuthorizationSpecificationError):  # fmt: skip
+        app.add_exception_handler(error, _database_unavailable)
+    app.add_exception_handler(Exception, unexpected_error)
 
 
-async def _http(request: Request, error: Any) -> Response:
-    detail = error.detail if error.detail != "Not Found" else f"there is nothing at {request.url.path}; see /docs"
-    answer = problem(error.status_code, detail)
-    answer.headers.update(error.headers or {})
-    return answer
+async def _http_error(request: Request, error: Any) -> Response:
+    detail = error.detail if error.detail != "Not Found" else f"there is no route {request.url.path}; see /docs"
+    response = problem_response(error.status_code, detail)
+    response.headers.update(error.headers or {})
+    return response
 
 
-async def _invalid_request(_: Request, error: Any) -> Response:
+async def _validation_error(_: Request, error: Any) -> Response:
     errors = [
         FieldProblem(
             field=".".join(map(str, each["loc"][1:])),
@@ -93,28 +100,19 @@ async def _invalid_request(_: Request, error: Any) -> Response:
         )
         for each in error.errors()
     ]
-    return problem(422, "; ".join(f"{each.field}: {each.detail}" for each in errors), errors)
-
-
-async def _invalid_reading(_: Request, error: Any) -> Response:
-    return problem(400 if error.reason in UNREADABLE else 422, str(error), field_problems(error))
+    return problem_response(422, "; ".join(f"{each.field}: {each.detail}" for each in errors), errors)
 
 
 async def _unavailable(_: Request, error: Any) -> Response:
-    return problem(503, str(error))
+    return problem_response(503, str(error))
 
 
-async def _gone(_: Request, __: Any) -> Response:
-    """Nobody hears it: the client has left in the middle of its request, which is no fault of ours to log."""
-    return problem(400, "the request was not sent to its end")
-
-
-async def _database_away(_: Request, error: Any) -> Response:
+async def _database_unavailable(_: Request, error: Any) -> Response:
     log.warning("database_unavailable", error=repr(error))
-    return problem(503, "the database does not answer in time; try again")
+    return problem_response(503, "the database did not answer; try again")
 
 
-async def unexpected(request: Request, error: Any) -> Response:
-    """What nobody has foreseen: 500, and the log knows more."""
+async def unexpected_error(request: Request, error: Any) -> Response:
+    """Logs an exception with its traceback and answers 500 without any of it."""
     log.error("request_failed", method=request.method, exc_info=error)
-    return problem(500, "the error was logged; try again, and tell the operators if it stays")
+    return problem_response(500, "the error was logged; try again, and contact the operators if it persists")

@@ -1,10 +1,10 @@
-"""Settings of the read service, and of the HTTP gateway: beside it, or in a process of its own."""
+"""Settings of the API and of the ingestion gateway, from the environment."""
 
 import re
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.config.settings import (
     DatabaseSettings,
@@ -23,7 +23,7 @@ def _exact_origins(listed: str | None) -> str | None:
     for origin in _split(listed):
         if not _ORIGIN.fullmatch(origin):
             raise ValueError(
-                f"{origin} is no origin: those are https://host or https://host:port in small letters, without a path"
+                f"{origin} is not an origin: expected https://host or https://host:port in lower case, without a path"
             )
     return listed
 
@@ -33,85 +33,94 @@ def _split(listed: str | None) -> list[str]:
 
 
 class KeySettings(Environment):
-    """Where API keys are."""
+    """Settings of `python -m api keys`."""
 
     api_keys_file: Path | None = Field(
-        None, description="the file of API keys, which python -m api keys makes; looked at every second"
+        None, description="the file of API keys, managed with python -m api keys; checked for changes every second"
     )
 
 
 class ServingSettings(KeySettings, LogSettings):
-    """How HTTP is served: where, to whom, and how much of it."""
+    """HTTP: address, access and limits."""
 
-    api_host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
-    api_port: int = Field(3000, ge=0, le=65535, description="port to listen on; 0 takes any free one")
-    api_open: bool = Field(False, description="true: everybody who reaches the API may read and send; no API keys")
+    api_host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
+    api_port: int = Field(3000, ge=0, le=65535, description="port to listen on; 0: any free port")
+    api_open: bool = Field(False, description="true: anyone who reaches the API may read and ingest, without API keys")
     api_hsts_seconds: int = Field(
-        0, ge=0, description="where all access is over TLS: for how long browsers insist on it; 0: not said"
+        0,
+        ge=0,
+        description="max-age of Strict-Transport-Security, if all access is over TLS; 0: the header is not sent",
     )
-    api_max_connections: int = Field(1000, ge=1, description="most open connections; one more is answered with 503")
-    api_max_headers: int = Field(64, ge=8, description="most headers of a request")
-    api_max_header_bytes: int = Field(16384, ge=1024, description="most bytes of its headers")
-    api_max_url_bytes: int = Field(65536, ge=1024, description="most bytes of its address; 500 vehicles take 38000")
-    api_head_timeout_seconds: float = Field(10, gt=0, description="address and headers must be there within")
-    api_keep_alive_seconds: int = Field(5, ge=1, description="an idle connection is closed after")
+    api_max_connections: int = Field(1000, ge=1, description="maximum of open connections; above it: 503")
+    api_max_headers: int = Field(64, ge=8, description="maximum number of headers in a request; above it: 431")
+    api_max_header_bytes: int = Field(
+        16384, ge=1024, description="maximum size of the headers of a request; above it: 431"
+    )
+    api_max_url_bytes: int = Field(
+        65536, ge=1024, description="maximum size of the URL of a request (500 vehicle ids take 38000); above it: 414"
+    )
+    api_head_timeout_seconds: float = Field(
+        10, gt=0, description="time in which the URL and the headers of a request must arrive; after it: 408"
+    )
+    api_keep_alive_seconds: int = Field(5, ge=1, description="time after which an idle connection is closed")
     cors_origins: Annotated[str | None, AfterValidator(_exact_origins)] = Field(
-        None, description="web pages elsewhere that may ask: exact origins with commas between; unset: none"
+        None, description="origins of other web pages that may use the API (CORS), separated by commas; unset: none"
     )
     answer_taken_within_seconds: float = Field(
-        30, gt=0, description="a client that takes nothing of its answer for so long is cut off"
+        30, gt=0, description="a client that reads nothing of its response for this long is disconnected"
     )
 
     @property
     def origins(self) -> list[str]:
-        """Of CORS_ORIGINS, one by one."""
+        """CORS_ORIGINS as a list."""
         return _split(self.cors_origins)
 
 
 class GatewaySettings(ServingSettings, KafkaSettings):
-    """What `python -m api --only ingestion` reads from the environment; it needs no database."""
+    """Settings of `python -m api --only ingestion`, which needs no database."""
 
     retention_days: RetentionDays = 400
     ingestion_acknowledged_within_seconds: float = Field(
-        5, gt=0, le=300, description="a reading that Kafka has not acknowledged by then is answered with 503"
+        5, gt=0, le=300, description="time in which Kafka must acknowledge a reading; after it: 503"
     )
     ingestion_body_within_seconds: float = Field(
-        10, gt=0, le=300, description="a body that has not arrived by then is answered with 408"
+        10, gt=0, le=300, description="time in which the body of a request must arrive; after it: 408"
     )
-    ingestion_batch_max_items: int = Field(5000, ge=1, description="most readings in one batch; more: 413")
-    ingestion_batch_max_bytes: int = Field(2_097_152, ge=1024, description="largest body of a batch; more: 413")
+    ingestion_batch_max_items: int = Field(
+        5000, ge=1, description="maximum number of readings in a batch; above it: 413"
+    )
+    ingestion_batch_max_bytes: int = Field(
+        2_097_152, ge=1024, description="maximum size of the body of a batch; above it: 413"
+    )
     ingestion_max_readings_in_flight: int = Field(
-        20_000, ge=1, description="most readings that wait for Kafka at once; more: 429"
+        20_000, ge=1, description="maximum number of readings waiting for Kafka; above it: 429"
     )
     ingestion_max_requests_in_flight: int = Field(
-        1000, ge=1, description="most requests that wait for Kafka at once; more: 429"
+        1000, ge=1, description="maximum number of requests waiting for Kafka; above it: 429"
     )
     ingestion_max_bytes_in_flight: int = Field(
-        33_554_432, ge=1024, description="most bytes of bodies that are held at once; more: 429"
+        33_554_432, ge=1024, description="maximum size of all request bodies in memory; above it: 429"
     )
 
     @model_validator(mode="after")
-    def _one_full_batch_fits(self) -> Self:
+    def _a_full_batch_can_be_admitted(self) -> Self:
         if self.ingestion_batch_max_items > self.ingestion_max_readings_in_flight:
-            raise ValueError("INGESTION_BATCH_MAX_ITEMS is more than INGESTION_MAX_READINGS_IN_FLIGHT ever lets in")
+            raise ValueError("INGESTION_BATCH_MAX_ITEMS exceeds INGESTION_MAX_READINGS_IN_FLIGHT")
         if self.ingestion_batch_max_bytes > self.ingestion_max_bytes_in_flight:
-            raise ValueError("INGESTION_BATCH_MAX_BYTES is more than INGESTION_MAX_BYTES_IN_FLIGHT ever lets in")
+            raise ValueError("INGESTION_BATCH_MAX_BYTES exceeds INGESTION_MAX_BYTES_IN_FLIGHT")
         return self
 
 
 class ApiSettings(GatewaySettings, DatabaseSettings, JudgementSettings):
-    """What `python -m api` reads from the environment."""
+    """Settings of `python -m api`."""
 
     database_read_url: DatabaseUrl | None = Field(None, description="a replica to read from; unset: DATABASE_URL")
     database_read_fallback: Literal["fail", "primary"] = Field(
         "fail",
-        description="what happens to questions while the replica is away or too old: 503, or DATABASE_URL answers",
+        description="reads while the replica is unavailable or too far behind: answered with 503, or from DATABASE_URL",
     )
-    read_staleness_limit_seconds: float = Field(30.0, gt=0, description="a replica further behind is not read from")
-    database_pool_size: int = Field(20, ge=1, le=1000, description="most connections to the database")
-    ingestion_enabled: bool = Field(True, description="whether readings may be sent over HTTP")
-
-    @property
-    def read_url(self) -> SecretStr:
-        """Where queries go."""
-        return self.database_read_url or self.database_url
+    read_staleness_limit_seconds: float = Field(
+        30.0, gt=0, description="replication lag above which the replica is not read from"
+    )
+    database_pool_size: int = Field(20, ge=1, le=1000, description="maximum number of connections to each database")
+    ingestion_enabled: bool = Field(True, description="whether readings can be sent over HTTP")

@@ -1,5 +1,6 @@
-"""Kafka record -> decode -> Batch -> store (one transaction) -> metrics: the engine of the project.
+"""Reads telemetry from Kafka and writes it to PostgreSQL exactly once.
 
-In: records of the topics of readings and assignments. Out: history, live status, assignments, dead letters and the ledger in
-PostgreSQL, each record exactly once. It knows Kafka and the queries of sql/, and nothing of HTTP services.
+Offsets are stored in the same transaction as the rows, so a batch is either committed with its offsets or not at all. Input:
+the topics of readings and vehicle-meter assignments. Output: history, live status, assignments, dead letters and the ledger.
+Start at `pipeline/poll_loop.py`, then `storage/store.py`.
 """

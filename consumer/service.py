@@ -34,7 +34,7 @@ from consumer.records.decode import Decoder
 from consumer.settings import ConsumerSettings
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
-from consumer.topic_registry import kinds
+from consumer.topic_registry import record_types_by_topic
 from sql.connection import WRITER_SETTINGS, pool
 
 log = structlog.get_logger("consumer")
@@ -84,7 +84,7 @@ async def run_pipeline(
     stop: asyncio.Event,
 ) -> None:
     """Move records until `stop` is set; afterwards no write is in flight and no partition is being read."""
-    topics = kinds(settings)
+    topics = record_types_by_topic(settings)
     metrics.initialize(topics)
     store, offsets = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
     breaker = Breaker(database, settings, metrics, health)

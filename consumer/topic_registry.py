@@ -1,4 +1,4 @@
-"""The kinds of record there are, and which topic carries which."""
+"""The topic registry: the record types, and which topic carries which."""
 
 from functools import partial
 from typing import Final
@@ -8,60 +8,61 @@ from consumer.settings import ConsumerSettings
 from consumer.storage.assignments import write_assignments
 from consumer.storage.readings import write_readings
 from consumer.storage.registers import write_registers
-from schemas.records import assignments, readings
+from schemas.records import assignments as assignment_records
+from schemas.records import readings
 from schemas.records.readings import MeterReading, RegisterReading, VehicleReading
 from sql.queries import queries
 
 
-def kinds(settings: ConsumerSettings) -> dict[str, RecordType]:
-    """What each topic carries that is read."""
-    read: dict[str, RecordType] = {
+def record_types_by_topic(settings: ConsumerSettings) -> dict[str, RecordType]:
+    """The record type of each topic that the consumer reads."""
+    by_topic: dict[str, RecordType] = {
         settings.kafka_meter_topic: METER_READINGS,
         settings.kafka_vehicle_topic: VEHICLE_READINGS,
-        settings.kafka_assignment_topic: assignments_from(settings.kafka_assignment_topic),
+        settings.kafka_assignment_topic: assignments(settings.kafka_assignment_topic),
     }
     if settings.kafka_register_topic:
-        read[settings.kafka_register_topic] = registers(settings.register_jitter_kwh)
-    return read
+        by_topic[settings.kafka_register_topic] = register_readings(settings.register_jitter_kwh)
+    return by_topic
 
 
-def registers(jitter_kwh: float) -> RecordType:
-    """The kind of reading that is a register; one that falls by `jitter_kwh` at most has not been reset."""
+def register_readings(jitter_kwh: float) -> RecordType:
+    """Readings of cumulative registers; a register that falls by at most `jitter_kwh` has not been reset."""
     return TelemetryType(
         name="register",
-        turn=3,
+        write_order=3,
         decode=readings.decode_register,
         decode_lines=readings.decode_registers,
-        refusal=partial(readings.refusal, RegisterReading),
+        explain_rejection=partial(readings.refusal, RegisterReading),
         write=partial(write_registers, jitter_kwh=jitter_kwh),
         history="meter_register_history",
         columns=("meter_id", "recorded_at", "kwh_register", "voltage"),
         arguments=("ids", "times", "kwhs", "voltages"),
-        newest=queries.newest_meter_readings,  # of either kind: never older than the newest register
+        newest=queries.newest_meter_readings,  # of intervals and registers: never older than the newest register
         insert_new=queries.insert_new_registers,
         match=queries.match_registers,
     )
 
 
-def assignments_from(topic: str) -> RecordType:
-    """The kind of record that declares assignments; they remember the topic they came from."""
+def assignments(topic: str) -> RecordType:
+    """Vehicle-meter assignments; each is stored with the topic that it came from."""
     return RecordType(
         name="assignment",
-        turn=4,  # the last: whoever declares holds up all others that do until the end of the transaction
-        decode=assignments.decode_assignment,
-        refusal=assignments.refusal,
-        limits=assignments.CALENDAR,
-        needed=False,  # readings are stored all the same, and assignments may come from files alone
+        write_order=4,  # last: until its end, a transaction that writes assignments blocks all others that do
+        decode=assignment_records.decode_assignment,
+        explain_rejection=assignment_records.refusal,
+        limits=assignment_records.CALENDAR,
+        required=False,  # readings are stored without them, and assignments may come from files alone
         write=partial(write_assignments, origin=f"kafka:{topic}"),
     )
 
 
 METER_READINGS: Final = TelemetryType(
     name="meter",
-    turn=1,
+    write_order=1,
     decode=readings.decode_meter,
     decode_lines=readings.decode_meters,
-    refusal=partial(readings.refusal, MeterReading),
+    explain_rejection=partial(readings.refusal, MeterReading),
     write=partial(write_readings, side="meter", upsert_status=queries.upsert_meter_status),
     history="meter_telemetry_history",
     columns=("meter_id", "recorded_at", "kwh_consumed_ac", "voltage"),
@@ -72,10 +73,10 @@ METER_READINGS: Final = TelemetryType(
 )
 VEHICLE_READINGS: Final = TelemetryType(
     name="vehicle",
-    turn=2,
+    write_order=2,
     decode=readings.decode_vehicle,
     decode_lines=readings.decode_vehicles,
-    refusal=partial(readings.refusal, VehicleReading),
+    explain_rejection=partial(readings.refusal, VehicleReading),
     write=partial(write_readings, side="vehicle", upsert_status=queries.upsert_vehicle_status),
     history="vehicle_telemetry_history",
     columns=("vehicle_id", "recorded_at", "kwh_delivered_dc", "soc", "battery_temp"),

@@ -1,1 +1,1 @@
-"""API keys: their format, the key file, the keys in force, and what a request may access."""
+"""API keys and what they permit. In: the key file and the headers of a request. Out: an Access, or an AuthFailure."""

@@ -1,47 +1,39 @@
-"""Who may do what: request -> its API key -> an Access, or a refusal. Everything is closed that is not in OPEN.
+"""What a request may do: its API key -> an Access, or an AuthFailure. Every path that is not listed as open needs a key."""
 
-Routes find the Access of their request with `access_of(request)`. The middleware has then seen to the scope; only the limits of
-a key to some devices are left to the routes: `must_ingest(access, device_id)`, or `may_ingest` for each item of a batch.
-"""
-
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from fastapi import HTTPException, Request
-from prometheus_client import CollectorRegistry, Counter
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import Request
 
-from api.auth.api_keys import LONGEST
-from api.auth.api_keys import Scope as KeyScope
+from api.auth.api_keys import MAX_KEY_BYTES, Scope
 from api.auth.key_store import KeyStore
-from api.problems import documented, problem
 
-# Probes and Prometheus carry no keys, and metrics name no devices. The page and the documents hold no data.
+# Probes and Prometheus have no keys, and the metrics name no devices. The web page and the API documentation hold no data.
 OPEN: Final = frozenset({"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"})
 OPEN_BELOW: Final = ("/assets/", "/docs/")
 INGESTION: Final = "/v1/ingestion/"
-HOW: Final = "send it as `Authorization: Bearer KEY` (or `X-API-Key: KEY`)"
+_HOW_TO_SEND: Final = "send it as `Authorization: Bearer KEY` (or `X-API-Key: KEY`)"
 _AUTHORIZATION: Final = b"authorization"
 _X_API_KEY: Final = b"x-api-key"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a request may do. `devices`: prefixes of the ids that it may send readings of; None: of any."""
+    """What a request may do. `devices`: prefixes of the device ids whose readings it may send; None: of any device."""
 
     key_id: str | None
-    scopes: frozenset[KeyScope]
+    scopes: frozenset[Scope]
     devices: tuple[str, ...] | None = None
 
 
-ANYBODY: Final = Access(None, frozenset(KeyScope))
+OPEN_ACCESS: Final = Access(None, frozenset(Scope))
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is not let in."""
+class AuthFailure:
+    """Why a request is rejected. `reason` is a metric label, `challenge` the WWW-Authenticate header."""
 
     status: int
     reason: str
@@ -50,99 +42,47 @@ class Refusal:
 
 
 _ERROR: Final = 'Bearer realm="energy", error='
-MISSING: Final = Refusal(401, "missing", f"this needs an API key; {HOW}", 'Bearer realm="energy"')
-TWO_KEYS: Final = Refusal(401, "malformed", "send one API key, not several", f'{_ERROR}"invalid_request"')
-NOT_A_BEARER: Final = Refusal(
-    401, "malformed", f"the Authorization is not an API key's; {HOW}", f'{_ERROR}"invalid_request"'
+MISSING: Final = AuthFailure(401, "missing", f"this request needs an API key; {_HOW_TO_SEND}", 'Bearer realm="energy"')
+TWO_KEYS: Final = AuthFailure(401, "malformed", "send one API key, not several", f'{_ERROR}"invalid_request"')
+NOT_BEARER: Final = AuthFailure(
+    401, "malformed", f"the Authorization header holds no API key; {_HOW_TO_SEND}", f'{_ERROR}"invalid_request"'
 )
-UNKNOWN: Final = Refusal(
-    401, "unknown", "this API key is not known here; it may have been revoked", f'{_ERROR}"invalid_token"'
+UNKNOWN: Final = AuthFailure(
+    401, "unknown", "this API key is not known; it may have been revoked", f'{_ERROR}"invalid_token"'
 )
-EXPIRED: Final = Refusal(401, "expired", "this API key has expired", f'{_ERROR}"invalid_token"')
-LACKING: Final[dict[KeyScope, Refusal]] = {
-    scope: Refusal(
+EXPIRED: Final = AuthFailure(401, "expired", "this API key has expired", f'{_ERROR}"invalid_token"')
+LACKS_SCOPE: Final[dict[Scope, AuthFailure]] = {
+    scope: AuthFailure(
         403, "scope", f"this API key lacks the scope {scope}", f'{_ERROR}"insufficient_scope", scope="{scope}"'
     )
-    for scope in KeyScope
+    for scope in Scope
 }
 
 
-def access_of(request: Request) -> Access:
-    """Of the key that a request came with."""
-    found: Access = request.state.access
-    return found
-
-
-def still_admitted(request: Request) -> bool:
-    """Whether the key of a request that goes on for long is still good: its stream ends when it is revoked or expires."""
-    keyring: KeyStore | None = request.app.state.keyring
-    if keyring is None:
-        return True
-    key = keyring.keys.by_id.get(access_of(request).key_id or "")
-    return key is not None and not key.expired(datetime.now(UTC)) and KeyScope.READ in key.scopes
-
-
-def may_ingest(access: Access, device_id: str) -> bool:
-    """Whether readings of this device may be sent."""
-    return KeyScope.INGEST in access.scopes and (access.devices is None or device_id.startswith(access.devices))
-
-
-def must_ingest(access: Access, device_id: str) -> None:
-    """Nothing when readings of this device may be sent.
-
-    Raises:
-        HTTPException: 403.
-    """
-    if not may_ingest(access, device_id):
-        raise HTTPException(403, f"this API key may not send readings of {device_id}")
-
-
-def scope_of(path: str) -> KeyScope | None:
-    """The scope that a path needs; None when it is open."""
+def required_scope(path: str) -> Scope | None:
+    """The scope that requests of this path need; None when the path is open."""
     if path in OPEN or path.startswith(OPEN_BELOW):
         return None
-    return KeyScope.INGEST if path.startswith(INGESTION) else KeyScope.READ
+    return Scope.INGEST if path.startswith(INGESTION) else Scope.READ
 
 
-class AuthenticationMiddleware:
-    """ASGI middleware: lets a request in with its Access, or answers 401 or 403."""
-
-    def __init__(self, app: ASGIApp, keyring: KeyStore | None, registry: CollectorRegistry) -> None:
-        self._app = app
-        self._keyring = keyring  # None: access is open
-        self._refusals = Counter(
-            "energy_http_refused", "Requests that their API key did not let in", ("reason",), registry=registry
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
-        if scope["type"] == "http" and (needed := scope_of(scope["path"])):
-            found = self._admit(scope["headers"], needed)
-            if isinstance(found, Refusal):
-                self._refusals.labels(found.reason).inc()
-                await _refuse(found)(scope, receive, send)
-                return
-            scope.setdefault("state", {})["access"] = found
-        await self._app(scope, receive, send)
-
-    def _admit(self, headers: list[tuple[bytes, bytes]], needed: KeyScope) -> Access | Refusal:
-        if self._keyring is None:
-            return ANYBODY
-        sent = _sent(headers)
-        if isinstance(sent, Refusal):
-            return sent
-        key = self._keyring.keys.find(sent) if len(sent) <= LONGEST else None
-        if key is None:
-            return UNKNOWN
-        if key.expires and key.expired(datetime.now(UTC)):
-            return EXPIRED
-        if needed not in key.scopes:
-            return LACKING[needed]
-        return Access(key.id, frozenset(key.scopes), key.devices)
+def authorize(headers: Iterable[tuple[bytes, bytes]], required: Scope, key_store: KeyStore) -> Access | AuthFailure:
+    """The access of the key in these headers. Limits to some devices are left to the route: see may_ingest()."""
+    sent = _key_in(headers)
+    if isinstance(sent, AuthFailure):
+        return sent
+    key = key_store.keys.find(sent) if len(sent) <= MAX_KEY_BYTES else None
+    if key is None:
+        return UNKNOWN
+    if key.expires and key.expired(datetime.now(UTC)):
+        return EXPIRED
+    if required not in key.scopes:
+        return LACKS_SCOPE[required]
+    return Access(key.id, frozenset(key.scopes), key.devices)
 
 
-def _sent(headers: list[tuple[bytes, bytes]]) -> bytes | Refusal:
-    """The key of a request: never out of its address, which ends up in logs."""
+def _key_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes | AuthFailure:
+    """The key in the headers. A key in the query is not accepted: URLs are logged."""
     given = [(name, value) for name, value in headers if name in (_AUTHORIZATION, _X_API_KEY)]
     if not given:
         return MISSING
@@ -152,29 +92,23 @@ def _sent(headers: list[tuple[bytes, bytes]]) -> bytes | Refusal:
     if name == _X_API_KEY:
         return value.strip()
     scheme, _, key = value.partition(b" ")
-    return key.strip() if scheme.lower() == b"bearer" else NOT_A_BEARER
+    return key.strip() if scheme.lower() == b"bearer" else NOT_BEARER
 
 
-def _refuse(refusal: Refusal) -> Response:
-    answer = problem(refusal.status, refusal.detail)
-    answer.headers["WWW-Authenticate"] = refusal.challenge
-    return answer
+def access_of(request: Request) -> Access:
+    """The Access that the middleware has attached to a request."""
+    access: Access = request.state.access
+    return access
 
 
-def document_access(described: dict[str, Any]) -> None:
-    """Write into an OpenAPI document which routes need a key, with which scope, and what they answer without."""
-    described.setdefault("components", {})["securitySchemes"] = {
-        "bearer": {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "an API key: `python -m api keys create`; not asked for with API_OPEN=true",
-        },
-        "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same key"},
-    }
-    for path, operations in described["paths"].items():
-        if needed := scope_of(path):
-            for operation in operations.values():
-                operation["security"] = [{"bearer": [needed.value]}, {"apiKey": [needed.value]}]
-                for code, answer in documented(401, 403).items():
-                    operation["responses"].setdefault(str(code), answer)
-                operation["responses"] = dict(sorted(operation["responses"].items()))
+def is_still_authorized(request: Request) -> bool:
+    """Whether the key of a long-running request is still valid. A stream ends when its key is revoked or expires."""
+    key_store: KeyStore | None = request.app.state.key_store
+    if key_store is None:
+        return True
+    key = key_store.keys.by_id.get(access_of(request).key_id or "")
+    return key is not None and not key.expired(datetime.now(UTC)) and Scope.READ in key.scopes
+
+
+def may_ingest(access: Access, device_id: str) -> bool:
+    return Scope.INGEST in access.scopes and (access.devices is None or device_id.startswith(access.devices))

@@ -1,9 +1,8 @@
-"""API keys: what they look like, what is kept of them, and whether one that was sent is good.
+"""API keys: their format, what is stored of them, and how a key that was sent is verified.
 
-A key is `energy_<id>_<secret>`: the id names it in the file, in logs and to people, the secret is 256 random bits. Kept is
-the SHA-256 of the whole key. A slow hash (argon2, scrypt) makes guesses expensive where secrets can be guessed, as passwords
-can. 256 random bits cannot, at any speed; and a hash of a tenth of a second would let anybody exhaust the gateway with wrong
-keys.
+A key is `energy_<id>_<secret>`. The id names the key in the file and in logs; the secret is 256 random bits. The SHA-256 of the
+whole key is stored. A slow hash (argon2, scrypt) protects secrets that can be guessed, such as passwords. 256 random bits cannot
+be guessed at any speed, and a hash that takes 100 ms would let anyone exhaust the service with wrong keys.
 """
 
 import hashlib
@@ -20,25 +19,25 @@ import msgspec
 
 from schemas.records.readings import ID_RULE, valid_id
 
-PATTERN: Final = re.compile(rb"energy_([a-z0-9]{12})_[A-Za-z0-9_-]{43}")
-LONGEST: Final = 63
+KEY_PATTERN: Final = re.compile(rb"energy_([a-z0-9]{12})_[A-Za-z0-9_-]{43}")
+MAX_KEY_BYTES: Final = 63
 _SYMBOLS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
-_NOBODY: Final = hashlib.sha256(b"").hexdigest()  # no key that PATTERN lets through has it
+_NO_KEY_HASH: Final = hashlib.sha256(b"").hexdigest()  # of no key that matches KEY_PATTERN
 
 
 class Scope(StrEnum):
-    """What a key may do: ask for everything, or send readings."""
+    """What a key permits: to read everything, or to send readings."""
 
     READ = "read"
     INGEST = "ingest"
 
 
-class InvalidKeys(Exception):  # noqa: N818 - says what is wrong with a file, and what to do
-    """The file of keys cannot be used."""
+class InvalidKeys(Exception):  # noqa: N818 - named after what is invalid, as InvalidReading is
+    """A key, or a file of keys, cannot be used; the message says why and what to do."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is kept of a key. `devices`: prefixes of the ids that it may send readings of; null: of any."""
+    """What is stored of a key. `devices`: prefixes of the device ids whose readings it may send; null: of any device."""
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]{12}$")]
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
@@ -52,13 +51,12 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         if self.devices is None:
             return
         if Scope.INGEST not in self.scopes:
-            raise ValueError("devices limit what a key may send; without the scope ingest they mean nothing")
+            raise ValueError("devices limit which readings a key may send and have no meaning without the scope ingest")
         for prefix in self.devices:
             if not valid_id(prefix):
-                raise ValueError(f"{prefix!r} begins no device id: those are {ID_RULE}")
+                raise ValueError(f"{prefix!r} is not a prefix of any device id: an id is {ID_RULE}")
 
     def expired(self, now: datetime) -> bool:
-        """Whether its time is over."""
         return self.expires is not None and now >= self.expires
 
 
@@ -69,24 +67,22 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class ApiKeys:
-    """Keys by their ids."""
-
     by_id: Mapping[str, Key]
 
     def find(self, sent: bytes) -> Key | None:
-        """The key that was sent, expired or not; None when there is none like it.
+        """The stored key that `sent` matches, even if it has expired; None without a match.
 
-        An id that nobody has takes the same steps as one with a wrong secret.
+        An unknown id takes the same steps as a wrong secret, so timing does not tell them apart.
         """
-        form = PATTERN.fullmatch(sent)
-        if form is None:
+        match = KEY_PATTERN.fullmatch(sent)
+        if match is None:
             return None
-        key = self.by_id.get(form[1].decode())
-        same = hmac.compare_digest(hashlib.sha256(sent).hexdigest(), key.sha256 if key else _NOBODY)
+        key = self.by_id.get(match[1].decode())
+        same = hmac.compare_digest(hashlib.sha256(sent).hexdigest(), key.sha256 if key else _NO_KEY_HASH)
         return key if same else None
 
 
-NONE: Final = ApiKeys({})
+NO_KEYS: Final = ApiKeys({})
 
 
 def new_key(
@@ -97,14 +93,14 @@ def new_key(
     devices: Iterable[str] | None = None,
     expires: datetime | None = None,
 ) -> tuple[str, Key]:
-    """A new secret, which nobody will ever see again, and what is kept of it.
+    """Generates a key: the secret, which is not stored anywhere, and what is stored of it.
 
     Raises:
-        InvalidKeys: the devices fit no device id, or the scopes; nothing was made.
+        InvalidKeys: the name, the scopes or the devices are not valid.
     """
     key_id = "".join(secrets.choice(_SYMBOLS) for _ in range(12))
     secret = f"energy_{key_id}_{secrets.token_urlsafe(32)}"
-    kept = {
+    stored = {
         "id": key_id,
         "name": name,
         "sha256": hashlib.sha256(secret.encode()).hexdigest(),
@@ -114,21 +110,21 @@ def new_key(
         "expires": expires,
     }
     try:
-        return secret, msgspec.convert(kept, Key)
+        return secret, msgspec.convert(stored, Key)
     except msgspec.ValidationError as error:
         raise InvalidKeys(str(error)) from None
 
 
 def parse(content: bytes) -> ApiKeys:
-    """The keys of a file.
+    """Parses the content of a key file.
 
     Raises:
-        InvalidKeys: says what is wrong, and where.
+        InvalidKeys: the content is not valid; the message says where.
     """
     try:
         listed = msgspec.json.decode(content, type=_File).keys
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidKeys(f"is not a file of keys: {error}") from None
+        raise InvalidKeys(f"is not a key file: {error}") from None
     by_id = {key.id: key for key in listed}
     if len(by_id) < len(listed):
         raise InvalidKeys("has two keys with the same id; remove one of them")
@@ -136,6 +132,6 @@ def parse(content: bytes) -> ApiKeys:
 
 
 def dump(keys: ApiKeys) -> bytes:
-    """The file of these keys: JSON, for people too."""
+    """The content of a key file: indented JSON."""
     listed = sorted(keys.by_id.values(), key=lambda key: (key.created, key.id))
     return msgspec.json.format(msgspec.json.encode(_File(1, tuple(listed))), indent=2) + b"\n"

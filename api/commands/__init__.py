@@ -1,1 +1,1 @@
-"""What operators of the API type: `python -m api keys ...`."""
+"""Commands for operators of the API: `python -m api keys ...`. They work on the key file alone; no service has to run."""

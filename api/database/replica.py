@@ -1,6 +1,7 @@
-"""The replica, watched: does it answer, and how old is what it answers? Asked once a second, apart from all requests.
+"""Health of the replica: whether it responds, and how far its data may be behind the primary.
 
-A request never finds out by waiting: it asks `problem()`, which costs nothing.
+Both servers are checked once a second, independently of requests. A request calls `problem()`, which does no I/O, instead of
+waiting for a replica that may be down.
 """
 
 import asyncio
@@ -18,144 +19,144 @@ from sql.queries import queries
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY_SECONDS: Final = 1.0
-ANSWERS_WITHIN_SECONDS: Final = 2.0
-SILENT_TIMES: Final = 2  # in a row until it counts as away; one alone may be a busy machine, a refusal counts at once
+CHECK_EVERY_SECONDS: Final = 1.0
+QUERY_TIMEOUT_SECONDS: Final = 2.0
+MAX_TIMEOUTS: Final = (
+    2  # in a row until a server is down: a single one may mean a busy machine; an error counts at once
+)
 
 
 class ServerProbe:
-    """Short questions on a connection of its own: the pools of the requests may be busy."""
+    """Short queries over a pool of its own, because the pools of the requests may be exhausted."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def ask(self, question: Callable[[Any], Any]) -> Any:
-        """The answer.
+    async def query(self, query: Callable[[Any], Any]) -> Any:
+        """The result of a query, which is called with a connection.
 
         Raises:
-            TimeoutError: when there is none in time.
-            asyncpg.PostgresError, OSError: when the server cannot be asked.
+            TimeoutError: no result within QUERY_TIMEOUT_SECONDS.
+            asyncpg.PostgresError, OSError: the query failed, or the server cannot be reached.
         """
-        async with asyncio.timeout(ANSWERS_WITHIN_SECONDS):
+        async with asyncio.timeout(QUERY_TIMEOUT_SECONDS):
             connection = await self._pool.acquire()
         try:
-            async with asyncio.timeout(ANSWERS_WITHIN_SECONDS):
-                return await question(connection)
+            async with asyncio.timeout(QUERY_TIMEOUT_SECONDS):
+                return await query(connection)
         except BaseException:
-            with suppress(asyncpg.InterfaceError):  # it is closed already, and its pool has noticed
-                connection.terminate()  # giving it back in order would wait for the server
+            with suppress(asyncpg.InterfaceError):  # already closed and removed from its pool
+                connection.terminate()  # a graceful close would wait for the server
             raise
         finally:
             await self._pool.release(connection)
 
 
 class MonitoredServer:
-    """Whether a server answers, by its probe and by what requests report."""
+    """Whether a server is up, according to its probe and to errors that requests report."""
 
     def __init__(self, setting: str, probe: ServerProbe) -> None:
         self._probe = probe
-        self._silent = 0
+        self._timeouts = 0
         self.setting = setting
-        self.away: str | None = None
+        self.is_up = True
 
-    async def ask(self, question: Callable[[Any], Any]) -> Any:
-        """The answer, or None when there is none; notes which."""
+    async def query(self, query: Callable[[Any], Any]) -> Any:
+        """The result of a query, or None when it fails. Updates `is_up`."""
         try:
-            answer = await self._probe.ask(question)
+            result = await self._probe.query(query)
         except TimeoutError:
-            self._silent += 1
-            if self._silent >= SILENT_TIMES:
-                self.fails(f"no answer within {ANSWERS_WITHIN_SECONDS:g} s")
+            self._timeouts += 1
+            if self._timeouts >= MAX_TIMEOUTS:
+                self.mark_down(f"no response within {QUERY_TIMEOUT_SECONDS:g} s")
         except DATABASE_ERRORS as error:
-            self.fails(str(error) or repr(error))
+            self.mark_down(str(error) or repr(error))
         else:
-            self._silent = 0
-            if self.away is not None:
-                log.info("database_back", setting=self.setting)
-            self.away = None
-            return answer
+            self._timeouts = 0
+            if not self.is_up:
+                log.info("database_recovered", setting=self.setting)
+            self.is_up = True
+            return result
         return None
 
-    def fails(self, why: str) -> None:
-        """It does not answer; only the next probe may find otherwise."""
-        if self.away is None:
-            log.warning("database_away", setting=self.setting, error=why)
-        self.away = why
+    def mark_down(self, error: str) -> None:
+        """Marks the server as down until the next successful query of the probe."""
+        if self.is_up:
+            log.warning("database_down", setting=self.setting, error=error)
+        self.is_up = False
 
 
 class ReplicaMonitor:
-    """`problem` says why it should not be read from now; `on_away` is called when it stops answering."""
+    """Health and staleness of a replica. `on_down` is called whenever a check or a request finds that the replica is down."""
 
     def __init__(self, replica: MonitoredServer, primary: MonitoredServer, limit_seconds: float) -> None:
         self._replica = replica
         self._primary = primary
-        self._limit = limit_seconds
-        self._freshness = ReplicaStaleness()
-        self.on_away: Callable[[], None] = lambda: None
+        self._limit_seconds = limit_seconds
+        self._staleness = ReplicaStaleness()
+        self.on_down: Callable[[], None] = lambda: None
 
     @property
-    def answers(self) -> bool:
-        """Whether it did when it was asked last."""
-        return self._replica.away is None
+    def is_up(self) -> bool:
+        return self._replica.is_up
 
     @property
-    def primary_answers(self) -> bool:
-        """The same of the primary."""
-        return self._primary.away is None
+    def primary_is_up(self) -> bool:
+        return self._primary.is_up
 
     def staleness(self) -> float | None:
-        """Seconds by which its answers are older than the primary's at most; None when nothing is known."""
-        return self._freshness.staleness(time.monotonic())
+        """Upper bound in seconds by which the replica is behind the primary; None while unknown."""
+        return self._staleness.seconds(time.monotonic())
 
     def problem(self) -> str | None:
-        """Why it should not be read from, in words for operators; None when it may be."""
-        if self._replica.away is not None:
-            return f"the replica ({self._replica.setting}) does not answer"
+        """Why the replica must not be read from, for operators; None when it may be."""
+        if not self._replica.is_up:
+            return f"the replica ({self._replica.setting}) does not respond"
         staleness = self.staleness()
         if staleness is None:
-            return f"how old the replica's answers are ({self._replica.setting}) is not known yet"
-        if staleness > self._limit:
+            return f"the replication lag of the replica ({self._replica.setting}) is not known yet"
+        if staleness > self._limit_seconds:
             return (
                 f"the replica ({self._replica.setting}) may be {staleness:.0f} s behind, more than "
-                f"READ_STALENESS_LIMIT_SECONDS={self._limit:g} allows"
+                f"READ_STALENESS_LIMIT_SECONDS={self._limit_seconds:g} allows"
             )
         return None
 
-    def fails(self, error: BaseException) -> None:
-        """A request has found that it does not answer."""
-        self._replica.fails(repr(error))
-        self._went_away()
+    def report_failure(self, error: BaseException) -> None:
+        """Marks the replica as down after a request lost its connection to it."""
+        self._replica.mark_down(repr(error))
+        self._went_down()
 
-    async def look(self) -> None:
-        """One look at both servers."""
-        began = time.monotonic()
-        standing, primary = await asyncio.gather(
-            self._replica.ask(queries.replica_position), self._primary.ask(queries.primary_position)
+    async def check(self) -> None:
+        """Queries both servers once."""
+        started = time.monotonic()
+        replica, primary = await asyncio.gather(
+            self._replica.query(queries.replica_position), self._primary.query(queries.primary_position)
         )
         if primary is not None:
-            self._freshness.primary_is(began, primary["position"])
-        if standing is None:
-            if not self.answers:
-                self._went_away()
-        elif standing["standby"]:
-            self._freshness.replica_is(began, standing["replayed"], standing["committed_ago"])
+            self._staleness.record_primary(started, primary["position"])
+        if replica is None:
+            if not self.is_up:
+                self._went_down()
+        elif replica["standby"]:
+            self._staleness.record_replica(started, replica["replayed"], replica["committed_ago"])
         else:
-            self._freshness.replica_is_primary()
+            self._staleness.record_promotion()
 
-    async def watch(self) -> None:
-        """Look until cancelled."""
+    async def run(self) -> None:
+        """Checks both servers every CHECK_EVERY_SECONDS until cancelled."""
         while True:
             try:
-                await self.look()
-            except Exception:  # whatever it is, the next look may succeed; without looks nobody would ever know
-                log.exception("replica_not_looked_at")
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+                await self.check()
+            except Exception:  # an unexpected error must not end the monitoring; the next check may succeed
+                log.exception("replica_check_failed")
+            await asyncio.sleep(CHECK_EVERY_SECONDS)
 
-    def _went_away(self) -> None:
-        self._freshness.forget()
-        self.on_away()
+    def _went_down(self) -> None:
+        self._staleness.reset()
+        self.on_down()
 
 
-def is_connection_fault(error: BaseException) -> bool:
-    """Whether an error tells of the server or the way to it, and not of a statement."""
+def is_connection_error(error: BaseException) -> bool:
+    """Whether an error is about the server or the connection to it, and not about a statement."""
     return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError)

@@ -1,7 +1,7 @@
-"""Where a request reads: request -> the replica while it answers and is not too old, else as DATABASE_READ_FALLBACK says -> rows.
+"""Routing of reads: request -> the replica while it is up and recent enough, else what DATABASE_READ_FALLBACK allows -> rows.
 
-A statement that the replica cannot finish (it died, or had to replay a change that the statement stood in the way of) is asked
-once more of the primary: nothing of it has reached anybody yet.
+A statement that fails because of an outage or a recovery conflict is repeated on the other database, if the fallback allows it.
+The failover is transparent: no row of the failed statement has reached the client.
 """
 
 import asyncio
@@ -15,196 +15,202 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
-from api.database.replica import ReplicaMonitor, is_connection_fault
+from api.database.replica import ReplicaMonitor, is_connection_error
 from api.problems import Unavailable
 from sql.connection import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
 
-# Conflicts with replay come as 40001, or 40P01 where a page was pinned; a query that took too long (57014) is not one: it would
-# take as long on the primary.
-CONFLICTS: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-GONE: Final = (
+# Recovery conflicts are reported as 40001, or as 40P01 where a page was pinned. A query that was cancelled because it took too
+# long (57014) is not repeated: it would take as long on the primary.
+RECOVERY_CONFLICTS: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+CONNECTION_LOST: Final = (
     asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError,
     asyncpg.DatabaseDroppedError,
 )  # fmt: skip
-Name = Literal["replica", "primary"]
+SourceName = Literal["replica", "primary"]
 
 
 @dataclass(slots=True)
 class ReadOrigin:
-    """Where a request has read, for its answer's headers."""
+    """The database that a request has read from, and the upper bound of its staleness in seconds."""
 
-    source: Name | None = None
+    source: SourceName | None = None
     staleness: float | None = None
 
 
-USED: Final[ContextVar[ReadOrigin | None]] = ContextVar("used", default=None)
+READ_ORIGIN: Final[ContextVar[ReadOrigin | None]] = ContextVar("read_origin", default=None)
 
 
-class Source:
-    """One database to read from: its pool, and the connections that are in use."""
+class ReadSource:
+    """One database to read from: its pool, and the connections in use."""
 
-    def __init__(self, name: Name, setting: str, pool: Any) -> None:
+    def __init__(self, name: SourceName, setting: str, pool: Any) -> None:
         self._pool = pool
         self._in_use: set[Any] = set()
-        self.name: Name = name
+        self.name: SourceName = name
         self.setting = setting
 
-    async def take(self, timeout: float | None) -> Any:
-        """A connection; waits for one as long as the pool is busy, unless a timeout (seconds) is given."""
+    async def acquire(self, timeout: float | None) -> Any:
+        """A connection. Waits without a limit while the pool is exhausted, unless a timeout (seconds) is given."""
         connection = await self._pool.acquire(timeout=timeout)
         self._in_use.add(connection)
         return connection
 
-    async def give_back(self, connection: Any, *, broken: bool = False) -> None:
-        """Done with it; a broken one is closed without waiting for its server."""
+    async def release(self, connection: Any, *, broken: bool = False) -> None:
+        """Returns a connection; a broken one is closed without waiting for its server."""
         self._in_use.discard(connection)
         if broken:
-            _close(connection)
+            _terminate(connection)
         await self._pool.release(connection)
 
-    def let_go(self) -> None:
-        """The server is away: who waits for its answer shall not wait any longer."""
+    def terminate_in_use(self) -> None:
+        """Terminates all connections in use, so that no request waits for a server that is down."""
         for connection in list(self._in_use):
-            _close(connection)
+            _terminate(connection)
 
 
-def _close(connection: Any) -> None:
-    with suppress(asyncpg.InterfaceError):  # it is closed already, and its pool has noticed
+def _terminate(connection: Any) -> None:
+    with suppress(asyncpg.InterfaceError):  # already closed and removed from its pool
         connection.terminate()
 
 
 class RoutedConnection:
-    """One request's connection. It moves on to the next of `sources` when the one it reads from fails."""
+    """The connection of one request. It fails over to the next of `sources` when the current one fails."""
 
-    def __init__(self, reads: "ReadRouter", sources: list[Source], timeout: float | None) -> None:
-        self._reads = reads
+    def __init__(self, router: "ReadRouter", sources: list[ReadSource], timeout: float | None) -> None:
+        self._router = router
         self._sources = sources
         self._timeout = timeout
-        self._source: Source | None = None
+        self._source: ReadSource | None = None
         self._connection: Any = None
 
     async def open(self) -> None:
-        """Take a connection from the first source that gives one.
+        """Acquires a connection from the first source that provides one.
 
         Raises:
-            Unavailable: when none does.
+            Unavailable: no source provides a connection.
         """
         while True:
             source = self._sources.pop(0)
             try:
-                self._connection = await source.take(self._timeout)
-            except TimeoutError as error:  # a busy pool, or a silent server: its probe will tell which
-                self._none_left(source, error)
+                self._connection = await source.acquire(self._timeout)
+            except TimeoutError as error:  # an exhausted pool or an unresponsive server; the monitor finds out which
+                self._raise_if_last(source, error)
             except DATABASE_ERRORS as error:
-                self._give_up_on(source, error)
+                self._report_failure(source, error)
             else:
                 self._source = source
-                self._reads.note(source)
+                self._router.record_read(source)
                 return
 
     async def close(self, *, broken: bool = False) -> None:
-        """Give the connection back."""
         if self._source:
             source, self._source = self._source, None
-            await source.give_back(self._connection, broken=broken)
+            await source.release(self._connection, broken=broken)
 
     async def fetch(self, *arguments: Any) -> Any:
-        """As asyncpg's."""
-        return await self._ask("fetch", arguments)
+        return await self._call("fetch", arguments)
 
     async def fetchrow(self, *arguments: Any) -> Any:
-        """As asyncpg's."""
-        return await self._ask("fetchrow", arguments)
+        return await self._call("fetchrow", arguments)
 
     async def fetchval(self, *arguments: Any) -> Any:
-        """As asyncpg's."""
-        return await self._ask("fetchval", arguments)
+        return await self._call("fetchval", arguments)
 
     async def execute(self, *arguments: Any) -> Any:
-        """As asyncpg's."""
-        return await self._ask("execute", arguments)
+        return await self._call("execute", arguments)
 
-    async def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
+    async def _call(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        """Calls a method of asyncpg's connection, on the next source when the current one fails."""
         while True:
             try:
                 return await getattr(self._connection, method)(*arguments)
-            except (*CONFLICTS, *DATABASE_ERRORS) as error:
-                if self._source is None or not (isinstance(error, (*CONFLICTS, *GONE)) or is_connection_fault(error)):
+            except (*RECOVERY_CONFLICTS, *DATABASE_ERRORS) as error:
+                if self._source is None or not _can_fail_over(error):
                     raise
                 source, self._source = self._source, None
-                await source.give_back(self._connection, broken=True)
-                self._give_up_on(source, error)
+                await source.release(self._connection, broken=True)
+                self._report_failure(source, error)
                 await self.open()
 
-    def _give_up_on(self, source: Source, error: Exception) -> None:
-        self._reads.failed(source, error)
-        self._none_left(source, error)
+    def _report_failure(self, source: ReadSource, error: Exception) -> None:
+        self._router.report_failure(source, error)
+        self._raise_if_last(source, error)
 
-    def _none_left(self, source: Source, error: Exception) -> None:
+    def _raise_if_last(self, source: ReadSource, error: Exception) -> None:
         if not self._sources:
             log.warning("database_unavailable", source=source.name, setting=source.setting, error=repr(error))
-            raise Unavailable(
-                f"the {source.name if self._reads.replica else 'database'} ({source.setting}) does not answer in time; try again"
-            ) from error
+            name = source.name if self._router.monitor else "database"
+            raise Unavailable(f"the {name} ({source.setting}) did not respond in time; try again") from error
+
+
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, CONNECTION_LOST) or is_connection_error(error)
+
+
+def _can_fail_over(error: Exception) -> bool:
+    return isinstance(error, RECOVERY_CONFLICTS) or _is_outage(error)
 
 
 class ReadRouter:
-    """What routes acquire connections from, in the place of a pool."""
+    """Provides connections to routes in place of a pool."""
 
     def __init__(
-        self, primary: Source | None, replica: ReplicaMonitor | None, standby: Source | None, counter: Counter
+        self, primary: ReadSource | None, replica: ReadSource | None, monitor: ReplicaMonitor | None, reads: Counter
     ) -> None:
-        self._primary = primary  # None: what the replica cannot answer fails
-        self._standby = standby  # None: there is no replica
-        self._counter = counter
-        self.replica = replica
-        if replica and standby:
-            replica.on_away = standby.let_go
+        self._primary = primary  # None: no fallback, requests fail when the replica cannot be used
+        self._replica = replica  # None: no replica is configured
+        self._reads = reads
+        self.monitor = monitor  # of the replica
+        if monitor and replica:
+            monitor.on_down = replica.terminate_in_use
 
     @asynccontextmanager
     async def acquire(self, timeout: float | None = None) -> AsyncIterator[RoutedConnection]:
-        """A connection for as long as the block runs.
+        """A connection for the duration of the block; `timeout` limits the wait for one (seconds).
 
         Raises:
-            Unavailable: when no source may be read from, or none answers.
+            Unavailable: no database may be read from, or none responds.
         """
-        reader = RoutedConnection(self, self._sources(), timeout)
-        await reader.open()
+        connection = RoutedConnection(self, self._candidates(), timeout)
+        await connection.open()
         try:
-            yield reader
-        except asyncio.CancelledError:  # in the middle of a statement: waiting for its end may take for ever
-            await reader.close(broken=True)
+            yield connection
+        except asyncio.CancelledError:  # a graceful close would wait for the end of the current statement
+            await connection.close(broken=True)
             raise
         finally:
-            await reader.close()
+            await connection.close()
 
-    def note(self, source: Source) -> None:
-        """A request reads from there now."""
-        self._counter.labels(source.name).inc()
-        if used := USED.get():
-            used.source = source.name
-            used.staleness = self._staleness(source)
+    def record_read(self, source: ReadSource) -> None:
+        """Counts an acquired connection and stores its origin for the response headers."""
+        self._reads.labels(source.name).inc()
+        if origin := READ_ORIGIN.get():
+            origin.source = source.name
+            origin.staleness = self._staleness(source)
 
-    def failed(self, source: Source, error: Exception) -> None:
-        """A source did not answer a request."""
-        if self.replica and source is self._standby and (isinstance(error, GONE) or is_connection_fault(error)):
-            self.replica.fails(error)
+    def report_failure(self, source: ReadSource, error: Exception) -> None:
+        """Reports a failed request to the monitor if it indicates an outage of the replica."""
+        if self.monitor and source is self._replica and _is_outage(error):
+            self.monitor.report_failure(error)
 
-    def _staleness(self, source: Source) -> float | None:
-        return self.replica.staleness() if self.replica and source is self._standby else 0.0
+    def _staleness(self, source: ReadSource) -> float | None:
+        return self.monitor.staleness() if self.monitor and source is self._replica else 0.0
 
-    def _sources(self) -> list[Source]:
-        if self._standby is None or self.replica is None:
-            return [self._primary] if self._primary else []
-        problem = self.replica.problem()
+    def _candidates(self) -> list[ReadSource]:
+        """The databases to try, in order."""
+        primary = [self._primary] if self._primary else []
+        if self._replica is None or self.monitor is None:
+            return primary
+        problem = self.monitor.problem()
         if problem is None:
-            return [self._standby, *([self._primary] if self._primary else [])]
-        found = [self._primary] if self._primary and self.replica.primary_answers else []
-        if self._primary and self.replica.answers:
-            found.append(self._standby)  # the primary is away too: an old answer that says so is better than none
-        if not found:
+            return [self._replica, *primary]
+        candidates = primary if self.monitor.primary_is_up else []
+        if self._primary and self.monitor.is_up:
+            # When the primary is down too, outdated data that is marked as such is better than none.
+            candidates = [*candidates, self._replica]
+        if not candidates:
             also = "; nor does the primary (DATABASE_URL)" if self._primary else ""
             raise Unavailable(f"{problem}{also}; try again")
-        return found
+        return candidates

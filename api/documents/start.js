@@ -1,4 +1,4 @@
-// Swagger UI on the document of this very service. Nothing leaves it: no validator of elsewhere is asked.
+// Swagger UI for the OpenAPI document of this service. Without a validator URL it sends nothing to another server.
 "use strict";
 
 window.SwaggerUIBundle({

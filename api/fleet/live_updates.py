@@ -1,4 +1,4 @@
-"""Database -> one poller, only while somebody listens -> the summary, newest readings of watched vehicles -> listeners."""
+"""Live updates for event streams: database -> one poller while there are subscribers -> events -> all subscribers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -19,135 +19,135 @@ log = structlog.get_logger(__name__)
 
 SUMMARY_EVERY_SECONDS: Final = 2.0
 VEHICLES_EVERY_SECONDS: Final = 1.0
-CONNECTION_WITHIN_SECONDS: Final = 5.0
-AWAY: Final = UpdatesUnavailable(detail="the database does not answer; this goes on as soon as it does")
+CONNECTION_TIMEOUT_SECONDS: Final = 5.0
+UNAVAILABLE: Final = UpdatesUnavailable(detail="the database does not respond; the updates resume as soon as it does")
 
 
 class Subscriber:
-    """One open stream. It is told the newest of each kind of event, so one that reads slowly misses some and never lags."""
+    """One open event stream. Only the newest event of each type is kept, so a slow client skips events and never lags."""
 
     def __init__(self, vehicle_id: str | None) -> None:
         self.vehicle_id = vehicle_id
         self._newest_reading = datetime.min.replace(tzinfo=UTC)
-        self._news: dict[str, str] = {}
+        self._pending: dict[str, str] = {}
         self._woken = asyncio.Event()
         self._ended = False
 
-    def tell(self, event: str, data: str) -> None:
-        """Something has happened; `data` is JSON."""
-        self._news.pop(event, None)  # so that what is told last comes last
-        self._news[event] = data
+    def send(self, event: str, data: str) -> None:
+        """Queues an event with its JSON; an event of the same type that is still queued is replaced."""
+        self._pending.pop(event, None)  # moves the event to the end of the queue
+        self._pending[event] = data
         self._woken.set()
 
-    def show(self, status: VehicleStatus) -> None:
-        """The newest reading of the vehicle that it watches, which it may know already."""
+    def update(self, status: VehicleStatus) -> None:
+        """Sends the status of the watched vehicle unless it was sent before."""
         if status.recorded_at > self._newest_reading:
             self._newest_reading = status.recorded_at
-            self.tell("vehicle", _json(status))
+            self.send("vehicle", _json(status))
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """Ends the stream."""
         self._ended = True
         self._woken.set()
 
-    async def news(self) -> AsyncIterator[tuple[str, str]]:
-        """Events and their JSON, until it ends."""
+    async def events(self) -> AsyncIterator[tuple[str, str]]:
+        """Events with their JSON, until the stream ends."""
         while not self._ended:
             await self._woken.wait()
             self._woken.clear()
-            news, self._news = self._news, {}
-            for each in news.items():
-                yield each
+            pending, self._pending = self._pending, {}
+            for event in pending.items():
+                yield event
 
 
 class LiveUpdates:
-    """Looks for news while anybody listens, once for all of them."""
+    """Polls the database while there are subscribers, once for all of them."""
 
-    def __init__(self, database: Any, pace: ReadingRate) -> None:
+    def __init__(self, database: Any, reading_rate: ReadingRate) -> None:
         self._database = database
-        self._pace = pace
-        self._listeners: set[Subscriber] = set()
+        self._reading_rate = reading_rate
+        self._subscribers: set[Subscriber] = set()
         self._latest: tuple[str, str] | None = None
         self._summary_due = 0.0
-        self._look_now = asyncio.Event()
+        self._poll_now = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
         self._stopping = False
 
     @contextmanager
-    def listen(self, vehicle_id: str | None) -> Iterator[Subscriber]:
-        """One more listener, for as long as the block runs; it is told at once how things stand.
+    def subscribe(self, vehicle_id: str | None) -> Iterator[Subscriber]:
+        """A subscriber for the duration of the block. It receives the current state at once.
 
         Raises:
             Unavailable: the service is stopping.
         """
         if self._stopping:
             raise Unavailable("the service is stopping; connect again")
-        listener = Subscriber(vehicle_id)
-        self._listeners.add(listener)
+        subscriber = Subscriber(vehicle_id)
+        self._subscribers.add(subscriber)
         if self._latest:
-            listener.tell(*self._latest)
-        self._look_now.set()
+            subscriber.send(*self._latest)
+        self._poll_now.set()
         if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll(), name="live")
+            self._poller = asyncio.create_task(self._run(), name="live-updates")
         try:
-            yield listener
+            yield subscriber
         finally:
-            self._listeners.discard(listener)
-            self._look_now.set()
+            self._subscribers.discard(subscriber)
+            self._poll_now.set()
 
     def end_streams(self) -> None:
-        """Let every stream end. To be called before the server waits for its connections to close."""
+        """Ends all streams. To be called before the server waits for its connections to close."""
         self._stopping = True
-        for listener in self._listeners:
-            listener.end()
+        for subscriber in self._subscribers:
+            subscriber.end()
 
     async def stop(self) -> None:
-        """End the streams, and the poller."""
+        """Ends all streams and the poller."""
         self.end_streams()
         if self._poller:
             self._poller.cancel()
             await asyncio.wait({self._poller})
 
-    async def _poll(self) -> None:
+    async def _run(self) -> None:
         self._summary_due = 0.0
-        while self._listeners:
-            self._look_now.clear()
+        while self._subscribers:
+            self._poll_now.clear()
             try:
-                await self._look()
-            except Exception as error:  # noqa: BLE001 - whatever it is, listeners are told, and the next look may succeed
-                self._tell_away(error)
+                await self._poll()
+            except Exception as error:  # noqa: BLE001 - whatever the error, the next poll may succeed
+                self._publish_unavailable(error)
             try:
-                await asyncio.wait_for(self._look_now.wait(), VEHICLES_EVERY_SECONDS)
+                await asyncio.wait_for(self._poll_now.wait(), VEHICLES_EVERY_SECONDS)
             except TimeoutError:
                 continue
         self._latest = None
 
-    async def _look(self) -> None:
-        async with self._database.acquire(timeout=CONNECTION_WITHIN_SECONDS) as connection:
+    async def _poll(self) -> None:
+        async with self._database.acquire(timeout=CONNECTION_TIMEOUT_SECONDS) as connection:
             now = asyncio.get_running_loop().time()
             if now >= self._summary_due:
-                self._tell_all("fleet", await last_summary(connection, self._pace))
+                self._publish("fleet", await last_summary(connection, self._reading_rate))
                 self._summary_due = now + SUMMARY_EVERY_SECONDS
-            if watched := {each.vehicle_id for each in self._listeners} - {None}:
+            if watched := {each.vehicle_id for each in self._subscribers} - {None}:
                 rows = queries.vehicle_status_of(connection, vehicle_ids=list(watched))
-                self._show({row["vehicle_id"]: VehicleStatus(**row) async for row in rows})
+                self._update_vehicles({row["vehicle_id"]: VehicleStatus(**row) async for row in rows})
 
-    def _show(self, found: dict[str, VehicleStatus]) -> None:
-        for listener in self._listeners:
-            if listener.vehicle_id in found:
-                listener.show(found[listener.vehicle_id])
+    def _update_vehicles(self, statuses: dict[str, VehicleStatus]) -> None:
+        for subscriber in self._subscribers:
+            if subscriber.vehicle_id in statuses:
+                subscriber.update(statuses[subscriber.vehicle_id])
 
-    def _tell_away(self, error: Exception) -> None:
+    def _publish_unavailable(self, error: Exception) -> None:
         self._summary_due = 0.0
         if self._latest is None or self._latest[0] != "unavailable":
-            log.warning("live_unavailable", error=repr(error))
-            self._tell_all("unavailable", AWAY)
+            log.warning("live_updates_unavailable", error=repr(error))
+            self._publish("unavailable", UNAVAILABLE)
 
-    def _tell_all(self, event: str, answer: ResponseBody) -> None:
-        self._latest = (event, _json(answer))
-        for listener in self._listeners:
-            listener.tell(*self._latest)
+    def _publish(self, event: str, body: ResponseBody) -> None:
+        self._latest = (event, _json(body))
+        for subscriber in self._subscribers:
+            subscriber.send(*self._latest)
 
 
-def _json(answer: ResponseBody) -> str:
-    return answer.model_dump_json(by_alias=True)
+def _json(body: ResponseBody) -> str:
+    return body.model_dump_json(by_alias=True)

@@ -1,27 +1,30 @@
-"""A counter, looked at now and then -> how fast it grows."""
+"""Readings per second, from a counter that is observed now and then."""
 
 from collections import deque
 from typing import Final
 
 WINDOW_SECONDS: Final = 10.0
-FORGOTTEN_AFTER_SECONDS: Final = 60.0
-APART_SECONDS: Final = 0.5
+MAX_AGE_SECONDS: Final = 60.0
+MIN_INTERVAL_SECONDS: Final = 0.5
 
 
 class ReadingRate:
-    """Growth a second, over the last 10 s or since the look before when that is longer ago; a minute at most."""
+    """The growth of a counter per second.
+
+    It covers the last WINDOW_SECONDS, or the time since the previous observation if that is longer, up to MAX_AGE_SECONDS.
+    """
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[float, int]] = deque()
+        self._observations: deque[tuple[float, int]] = deque()
 
-    def look(self, at: float, count: int) -> float | None:
-        """Note that the counter stands at `count` at `at` seconds; None while there is nothing to compare with."""
-        looks = self._looks
-        if looks and (at - looks[-1][0] > FORGOTTEN_AFTER_SECONDS or count < looks[-1][1]):
-            looks.clear()  # nobody has asked for long, or the counter began anew
-        if not looks or at - looks[-1][0] >= APART_SECONDS:
-            looks.append((at, count))
-        while len(looks) > 2 and at - looks[1][0] >= WINDOW_SECONDS:  # noqa: PLR2004 - one to compare with stays
-            looks.popleft()
-        began, before = looks[0]
-        return round((count - before) / (at - began), 1) if at - began >= APART_SECONDS else None
+    def observe(self, at: float, count: int) -> float | None:
+        """Records the value of the counter at an instant (seconds); returns the rate, None without an earlier value."""
+        observations = self._observations
+        if observations and (at - observations[-1][0] > MAX_AGE_SECONDS or count < observations[-1][1]):
+            observations.clear()  # too old to compare with, or the counter was reset
+        if not observations or at - observations[-1][0] >= MIN_INTERVAL_SECONDS:
+            observations.append((at, count))
+        while len(observations) > 2 and at - observations[1][0] >= WINDOW_SECONDS:  # noqa: PLR2004 - one before the last stays
+            observations.popleft()
+        first_at, first_count = observations[0]
+        return round((count - first_count) / (at - first_at), 1) if at - first_at >= MIN_INTERVAL_SECONDS else None

@@ -1,4 +1,4 @@
-"""All vehicles at once: what was evaluated last, or any window judged now -> Tally -> FleetSummary."""
+"""The fleet summary: the last evaluation, or any window evaluated now -> FleetTally -> FleetSummary."""
 
 import time
 from bisect import bisect_right
@@ -10,65 +10,72 @@ from typing import Any, Final
 
 from api.fleet.reading_rate import ReadingRate
 from schemas.responses.fleet import FleetLive, FleetSummary, Share, Statuses
-from sql.analytics.efficiency import DIGITS, EnergySums, Thresholds, assess_efficiency
-from sql.queries import queries
+from sql.analytics.efficiency import DIGITS, WINDOW, EnergySums, Thresholds, assess_efficiency
+from sql.queries import queries, vehicle_id_batches
 
-WINDOW: Final = timedelta(hours=24)
 REPORTING_WITHIN: Final = timedelta(minutes=5)
 STALE_AFTER: Final = timedelta(minutes=3)
-AT_ONCE: Final = 1_000  # vehicles a statement, each well within its time-out where hours are rolled up
-STEPS: Final = (0.0, *(float(step) for step in range(50, 101, 2)))  # per cent
-MAY_BE_JUDGED: Final = frozenset({"healthy", "degraded", "faulty", "implausible"})
+# Small enough for each statement to stay well within its timeout where hours are rolled up.
+VEHICLES_PER_STATEMENT: Final = 1_000
+HISTOGRAM_BOUNDS: Final = (0.0, *(float(bound) for bound in range(50, 101, 2)))  # percent
+STATUSES_IN_HISTOGRAM: Final = frozenset({"healthy", "degraded", "faulty", "implausible"})
 
 
 @dataclass(slots=True)
 class FleetTally:
-    """Vehicles of one window, counted by judgement and by step of STEPS (1 is the first), and their kWh."""
+    """Energy (kWh) of all vehicles in a window, and their number by status and by histogram bucket (1 is the lowest)."""
 
     window_end: datetime | None = None
     ac_kwh: float = 0.0
     dc_kwh: float = 0.0
     dc_kwh_assigned: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
-    steps: Counter[int] = field(default_factory=Counter)
+    buckets: Counter[int] = field(default_factory=Counter)
 
-    def add(self, found: Any, status: str, step: int | None, vehicles: int = 1) -> None:
-        """Count vehicles of one judgement and step; `found` has their sums."""
-        self.ac_kwh += found["ac_kwh"]
-        self.dc_kwh += found["dc_kwh"]
-        self.dc_kwh_assigned += found["dc_kwh_assigned"]
+    def add(self, sums: Any, status: str, bucket: int | None, vehicles: int = 1) -> None:
+        """Adds vehicles with the same status and bucket; `sums` is a row with their energy."""
+        self.ac_kwh += sums["ac_kwh"]
+        self.dc_kwh += sums["dc_kwh"]
+        self.dc_kwh_assigned += sums["dc_kwh_assigned"]
         self.statuses[status] += vehicles
-        if step is not None and status in MAY_BE_JUDGED:
-            self.steps[step] += vehicles
+        if bucket is not None and status in STATUSES_IN_HISTOGRAM:
+            self.buckets[bucket] += vehicles
 
 
-async def last_evaluation(connection: Any) -> FleetTally:
-    """What `python -m sql maintain` found last."""
+async def evaluate_fleet(connection: Any, end: datetime, thresholds: Thresholds) -> FleetTally:
+    """Evaluates all vehicles now, over the 24 hours before `end`."""
+    tally = FleetTally(end)
+    async for vehicle_ids in vehicle_id_batches(connection, VEHICLES_PER_STATEMENT):
+        opens, closes = [end - WINDOW] * len(vehicle_ids), [end] * len(vehicle_ids)
+        rows = queries.energy_of(connection, vehicle_ids=vehicle_ids, opens=opens, closes=closes)
+        async for row in rows:
+            efficiency = assess_efficiency(EnergySums.from_row(row), thresholds)
+            tally.add(row, efficiency.status, _bucket(efficiency.ratio))
+    return tally
+
+
+def _bucket(ratio: float | None) -> int | None:
+    return None if ratio is None else bisect_right(HISTOGRAM_BOUNDS, ratio)
+
+
+async def last_summary(connection: Any, reading_rate: ReadingRate) -> FleetSummary:
+    """The summary of the last evaluation by `python -m sql maintain`."""
+    tally = await _last_evaluation(connection)
+    return await summarize(connection, reading_rate, tally, tally.window_end)
+
+
+async def _last_evaluation(connection: Any) -> FleetTally:
     tally = FleetTally()
-    async for row in queries.fleet_evaluation(connection, bounds=STEPS):
+    async for row in queries.fleet_evaluation(connection, bounds=HISTOGRAM_BOUNDS):
         tally.add(row, row["status"], row["step"], row["vehicles"])
         tally.window_end = min(tally.window_end or row["window_end"], row["window_end"])
     return tally
 
 
-async def evaluate_fleet(connection: Any, end: datetime, limits: Thresholds) -> FleetTally:
-    """Every vehicle's 24 hours up to `end`, judged now."""
-    tally, after = FleetTally(end), ""
-    while True:
-        rows = queries.fleet_vehicles(connection, after=after, row_limit=AT_ONCE)
-        ids = [row["vehicle_id"] async for row in rows]
-        number = len(ids)
-        rows = queries.energy_of(connection, vehicle_ids=ids, opens=[end - WINDOW] * number, closes=[end] * number)
-        async for row in rows:
-            found = assess_efficiency(EnergySums.from_row(row), limits)
-            tally.add(row, found.status, None if found.ratio is None else bisect_right(STEPS, found.ratio))
-        if number < AT_ONCE:
-            return tally
-        after = ids[-1]
-
-
-async def summary(connection: Any, pace: ReadingRate, tally: FleetTally, evaluated_at: datetime | None) -> FleetSummary:
-    """The answer for a tally that was made at `evaluated_at`, with what arrives now."""
+async def summarize(
+    connection: Any, reading_rate: ReadingRate, tally: FleetTally, evaluated_at: datetime | None
+) -> FleetSummary:
+    """The summary of a tally made at `evaluated_at`; faults, trends and live figures are those of now."""
     now = datetime.now(UTC)
     live = await queries.fleet_live(connection, reporting_since=now - REPORTING_WITHIN)
     ratio = round(tally.dc_kwh_assigned / tally.ac_kwh * 100, DIGITS) if tally.ac_kwh else None
@@ -80,40 +87,34 @@ async def summary(connection: Any, pace: ReadingRate, tally: FleetTally, evaluat
         total_energy_delivered_dc=tally.dc_kwh,
         efficiency_ratio=ratio,
         statuses=Statuses(**tally.statuses),
-        distribution=_distribution(tally.steps),
+        distribution=_distribution(tally.buckets),
         open_faults=live["open_faults"],
         aging=live["aging"],
-        live=_live(live, pace, now),
+        live=_live(live, reading_rate, now),
         evaluated_at=evaluated_at,
         stale=evaluated_at is None or now - evaluated_at > STALE_AFTER,
     )
 
 
-async def last_summary(connection: Any, pace: ReadingRate) -> FleetSummary:
-    """The summary of the last evaluation."""
-    tally = await last_evaluation(connection)
-    return await summary(connection, pace, tally, tally.window_end)
-
-
-def _distribution(steps: Counter[int]) -> list[Share]:
-    bounds = pairwise((*STEPS, None))
+def _distribution(buckets: Counter[int]) -> list[Share]:
+    bounds = pairwise((*HISTOGRAM_BOUNDS, None))
     return [
-        Share(from_percent=low or 0.0, to_percent=high, vehicles=steps[step])
-        for step, (low, high) in enumerate(bounds, 1)
+        Share(from_percent=low or 0.0, to_percent=high, vehicles=buckets[bucket])
+        for bucket, (low, high) in enumerate(bounds, 1)
     ]
 
 
-def _live(found: Any, pace: ReadingRate, now: datetime) -> FleetLive:
-    newest = found["newest_reading"]
+def _live(row: Any, reading_rate: ReadingRate, now: datetime) -> FleetLive:
+    newest = row["newest_reading"]
     return FleetLive(
-        vehicles=found["vehicles"],
-        vehicles_reporting=found["vehicles_reporting"],
-        meters=found["meters"],
-        meters_reporting=found["meters_reporting"],
-        records_consumed=found["records_consumed"],
-        readings_per_second=pace.look(time.monotonic(), found["records_consumed"]),
-        lag_records=found["lag_records"],
+        vehicles=row["vehicles"],
+        vehicles_reporting=row["vehicles_reporting"],
+        meters=row["meters"],
+        meters_reporting=row["meters_reporting"],
+        records_consumed=row["records_consumed"],
+        readings_per_second=reading_rate.observe(time.monotonic(), row["records_consumed"]),
+        lag_records=row["lag_records"],
         newest_reading=newest,
         freshness_seconds=max(0.0, (now - newest).total_seconds()) if newest else None,
-        written_at=found["written_at"],
+        written_at=row["written_at"],
     )

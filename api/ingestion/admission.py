@@ -1,77 +1,79 @@
-"""How much the gateway takes on at once: readings and requests that wait for Kafka, bytes of bodies that are held.
+"""Admission control: bounds on the readings and requests in flight, and on the memory that request bodies take.
 
-What is above a bound is refused at once. A queue without a bound would only make every answer late.
+A request above a bound is rejected at once. An unbounded queue would only make every response late.
 """
 
 from api.settings import GatewaySettings
 
 
-class Overloaded(Exception):  # noqa: N818 - a state, and not for ever
-    """A bound is reached. The client may try again in a moment; nothing was taken."""
+class Overloaded(Exception):  # noqa: N818 - a temporary state, not a failure
+    """A bound is reached and nothing was accepted. The client may retry in a moment."""
 
 
 class Admission:
-    """Counts what is in flight. Who was let in must leave, whatever happens."""
+    """Counts what is in flight.
 
-    def __init__(self, *, readings: int, requests: int, size: int) -> None:
-        self._most_readings = readings
-        self._most_requests = requests
-        self._most_bytes = size
+    Every acquire() must be paired with a release(), every reserve_bytes() with a free_bytes().
+    """
+
+    def __init__(self, *, max_readings: int, max_requests: int, max_bytes: int) -> None:
+        self._max_readings = max_readings
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
         self.readings = 0
         self.requests = 0
         self.bytes = 0
 
     @classmethod
-    def of(cls, settings: GatewaySettings) -> "Admission":
-        """As the settings say."""
+    def from_settings(cls, settings: GatewaySettings) -> "Admission":
         return cls(
-            readings=settings.ingestion_max_readings_in_flight,
-            requests=settings.ingestion_max_requests_in_flight,
-            size=settings.ingestion_max_bytes_in_flight,
+            max_readings=settings.ingestion_max_readings_in_flight,
+            max_requests=settings.ingestion_max_requests_in_flight,
+            max_bytes=settings.ingestion_max_bytes_in_flight,
         )
 
     def check(self) -> None:
-        """Whether one more request has a chance, before its body is looked at.
+        """Rejects a request early, before its body is read.
 
         Raises:
-            Overloaded: some bound is reached already.
+            Overloaded: a bound is already reached.
         """
-        if self.requests >= self._most_requests:
-            raise Overloaded(f"{self._most_requests} requests are in flight; try again in a moment")
-        if self.readings >= self._most_readings:
-            raise Overloaded(f"{self._most_readings} readings are in flight; try again in a moment")
-        if self.bytes >= self._most_bytes:
-            raise Overloaded(f"{self._most_bytes} bytes of requests are in flight; try again in a moment")
+        if self.requests >= self._max_requests:
+            raise Overloaded(f"{self._max_requests} requests are in flight; try again in a moment")
+        if self.readings >= self._max_readings:
+            raise Overloaded(f"{self._max_readings} readings are in flight; try again in a moment")
+        if self.bytes >= self._max_bytes:
+            raise Overloaded(f"{self._max_bytes} bytes of requests are in flight; try again in a moment")
 
-    def enter(self, readings: int) -> None:
-        """Let a request with so many readings in.
+    def acquire(self, readings: int) -> None:
+        """Admits one request with this many readings.
 
         Raises:
-            Overloaded: they would exceed a bound; nothing was counted.
+            Overloaded: the request would exceed a bound; nothing was counted.
         """
-        if self.requests >= self._most_requests or self.readings + readings > self._most_readings:
+        if self.requests >= self._max_requests or self.readings + readings > self._max_readings:
             raise Overloaded(
-                f"{self.readings} of at most {self._most_readings} readings and {self.requests} of at most "
-                f"{self._most_requests} requests are in flight: no room for {readings} more; try again in a moment"
+                f"{self.readings} of at most {self._max_readings} readings and {self.requests} of at most "
+                f"{self._max_requests} requests are in flight: no room for {readings} more; try again in a moment"
             )
         self.requests += 1
         self.readings += readings
 
-    def leave(self, readings: int) -> None:
-        """It is answered."""
+    def release(self, readings: int) -> None:
+        """Ends what acquire() admitted, with the same number of readings."""
         self.requests -= 1
         self.readings -= readings
 
-    def hold(self, size: int) -> None:
-        """Keep so many more bytes of a body.
+    def reserve_bytes(self, size: int) -> None:
+        """Reserves memory for this many more bytes of a request body.
 
         Raises:
-            Overloaded: they would exceed the bound; nothing was counted.
+            Overloaded: the bytes would exceed the bound; nothing was reserved.
         """
-        if self.bytes + size > self._most_bytes:
+        if self.bytes + size > self._max_bytes:
             raise Overloaded(f"{self.bytes} bytes of requests are in flight; try again in a moment")
         self.bytes += size
 
-    def release(self, size: int) -> None:
-        """They are gone."""
+    def free_bytes(self, size: int) -> None:
+        """Releases the bytes reserved for a request body."""
         self.bytes -= size

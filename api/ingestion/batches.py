@@ -1,4 +1,4 @@
-"""A batch of readings -> what became of each -> one answer."""
+"""A batch of readings -> the outcome of each item -> one response."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,74 +7,79 @@ from typing import Any, Final
 
 import msgspec
 
-from api.ingestion.parsing import Kind
+from api.ingestion.parsing import ReadingType
 from api.ingestion.partition_queue import ProducerBatch
 from api.ingestion.producer import ReadingProducer
-from api.problems import TITLES, Unavailable, field_problems
+from api.problems import Unavailable, field_problems, problem_body
 from schemas.records.readings import InvalidReading, Reading
 
 INGESTED: Final = 201
 FORBIDDEN: Final = 403
 INVALID: Final = 422
-AGAIN: Final = 503
+SEND_AGAIN: Final = 503
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """One answer to a batch."""
+class BatchOutcome:
+    """The outcome of a batch: status and body of the response, and the number of readings by their status."""
 
     status: int
     content: bytes
     counts: dict[int, int]
 
 
-async def settle(
-    gateway: ReadingProducer, kind: Kind, items: Sequence[Reading | InvalidReading], allowed: Callable[[str], bool]
-) -> Settled:
-    """Hand all valid readings of allowed devices over, wait for Kafka, and say what became of each."""
-    parcels: list[ProducerBatch | str | None] = [
-        _put(gateway, item) if not isinstance(item, InvalidReading) and allowed(kind.device(item)) else None
+async def produce_all(
+    producer: ReadingProducer,
+    reading_type: ReadingType,
+    items: Sequence[Reading | InvalidReading],
+    may_ingest: Callable[[str], bool],
+) -> BatchOutcome:
+    """Sends the valid readings of permitted devices to Kafka and waits until each is acknowledged or has failed."""
+    sent: list[ProducerBatch | str | None] = [
+        _send(producer, item)
+        if not isinstance(item, InvalidReading) and may_ingest(reading_type.device_id(item))
+        else None
         for item in items
     ]
-    for parcel in {each for each in parcels if isinstance(each, ProducerBatch)}:
-        await parcel.settled.wait()
-    pairs = zip(items, parcels, strict=True)
-    return _answer([_outcome(kind, index, item, parcel) for index, (item, parcel) in enumerate(pairs)])
+    for batch in {each for each in sent if isinstance(each, ProducerBatch)}:
+        await batch.completed.wait()
+    pairs = zip(items, sent, strict=True)
+    return _batch_outcome([_outcome(reading_type, index, item, batch) for index, (item, batch) in enumerate(pairs)])
 
 
-def _put(gateway: ReadingProducer, reading: Reading) -> ProducerBatch | str:
+def _send(producer: ReadingProducer, reading: Reading) -> ProducerBatch | str:
+    """The batch that carries the reading, or why it could not be sent."""
     try:
-        return gateway.put(reading)
-    except Unavailable as away:
-        return str(away)
+        return producer.send(reading)
+    except Unavailable as error:
+        return str(error)
 
 
 def _outcome(
-    kind: Kind, index: int, item: Reading | InvalidReading, parcel: ProducerBatch | str | None
+    reading_type: ReadingType, index: int, item: Reading | InvalidReading, sent: ProducerBatch | str | None
 ) -> dict[str, Any]:
     if isinstance(item, InvalidReading):
         errors = [each.model_dump() for each in field_problems(item)]
         return {"index": index, "status": INVALID, "message": str(item), "errors": errors}
-    if parcel is None:
-        refused = f"this API key may not send readings of {kind.device(item)}"
-        return {"index": index, "status": FORBIDDEN, "message": refused}
-    error = parcel.error if isinstance(parcel, ProducerBatch) else parcel
+    if sent is None:
+        message = f"this API key may not send readings of {reading_type.device_id(item)}"
+        return {"index": index, "status": FORBIDDEN, "message": message}
+    error = sent.error if isinstance(sent, ProducerBatch) else sent
     if error is not None:
-        return {"index": index, "status": AGAIN, "message": error}
-    return {"index": index, "status": INGESTED, "message": kind.welcome(item)}
+        return {"index": index, "status": SEND_AGAIN, "message": error}
+    return {"index": index, "status": INGESTED, "message": reading_type.acknowledgement(item)}
 
 
-def _answer(outcomes: list[dict[str, Any]]) -> Settled:
+def _batch_outcome(outcomes: list[dict[str, Any]]) -> BatchOutcome:
     counts = Counter(each["status"] for each in outcomes)
-    again = [each["index"] for each in outcomes if each["status"] == AGAIN]
+    send_again = [each["index"] for each in outcomes if each["status"] == SEND_AGAIN]
     body = {
         "ingested": counts[INGESTED],
         "refused": counts[INVALID] + counts[FORBIDDEN],
-        "sendAgain": again,
+        "sendAgain": send_again,
         "items": outcomes,
     }
-    if not again:
-        return Settled(200, msgspec.json.encode(body), counts)
-    detail = f"{len(again)} of {len(outcomes)} readings were not acknowledged: those in sendAgain; send them again"
-    problem = {"type": "about:blank", "title": TITLES[AGAIN], "status": AGAIN, "detail": detail}
-    return Settled(AGAIN, msgspec.json.encode(problem | body), counts)
+    if not send_again:
+        return BatchOutcome(200, msgspec.json.encode(body), counts)
+    detail = f"{len(send_again)} of {len(outcomes)} readings were not acknowledged; send those in sendAgain again"
+    return BatchOutcome(SEND_AGAIN, problem_body(SEND_AGAIN, detail, extensions=body), counts)

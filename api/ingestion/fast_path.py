@@ -1,6 +1,6 @@
-"""The short way to the gateway's routes, for readings come by the thousand a second.
+"""ASGI middleware that routes ingestion requests past FastAPI, whose middleware and routing cost half as much CPU time again.
 
-request -> is it one of the gateway's? -> its route, and no other of the application's machinery
+request -> a POST to an ingestion route? -> its endpoint; every other request -> FastAPI
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.ingestion.request import ClientDisconnected, IngestionRequest, Refusal
+from api.ingestion.request import ClientDisconnected, IngestionRequest, RejectedRequest
 
 Endpoint = Callable[[IngestionRequest], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """What the metrics call it."""
+    """What the request metrics use as the label `route`."""
 
     path: str
 
 
 class FastPath:
-    """ASGI middleware around the framework: what the others have let through goes straight to its endpoint.
+    """Calls the endpoint of a POST request directly and passes every other request on.
 
-    The same routes are in the application for OpenAPI, and for what is not a POST.
+    The application has the same routes, for the OpenAPI document and for the responses to other methods.
     """
 
     def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint]) -> None:
@@ -31,17 +31,16 @@ class FastPath:
         self._routes = {path: (_Route(path), endpoint) for path, endpoint in endpoints.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on."""
         found = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
         if found is None:
             await self._app(scope, receive, send)
             return
         scope["route"], endpoint = found
-        exchange = IngestionRequest(scope, receive, send)
+        request = IngestionRequest(scope, receive, send)
         try:
-            await endpoint(exchange)
+            await endpoint(request)
         except ClientDisconnected:
             return
-        except Refusal as refusal:
-            scope["app"].state.gateway_metrics.refused(refusal.status)
-            await exchange.refuse(refusal)
+        except RejectedRequest as rejection:
+            scope["app"].state.gateway_metrics.count_rejected_request(rejection.status)
+            await request.reject(rejection)

@@ -1,132 +1,134 @@
-"""An exchange -> its readings -> the gateway -> the answer. Refusals come as early as they can: before the body when possible."""
+"""Ingestion of one reading or a batch, from the request to the response.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+request -> check -> read the body -> parse -> admit -> produce -> acknowledged by Kafka -> response
+
+A request is rejected as early as possible: before its body is read when Kafka is unavailable or a bound is reached.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from api.auth.access import access_of, may_ingest
-from api.ingestion.admission import Admission, Overloaded
-from api.ingestion.batches import AGAIN, FORBIDDEN, INGESTED, INVALID, settle
+from api.ingestion.admission import Overloaded
+from api.ingestion.batches import FORBIDDEN, INGESTED, INVALID, SEND_AGAIN, produce_all
 from api.ingestion.metrics import GatewayMetrics, Outcome
-from api.ingestion.parsing import METER, Kind, limits_now, media_type, read_all, split
+from api.ingestion.parsing import METER, ReadingType, batch_media_type, parse_all, split_batch, time_limits
 from api.ingestion.producer import ReadingProducer
-from api.ingestion.request import AGAIN_IN_SECONDS, JSON, IngestionRequest, Refusal
+from api.ingestion.request import JSON, RETRY_AFTER_SECONDS, IngestionRequest, RejectedRequest
 from api.problems import MEDIA_TYPE, UNREADABLE, Unavailable, field_problems
 from api.settings import GatewaySettings
 from schemas.records.readings import InvalidReading, Reading
 
-BODY_LIMIT: Final = 64 * 1024  # a reading takes a few hundred bytes
-OUTCOME_OF: Final[dict[int, Outcome]] = {
+READING_MAX_BYTES: Final = 64 * 1024  # a reading takes a few hundred bytes
+OUTCOME_OF_STATUS: Final[dict[int, Outcome]] = {
     INGESTED: "acknowledged",
     INVALID: "invalid",
     FORBIDDEN: "forbidden",
-    AGAIN: "unavailable",
+    SEND_AGAIN: "unavailable",
 }
 _encode: Final = msgspec.json.Encoder().encode
 
 
-async def ingest_reading(exchange: IngestionRequest, kind: Kind) -> None:
-    """201 once Kafka has the reading.
+@dataclass(slots=True)
+class Ingestion:
+    """A request in progress, with what is needed to handle it."""
+
+    request: IngestionRequest
+    reading_type: ReadingType
+    topic: str
+    settings: GatewaySettings
+    producer: ReadingProducer
+    metrics: GatewayMetrics
+
+    def read_body(self, limit: int) -> Awaitable[bytes]:
+        seconds = self.settings.ingestion_body_within_seconds
+        return self.request.read_body(limit, seconds, self.producer.admission)
+
+
+class Response(NamedTuple):
+    status: int
+    content: bytes
+    media_type: bytes = JSON
+    headers: Iterable[tuple[bytes, bytes]] = ()
+
+
+async def handle(
+    request: IngestionRequest, reading_type: ReadingType, ingest: Callable[[Ingestion], Awaitable[Response]]
+) -> None:
+    """Handles a request with `ingest_reading` or `ingest_batch`, and sends the response.
 
     Raises:
-        Refusal: it was not taken.
-        Gone: the client has.
+        RejectedRequest: no reading of the request was accepted.
+        ClientDisconnected: the client closed the connection.
     """
-    state = exchange.scope["app"].state
-    settings: GatewaySettings = state.settings
-    gateway: ReadingProducer = state.gateway
-    metrics: GatewayMetrics = state.gateway_metrics
-    topic = _topic(settings, kind)
+    state: Any = request.scope["app"].state
+    settings, producer, metrics = state.settings, state.producer, state.gateway_metrics
+    topic = settings.kafka_meter_topic if reading_type is METER else settings.kafka_vehicle_topic
     try:
-        gateway.check()
-        body = await exchange.body_within(BODY_LIMIT, settings.ingestion_body_within_seconds, gateway.admission)
-        reading = _valid(kind, body, settings.retention_days, metrics, topic)
-        if not may_ingest(access_of(exchange), kind.device(reading)):
-            metrics.count(topic, "forbidden")
-            raise Refusal(403, f"this API key may not send readings of {kind.device(reading)}")
-        await _acknowledged(gateway, reading)
-    except (Unavailable, Overloaded) as refused:
-        raise _refusal(refused, metrics, topic) from None
-    finally:
-        exchange.release(gateway.admission)
-    metrics.count(topic, "acknowledged")
-    await exchange.answer(201, _encode({"success": True, "message": kind.welcome(reading)}))
-
-
-async def ingest_batch(exchange: IngestionRequest, kind: Kind) -> None:
-    """200 when every reading of the batch is settled, 503 when some are to be sent again.
-
-    Raises:
-        Refusal: nothing of it was taken.
-        Gone: the client has.
-    """
-    state = exchange.scope["app"].state
-    settings: GatewaySettings = state.settings
-    gateway: ReadingProducer = state.gateway
-    metrics: GatewayMetrics = state.gateway_metrics
-    topic = _topic(settings, kind)
-    try:
-        form = media_type(exchange.header(b"content-type"), exchange.header(b"content-encoding"))
-        gateway.check()
-        body = await exchange.body_within(
-            settings.ingestion_batch_max_bytes, settings.ingestion_body_within_seconds, gateway.admission
-        )
-        items = split(body, form, settings.ingestion_batch_max_items)
-        with _inside(gateway.admission, len(items)):
-            read = await read_all(kind, items, limits_now(settings.retention_days))
-            settled = await settle(gateway, kind, read, partial(may_ingest, access_of(exchange)))
-    except (Unavailable, Overloaded) as refused:
-        raise _refusal(refused, metrics, topic) from None
-    finally:
-        exchange.release(gateway.admission)
-    for status, outcome in OUTCOME_OF.items():
-        metrics.count(topic, outcome, settled.counts[status])
-    if settled.status == AGAIN:
-        again = [(b"retry-after", AGAIN_IN_SECONDS[AGAIN])]
-        await exchange.answer(AGAIN, settled.content, MEDIA_TYPE.encode(), again)
-    else:
-        await exchange.answer(200, settled.content, JSON)
-
-
-def _topic(settings: GatewaySettings, kind: Kind) -> str:
-    return settings.kafka_meter_topic if kind is METER else settings.kafka_vehicle_topic
-
-
-def _valid(kind: Kind, body: bytes, retention_days: int, metrics: GatewayMetrics, topic: str) -> Reading:
-    try:
-        return kind.read(body, limits_now(retention_days))
-    except InvalidReading as invalid:
-        metrics.count(topic, "invalid")
-        status = 400 if invalid.reason in UNREADABLE else 422
-        raise Refusal(status, str(invalid), field_problems(invalid)) from None
-
-
-async def _acknowledged(gateway: ReadingProducer, reading: Reading) -> None:
-    gateway.admission.enter(1)
-    try:
-        parcel = gateway.put(reading)
-        await parcel.settled.wait()
-    finally:
-        gateway.admission.leave(1)
-    if parcel.error is not None:
-        raise Unavailable(parcel.error)
-
-
-def _refusal(refused: Unavailable | Overloaded, metrics: GatewayMetrics, topic: str) -> Refusal:
-    if isinstance(refused, Overloaded):
+        response = await ingest(Ingestion(request, reading_type, topic, settings, producer, metrics))
+    except Overloaded as error:
         metrics.count(topic, "overloaded")
-        return Refusal(429, str(refused))
-    metrics.count(topic, "unavailable")
-    return Refusal(503, str(refused))
-
-
-@contextmanager
-def _inside(admission: Admission, readings: int) -> Iterator[None]:
-    admission.enter(readings)
-    try:
-        yield
+        raise RejectedRequest(429, str(error)) from None
+    except Unavailable as error:
+        metrics.count(topic, "unavailable")
+        raise RejectedRequest(503, str(error)) from None
     finally:
-        admission.leave(readings)
+        request.free_body(producer.admission)
+    await request.respond(response.status, response.content, response.media_type, response.headers)
+
+
+async def ingest_reading(ingestion: Ingestion) -> Response:
+    """201 once Kafka has acknowledged the reading."""
+    ingestion.producer.check()
+    reading = _parse(ingestion, await ingestion.read_body(READING_MAX_BYTES))
+    device_id = ingestion.reading_type.device_id(reading)
+    if not may_ingest(access_of(ingestion.request), device_id):
+        ingestion.metrics.count(ingestion.topic, "forbidden")
+        raise RejectedRequest(403, f"this API key may not send readings of {device_id}")
+    admission = ingestion.producer.admission
+    admission.acquire(1)
+    try:
+        batch = ingestion.producer.send(reading)
+        await batch.completed.wait()
+    finally:
+        admission.release(1)
+    if batch.error is not None:
+        raise Unavailable(batch.error)
+    ingestion.metrics.count(ingestion.topic, "acknowledged")
+    return Response(201, _encode({"success": True, "message": ingestion.reading_type.acknowledgement(reading)}))
+
+
+def _parse(ingestion: Ingestion, body: bytes) -> Reading:
+    try:
+        return ingestion.reading_type.parse(body, time_limits(ingestion.settings.retention_days))
+    except InvalidReading as error:
+        ingestion.metrics.count(ingestion.topic, "invalid")
+        status = 400 if error.reason in UNREADABLE else 422
+        raise RejectedRequest(status, str(error), field_problems(error)) from None
+
+
+async def ingest_batch(ingestion: Ingestion) -> Response:
+    """200 when no reading of the batch has to be sent again, else 503."""
+    request, settings = ingestion.request, ingestion.settings
+    media_type = batch_media_type(request.header(b"content-type"), request.header(b"content-encoding"))
+    ingestion.producer.check()
+    body = await ingestion.read_body(settings.ingestion_batch_max_bytes)
+    items = split_batch(body, media_type, settings.ingestion_batch_max_items)
+    admission = ingestion.producer.admission
+    admission.acquire(len(items))
+    try:
+        readings = await parse_all(ingestion.reading_type, items, time_limits(settings.retention_days))
+        may_send = partial(may_ingest, access_of(request))
+        outcome = await produce_all(ingestion.producer, ingestion.reading_type, readings, may_send)
+    finally:
+        admission.release(len(items))
+    for status, name in OUTCOME_OF_STATUS.items():
+        ingestion.metrics.count(ingestion.topic, name, outcome.counts[status])
+    if outcome.status == SEND_AGAIN:
+        retry_after = [(b"retry-after", RETRY_AFTER_SECONDS[SEND_AGAIN])]
+        return Response(SEND_AGAIN, outcome.content, MEDIA_TYPE.encode(), retry_after)
+    return Response(200, outcome.content)

@@ -1,4 +1,4 @@
-"""What the gateway counts: readings by topic and outcome, never by device."""
+"""Metrics of the ingestion gateway: readings by topic and outcome, never by device."""
 
 from typing import Final, Literal
 
@@ -11,40 +11,37 @@ OUTCOMES: Final[tuple[Outcome, ...]] = ("acknowledged", "invalid", "forbidden", 
 
 
 class GatewayMetrics:
-    """The gateway's part of a registry."""
-
-    def __init__(self, registry: CollectorRegistry, gateway: ReadingProducer, topics: tuple[str, ...]) -> None:
+    def __init__(self, registry: CollectorRegistry, producer: ReadingProducer, topics: tuple[str, ...]) -> None:
         readings = Counter(
             "energy_gateway_readings_total",
-            "Readings sent over HTTP: acknowledged by Kafka, or why not",
+            "Readings sent over HTTP, by outcome: acknowledged by Kafka, or why not",
             ("topic", "outcome"),
             registry=registry,
         )
         self._readings = {(topic, outcome): readings.labels(topic, outcome) for topic in topics for outcome in OUTCOMES}
-        self._refused = Counter(
+        self._rejected = Counter(
             "energy_gateway_requests_refused_total",
-            "Requests of which nothing was taken, by the status they were answered with",
+            "Requests rejected as a whole, by response status",
             ("status",),
             registry=registry,
         )
-        given_up = Counter(
+        discarded = Counter(
             "energy_gateway_given_up_total",
-            "Times that Kafka had not acknowledged in time, and all that was in flight was given up",
+            "Times that Kafka did not acknowledge in time and all readings in flight were discarded",
             registry=registry,
         )
-        gateway.on_given_up = given_up.inc
-        for name, what, ask in (
-            ("energy_gateway_in_flight", "Readings that wait for Kafka", lambda: gateway.admission.readings),
-            ("energy_gateway_requests_in_flight", "Requests that wait for Kafka", lambda: gateway.admission.requests),
-            ("energy_gateway_bytes_in_flight", "Bytes of bodies that are held", lambda: gateway.admission.bytes),
-            ("energy_gateway_ready", "1 when readings can be sent", lambda: gateway.waiting_for() is None),
+        producer.on_discard = discarded.inc
+        admission = producer.admission
+        for name, help_text, value in (
+            ("energy_gateway_in_flight", "Readings waiting for Kafka's acknowledgement", lambda: admission.readings),
+            ("energy_gateway_requests_in_flight", "Requests waiting for Kafka's acknowledgement", lambda: admission.requests),
+            ("energy_gateway_bytes_in_flight", "Bytes of request bodies in memory", lambda: admission.bytes),
+            ("energy_gateway_ready", "1 when readings can be sent, else 0", lambda: producer.waiting_for() is None),
         ):  # fmt: skip
-            Gauge(name, what, registry=registry).set_function(ask)
+            Gauge(name, help_text, registry=registry).set_function(value)
 
     def count(self, topic: str, outcome: Outcome, readings: int = 1) -> None:
-        """So many readings have come to an end."""
         self._readings[topic, outcome].inc(readings)
 
-    def refused(self, status: int) -> None:
-        """A request was refused as a whole."""
-        self._refused.labels(status).inc()
+    def count_rejected_request(self, status: int) -> None:
+        self._rejected.labels(status).inc()

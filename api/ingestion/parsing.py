@@ -1,14 +1,14 @@
-"""Bodies -> readings: one, or the items of a JSON array or of NDJSON; each valid or not on its own."""
+"""Request bodies -> readings: a single one, or the items of a JSON array or of NDJSON, each valid or invalid on its own."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from api.ingestion.request import Refusal
+from api.ingestion.request import RejectedRequest
 from schemas.records.readings import (
     InvalidReading,
     MeterReading,
@@ -21,105 +21,102 @@ from schemas.records.readings import (
 
 JSON_ARRAY: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
-AT_ONCE: Final = (
-    100  # items that are read before others get their turn: one that is wrong takes far longer than a valid one
-)
+# Items parsed before other requests get a turn: an invalid item takes far longer than a valid one.
+ITEMS_PER_TURN: Final = 100
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """One of the two kinds of readings that are taken in."""
+class ReadingType:
+    """One of the two types of readings: its name in messages, its schema, how to parse it, and the id of its device."""
 
     name: str
-    reading: type[Reading]
-    read: Callable[[bytes, TimeLimits], Reading]
-    device: Callable[[Any], str]
+    schema: type[Reading]
+    parse: Callable[[bytes, TimeLimits], Reading]
+    device_id: Callable[[Any], str]
 
-    def welcome(self, reading: Reading) -> str:
-        """What a client is told when Kafka has its reading."""
-        return f"{self.name} {self.device(reading)} data ingested successfully"
-
-
-METER: Final = Kind("Meter", MeterReading, read_meter, lambda reading: reading.meter_id)
-VEHICLE: Final = Kind("Vehicle", VehicleReading, read_vehicle, lambda reading: reading.vehicle_id)
+    def acknowledgement(self, reading: Reading) -> str:
+        """The message to a client whose reading Kafka has acknowledged."""
+        return f"{self.name} {self.device_id(reading)} data ingested successfully"
 
 
-def limits_now(retention_days: int) -> TimeLimits:
-    """The limits for a reading that arrives now."""
+METER: Final = ReadingType("Meter", MeterReading, read_meter, lambda reading: reading.meter_id)
+VEHICLE: Final = ReadingType("Vehicle", VehicleReading, read_vehicle, lambda reading: reading.vehicle_id)
+
+
+def time_limits(retention_days: int) -> TimeLimits:
+    """The limits for the timestamp of a reading that arrives now."""
     return TimeLimits.at(datetime.now(UTC), retention_days)
 
 
-def media_type(content_type: bytes, content_encoding: bytes) -> str:
-    """Which of the two forms a batch has.
+def batch_media_type(content_type: bytes, content_encoding: bytes) -> str:
+    """JSON_ARRAY or NDJSON.
 
     Raises:
-        Refusal: 415, neither.
+        RejectedRequest: 415, the body is neither, or is compressed.
     """
-    found = content_type.split(b";", 1)[0].strip().lower().decode("latin-1")
-    if found not in (JSON_ARRAY, NDJSON):
-        raise Refusal(
-            415, f"a batch is {JSON_ARRAY} (an array) or {NDJSON} (a reading a line); say which in Content-Type"
+    media_type = content_type.split(b";", 1)[0].strip().lower().decode("latin-1")
+    if media_type not in (JSON_ARRAY, NDJSON):
+        raise RejectedRequest(
+            415,
+            f"a batch is {JSON_ARRAY} (an array) or {NDJSON} (one reading per line); set Content-Type to one of them",
         )
     if content_encoding.strip().lower() not in (b"", b"identity"):
-        raise Refusal(415, "a compressed body is not read; send it without Content-Encoding")
-    return found
+        raise RejectedRequest(415, "compressed bodies are not supported; send the batch without Content-Encoding")
+    return media_type
 
 
-def split(body: bytes, form: str, most: int) -> list[bytes]:
-    """The items of a batch, not looked at yet.
+def split_batch(body: bytes, media_type: str, limit: int) -> list[bytes]:
+    """The items of a batch, not parsed yet.
 
     Raises:
-        Refusal: 400 when it is not a batch at all, 413 when it has more than `most` items.
+        RejectedRequest: 400 when the body is not a batch, 413 when it has more than `limit` items.
     """
     if not body.strip():
-        raise Refusal(400, "the body is empty")
-    return _lines(body, most) if form == NDJSON else _elements(body, most)
+        raise RejectedRequest(400, "the body is empty")
+    return _lines(body, limit) if media_type == NDJSON else _elements(body, limit)
 
 
-def _lines(body: bytes, most: int) -> list[bytes]:
-    if body.count(b"\n") > 2 * most:  # blank lines do not count, but a body of nothing else is not worth its memory
-        raise _too_many(most)
-    found = [line for line in body.split(b"\n") if line.strip()]
-    if len(found) > most:
-        raise _too_many(most)
-    return found
+def _lines(body: bytes, limit: int) -> list[bytes]:
+    if body.count(b"\n") > 2 * limit:  # blank lines do not count, but splitting a body of millions of them takes memory
+        raise _too_many_items(limit)
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) > limit:
+        raise _too_many_items(limit)
+    return lines
 
 
-def _too_many(most: int) -> Refusal:
-    return Refusal(413, f"the batch has more than {most} readings; send it in parts")
-
-
-def _elements(body: bytes, most: int) -> list[bytes]:
+def _elements(body: bytes, limit: int) -> list[bytes]:
     try:
         elements = _array.decode(body)
     except RecursionError:
-        raise Refusal(400, "JSON is nested too deeply") from None
+        raise RejectedRequest(400, "JSON is nested too deeply") from None
     except msgspec.ValidationError:
-        raise Refusal(400, f"a batch is a JSON array of readings, or {NDJSON}") from None
+        raise RejectedRequest(400, f"a batch is a JSON array of readings, or {NDJSON}") from None
     except ValueError as error:
-        raise Refusal(400, f"the body is not JSON: {error}") from None
-    if len(elements) > most:
-        raise _too_many(most)
+        raise RejectedRequest(400, f"the body is not JSON: {error}") from None
+    if len(elements) > limit:
+        raise _too_many_items(limit)
     return [bytes(element) for element in elements]
 
 
-async def read_all(kind: Kind, items: list[bytes], limits: TimeLimits) -> list[Reading | InvalidReading]:
-    """Each item, or why it is none. Others get their turn in between."""
-    found: list[Reading | InvalidReading] = []
-    for part in _parts(items):
-        found.extend(_read(kind, item, limits) for item in part)
+def _too_many_items(limit: int) -> RejectedRequest:
+    return RejectedRequest(413, f"the batch has more than {limit} readings; split it")
+
+
+async def parse_all(
+    reading_type: ReadingType, items: list[bytes], limits: TimeLimits
+) -> list[Reading | InvalidReading]:
+    """The reading of each item, or what is wrong with it. Yields to the event loop every ITEMS_PER_TURN items."""
+    readings: list[Reading | InvalidReading] = []
+    for start in range(0, len(items), ITEMS_PER_TURN):
+        readings.extend(_parse(reading_type, item, limits) for item in items[start : start + ITEMS_PER_TURN])
         await asyncio.sleep(0)
-    return found
+    return readings
 
 
-def _read(kind: Kind, item: bytes, limits: TimeLimits) -> Reading | InvalidReading:
+def _parse(reading_type: ReadingType, item: bytes, limits: TimeLimits) -> Reading | InvalidReading:
     try:
-        return kind.read(item, limits)
-    except InvalidReading as invalid:
-        return invalid
-
-
-def _parts(items: list[bytes]) -> Iterator[list[bytes]]:
-    for start in range(0, len(items), AT_ONCE):
-        yield items[start : start + AT_ONCE]
+        return reading_type.parse(item, limits)
+    except InvalidReading as error:
+        return error

@@ -1,4 +1,7 @@
-"""Readings -> parcels, one lane a partition -> Kafka. Readings that come close together share one acknowledgement."""
+"""Readings -> producer batches, in one queue per partition -> Kafka.
+
+Readings that arrive within a few milliseconds share a batch, and a batch has one acknowledgement.
+"""
 
 import asyncio
 from collections import deque
@@ -11,139 +14,140 @@ from aiokafka.partitioner import murmur2
 
 log = structlog.get_logger(__name__)
 
-LINGER_SECONDS: Final = (
-    0.005  # how long readings wait for others: all lanes set out together, in one request to a broker
-)
+# How long a new batch waits for more readings. The queues are flushed together: one request per broker.
+LINGER_SECONDS: Final = 0.005
 
 
-@lru_cache(maxsize=262_144)  # clients choose the ids, so what is remembered of them is bounded
-def _hash(key: bytes) -> int:
+@lru_cache(maxsize=262_144)  # clients choose the ids, so the cache is bounded
+def _partition_hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFF_FFFF
 
 
 class ProducerBatch:
-    """Readings of one partition that share one acknowledgement. `error` says why there is none, once it is settled."""
+    """Readings of one partition that share one acknowledgement. `error` is None when completed successfully."""
 
-    __slots__ = ("builder", "error", "opened", "settled")
+    __slots__ = ("builder", "completed", "created_at", "error")
 
-    def __init__(self, builder: Any, opened: float) -> None:
+    def __init__(self, builder: Any, created_at: float) -> None:
         self.builder = builder
-        self.opened = opened
-        self.settled = asyncio.Event()
+        self.created_at = created_at
+        self.completed = asyncio.Event()
         self.error: str | None = None
 
-    def settle(self, error: str | None) -> None:
-        """Kafka has it, or will not get it from us. What was said first stays."""
-        if not self.settled.is_set():
+    def complete(self, error: str | None) -> None:
+        """Records the acknowledgement (None) or the error. Only the first call has an effect."""
+        if not self.completed.is_set():
             self.error = error
-            self.settled.set()
+            self.completed.set()
 
 
 class PartitionQueue:
-    """One partition: at most one parcel is under way, those after it wait, so that the order of readings stays."""
+    """Batches for one partition. At most one is in flight, so that readings keep their order."""
 
-    def __init__(self, lanes: "PartitionQueues", topic: str, partition: int) -> None:
-        self._lanes = lanes
+    def __init__(self, queues: "PartitionQueues", topic: str, partition: int) -> None:
+        self._queues = queues
         self._topic = topic
         self._partition = partition
-        self._waiting: deque[ProducerBatch] = deque()
-        self._under_way: ProducerBatch | None = None
-        self._sending: asyncio.Task[None] | None = None
+        self._pending: deque[ProducerBatch] = deque()
+        self._in_flight: ProducerBatch | None = None
+        self._send_task: asyncio.Task[None] | None = None
 
-    def put(self, key: bytes, value: bytes) -> ProducerBatch:
-        """Add a reading to the last parcel that waits, or to a new one."""
-        if not self._waiting or self._waiting[-1].builder.append(timestamp=None, key=key, value=value) is None:
-            parcel = ProducerBatch(self._lanes.producer.create_batch(), self._lanes.now())
-            parcel.builder.append(timestamp=None, key=key, value=value)  # an empty one takes any single record
-            self._waiting.append(parcel)
-            self._lanes.calls(self)
-        return self._waiting[-1]
+    def append(self, key: bytes, value: bytes) -> ProducerBatch:
+        """Adds a reading to the last pending batch, or to a new one when that is full."""
+        if not self._pending or self._pending[-1].builder.append(timestamp=None, key=key, value=value) is None:
+            batch = ProducerBatch(self._queues.producer.create_batch(), self._queues.now())
+            batch.builder.append(timestamp=None, key=key, value=value)  # an empty batch accepts a record of any size
+            self._pending.append(batch)
+            self._queues.schedule(self)
+        return self._pending[-1]
 
     def oldest(self) -> float | None:
-        """When the first parcel was opened that is not settled."""
-        first = self._under_way or (self._waiting[0] if self._waiting else None)
-        return first.opened if first else None
+        """When the oldest incomplete batch was created; None when there is none."""
+        first = self._in_flight or (self._pending[0] if self._pending else None)
+        return first.created_at if first else None
 
     def fail(self, error: str) -> None:
-        """Nothing of this lane is sent any more."""
-        if self._sending:
-            self._sending.cancel()
-        for parcel in (*([self._under_way] if self._under_way else []), *self._waiting):
-            parcel.settle(error)
-        self._waiting.clear()
-        self._under_way = None
+        """Fails all incomplete batches; nothing more is sent."""
+        if self._send_task:
+            self._send_task.cancel()
+        for batch in (*([self._in_flight] if self._in_flight else []), *self._pending):
+            batch.complete(error)
+        self._pending.clear()
+        self._in_flight = None
 
-    def set_out(self) -> None:
-        """Send the parcel that has waited longest, when none is under way."""
-        if self._waiting and self._under_way is None:
-            self._under_way = self._waiting.popleft()
-            self._sending = asyncio.create_task(self._send(self._under_way))
+    def send_next(self) -> None:
+        """Sends the oldest pending batch unless another is in flight."""
+        if self._pending and self._in_flight is None:
+            self._in_flight = self._pending.popleft()
+            self._send_task = asyncio.create_task(self._send(self._in_flight))
 
-    async def _send(self, parcel: ProducerBatch) -> None:
-        parcel.builder.close()
+    async def _send(self, batch: ProducerBatch) -> None:
+        batch.builder.close()
         try:
-            await (await self._lanes.producer.send_batch(parcel.builder, self._topic, partition=self._partition))
-        except (KafkaError, AssertionError) as error:  # it asserts that the partition is known
-            self._refused(parcel, error)
+            await (await self._queues.producer.send_batch(batch.builder, self._topic, partition=self._partition))
+        except (KafkaError, AssertionError) as error:  # aiokafka asserts that the partition exists
+            self._fail_batch(batch, error)
         else:
-            parcel.settle(None)
-        self._under_way = None
-        if len(self._waiting) > 1:
-            self.set_out()  # the next one is full
-        elif self._waiting:
-            self._lanes.calls(self)
+            batch.complete(None)
+        self._in_flight = None
+        if len(self._pending) > 1:
+            self.send_next()  # the next batch is full
+        elif self._pending:
+            self._queues.schedule(self)
 
-    def _refused(self, parcel: ProducerBatch, error: Exception) -> None:
+    def _fail_batch(self, batch: ProducerBatch, error: Exception) -> None:
         log.warning("readings_not_acknowledged", topic=self._topic, partition=self._partition, error=repr(error))
         if isinstance(error, TopicAuthorizationFailedError):
-            parcel.settle(f"Kafka does not let this service write to the topic {self._topic}; tell its operators")
+            batch.complete(
+                f"this service has no permission to write to the Kafka topic {self._topic}; contact its operators"
+            )
         else:
-            parcel.settle("Kafka has refused the reading for now")
-            self._lanes.broken.set()
+            batch.complete("Kafka has rejected the reading for now")
+            self._queues.broken.set()
 
 
 class PartitionQueues:
-    """The lanes of one producer. They are given up with it: `broken` says that nothing more can be sent."""
+    """The queues of one producer, discarded together with it. `broken` is set when the producer can send nothing more."""
 
     def __init__(self, producer: Any, topics: set[str]) -> None:
         self.producer = producer
         self.broken = asyncio.Event()
         self.now = asyncio.get_running_loop().time
-        self._lanes: dict[str, list[PartitionQueue]] = {topic: [] for topic in topics}
-        self._calling: list[PartitionQueue] = []
-        self.follow_metadata()
+        self._queues: dict[str, list[PartitionQueue]] = {topic: [] for topic in topics}
+        self._scheduled: list[PartitionQueue] = []
+        self.add_new_partitions()
 
-    def put(self, topic: str, device_id: str, value: bytes) -> ProducerBatch:
-        """Add a reading to the lane of its device, which is the partition that the device itself would have written to."""
+    def append(self, topic: str, device_id: str, value: bytes) -> ProducerBatch:
+        """Adds a reading to the queue of its device: the partition that Kafka's own clients choose for this key."""
         key = device_id.encode()
-        lanes = self._lanes[topic]
-        return lanes[_hash(key) % len(lanes)].put(key, value)
+        queues = self._queues[topic]
+        return queues[_partition_hash(key) % len(queues)].append(key, value)
 
-    def calls(self, lane: PartitionQueue) -> None:
-        """That lane has a parcel that waits."""
-        if not self._calling:
-            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._set_out)
-        self._calling.append(lane)
+    def schedule(self, queue: PartitionQueue) -> None:
+        """Sends the next batch of a queue after LINGER_SECONDS at most."""
+        if not self._scheduled:
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._send_scheduled)
+        self._scheduled.append(queue)
 
-    def _set_out(self) -> None:
-        calling, self._calling = self._calling, []
-        for lane in calling:
-            lane.set_out()
+    def _send_scheduled(self) -> None:
+        scheduled, self._scheduled = self._scheduled, []
+        for queue in scheduled:
+            queue.send_next()
 
-    def follow_metadata(self) -> None:
-        """Use partitions that were added since. A topic that has gone keeps its lanes: they will be overdue."""
-        for topic, lanes in self._lanes.items():
-            known = self.producer.client.cluster.partitions_for_topic(topic) or ()
-            lanes.extend(PartitionQueue(self, topic, partition) for partition in range(len(lanes), len(known)))
+    def add_new_partitions(self) -> None:
+        """Adds queues for partitions that are new in the metadata. A deleted topic keeps its queues: they become overdue."""
+        for topic, queues in self._queues.items():
+            partitions = self.producer.client.cluster.partitions_for_topic(topic) or ()
+            queues.extend(PartitionQueue(self, topic, partition) for partition in range(len(queues), len(partitions)))
 
-    def waits_since(self) -> float | None:
-        """When the reading came that has waited longest for its acknowledgement, by the loop's clock."""
-        return min((oldest for lane in self._all() if (oldest := lane.oldest()) is not None), default=None)
+    def oldest(self) -> float | None:
+        """When the oldest incomplete batch was created, by the event loop's clock; None when there is none."""
+        return min((oldest for queue in self._all() if (oldest := queue.oldest()) is not None), default=None)
 
     def fail(self, error: str) -> None:
-        """Settle everything that is not acknowledged."""
-        for lane in self._all():
-            lane.fail(error)
+        """Fails all incomplete batches of all queues."""
+        for queue in self._all():
+            queue.fail(error)
 
     def _all(self) -> list[PartitionQueue]:
-        return [lane for lanes in self._lanes.values() for lane in lanes]
+        return [queue for queues in self._queues.values() for queue in queues]

@@ -1,7 +1,9 @@
-"""A reading over HTTP -> the same record a device would have produced -> acknowledged by Kafka, or not kept at all.
+"""The Kafka producer of the ingestion gateway, replaced when Kafka does not acknowledge in time.
 
-aiokafka's idempotent producer tries for ever. So what Kafka has not acknowledged in time is given up together with its producer,
-and a new one is made: nobody is told 503 for a reading that would still be sent minutes later.
+reading -> the same record that a device would have produced -> partition queue -> acknowledged by Kafka, or not stored at all
+
+aiokafka's idempotent producer retries without end. So the readings that Kafka has not acknowledged in time are discarded together
+with their producer, and a new one is created: a reading whose response was 503 is not sent minutes later.
 """
 
 import asyncio
@@ -22,83 +24,83 @@ from schemas.records.readings import MeterReading, Reading
 
 log = structlog.get_logger(__name__)
 
-LOOK_AGAIN_SECONDS: Final = 1.0
-WATCH_SECONDS: Final = 0.2
-PARCEL_BYTES: Final = 256 * 1024
-SEND_AGAIN: Final = "send it again, it is stored once"
+RETRY_SECONDS: Final = 1.0
+CHECK_SECONDS: Final = 0.2
+BATCH_BYTES: Final = 256 * 1024
+RETRY_ADVICE: Final = "send it again, it is stored once"
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class ReadingProducer:
-    """Produces readings. It comes up without Kafka, and says so until Kafka is there."""
+    """Produces readings to their topics. Starts without Kafka and becomes ready when Kafka and the topics are there."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._topics = {settings.kafka_meter_topic, settings.kafka_vehicle_topic}
-        self._missing: set[str] = set()
-        self._lanes: PartitionQueues | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._missing_topics: set[str] = set()
+        self._queues: PartitionQueues | None = None
+        self._task: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self.admission = Admission.of(settings)
-        self.on_given_up: Callable[[], None] = lambda: None
+        self.admission = Admission.from_settings(settings)
+        self.on_discard: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Begin to look for Kafka and the topics, for as long as it takes."""
-        self._running = asyncio.create_task(self._run(), name="gateway")
+        """Connects to Kafka in the background and retries until it succeeds."""
+        self._task = asyncio.create_task(self._run(), name="reading-producer")
 
     async def stop(self) -> None:
-        """Close. The server has answered its requests before it calls this."""
-        if self._running:
-            self._running.cancel()
-            await asyncio.wait({self._running})
+        """Closes the producer. To be called when no request is in progress any more."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait({self._task})
         if self._closing:
             await asyncio.wait(self._closing, timeout=self._settings.ingestion_acknowledged_within_seconds)
 
     def waiting_for(self) -> str | None:
-        """None when readings can be sent, else what is not there yet."""
-        if self._lanes:
+        """What is missing before readings can be sent; None when the producer is ready."""
+        if self._queues:
             return None
-        if self._missing:
-            return f"topics that do not exist yet: {', '.join(sorted(self._missing))}"
+        if self._missing_topics:
+            return f"topics that do not exist yet: {', '.join(sorted(self._missing_topics))}"
         return self._settings.unreachable_message()
 
     def check(self) -> None:
-        """Whether a request has a chance, before its body is looked at.
+        """Rejects a request early, before its body is read.
 
         Raises:
-            Unavailable: Kafka or a topic is away.
+            Unavailable: Kafka or a topic is not available.
             Overloaded: too much is in flight.
         """
-        if self._lanes is None:
-            raise Unavailable(f"{self.waiting_for()}; {SEND_AGAIN}")
+        if self._queues is None:
+            raise Unavailable(f"{self.waiting_for()}; {RETRY_ADVICE}")
         self.admission.check()
 
-    def put(self, reading: Reading) -> ProducerBatch:
-        """Hand a reading over. It is kept when its parcel is settled without an error, and not before.
+    def send(self, reading: Reading) -> ProducerBatch:
+        """Queues a reading. It is stored in Kafka only when its batch completes without an error.
 
         Raises:
-            Unavailable: Kafka or a topic is away.
+            Unavailable: Kafka or a topic is not available.
         """
-        if self._lanes is None:
-            raise Unavailable(f"{self.waiting_for()}; {SEND_AGAIN}")
+        if self._queues is None:
+            raise Unavailable(f"{self.waiting_for()}; {RETRY_ADVICE}")
         if isinstance(reading, MeterReading):
-            return self._lanes.put(self._settings.kafka_meter_topic, reading.meter_id, _encode(reading))
-        return self._lanes.put(self._settings.kafka_vehicle_topic, reading.vehicle_id, _encode(reading))
+            return self._queues.append(self._settings.kafka_meter_topic, reading.meter_id, _encode(reading))
+        return self._queues.append(self._settings.kafka_vehicle_topic, reading.vehicle_id, _encode(reading))
 
     async def _run(self) -> None:
         while True:
             producer = await self._connect()
             try:
-                await self._find_topics(producer)
-                self._lanes = PartitionQueues(producer, self._topics)
+                await self._wait_for_topics(producer)
+                self._queues = PartitionQueues(producer, self._topics)
                 log.info("gateway_ready", topics=sorted(self._topics))
-                await self._watch(self._lanes)
-                self.on_given_up()
+                await self._wait_until_unusable(self._queues)
+                self.on_discard()
             finally:
-                self._give_up(producer)
+                self._discard(producer)
 
     async def _connect(self) -> Any:
-        told = False
+        logged = False
         while True:
             producer = self._new_producer()
             try:
@@ -106,10 +108,10 @@ class ReadingProducer:
                     await producer.start()
             except (KafkaError, OSError, TimeoutError) as error:
                 await producer.stop()
-                if not told:
+                if not logged:
                     log.warning("waiting_for_kafka", servers=self._settings.kafka_bootstrap_servers, error=repr(error))
-                told = True
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                logged = True
+                await asyncio.sleep(RETRY_SECONDS)
             except asyncio.CancelledError:
                 await producer.stop()
                 raise
@@ -122,45 +124,45 @@ class ReadingProducer:
             acks="all",
             enable_idempotence=True,
             compression_type="lz4",
-            max_batch_size=PARCEL_BYTES,
+            max_batch_size=BATCH_BYTES,
             request_timeout_ms=max(1, int(self._settings.ingestion_acknowledged_within_seconds * 1000)),
         )
 
-    async def _find_topics(self, producer: Any) -> None:
-        """Asks for all topics: asking for one by name would make it, where brokers create topics on demand."""
+    async def _wait_for_topics(self, producer: Any) -> None:
+        """Requests the metadata of all topics: a request for one by name would create it on brokers that create on demand."""
         while True:
-            answered = await producer.client.force_metadata_update()
-            known = producer.client.cluster.partitions_for_topic
-            self._missing = {topic for topic in self._topics if not known(topic)} if answered else set()
-            if answered and not self._missing:
+            updated = await producer.client.force_metadata_update()
+            partitions = producer.client.cluster.partitions_for_topic
+            self._missing_topics = {topic for topic in self._topics if not partitions(topic)} if updated else set()
+            if updated and not self._missing_topics:
                 return
-            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
 
-    async def _watch(self, lanes: PartitionQueues) -> None:
-        """Return when the lanes are of no more use: one is overdue, or their producer is broken."""
-        patience = self._settings.ingestion_acknowledged_within_seconds
-        while not lanes.broken.is_set():
+    async def _wait_until_unusable(self, queues: PartitionQueues) -> None:
+        """Returns when a batch is overdue or the producer is broken."""
+        timeout = self._settings.ingestion_acknowledged_within_seconds
+        while not queues.broken.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(lanes.broken.wait(), WATCH_SECONDS)
-            since = lanes.waits_since()
-            if since is not None and lanes.now() - since >= patience:
-                log.warning("kafka_does_not_acknowledge", seconds=round(lanes.now() - since, 1))
+                await asyncio.wait_for(queues.broken.wait(), CHECK_SECONDS)
+            oldest = queues.oldest()
+            if oldest is not None and queues.now() - oldest >= timeout:
+                log.warning("kafka_ack_timeout", seconds=round(queues.now() - oldest, 1))
                 return
-            lanes.follow_metadata()
+            queues.add_new_partitions()
 
-    def _give_up(self, producer: Any) -> None:
-        lanes, self._lanes = self._lanes, None
-        if lanes:
-            lanes.fail(f"Kafka has not acknowledged the reading; {SEND_AGAIN}")
-        closing = asyncio.create_task(_close(producer), name="closing-a-producer")
+    def _discard(self, producer: Any) -> None:
+        queues, self._queues = self._queues, None
+        if queues:
+            queues.fail(f"Kafka did not acknowledge the reading; {RETRY_ADVICE}")
+        closing = asyncio.create_task(_close(producer), name="producer-close")
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
 
 async def _close(producer: Any) -> None:
-    """Close a producer without sending what it still holds: its own `stop` would wait for that, for ever if need be."""
-    sender = producer._sender.sender_task  # noqa: SLF001 - there is no public way to make it stop trying
+    """Closes a producer without sending what it still holds. Its own stop() would wait for that, without end if need be."""
+    sender = producer._sender.sender_task  # noqa: SLF001 - aiokafka has no public way to stop the retries
     sender.cancel()
-    await asyncio.wait({sender})  # the request that is out comes back, or times out
+    await asyncio.wait({sender})  # the request in flight returns or times out
     producer._message_accumulator.fail_all(KafkaTimeoutError())  # noqa: SLF001
     await producer.stop()

@@ -1,25 +1,23 @@
-"""Clients that leave before their answer: nothing of ours has failed, and nobody is there to be told."""
+"""Responses to clients that have disconnected."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class IgnoreDisconnectsMiddleware:
-    """ASGI middleware around everything else: what can no longer be sent is dropped, without an error in the log.
+    """Drops messages that can no longer be sent, so that a client's disconnect is not logged as an error.
 
-    uvicorn tells only the last request of a connection that it is gone; those before it, pipelined, go on to answer.
+    uvicorn reports the disconnect only to the last request of a connection; pipelined requests before it still respond.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
-
-        async def to_whoever_is_there(message: Message) -> None:
+        async def send_if_connected(message: Message) -> None:
             try:
                 await send(message)
             except RuntimeError as error:
-                if "the handler is closed" not in str(error):  # uvloop's words for a connection that is gone
+                if "the handler is closed" not in str(error):  # the message of uvloop for a closed transport
                     raise
 
-        await self._app(scope, receive, to_whoever_is_there)
+        await self._app(scope, receive, send_if_connected)

@@ -1,21 +1,21 @@
-"""What every answer carries for the sake of browsers: nothing may be guessed, framed, cached or embedded elsewhere."""
+"""Security headers of every response: no content sniffing, framing, caching or use by other origins."""
 
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-CLOSED: Final = "default-src 'none'; frame-ancestors 'none'"
+CONTENT_SECURITY_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 Headers = list[tuple[bytes, bytes]]
 
 
-def protection(hsts_seconds: int) -> Headers:
-    """The headers of an answer that says nothing else about them."""
+def security_headers(hsts_seconds: int) -> Headers:
+    """The headers of a response that sets none of them itself; 0 seconds leave Strict-Transport-Security out."""
     headers = {
         "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
+        "X-Frame-Options": "DENY",  # for browsers without support for frame-ancestors
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Resource-Policy": "same-origin",
-        "Content-Security-Policy": CLOSED,
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
         "Cache-Control": "no-store",
     }
     if hsts_seconds:
@@ -24,23 +24,22 @@ def protection(hsts_seconds: int) -> Headers:
 
 
 class SecurityHeadersMiddleware:
-    """ASGI middleware around everything else, the last answer to an error included: adds what an answer does not say itself."""
+    """Adds the security headers that a response does not set itself. Responses to unexpected errors get them too."""
 
     def __init__(self, app: ASGIApp, hsts_seconds: int) -> None:
         self._app = app
-        self._ours = protection(hsts_seconds)
+        self._defaults = security_headers(hsts_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and its answer with these headers."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
-        async def protect(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                theirs = list(message.get("headers", ()))
-                said = {name.lower() for name, _ in theirs}
-                message = {**message, "headers": theirs + [each for each in self._ours if each[0] not in said]}
+                headers = list(message.get("headers", ()))
+                present = {name.lower() for name, _ in headers}
+                message = {**message, "headers": headers + [each for each in self._defaults if each[0] not in present]}
             await send(message)
 
-        await self._app(scope, receive, protect)
+        await self._app(scope, receive, send_with_headers)

@@ -1,4 +1,4 @@
-"""What each route answers, by operation: the examples of the OpenAPI document. A test holds them against the answers' models."""
+"""Example responses of the OpenAPI document, by operation. A test validates them against the response models."""
 
 from typing import Any, Final
 
@@ -124,15 +124,15 @@ METER_READING: Final[dict[str, Any]] = {"recordedAt": "2026-02-09T15:30:00Z", "k
 
 
 def _batch(name: str) -> dict[str, Any]:
-    """What a batch of two readings is answered, of which one is not valid."""
-    refused = {
+    """The response to a batch of one valid and one invalid reading."""
+    invalid = {
         "index": 1,
         "status": 422,
         "message": "timestamp is missing",
         "errors": [{"field": "timestamp", "reason": "missing_field", "detail": "timestamp is missing"}],
     }
-    taken = {"index": 0, "status": 201, "message": f"{name} data ingested successfully"}
-    return {"ingested": 1, "refused": 1, "sendAgain": [], "items": [taken, refused]}
+    ingested = {"index": 0, "status": 201, "message": f"{name} data ingested successfully"}
+    return {"ingested": 1, "refused": 1, "sendAgain": [], "items": [ingested, invalid]}
 
 
 EXAMPLES: Final[dict[str, Any]] = {

@@ -1,16 +1,16 @@
-/** Charts, drawn by Plotly in the colours of the page, each with its meaning in words. */
+/** Charts drawn by Plotly in the colours of the page, each with a description for screen readers. */
 
 import { element } from "./dom.js";
 
 const COLOURS = ["text", "quiet", "line", "surface", "in", "out", "ratio", "warm"];
 const CONFIG = { displayModeBar: false, showTips: false, doubleClick: false, scrollZoom: false };
-// Where an element with this id exists, Plotly leaves out the inline styles of its maps, which the page does not have and its
-// content security policy would refuse. The id belongs to the version; the page's test finds a refusal.
+// While an element with this id exists, Plotly does not add the inline styles of its maps, which the page does not use and its
+// content security policy forbids. The id depends on the version of Plotly; the test of the page detects a violation.
 const MAP_STYLES = "9f215cf04c5486422605d13261cb87401f4e7763b6296af81e98efbc0130da53";
-const drawn = new Set();
+const charts = new Set();
 let library = null;
 
-/** Plotly, asked for once it is needed; after a failure it is asked for again. */
+/** Loads Plotly on first use, and again after a failure. */
 function plotly() {
   library ??= new Promise((resolve, reject) => {
     const script = element("script", { src: "assets/plotly.min.js" });
@@ -25,24 +25,24 @@ function plotly() {
   return library;
 }
 
-/** One figure. `build(colours)` gives Plotly's traces and the parts of the layout that are its own. */
+/** The chart of one figure. `build(colours)` returns Plotly's traces and the layout that is specific to the chart. */
 export class Chart {
   #build = null;
-  #facts = "";
+  #drawnData = "";
 
   constructor(figure) {
     this.plot = figure.querySelector(".plot");
     this.plot.setAttribute("role", "img");
     new ResizeObserver(() => this.#resize()).observe(this.plot);
-    drawn.add(this);
+    charts.add(this);
   }
 
-  /** Draw, unless it would be the same picture again; `words` say what is to be seen. */
-  async draw(build, words) {
-    const facts = JSON.stringify(build({}));
-    this.plot.setAttribute("aria-label", words);
-    if (facts === this.#facts) return;
-    this.#facts = facts;
+  /** Draws the chart unless its data is unchanged; `description` is its text for screen readers. */
+  async draw(build, description) {
+    const data = JSON.stringify(build({}));
+    this.plot.setAttribute("aria-label", description);
+    if (data === this.#drawnData) return;
+    this.#drawnData = data;
     this.#build = build;
     await this.redraw();
   }
@@ -55,12 +55,12 @@ export class Chart {
       this.plot.classList.remove("missing");
       const colours = theme();
       const { traces, layout } = this.#build(colours);
-      await Plotly.react(this.plot, traces, frame(colours, layout), CONFIG);
-      document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true"); // it only measures texts
+      await Plotly.react(this.plot, traces, withDefaults(colours, layout), CONFIG);
+      document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true"); // Plotly only measures text with it
     } catch (error) {
-      this.#facts = "";
+      this.#drawnData = "";
       this.plot.classList.add("missing");
-      this.plot.replaceChildren(`No picture: ${error.message}. The numbers are in the table.`);
+      this.plot.replaceChildren(`No chart: ${error.message}. The table has the numbers.`);
     }
   }
 
@@ -75,8 +75,8 @@ function theme() {
   return Object.fromEntries(COLOURS.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
-/** What all charts share: no background, quiet grid, the page's font, nothing to drag. */
-function frame(colours, own) {
+/** The layout that all charts share: no background, a subtle grid, the font of the page, no dragging. */
+function withDefaults(colours, layout) {
   const axis = {
     gridcolor: colours.line,
     linecolor: colours.line,
@@ -84,7 +84,7 @@ function frame(colours, own) {
     fixedrange: true,
     automargin: true,
   };
-  const axes = Object.keys(own).filter((name) => /^[xy]axis\d*$/.test(name));
+  const axes = Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name));
   return {
     autosize: true,
     margin: { l: 48, r: 12, t: 8, b: 36 },
@@ -94,11 +94,11 @@ function frame(colours, own) {
     hoverlabel: { bgcolor: colours.surface, bordercolor: colours.line, font: { color: colours.text } },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
     dragmode: false,
-    ...own,
-    ...Object.fromEntries(axes.map((name) => [name, { ...axis, ...own[name] }])),
+    ...layout,
+    ...Object.fromEntries(axes.map((name) => [name, { ...axis, ...layout[name] }])),
   };
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  for (const chart of drawn) chart.redraw();
+  for (const chart of charts) chart.redraw();
 });

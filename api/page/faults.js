@@ -1,25 +1,25 @@
-/** Faults of the fleet or of one vehicle, newest first; and the chargers that age. */
+/** Two lists: faults of the fleet or of one vehicle, newest first, and aging chargers. */
 
-import { ask } from "./ask.js";
+import { get } from "./api.js";
 import { byId, element, reconcile, write } from "./dom.js";
 import { energy, percent, time } from "./format.js";
 import { Pager } from "./pager.js";
 import { Panel } from "./panel.js";
-import { signed, untilFault, vehicleAddress, vehicleLink } from "./words.js";
+import { signed, untilFault, vehicleHref, vehicleLink } from "./labels.js";
 
-const PAGE = 6;
-const AGING = 5;
+const FAULTS_PER_PAGE = 6;
+const MAX_AGING = 5;
 
 export class Faults {
-  #asked = new AbortController();
+  #abort = new AbortController();
 
-  /** @param node a panel with a list, a pager, and for the whole fleet a choice of states. */
+  /** @param node a panel with a list, a pager, and for the whole fleet a form to choose the state. */
   constructor(node) {
     this.panel = new Panel(node);
     this.form = node.querySelector("form");
     this.list = node.querySelector("ul");
     this.vehicleId = null;
-    this.pager = new Pager(node.querySelector(".pager"), PAGE, () => this.load());
+    this.pager = new Pager(node.querySelector(".pager"), FAULTS_PER_PAGE, () => this.load());
     this.form?.addEventListener("submit", (event) => event.preventDefault());
     this.form?.state.addEventListener("change", () => {
       this.pager.rewind();
@@ -27,28 +27,28 @@ export class Faults {
     });
   }
 
-  /** From now on those of one vehicle, from the first page on; without asking for them. */
-  of(vehicleId) {
+  /** Selects the faults of one vehicle and the first page, without loading it. */
+  select(vehicleId) {
     this.vehicleId = vehicleId;
     this.panel.reset();
     this.pager.rewind();
   }
 
   load() {
-    this.#asked.abort();
-    this.#asked = new AbortController();
-    const { signal } = this.#asked;
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    const { signal } = this.#abort;
     const state = this.form?.state.value ?? "all";
-    const parameters = { state, vehicleId: this.vehicleId, after: this.pager.after, limit: PAGE };
+    const parameters = { state, vehicleId: this.vehicleId, after: this.pager.after, limit: FAULTS_PER_PAGE };
     return this.panel.fetch(
-      () => ask("v1/faults", parameters, signal),
+      () => get("v1/faults", parameters, signal),
       (page) => this.#show(page, state),
     );
   }
 
   #show({ items, next }, state) {
     if (items.length) this.panel.ready();
-    else this.panel.empty(state === "all" ? "No fault was ever found." : `No fault is ${state}.`, { keep: true });
+    else this.panel.empty(state === "all" ? "No faults have been found." : `There are no ${state} faults.`, { keep: true });
     const make = () => element("li", {}, element("p", { class: "what" }), element("p", { class: "quiet" }));
     reconcile(
       this.list,
@@ -61,13 +61,13 @@ export class Faults {
   }
 
   #update(node, fault) {
-    const facts = JSON.stringify(fault);
-    if (node.dataset.facts === facts) return; // written once: a link under focus stays the same link
-    node.dataset.facts = facts;
+    const data = JSON.stringify(fault);
+    if (node.dataset.shown === data) return; // keeps a focused link in place
+    node.dataset.shown = data;
     const [what, more] = node.children;
     const vehicle = this.vehicleId ? [] : [vehicleLink(fault.vehicleId), " "];
     what.replaceChildren(...vehicle, state(fault), " since ", time(fault.closedAt ?? fault.openedAt));
-    const day = element("a", { href: vehicleAddress(fault.vehicleId, fault.openedAt) }, "that day");
+    const day = element("a", { href: vehicleHref(fault.vehicleId, fault.openedAt) }, "that day");
     more.replaceChildren(...describe(fault), " (", day, ")");
   }
 }
@@ -82,7 +82,7 @@ function state(fault) {
   );
 }
 
-/** What was seen when it was opened, and since. */
+/** The measurements when the fault was opened, and the lowest ratio since. */
 function describe(fault) {
   const where = fault.meterIds.length ? ` at ${fault.meterIds.join(", ")}` : "";
   const opened = `${percent(fault.openedRatio)}, ${energy(fault.openedEnergyDc)} of ${energy(fault.openedEnergyAc)}${where}`;
@@ -99,14 +99,14 @@ export class Aging {
 
   load() {
     return this.panel.fetch(
-      () => ask("v1/fleet/aging", { limit: AGING }),
+      () => get("v1/fleet/aging", { limit: MAX_AGING }),
       ({ items }) => this.#show(items),
     );
   }
 
   #show(items) {
     if (!items.length) {
-      this.panel.empty("No charger is known to be aging. It takes a week of judged days to tell.");
+      this.panel.empty("No charger is known to be aging. A trend takes a week of assessed days.");
       return;
     }
     this.panel.ready();
@@ -126,7 +126,7 @@ export class Aging {
         write(node.querySelector("strong"), percent(item.level));
         write(
           node.querySelector(".quiet"),
-          `${signed(item.slopePerDay)} points a day. ${untilFault(item.daysUntilFault)}`,
+          `${signed(item.slopePerDay)} points per day. ${untilFault(item.daysUntilFault)}`,
         );
       },
     );

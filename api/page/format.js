@@ -1,4 +1,4 @@
-/** Numbers, times and units as people read them. null is a dash everywhere. */
+/** Numbers, times and units as text; null is a dash. */
 
 import { write } from "./dom.js";
 
@@ -13,13 +13,13 @@ const full = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit",
   minute: "2-digit",
 });
-const WAYS = new Map();
+const numberFormats = new Map();
 
 function digits(value, count) {
-  if (!WAYS.has(count)) {
-    WAYS.set(count, new Intl.NumberFormat("en", { minimumFractionDigits: count, maximumFractionDigits: count }));
+  if (!numberFormats.has(count)) {
+    numberFormats.set(count, new Intl.NumberFormat("en", { minimumFractionDigits: count, maximumFractionDigits: count }));
   }
-  return WAYS.get(count).format(value);
+  return numberFormats.get(count).format(value);
 }
 
 const orNone = (format) => (value) => (value === null || value === undefined ? NONE : format(value));
@@ -31,13 +31,13 @@ export const share = orNone((value) => `${digits(Math.floor(value * 1000) / 10, 
 export const charge = orNone((value) => `${digits(value, 0)} %`);
 export const temperature = orNone((value) => `${digits(value, 1)} °C`);
 
-/** kWh; from ten thousand on as MWh. */
+/** kWh; from 10,000 kWh on, MWh. */
 export const energy = orNone((value) => {
   if (value >= 10_000) return `${digits(value / 1000, 1)} MWh`;
   return `${digits(value, value < 100 ? 2 : 1)} kWh`;
 });
 
-/** Seconds as the largest unit that says enough. */
+/** Seconds in the largest unit that is precise enough. */
 export const age = orNone((seconds) => {
   if (seconds < 90) return `${digits(seconds, 0)} s`;
   if (seconds < 5400) return `${digits(seconds / 60, 0)} min`;
@@ -47,18 +47,18 @@ export const age = orNone((seconds) => {
 
 export const FORMATS = { age, charge, count, energy, percent, rate, share, temperature };
 
-/** Local hours and minutes of a time; `toClock` with seconds, `toFull` with the day. */
+/** Local hours and minutes; `toClock` adds seconds, `toFull` the day. */
 export const toBrief = (instant) => brief.format(new Date(instant));
 export const toClock = (instant) => clock.format(new Date(instant));
 export const toFull = (instant) => full.format(new Date(instant));
 
-/** Today's times as a clock, others with their day. */
+/** Times of today without the day, other times with it. */
 export function toMoment(instant) {
   const sameDay = new Date(instant).toDateString() === new Date().toDateString();
   return sameDay ? toClock(instant) : toFull(instant);
 }
 
-/** Fill a `<time>`: local text, UTC as its title. */
+/** Fills a `<time>`: local time as its text, UTC as its title. */
 export function writeTime(node, instant, format = toMoment) {
   if (!instant) {
     write(node, NONE);
@@ -79,16 +79,16 @@ export function time(instant, format) {
   return node;
 }
 
-/** Plotly draws dates as they are written: local, without an offset. */
+/** Local time without an offset: Plotly draws dates as they are written. */
 export function toLocalAxis(instant) {
   const at = new Date(instant);
   return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
 
-/** Fill every `<data data-field="a.b" data-format="...">` and `<time data-field>` under `root` from an answer. */
-export function fill(root, answer) {
+/** Fills each `<data data-field="a.b" data-format="...">` and `<time data-field>` under `root` from a response. */
+export function fill(root, response) {
   for (const node of root.querySelectorAll("[data-field]")) {
-    const value = node.dataset.field.split(".").reduce((found, name) => found?.[name], answer) ?? null;
+    const value = node.dataset.field.split(".").reduce((value, name) => value?.[name], response) ?? null;
     if (node.localName === "time") {
       writeTime(node, value);
     } else {

@@ -1,22 +1,22 @@
-/** The page: one stream, two views, and an address for each. */
+/** The entry point: one event stream, two views with an address each. */
 
+import { keyForm } from "./api-key.js";
+import { ConnectionStatus } from "./connection-status.js";
 import { byId, write } from "./dom.js";
-import { Connection } from "./connection.js";
 import { Aging, Faults } from "./faults.js";
-import { door } from "./key.js";
-import { Live } from "./live.js";
+import { LiveUpdates } from "./live-updates.js";
 import { Ranking } from "./ranking.js";
 import { Summary } from "./summary.js";
 import { Vehicle } from "./vehicle.js";
 
-const FLEET_MS = 10_000;
-const VEHICLE_MS = 30_000; // its own readings are told of at once; those of its meter are not
+const REFRESH_FLEET_MS = 10_000;
+const REFRESH_VEHICLE_MS = 30_000; // the stream reports readings of the vehicle at once, but not those of its meter
 const VIEWS = ["fleet", "vehicle", "lost"];
 
-const live = new Live();
-new Connection(live);
+const updates = new LiveUpdates();
+new ConnectionStatus(updates);
 const ranking = new Ranking(() => {
-  if (view === "fleet") history.replaceState(null, "", fleetAddress()); // typed, and left before it was asked
+  if (view === "fleet") history.replaceState(null, "", fleetAddress()); // the search is delayed: the view may have changed since
   linkToFleet();
 });
 const summary = new Summary(async (status) => {
@@ -39,37 +39,37 @@ function linkToFleet() {
   for (const id of ["back", "to-fleet"]) byId(id).setAttribute("href", fleetAddress());
 }
 
-/** Where an address leads: view, vehicle, parameters. */
-function read(hash) {
+/** The view, vehicle and parameters of an address. */
+function parse(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
   const parameters = new URLSearchParams(query);
-  if (path === "" || path === "/") return { to: "fleet", parameters };
+  if (path === "" || path === "/") return { view: "fleet", parameters };
   const [, id] = /^\/vehicle\/([^/]+)$/.exec(path) ?? [];
   try {
     const end = parameters.get("end");
-    if (id) return { to: "vehicle", vehicleId: decodeURIComponent(id), end: end && new Date(end).toISOString() };
+    if (id) return { view: "vehicle", vehicleId: decodeURIComponent(id), end: end && new Date(end).toISOString() };
   } catch {
-    // neither an id nor a time that anyone could read
+    // the id or the time cannot be parsed
   }
-  return { to: "lost" };
+  return { view: "lost" };
 }
 
 function route() {
-  const place = read(location.hash);
+  const target = parse(location.hash);
   const first = view === null;
   const before = view;
-  view = place.to;
+  view = target.view;
   for (const name of VIEWS) byId(`${name}-view`).hidden = name !== view;
   if (before === "vehicle" && view !== "vehicle") vehicle.close();
-  live.follow(view === "vehicle" ? place.vehicleId : null);
-  if (view === "fleet") openFleet(place);
-  if (view === "vehicle") openVehicle(place);
-  document.title = `${view === "vehicle" ? place.vehicleId : "Fleet"} · Energy telemetry`;
-  if (!first) arrive(before);
+  updates.watch(view === "vehicle" ? target.vehicleId : null);
+  if (view === "fleet") openFleet(target);
+  if (view === "vehicle") openVehicle(target);
+  document.title = `${view === "vehicle" ? target.vehicleId : "Fleet"} · Energy telemetry`;
+  if (!first) moveFocus(before);
 }
 
 function openFleet({ parameters }) {
-  // Who comes back from a vehicle finds the page of the list that was left.
+  // Keeps the page of the list when the user comes back from a vehicle.
   if (fleetAddress() !== (location.hash || "#/")) ranking.restore(parameters);
   linkToFleet();
   refreshFleet();
@@ -80,8 +80,8 @@ function openVehicle({ vehicleId, end }) {
   vehicle.open(vehicleId, end ?? null);
 }
 
-/** Put the focus where reading goes on: back in the list on the link that was followed, else on the title. */
-function arrive(before) {
+/** Moves the focus to the link that was followed before, or else to the title of the view. */
+function moveFocus(before) {
   if (before === view) return;
   const links = [...byId("fleet-view").querySelectorAll("tbody a")];
   const followed = view === "fleet" ? links.find((link) => link.textContent === lastVehicle) : null;
@@ -98,29 +98,29 @@ function refresh() {
   if (view === "vehicle") vehicle.load();
 }
 
-function showFleet(answer) {
-  const { vehicles, meters } = answer.live;
-  const nothing = vehicles + meters + answer.vehicles === 0;
-  byId("empty").hidden = !nothing;
-  for (const panel of byId("fleet-view").querySelectorAll(".panel:not(#empty)")) panel.hidden = nothing;
-  summary.show(answer);
+function showFleet(fleet) {
+  const { vehicles, meters } = fleet.live;
+  const isEmpty = vehicles + meters + fleet.vehicles === 0;
+  byId("empty").hidden = !isEmpty;
+  for (const panel of byId("fleet-view").querySelectorAll(".panel:not(#empty)")) panel.hidden = isEmpty;
+  summary.show(fleet);
 }
 
-live.addEventListener("fleet", (event) => showFleet(event.detail));
-live.addEventListener("vehicle", (event) => vehicle.heard(event.detail));
-live.addEventListener("state", (event) => {
+updates.addEventListener("fleet", (event) => showFleet(event.detail));
+updates.addEventListener("vehicle", (event) => vehicle.receive(event.detail));
+updates.addEventListener("state", (event) => {
   const { state, before } = event.detail;
   if (state === "live" && before !== "connecting") refresh();
-  if (state === "cut" || state === "unavailable") {
-    summary.failed(new Error(live.detail || "the service does not answer"), () => live.now());
+  if (state === "disconnected" || state === "unavailable") {
+    summary.failed(new Error(updates.detail || "the service does not respond"), () => updates.connect());
   }
 });
 setInterval(() => {
-  if (view === "fleet" && live.state === "live") refreshFleet();
-}, FLEET_MS);
+  if (view === "fleet" && updates.state === "live") refreshFleet();
+}, REFRESH_FLEET_MS);
 setInterval(() => {
-  if (view === "vehicle" && live.state === "live") vehicle.refresh();
-}, VEHICLE_MS);
+  if (view === "vehicle" && updates.state === "live") vehicle.refresh();
+}, REFRESH_VEHICLE_MS);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   byId("main").focus();
@@ -128,9 +128,9 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 const example =
   '{"vehicleId":"VEH-001","soc":85,"kwhDeliveredDc":0.4,"batteryTemp":28.3,"timestamp":"\'$(date -u +%FT%TZ)\'"}';
 write(byId("empty-command"), `curl -d '${example}' ${location.origin}/v1/ingestion/vehicle`);
-door.addEventListener("refused", () => live.lock());
-await door.enter();
-door.addEventListener("admitted", () => live.now());
+keyForm.addEventListener("opened", () => updates.lock());
+await keyForm.waitForAccess();
+keyForm.addEventListener("accepted", () => updates.connect());
 window.addEventListener("hashchange", route);
 route();
-live.start();
+updates.start();

@@ -1,4 +1,4 @@
-/** Turns the pages of a list that is asked for by cursor: forth by `next`, back by the cursors that led here. */
+/** Buttons to page through a list with cursors: forward with `next`, backward with the cursors of the previous pages. */
 
 import { element, write } from "./dom.js";
 import { count } from "./format.js";
@@ -7,47 +7,47 @@ export class Pager {
   #cursors = [null];
   #next = null;
 
-  /** @param turned called after a turn; the list then asks for `after`. */
-  constructor(nav, pageSize, turned) {
+  /** @param load called to load the page that starts at `after`. */
+  constructor(nav, pageSize, load) {
     this.nav = nav;
     this.pageSize = pageSize;
-    this.where = element("span", { role: "status" });
+    this.range = element("span", { role: "status" });
     this.previous = element("button", { type: "button" }, "‹ Previous");
     this.following = element("button", { type: "button" }, "Next ›");
-    nav.append(this.previous, this.where, this.following);
+    nav.append(this.previous, this.range, this.following);
     this.previous.addEventListener("click", () =>
-      this.#turn(this.#cursors.length > 1, () => this.#cursors.pop(), turned),
+      this.#turn(this.#cursors.length > 1, () => this.#cursors.pop(), load),
     );
     this.following.addEventListener("click", () =>
-      this.#turn(this.#next !== null, () => this.#cursors.push(this.#next), turned),
+      this.#turn(this.#next !== null, () => this.#cursors.push(this.#next), load),
     );
   }
 
-  /** The cursor of the page to ask for. */
+  /** The cursor of the current page. */
   get after() {
     return this.#cursors.at(-1);
   }
 
-  /** Back to the first page, without asking for it. */
+  /** Selects the first page, without loading it. */
   rewind() {
     this.#cursors = [null];
   }
 
-  /** Tell of the page that was loaded; `total` is null where nobody counts. */
+  /** Shows the range of the loaded page; `total` is null when it is not known. */
   loaded({ next, shown, total = null }) {
     this.#next = next;
     const first = (this.#cursors.length - 1) * this.pageSize + 1;
     const range = shown ? `${count(first)} to ${count(first + shown - 1)}` : "none";
-    write(this.where, total === null ? range : `${range} of ${count(total)}`);
+    write(this.range, total === null ? range : `${range} of ${count(total)}`);
     this.nav.hidden = this.#cursors.length === 1 && next === null;
-    // Not `disabled`: a button that is turned off under the finger would drop the focus.
+    // Not `disabled`: a focused button would lose the focus.
     this.previous.setAttribute("aria-disabled", String(this.#cursors.length === 1));
     this.following.setAttribute("aria-disabled", String(next === null));
   }
 
-  #turn(possible, move, turned) {
+  #turn(possible, move, load) {
     if (!possible) return;
     move();
-    turned();
+    load();
   }
 }

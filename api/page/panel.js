@@ -1,92 +1,92 @@
-/** One panel: its content, or why there is none; the time its content is of, and whether that is old. */
+/** A panel: its content or a note, the time of the content, and a mark when it is outdated. */
 
 import { element, write } from "./dom.js";
 import { toClock, writeTime } from "./format.js";
 
-const all = new Set();
-let old = false;
+const panels = new Set();
+let outdated = false;
 
-/** Mark the content of all panels as old, or as current again. */
-export function markOld(isOld) {
-  old = isOld;
-  for (const panel of all) panel.stamp();
+/** Marks the content of all panels as outdated or as current. */
+export function markOutdated(isOutdated) {
+  outdated = isOutdated;
+  for (const panel of panels) panel.showTime();
 }
 
 export class Panel {
-  #busy = 0;
+  #calls = 0;
 
-  /** @param node a `<section class="panel">`: a heading, and the content after it. */
+  /** @param node a `<section class="panel">` with a heading followed by the content. */
   constructor(node) {
     this.node = node;
     this.loaded = null;
     const heading = node.querySelector("h2");
     this.body = element("div", { class: "body", hidden: true });
     this.body.append(...[...node.children].filter((child) => child !== heading));
-    this.tag = element("span", { class: "old", hidden: true }, "old");
+    this.tag = element("span", { class: "old", hidden: true }, "outdated");
     this.time = element("time");
     this.asOf = element("p", { class: "as-of", hidden: true }, this.tag, " as of ", this.time);
     this.note = element("div", { class: "note" });
     node.append(element("div", { class: "head" }, heading, this.asOf), this.note, this.body);
-    all.add(this);
-    this.#say("Loading …");
+    panels.add(this);
+    this.#showNote("Loading …");
   }
 
-  /** Ask for the content with `load` and show it with `show`; the last of several calls wins. */
+  /** Loads the content with `load` and shows it with `show`. Of concurrent calls only the last one has an effect. */
   async fetch(load, show) {
-    const turn = ++this.#busy;
+    const call = ++this.#calls;
     this.node.setAttribute("aria-busy", "true");
     try {
-      const answer = await load();
-      if (turn === this.#busy) show(answer);
+      const content = await load();
+      if (call === this.#calls) show(content);
     } catch (error) {
       if (error.name === "AbortError") return;
-      if (turn === this.#busy) this.failed(error, () => this.fetch(load, show));
+      if (call === this.#calls) this.failed(error, () => this.fetch(load, show));
     } finally {
-      if (turn === this.#busy) this.node.removeAttribute("aria-busy");
+      if (call === this.#calls) this.node.removeAttribute("aria-busy");
     }
   }
 
-  /** Back to the beginning, as for another vehicle. */
+  /** Removes the content, before that of another vehicle is loaded. */
   reset() {
-    this.#busy++;
+    this.#calls++;
     this.loaded = null;
     this.body.hidden = true;
-    this.stamp();
-    this.#say("Loading …");
+    this.showTime();
+    this.#showNote("Loading …");
   }
 
-  /** The content is there, and is of now. */
+  /** Shows the content, which is current as of now. */
   ready() {
     this.loaded = new Date();
     this.body.hidden = false;
     this.note.replaceChildren();
-    this.stamp();
+    this.showTime();
   }
 
-  /** There is nothing to show, and that is an answer too. `keep` leaves the content (its filters) in sight. */
+  /** Shows a note that there is no content. `keep` leaves the body, with its filters, visible. */
   empty(text, { keep = false } = {}) {
     this.ready();
     this.body.hidden = !keep;
-    this.#say(text);
+    this.#showNote(text);
   }
 
-  /** It could not be loaded; what was there before stays in sight. */
-  failed(error, again) {
+  /** Shows an error with a button to retry; previous content stays visible. */
+  failed(error, retry) {
     const button = element("button", { type: "button" }, "Try again");
-    button.addEventListener("click", again);
+    button.addEventListener("click", retry);
     const what = this.loaded ? "Could not be refreshed" : "Could not be loaded";
-    this.#say(`${what}: ${error.message}. `, button);
+    this.#showNote(`${what}: ${error.message}. `, button);
   }
 
-  /** Write the time of the content, and whether it is old. */
-  stamp() {
+  /** Shows the time of the content, and whether it is outdated. */
+  showTime() {
     this.asOf.hidden = !this.loaded;
-    this.tag.hidden = !old;
-    this.node.classList.toggle("is-old", old && this.loaded !== null);
+    this.tag.hidden = !outdated;
+    this.node.classList.toggle("is-old", outdated && this.loaded !== null);
     if (this.loaded) writeTime(this.time, this.loaded, toClock);
   }
 
-  #say(text, ...more) {
+  #showNote(text, ...more) {
     const line = element("p");
     write(line, text);
     line.append(...more);

@@ -1,67 +1,67 @@
-/** The vehicles: searched, filtered, sorted and paged by the server, twenty-five rows at most here. */
+/** The table of vehicles. The server searches, filters, sorts and paginates. */
 
-import { ask } from "./ask.js";
+import { get } from "./api.js";
 import { byId, element, reconcile, write } from "./dom.js";
 import { charge, count, energy, percent, temperature, writeTime } from "./format.js";
 import { Pager } from "./pager.js";
 import { Panel } from "./panel.js";
-import { STATUSES, trendLabel, vehicleLink, writeBadge } from "./words.js";
+import { STATUSES, trendLabel, vehicleLink, writeBadge } from "./labels.js";
 
-const PAGE = 25;
-const TYPING_MS = 250;
-const FIRST = { sort: "efficiency", order: "asc", status: "", search: "" };
+const VEHICLES_PER_PAGE = 25;
+const SEARCH_DELAY_MS = 250;
+const DEFAULTS = { sort: "efficiency", order: "asc", status: "", search: "" };
 
 export class Ranking {
-  #asked = new AbortController();
-  #typing = 0;
+  #abort = new AbortController();
+  #searchTimer = 0;
 
-  /** @param chosen called when the viewer has chosen other vehicles, or another order. */
-  constructor(chosen) {
+  /** @param onChoice called when the user has chosen other filters or another order. */
+  constructor(onChoice) {
     this.panel = new Panel(byId("vehicles"));
-    this.chosen = chosen;
-    this.choice = { ...FIRST };
+    this.onChoice = onChoice;
+    this.choice = { ...DEFAULTS };
     const find = (selector) => this.panel.node.querySelector(selector);
     this.form = find("form");
     this.body = find("tbody");
     this.found = find(".found");
-    this.pager = new Pager(find(".pager"), PAGE, () => this.load());
+    this.pager = new Pager(find(".pager"), VEHICLES_PER_PAGE, () => this.load());
     this.form.status.append(...STATUSES.map(({ value, label }) => element("option", { value }, label)));
     this.#listen();
   }
 
-  /** The choice as parameters of an address, without what is the default. */
+  /** The filters and the order as parameters of an address, without the defaults. */
   get parameters() {
-    return Object.entries(this.choice).filter(([name, value]) => value !== FIRST[name]);
+    return Object.entries(this.choice).filter(([name, value]) => value !== DEFAULTS[name]);
   }
 
-  /** Take the choice from an address. */
+  /** Sets the filters and the order from the parameters of an address. */
   restore(parameters) {
     this.choice = Object.fromEntries(
-      Object.entries(FIRST).map(([name, value]) => [name, parameters.get(name) ?? value]),
+      Object.entries(DEFAULTS).map(([name, value]) => [name, parameters.get(name) ?? value]),
     );
     this.form.search.value = this.choice.search;
     this.form.status.value = this.choice.status;
     this.pager.rewind();
-    this.#mark();
+    this.#showOrder();
   }
 
-  /** Choose other vehicles or another order: from the first page. */
+  /** Changes filters or the order and loads the first page. */
   choose(change) {
     this.choice = { ...this.choice, ...change };
     this.form.status.value = this.choice.status;
     this.pager.rewind();
-    this.#mark();
-    this.chosen();
+    this.#showOrder();
+    this.onChoice();
     return this.load();
   }
 
   load() {
-    this.#asked.abort();
-    this.#asked = new AbortController();
-    const { signal } = this.#asked;
-    const parameters = { ...this.choice, after: this.pager.after, limit: PAGE };
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    const { signal } = this.#abort;
+    const parameters = { ...this.choice, after: this.pager.after, limit: VEHICLES_PER_PAGE };
     return this.panel.fetch(
-      () => ask("v1/fleet/ranking", parameters, signal),
+      () => get("v1/fleet/ranking", parameters, signal),
       (page) => this.#show(page),
     );
   }
@@ -79,8 +79,8 @@ export class Ranking {
   #listen() {
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.form.search.addEventListener("input", () => {
-      clearTimeout(this.#typing);
-      this.#typing = setTimeout(() => this.choose({ search: this.form.search.value.trim() }), TYPING_MS);
+      clearTimeout(this.#searchTimer);
+      this.#searchTimer = setTimeout(() => this.choose({ search: this.form.search.value.trim() }), SEARCH_DELAY_MS);
     });
     this.form.status.addEventListener("change", () => this.choose({ status: this.form.status.value }));
     for (const heading of this.#headings()) {
@@ -94,15 +94,15 @@ export class Ranking {
       button.addEventListener("click", () => this.#sort(heading.dataset.sort));
       heading.replaceChildren(button);
     }
-    this.#mark();
+    this.#showOrder();
   }
 
   #sort(sort) {
-    const turned = this.choice.sort === sort && this.choice.order === "asc";
-    this.choose({ sort, order: turned ? "desc" : "asc" });
+    const reverse = this.choice.sort === sort && this.choice.order === "asc";
+    this.choose({ sort, order: reverse ? "desc" : "asc" });
   }
 
-  #mark() {
+  #showOrder() {
     for (const heading of this.#headings()) {
       const sorted = heading.dataset.sort === this.choice.sort;
       const ascending = this.choice.order === "asc";

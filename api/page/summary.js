@@ -1,15 +1,15 @@
-/** The fleet at a glance: tiles, the distribution of efficiency, how many vehicles have which status. */
+/** The fleet summary: tiles, the histogram of efficiency, the number of vehicles by status. */
 
 import { Chart } from "./charts.js";
 import { byId, element, fillTable, reconcile, write } from "./dom.js";
 import { count, fill, time } from "./format.js";
 import { Panel } from "./panel.js";
-import { STATUSES } from "./words.js";
+import { STATUSES } from "./labels.js";
 
-const FEW = 0.04; // of the tallest bar: too low to be seen, so its number is written above it
+const LOW_BAR = 0.04; // of the highest bar: too low to be visible, so the number is written above the bar
 
 export class Summary {
-  /** @param choose called with a status that was chosen from the list. */
+  /** @param choose called with the status that the user has chosen from the list. */
   constructor(choose) {
     this.tiles = new Panel(byId("summary"));
     this.distribution = new Panel(byId("distribution"));
@@ -18,10 +18,10 @@ export class Summary {
     this.choose = choose;
   }
 
-  /** Nothing has come, and nothing is coming at the moment. */
-  failed(error, again) {
+  /** Shows an error in the panels that have no content yet. */
+  failed(error, retry) {
     for (const panel of [this.tiles, this.distribution, this.statuses]) {
-      if (!panel.loaded) panel.failed(error, again);
+      if (!panel.loaded) panel.failed(error, retry);
     }
   }
 
@@ -30,7 +30,7 @@ export class Summary {
     this.tiles.ready();
     this.#showWindow(summary);
     if (!summary.vehicles) {
-      const text = "No vehicle has been evaluated yet; python -m sql maintain does it once a minute.";
+      const text = "No vehicle has been evaluated yet; python -m sql maintain evaluates the fleet every minute.";
       this.distribution.empty(text);
       this.statuses.empty(text);
       return;
@@ -46,9 +46,9 @@ export class Summary {
   }
 
   #showDistribution(steps) {
-    const judged = steps.reduce((sum, step) => sum + step.vehicles, 0);
-    if (!judged) {
-      this.distribution.empty("No vehicle can be judged yet: it takes enough energy and readings on both sides.");
+    const assessed = steps.reduce((sum, step) => sum + step.vehicles, 0);
+    if (!assessed) {
+      this.distribution.empty("No vehicle can be assessed yet: there is not enough energy or not enough readings on both sides.");
       return;
     }
     this.distribution.ready();
@@ -56,7 +56,7 @@ export class Summary {
     const most = filled.reduce((best, step) => (step.vehicles > best.vehicles ? step : best));
     this.chart.draw(
       (colours) => histogram(steps, most.vehicles, colours),
-      `Histogram. ${count(judged)} vehicles are judged; most of them, ${count(most.vehicles)}, are at ${range(most)}. ` +
+      `Histogram. ${count(assessed)} vehicles are assessed; most of them, ${count(most.vehicles)}, are at ${range(most)}. ` +
         `The lowest are at ${range(filled[0])}, the highest at ${range(filled.at(-1))}.`,
     );
     const body = this.distribution.node.querySelector("tbody");
@@ -101,7 +101,7 @@ function range({ fromPercent, toPercent }) {
   return fromPercent === 0 ? `below ${toPercent} %` : `${fromPercent} to ${toPercent} %`;
 }
 
-/** The steps as bars of one width; the open ends stand beside the others, under names of their own. */
+/** The steps as bars of equal width. The two open-ended steps have labels of their own. */
 function histogram(steps, most, colours) {
   const inner = steps.filter((step) => step.fromPercent > 0 && step.toPercent !== null);
   const width = inner[0].toPercent - inner[0].fromPercent;
@@ -117,7 +117,7 @@ function histogram(steps, most, colours) {
     customdata: steps.map(
       (step) => `${range(step)}: ${count(step.vehicles)} ${step.vehicles === 1 ? "vehicle" : "vehicles"}`,
     ),
-    text: steps.map((step) => (step.vehicles && step.vehicles < most * FEW ? count(step.vehicles) : "")),
+    text: steps.map((step) => (step.vehicles && step.vehicles < most * LOW_BAR ? count(step.vehicles) : "")),
     textposition: "outside",
     textfont: { size: 10 },
     cliponaxis: false,

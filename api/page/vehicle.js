@@ -1,22 +1,30 @@
-/** One vehicle's 24 hours: numbers, judgement, charts, trend, faults. */
+/** The view of one vehicle over 24 hours: numbers, status, charts, trend, faults. */
 
-import { ask, askAll } from "./ask.js";
+import { get, getAll } from "./api.js";
 import { Chart } from "./charts.js";
-import { batteryChart, batteryWords, energyChart, energyWords, hourRows, trendChart, trendRows } from "./day.js";
 import { byId, fillTable, write } from "./dom.js";
 import { fill, time } from "./format.js";
 import { Faults } from "./faults.js";
 import { Panel } from "./panel.js";
-import { trendSentence, vehicleAddress, writeBadge } from "./words.js";
+import { trendSentence, vehicleHref, writeBadge } from "./labels.js";
+import {
+  batteryChart,
+  batteryDescription,
+  energyChart,
+  energyDescription,
+  hourRows,
+  trendChart,
+  trendRows,
+} from "./vehicle-charts.js";
 
 const DAY_MS = 86_400_000;
-const MOST_READINGS = 10_000;
-const BETWEEN_RELOADS_MS = 5000;
+const MAX_ITEMS = 10_000;
+const MIN_RELOAD_INTERVAL_MS = 5000;
 
 export class Vehicle {
-  #asked = new AbortController();
-  #again = 0;
-  #loaded = 0;
+  #abort = new AbortController();
+  #reloadTimer = 0;
+  #loadedAt = 0;
 
   constructor() {
     this.node = byId("vehicle-view");
@@ -37,32 +45,32 @@ export class Vehicle {
     }
   }
 
-  /** Show a vehicle's 24 hours up to `end`, null: up to now. */
+  /** Shows the 24 hours of a vehicle up to `end`, null: up to now. */
   open(vehicleId, end) {
-    const other = vehicleId !== this.vehicleId;
+    const isOther = vehicleId !== this.vehicleId;
     this.vehicleId = vehicleId;
     this.end = end;
     write(this.node.querySelector("h1"), vehicleId);
     write(this.node.querySelector(".crumbs .name"), vehicleId);
     for (const panel of Object.values(this.panels)) panel.reset();
-    this.#judge(null);
-    if (other) this.faults.of(vehicleId);
+    this.#showStatus(null);
+    if (isOther) this.faults.select(vehicleId);
     return this.load();
   }
 
   close() {
-    this.#asked.abort();
-    clearTimeout(this.#again);
+    this.#abort.abort();
+    clearTimeout(this.#reloadTimer);
     this.vehicleId = null;
   }
 
-  /** Ask for everything. */
+  /** Loads all panels. */
   load() {
-    clearTimeout(this.#again);
-    this.#asked.abort();
-    this.#asked = new AbortController();
-    this.#loaded = Date.now();
-    const { signal } = this.#asked;
+    clearTimeout(this.#reloadTimer);
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    this.#loadedAt = Date.now();
+    const { signal } = this.#abort;
     const id = encodeURIComponent(this.vehicleId);
     const to = this.end ?? new Date().toISOString();
     const window = { from: new Date(Date.parse(to) - DAY_MS).toISOString(), to };
@@ -73,52 +81,52 @@ export class Vehicle {
       this.faults.load(),
       day.fetch(
         () => this.#performance(id, signal),
-        (answer) => this.#showDay(answer),
+        (response) => this.#showDay(response),
       ),
       now.fetch(
-        () => ask(`v1/vehicles/${id}`, {}, signal),
-        (answer) => this.#showNow(answer),
+        () => get(`v1/vehicles/${id}`, {}, signal),
+        (response) => this.#showNow(response),
       ),
       energy.fetch(
-        () => askAll(history, { ...window, resolution: "hour" }, signal, MOST_READINGS),
-        (answer) => this.#showHours(answer, window),
+        () => getAll(history, { ...window, resolution: "hour" }, signal, MAX_ITEMS),
+        (response) => this.#showHours(response, window),
       ),
       battery.fetch(
-        () => askAll(history, { ...window, resolution: "raw" }, signal, MOST_READINGS),
-        (answer) => this.#showReadings(answer, window),
+        () => getAll(history, { ...window, resolution: "raw" }, signal, MAX_ITEMS),
+        (response) => this.#showReadings(response, window),
       ),
       trend.fetch(
-        () => ask(`v1/analytics/trend/${id}`, {}, signal),
-        (answer) => this.#showTrend(answer),
+        () => get(`v1/analytics/trend/${id}`, {}, signal),
+        (response) => this.#showTrend(response),
       ),
     ]);
   }
 
-  /** Ask again, unless the 24 hours are past ones. */
+  /** Reloads all panels unless the 24 hours are in the past. */
   refresh() {
     if (!this.end) this.load();
   }
 
-  /** A newer reading was stored: its numbers at once, the rest soon. */
-  heard(status) {
+  /** Shows a newer reading at once, and reloads the rest soon. */
+  receive(status) {
     if (status.vehicleId !== this.vehicleId) return;
     this.#showNow(status);
-    clearTimeout(this.#again);
-    this.#again = setTimeout(() => this.refresh(), Math.max(0, this.#loaded + BETWEEN_RELOADS_MS - Date.now()));
+    clearTimeout(this.#reloadTimer);
+    this.#reloadTimer = setTimeout(() => this.refresh(), Math.max(0, this.#loadedAt + MIN_RELOAD_INTERVAL_MS - Date.now()));
   }
 
   async #performance(id, signal) {
     try {
-      return await ask(`v1/analytics/performance/${id}`, { end: this.end }, signal);
+      return await get(`v1/analytics/performance/${id}`, { end: this.end }, signal);
     } catch (error) {
-      if (error.status === 404 || error.status === 422) this.#judge("absent");
+      if (error.status === 404 || error.status === 422) this.#showStatus("absent");
       throw error;
     }
   }
 
-  #showDay(answer) {
-    fill(this.panels.day.node, answer);
-    this.#judge(answer.status, answer.reason);
+  #showDay(response) {
+    fill(this.panels.day.node, response);
+    this.#showStatus(response.status, response.reason);
     this.panels.day.ready();
   }
 
@@ -129,11 +137,11 @@ export class Vehicle {
 
   #showHours({ items }, window) {
     if (!items.some((hour) => hour.readings || hour.kwhConsumedAc)) {
-      this.panels.energy.empty("Nothing was measured in these 24 hours.");
+      this.panels.energy.empty("There are no readings in these 24 hours.");
       return;
     }
     this.panels.energy.ready();
-    this.charts.energy.draw((colours) => energyChart(items, window, colours), energyWords(items));
+    this.charts.energy.draw((colours) => energyChart(items, window, colours), energyDescription(items));
     fillTable(this.panels.energy.node.querySelector("tbody"), hourRows(items));
   }
 
@@ -143,18 +151,18 @@ export class Vehicle {
       return;
     }
     this.panels.battery.ready();
-    this.charts.battery.draw((colours) => batteryChart(items, window, colours), batteryWords(items, more));
+    this.charts.battery.draw((colours) => batteryChart(items, window, colours), batteryDescription(items, more));
   }
 
   #showTrend(trend) {
-    const judged = trend.days.filter((day) => day.efficiencyRatio !== null);
+    const assessed = trend.days.filter((day) => day.efficiencyRatio !== null);
     this.panels.trend.ready();
-    const words = trendSentence(trend);
-    write(this.panels.trend.node.querySelector(".words"), words);
-    for (const part of ["figure", "details"]) this.panels.trend.node.querySelector(part).hidden = judged.length < 2;
-    if (judged.length < 2) return;
-    this.charts.trend.draw((colours) => trendChart(judged, colours), `Efficiency of ${judged.length} days. ${words}`);
-    fillTable(this.panels.trend.node.querySelector("tbody"), trendRows(judged));
+    const sentence = trendSentence(trend);
+    write(this.panels.trend.node.querySelector(".words"), sentence);
+    for (const part of ["figure", "details"]) this.panels.trend.node.querySelector(part).hidden = assessed.length < 2;
+    if (assessed.length < 2) return;
+    this.charts.trend.draw((colours) => trendChart(assessed, colours), `Efficiency of ${assessed.length} days. ${sentence}`);
+    fillTable(this.panels.trend.node.querySelector("tbody"), trendRows(assessed));
   }
 
   #showWindow({ from, to }) {
@@ -164,7 +172,7 @@ export class Vehicle {
     }
   }
 
-  #judge(status, reason = "") {
+  #showStatus(status, reason = "") {
     const badge = this.node.querySelector(".badge");
     badge.hidden = !status || status === "absent";
     this.node.classList.toggle("absent", status === "absent");
@@ -176,6 +184,6 @@ export class Vehicle {
     if (days >= 0 && !this.end) return;
     const end = Date.parse(this.end ?? new Date().toISOString()) + days * DAY_MS;
     const past = days !== 0 && end < Date.now();
-    location.hash = vehicleAddress(this.vehicleId, past ? new Date(end).toISOString() : null);
+    location.hash = vehicleHref(this.vehicleId, past ? new Date(end).toISOString() : null);
   }
 }

@@ -1,1 +1,1 @@
-"""The routes, one file for each part of the contract."""
+"""The HTTP routes, one module per part of the API, with their parameters, pagination and time buckets."""

@@ -1,4 +1,4 @@
-"""What the one who asks may do: the web page asks first."""
+"""The permissions of an API key, which the web page requests first."""
 
 from fastapi import APIRouter, Request
 
@@ -8,13 +8,13 @@ from schemas.responses.access import AccessResponse
 router = APIRouter(prefix="/v1", tags=["access"])
 
 
-@router.get("/access", operation_id="access", summary="What the API key that was sent may do")
+@router.get("/access", operation_id="access", summary="Permissions of the API key")
 async def access(request: Request) -> AccessResponse:
-    """`open` is true where no keys are asked for at all; then everybody may do everything."""
-    found = access_of(request)
+    """`open` is true when the API requires no keys: then every client has all permissions."""
+    granted = access_of(request)
     return AccessResponse(
-        open=found.key_id is None,
-        key_id=found.key_id,
-        scopes=sorted(scope.value for scope in found.scopes),
-        devices=found.devices,
+        open=granted.key_id is None,
+        key_id=granted.key_id,
+        scopes=sorted(scope.value for scope in granted.scopes),
+        devices=granted.devices,
     )

@@ -1,4 +1,4 @@
-"""All vehicles at once: the summary, the ranking, what ages."""
+"""The whole fleet: summary, ranking, aging vehicles."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request
 
-from api.fleet.summary import evaluate_fleet, last_summary, summary
-from api.problems import documented
-from api.routes.pagination import cursor, place
-from api.routes.parameters import AfterCursor, Database, End, Limit, refused
+from api.fleet.summary import evaluate_fleet, last_summary, summarize
+from api.problems import invalid_parameter, problem_responses
+from api.routes.pagination import decode_cursor, encode_cursor
+from api.routes.parameters import AfterCursor, Database, End, Limit
 from schemas.records.readings import ID_PATTERN
 from schemas.responses.base import Coverage, Judgement
 from schemas.responses.fleet import Aging, AgingVehicle, FleetSummary, RankedVehicle, Ranking
@@ -19,13 +19,13 @@ from sql.queries import queries
 Sort = Literal["efficiency", "energyAc", "energyDc", "temperature", "vehicleId"]
 Order = Literal["asc", "desc"]
 Search = Annotated[
-    str, Query(max_length=64, pattern=r"^[^\x00]*$", description="part of the id, in capitals or small letters")
+    str, Query(max_length=64, pattern=r"^[^\x00]*$", description="part of the id, in upper or lower case")
 ]
 router = APIRouter(prefix="/v1/fleet", tags=["fleet"])
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
-    """The last vehicle of a page of the ranking, and the order that it belongs to."""
+class RankingCursor(msgspec.Struct, frozen=True, array_like=True):
+    """The last vehicle of a page, and the order of the ranking that the page belongs to."""
 
     sort: Sort
     order: Order
@@ -36,26 +36,26 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 @router.get(
     "/summary",
     operation_id="fleetSummary",
-    summary="Energy, efficiency and judgements of all vehicles over 24 hours, and what arrives now",
-    responses=documented(422, 503),
+    summary="Energy, efficiency and status of all vehicles over 24 hours, and live figures",
+    responses=problem_responses(422, 503),
 )
 async def fleet_summary(request: Request, database: Database, end: End = None) -> FleetSummary:
-    """Without `end` the last evaluation, which is made every minute. With it all vehicles are judged now, which takes a while;
-    faults, trends and what arrives are as of now all the same."""
-    pace, limits = request.app.state.pace, Thresholds.from_settings(request.app.state.settings)
+    """Without `end`: the last evaluation, which runs every minute. With `end`: all vehicles are evaluated now, which takes a
+    while. Faults, trends and live figures are always those of now."""
+    reading_rate, thresholds = request.app.state.reading_rate, Thresholds.from_settings(request.app.state.settings)
     if end is None:
         async with database.acquire() as connection:
-            return await last_summary(connection, pace)
-    async with request.app.state.judging, database.acquire() as connection:
-        tally = await evaluate_fleet(connection, end, limits)
-        return await summary(connection, pace, tally, datetime.now(UTC))
+            return await last_summary(connection, reading_rate)
+    async with request.app.state.fleet_evaluations, database.acquire() as connection:
+        tally = await evaluate_fleet(connection, end, thresholds)
+        return await summarize(connection, reading_rate, tally, datetime.now(UTC))
 
 
 @router.get(
     "/ranking",
     operation_id="fleetRanking",
     summary="Vehicles by efficiency, energy or temperature, as last evaluated",
-    responses=documented(422, 503),
+    responses=problem_responses(422, 503),
 )
 async def fleet_ranking(
     database: Database,
@@ -66,8 +66,8 @@ async def fleet_ranking(
     after: AfterCursor = None,
     limit: Limit = 100,
 ) -> Ranking:
-    """Vehicles without a value come last in either order; equal ones in the order of their ids."""
-    wanted: dict[str, Any] = {"status": status, "search": search}
+    """Vehicles without a value come last in both orders; vehicles with equal values are ordered by id."""
+    filters: dict[str, Any] = {"status": status, "search": search}
     async with database.acquire() as connection:
         rows = queries.ranked_vehicles(
             connection,
@@ -75,36 +75,39 @@ async def fleet_ranking(
             descending=order == "desc",
             ids_descending=(sort, order) == ("vehicleId", "desc"),
             row_limit=limit + 1,
-            **_from(after, sort, order),
-            **wanted,
+            **_start(after, sort, order),
+            **filters,
         )
-        found = [row async for row in rows]
-        total = await queries.count_ranked_vehicles(connection, **wanted)
-    items = [_ranked(row) for row in found[:limit]]
-    last = found[limit - 1] if len(found) > limit else None
-    return Ranking(items=items, total=total, next=last and cursor(Place(sort, order, last["rank"], last["vehicle_id"])))
+        ranked = [row async for row in rows]
+        total = await queries.count_ranked_vehicles(connection, **filters)
+    items = [_ranked(row) for row in ranked[:limit]]
+    last = ranked[limit - 1] if len(ranked) > limit else None
+    following = last and encode_cursor(RankingCursor(sort, order, last["rank"], last["vehicle_id"]))
+    return Ranking(items=items, total=total, next=following)
 
 
 @router.get(
     "/aging",
     operation_id="fleetAging",
-    summary="Vehicles whose efficiency falls from day to day, soonest fault first",
-    responses=documented(422, 503),
+    summary="Vehicles whose efficiency declines from day to day, soonest fault first",
+    responses=problem_responses(422, 503),
 )
 async def fleet_aging(database: Database, limit: Limit = 100) -> Aging:
-    """As last computed from the days of each vehicle, once a day."""
+    """The trends are computed once a day from the daily efficiency of each vehicle."""
     async with database.acquire() as connection:
         rows = [row async for row in queries.aging_vehicles(connection, row_limit=limit)]
     return Aging(items=[AgingVehicle(slope_per_day=row["slope"], **row) for row in rows])
 
 
-def _from(after: str | None, sort: Sort, order: Order) -> dict[str, Any]:
-    begins = place(after, Place)
-    if begins is None:
+def _start(after: str | None, sort: Sort, order: Order) -> dict[str, Any]:
+    cursor = decode_cursor(after, RankingCursor)
+    if cursor is None:
         return {"after_rank": None, "after_id": None}
-    if (begins.sort, begins.order) != (sort, order):
-        raise refused("after", f"this place is of the order {begins.sort} {begins.order}, not of {sort} {order}")
-    return {"after_rank": begins.rank, "after_id": begins.vehicle_id}
+    if (cursor.sort, cursor.order) != (sort, order):
+        raise invalid_parameter(
+            "after", f"this cursor belongs to the order {cursor.sort} {cursor.order}, not to {sort} {order}"
+        )
+    return {"after_rank": cursor.rank, "after_id": cursor.vehicle_id}
 
 
 def _ranked(row: Any) -> RankedVehicle:

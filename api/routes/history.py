@@ -1,4 +1,4 @@
-"""The past of one device: its readings, or its hours and days."""
+"""History of one device: its readings, or its energy by the hour or day."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Request
 
-from api.problems import documented
-from api.routes.pagination import cursor, place
-from api.routes.parameters import AfterCursor, Database, From, Limit, MeterId, TimeZone, To, VehicleId, refused
-from api.routes.time_buckets import Period, buckets
+from api.problems import invalid_parameter, problem_responses
+from api.routes.pagination import decode_cursor, encode_cursor
+from api.routes.parameters import AfterCursor, Database, From, Limit, MeterId, TimeZone, To, VehicleId
+from api.routes.time_buckets import Period, time_buckets
 from schemas.responses.base import Coverage
 from schemas.responses.history import (
     MeterBucket,
@@ -28,20 +28,20 @@ from schemas.responses.history import (
 from sql.analytics.efficiency import EnergySums, Thresholds, assess_efficiency
 from sql.queries import queries
 
-DAY: Final = timedelta(hours=24)
+DEFAULT_RANGE: Final = timedelta(hours=24)
 MICROSECOND: Final = timedelta(microseconds=1)
 router = APIRouter(prefix="/v1", tags=["history"])
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Where the next page begins."""
+class HistoryCursor(msgspec.Struct, frozen=True, array_like=True):
+    """The beginning of the next page."""
 
     opens: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """`[opens, closes)` in pieces of `resolution`, from where the page before has ended."""
+class HistoryQuery:
+    """The rest of the time range `[opens, closes)` that previous pages have left, and its resolution."""
 
     opens: datetime
     closes: datetime
@@ -49,121 +49,123 @@ class Asked:
     zone: ZoneInfo
     limit: int
 
-    def pieces(self) -> list[Period]:
-        """Hours or days that have begun, one more than a page holds."""
-        begun = min(self.closes, datetime.now(UTC))
+    def periods(self) -> list[Period]:
+        """The hours or days that have begun, up to one more than a page holds."""
+        begun_before = min(self.closes, datetime.now(UTC))
         size: Literal["hour", "day"] = "day" if self.resolution == "day" else "hour"
-        found = islice(buckets(self.opens, self.closes, size, self.zone), self.limit + 1)
-        return [period for period in found if period[0] < begun]
+        buckets = islice(time_buckets(self.opens, self.closes, size, self.zone), self.limit + 1)
+        return [period for period in buckets if period[0] < begun_before]
 
 
-def _asked(
+def _history_query(
     opens: From = None,
     closes: To = None,
     resolution: Literal["raw", "hour", "day"] = "raw",
     timezone: TimeZone = "UTC",
     after: AfterCursor = None,
     limit: Limit = 100,
-) -> Asked:
+) -> HistoryQuery:
     closes = closes or datetime.now(UTC)
-    opens = opens or closes - DAY
+    opens = opens or closes - DEFAULT_RANGE
     if opens >= closes:
-        raise refused("from", "`from` must lie before `to`")
-    begins = place(after, Place)
-    if begins and not begins.opens <= closes:
-        raise refused("after", "this is not what `next` of the page before has said for the same question")
-    if begins:
-        opens = max(opens, begins.opens)
-    return Asked(opens, closes, resolution, ZoneInfo(timezone), limit)
+        raise invalid_parameter("from", "`from` must be before `to`")
+    cursor = decode_cursor(after, HistoryCursor)
+    if cursor and not cursor.opens <= closes:
+        raise invalid_parameter("after", "this is not the `next` of a previous page of the same query")
+    if cursor:
+        opens = max(opens, cursor.opens)
+    return HistoryQuery(opens, closes, resolution, ZoneInfo(timezone), limit)
 
 
-Stretch = Annotated[Asked, Depends(_asked)]
+HistoryParameters = Annotated[HistoryQuery, Depends(_history_query)]
 
 
 @router.get(
     "/vehicles/{vehicleId}/history",
     operation_id="vehicleHistory",
-    summary="Readings of a vehicle, or its hours or days with the energy of its meters",
-    responses=documented(404, 422, 503),
+    summary="Readings of a vehicle, or its energy and efficiency by the hour or day",
+    responses=problem_responses(404, 422, 503),
 )
 async def vehicle_history(
-    request: Request, database: Database, vehicle_id: VehicleId, asked: Stretch
+    request: Request, database: Database, vehicle_id: VehicleId, query: HistoryParameters
 ) -> VehicleReadings | VehicleBuckets:
-    """Hours are those of UTC, days those of `timezone`: from midnight to midnight, 23 or 25 hours when clocks change. What has
-    not begun yet is left out."""
+    """Hours are UTC hours. Days last from midnight to midnight in `timezone`, so 23 or 25 hours when clocks change. Hours and
+    days that have not begun yet are left out."""
     async with database.acquire() as connection:
-        await _known(queries.known_vehicles(connection, vehicle_ids=[vehicle_id]), f"vehicle {vehicle_id}")
-        if asked.resolution == "raw":
-            rows = await _readings(asked, queries.vehicle_readings, connection, vehicle_id=vehicle_id)
-            items = [VehicleReadingItem(**row) for row in rows[: asked.limit]]
-            return VehicleReadings(items=items, next=_after_reading(rows, asked.limit))
-        periods = asked.pieces()
-        rows = await _energies(queries.energy_of, connection, "vehicle_ids", vehicle_id, periods[: asked.limit])
-    limits = Thresholds.from_settings(request.app.state.settings)
+        await _require(queries.known_vehicles(connection, vehicle_ids=[vehicle_id]), f"vehicle {vehicle_id}")
+        if query.resolution == "raw":
+            rows = await _readings(query, queries.vehicle_readings, connection, vehicle_id=vehicle_id)
+            items = [VehicleReadingItem(**row) for row in rows[: query.limit]]
+            return VehicleReadings(items=items, next=_after_reading(rows, query.limit))
+        periods = query.periods()
+        rows = await _energies(queries.energy_of, connection, "vehicle_ids", vehicle_id, periods[: query.limit])
+    thresholds = Thresholds.from_settings(request.app.state.settings)
     return VehicleBuckets(
-        items=[_vehicle_bucket(row, limits) for row in rows], next=_after_bucket(periods, asked.limit)
+        items=[_vehicle_bucket(row, thresholds) for row in rows], next=_after_bucket(periods, query.limit)
     )
 
 
 @router.get(
     "/meters/{meterId}/history",
     operation_id="meterHistory",
-    summary="Readings of a meter, or the energy of its hours or days",
-    responses=documented(404, 422, 503),
+    summary="Readings of a meter, or its energy by the hour or day",
+    responses=problem_responses(404, 422, 503),
 )
-async def meter_history(database: Database, meter_id: MeterId, asked: Stretch) -> MeterReadings | MeterBuckets:
-    """Hours are those of UTC, days those of `timezone`: from midnight to midnight, 23 or 25 hours when clocks change. What has
-    not begun yet is left out."""
+async def meter_history(
+    database: Database, meter_id: MeterId, query: HistoryParameters
+) -> MeterReadings | MeterBuckets:
+    """Hours are UTC hours. Days last from midnight to midnight in `timezone`, so 23 or 25 hours when clocks change. Hours and
+    days that have not begun yet are left out."""
     async with database.acquire() as connection:
-        await _known(queries.known_meters(connection, meter_ids=[meter_id]), f"meter {meter_id}")
-        if asked.resolution == "raw":
-            rows = await _readings(asked, queries.meter_readings, connection, meter_id=meter_id)
-            items = [MeterReadingItem(**row) for row in rows[: asked.limit]]
-            return MeterReadings(items=items, next=_after_reading(rows, asked.limit))
-        periods = asked.pieces()
-        rows = await _energies(queries.meter_energy_of, connection, "meter_ids", meter_id, periods[: asked.limit])
-    return MeterBuckets(items=[_meter_bucket(row) for row in rows], next=_after_bucket(periods, asked.limit))
+        await _require(queries.known_meters(connection, meter_ids=[meter_id]), f"meter {meter_id}")
+        if query.resolution == "raw":
+            rows = await _readings(query, queries.meter_readings, connection, meter_id=meter_id)
+            items = [MeterReadingItem(**row) for row in rows[: query.limit]]
+            return MeterReadings(items=items, next=_after_reading(rows, query.limit))
+        periods = query.periods()
+        rows = await _energies(queries.meter_energy_of, connection, "meter_ids", meter_id, periods[: query.limit])
+    return MeterBuckets(items=[_meter_bucket(row) for row in rows], next=_after_bucket(periods, query.limit))
 
 
-async def _known(found: Any, who: str) -> None:
-    if not [row async for row in found]:
-        raise HTTPException(404, f"nothing was ever heard of {who}")
+async def _require(rows: Any, device: str) -> None:
+    if not [row async for row in rows]:
+        raise HTTPException(404, f"{device} is not known")
 
 
-async def _readings(asked: Asked, query: Any, connection: Any, **device: str) -> list[Any]:
-    """Readings of a page and one more."""
-    rows = query(connection, opens=asked.opens, closes=asked.closes, row_limit=asked.limit + 1, **device)
+async def _readings(query: HistoryQuery, select: Any, connection: Any, **device: str) -> list[Any]:
+    """The readings of a page, and one more."""
+    rows = select(connection, opens=query.opens, closes=query.closes, row_limit=query.limit + 1, **device)
     return [row async for row in rows]
 
 
-async def _energies(query: Any, connection: Any, parameter: str, device: str, periods: Sequence[Period]) -> list[Any]:
+async def _energies(select: Any, connection: Any, parameter: str, device: str, periods: Sequence[Period]) -> list[Any]:
     opens, closes = [each[0] for each in periods], [each[1] for each in periods]
-    rows = query(connection, **{parameter: [device] * len(periods)}, opens=opens, closes=closes)
+    rows = select(connection, **{parameter: [device] * len(periods)}, opens=opens, closes=closes)
     return [row async for row in rows]
 
 
 def _after_reading(rows: Sequence[Any], limit: int) -> str | None:
-    return cursor(Place(rows[limit - 1]["recorded_at"] + MICROSECOND)) if len(rows) > limit else None
+    return encode_cursor(HistoryCursor(rows[limit - 1]["recorded_at"] + MICROSECOND)) if len(rows) > limit else None
 
 
 def _after_bucket(periods: Sequence[Period], limit: int) -> str | None:
-    return cursor(Place(periods[limit][0])) if len(periods) > limit else None
+    return encode_cursor(HistoryCursor(periods[limit][0])) if len(periods) > limit else None
 
 
-def _vehicle_bucket(row: Any, limits: Thresholds) -> VehicleBucket:
-    found = assess_efficiency(EnergySums.from_row(row), limits)
+def _vehicle_bucket(row: Any, thresholds: Thresholds) -> VehicleBucket:
+    efficiency = assess_efficiency(EnergySums.from_row(row), thresholds)
     return VehicleBucket(
         start=row["opens"],
         end=row["closes"],
         kwh_consumed_ac=row["ac_kwh"] if row["assigned_seconds"] else None,
         kwh_delivered_dc=row["dc_kwh"],
-        efficiency_ratio=found.ratio,
+        efficiency_ratio=efficiency.ratio,
         readings=row["dc_points"],
         average_battery_temp=row["average_battery_temp"],
         battery_temp_max=row["battery_temp_max"],
         soc_min=row["soc_min"],
         soc_max=row["soc_max"],
-        coverage=Coverage(ac=found.ac_coverage, dc=found.dc_coverage),
+        coverage=Coverage(ac=efficiency.ac_coverage, dc=efficiency.dc_coverage),
     )
 
 

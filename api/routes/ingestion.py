@@ -1,4 +1,4 @@
-"""The gateway's routes: one reading a request or many, answered once Kafka has them. `api.ingestion.fast_path` leads to them."""
+"""Routes of the ingestion gateway: one reading per request, or a batch. FastAPI serves their OpenAPI; FastPath calls them."""
 
 from typing import Any, Final
 
@@ -6,10 +6,10 @@ import msgspec
 from fastapi import APIRouter, status
 
 from api.ingestion.fast_path import Endpoint
-from api.ingestion.handlers import ingest_batch, ingest_reading
-from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, VEHICLE, Kind
+from api.ingestion.handlers import handle, ingest_batch, ingest_reading
+from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, VEHICLE, ReadingType
 from api.ingestion.request import IngestionRequest
-from api.problems import MEDIA_TYPE, documented
+from api.problems import MEDIA_TYPE, problem_responses
 from schemas.records.readings import example
 from schemas.responses.base import Ingested
 from schemas.responses.ingestion import BatchProblem, BatchResponse
@@ -17,90 +17,92 @@ from schemas.responses.ingestion import BatchProblem, BatchResponse
 router = APIRouter(prefix="/v1/ingestion", tags=["ingestion"])
 
 
-def _one(kind: Kind) -> dict[str, Any]:
-    """The body of a single reading for OpenAPI; it is decoded as the consumer decodes records, not by FastAPI."""
-    content = {JSON_ARRAY: {"schema": _schema(kind), "example": example(kind.reading)}}
+def _reading_body(reading_type: ReadingType) -> dict[str, Any]:
+    """The OpenAPI of a body with one reading. The consumer's decoder parses the body, not FastAPI."""
+    content = {JSON_ARRAY: {"schema": _schema(reading_type), "example": example(reading_type.schema)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _many(kind: Kind) -> dict[str, Any]:
-    """The two bodies of a batch. An item that does not match the schema is answered as such, its neighbours are taken."""
-    one = example(kind.reading)
-    other = {"description": "anything else is answered with 422, and its neighbours are taken"}
-    lines = (msgspec.json.encode(one) + b"\n").decode() * 2
+def _batch_body(reading_type: ReadingType) -> dict[str, Any]:
+    """The OpenAPI of a batch in both formats. An item that does not match the schema does not affect the others."""
+    reading = example(reading_type.schema)
+    other = {"description": "anything else is rejected with 422; the other items are ingested"}
+    lines = (msgspec.json.encode(reading) + b"\n").decode() * 2
+    items = {"type": "array", "items": {"anyOf": [_schema(reading_type), other]}}
     content = {
-        JSON_ARRAY: {"schema": {"type": "array", "items": {"anyOf": [_schema(kind), other]}}, "example": [one]},
-        NDJSON: {"schema": {"description": "a reading a line"}, "example": lines},  # whatever is sent is text
+        JSON_ARRAY: {"schema": items, "example": [reading]},
+        NDJSON: {"schema": {"description": "one reading per line"}, "example": lines},
     }
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _schema(kind: Kind) -> dict[str, Any]:
-    _, components = msgspec.json.schema_components([kind.reading])
-    schema: dict[str, Any] = components[kind.reading.__name__]
+def _schema(reading_type: ReadingType) -> dict[str, Any]:
+    _, components = msgspec.json.schema_components([reading_type.schema])
+    schema: dict[str, Any] = components[reading_type.schema.__name__]
     return schema
 
 
 def _batch_problem() -> dict[str, Any]:
     schema = BatchProblem.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
-    schema.pop("$defs")  # they are those of BatchResponse, which FastAPI puts where these refer to
+    schema.pop("$defs")  # FastAPI defines the same ones for BatchResponse
     return schema
 
 
 SINGLE: Final[dict[str, Any]] = {
     "status_code": status.HTTP_201_CREATED,
     "response_model": Ingested,
-    "responses": documented(400, 408, 413, 422, 429, 503),
+    "responses": problem_responses(400, 408, 413, 422, 429, 503),
 }
 BATCH: Final[dict[str, Any]] = {
     "response_model": BatchResponse,
     "responses": {
-        **documented(400, 408, 413, 415, 429),
+        **problem_responses(400, 408, 413, 415, 429),
         503: {
-            "description": "Some readings, or all of them, are to be sent again",
+            "description": "Some or all readings have to be sent again",
             "content": {MEDIA_TYPE: {"schema": _batch_problem()}},
         },
     },
 }
-BATCH_TEXT: Final = """A JSON array, or a reading a line (NDJSON). Each is settled on its own, as `items` says in their order: 201
-Kafka has it, 422 it is not valid, 403 its device is not this API key's, 503 send it again.
+BATCH_DESCRIPTION: Final = """A JSON array, or one reading per line (NDJSON). Each reading has its own status in `items`, in the
+order of the batch: 201 acknowledged by Kafka, 422 not valid, 403 device not permitted for this API key, 503 send it again.
 
-**200: nothing is to be sent again. 503: send the readings in `sendAgain` again, or, without `sendAgain`, the whole batch.** Any
-other status: nothing of the batch was taken.
+**200: no reading has to be sent again. 503: send the readings in `sendAgain` again, or the whole batch if `sendAgain` is
+absent.** Any other status: no reading of the batch was accepted.
 
-A reading is identified by its device and its timestamp, so sending it again is harmless: it is stored once."""
-
-
-@router.post("/meter", operation_id="ingestMeter", summary="A meter's reading", openapi_extra=_one(METER), **SINGLE)
-async def ingest_meter(exchange: IngestionRequest) -> None:
-    """201 once Kafka has it. Sending the same reading again is harmless: it is stored once."""
-    await ingest_reading(exchange, METER)
+A reading is identified by its device and its timestamp, so sending it again is safe: it is stored once."""
 
 
 @router.post(
-    "/vehicle", operation_id="ingestVehicle", summary="A vehicle's reading", openapi_extra=_one(VEHICLE), **SINGLE
+    "/meter", operation_id="ingestMeter", summary="Ingest a meter reading", openapi_extra=_reading_body(METER), **SINGLE
 )
-async def ingest_vehicle(exchange: IngestionRequest) -> None:
-    """201 once Kafka has it. Sending the same reading again is harmless: it is stored once."""
-    await ingest_reading(exchange, VEHICLE)
+async def ingest_meter(request: IngestionRequest) -> None:
+    """201 once Kafka has acknowledged the reading. Sending the same reading again is safe: it is stored once."""
+    await handle(request, METER, ingest_reading)
 
 
 @router.post(
-    "/meter/batch", operation_id="ingestMeters", summary="Readings of meters", description=BATCH_TEXT,
-    openapi_extra=_many(METER), **BATCH,
+    "/vehicle", operation_id="ingestVehicle", summary="Ingest a vehicle reading", openapi_extra=_reading_body(VEHICLE),
+    **SINGLE,
 )  # fmt: skip
-async def ingest_meters(exchange: IngestionRequest) -> None:
-    """See BATCH_TEXT."""
-    await ingest_batch(exchange, METER)
+async def ingest_vehicle(request: IngestionRequest) -> None:
+    """201 once Kafka has acknowledged the reading. Sending the same reading again is safe: it is stored once."""
+    await handle(request, VEHICLE, ingest_reading)
 
 
 @router.post(
-    "/vehicle/batch", operation_id="ingestVehicles", summary="Readings of vehicles", description=BATCH_TEXT,
-    openapi_extra=_many(VEHICLE), **BATCH,
+    "/meter/batch", operation_id="ingestMeters", summary="Ingest meter readings", description=BATCH_DESCRIPTION,
+    openapi_extra=_batch_body(METER), **BATCH,
 )  # fmt: skip
-async def ingest_vehicles(exchange: IngestionRequest) -> None:
-    """See BATCH_TEXT."""
-    await ingest_batch(exchange, VEHICLE)
+async def ingest_meters(request: IngestionRequest) -> None:
+    await handle(request, METER, ingest_batch)
+
+
+@router.post(
+    "/vehicle/batch", operation_id="ingestVehicles", summary="Ingest vehicle readings", description=BATCH_DESCRIPTION,
+    openapi_extra=_batch_body(VEHICLE), **BATCH,
+)  # fmt: skip
+async def ingest_vehicles(request: IngestionRequest) -> None:
+    await handle(request, VEHICLE, ingest_batch)
 
 
 ENDPOINTS: Final[dict[str, Endpoint]] = {

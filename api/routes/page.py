@@ -1,13 +1,13 @@
-"""The web page: `api/page/` as it lies there, and the chart library out of the installed plotly package."""
+"""The web page: the files of `api/page/`, and the chart library from the installed plotly package."""
 
 from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from api.static_files import Files, of_package, served
+from api.static_files import Files, files_in, files_of_package
 
-# Nothing inline, nothing from elsewhere; how Plotly gets along with that: api/page/charts.js and index.html.
+# No inline scripts or styles, and nothing from other origins. api/page/charts.js and index.html explain how Plotly works with it.
 POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -21,18 +21,16 @@ POLICY: Final = "; ".join(
     )
 )
 FILES: Final = Files(
-    served(Path(__file__).parents[1] / "page") | of_package("plotly", "package_data", "plotly.min.js"), POLICY
+    files_in(Path(__file__).parents[1] / "page") | files_of_package("plotly", "package_data", "plotly.min.js"), POLICY
 )
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
 def page(request: Request) -> Response:
-    """The page."""
     return FILES.page(request)
 
 
 @router.get("/assets/{name}")
 def asset(request: Request, name: str) -> Response:
-    """A file that belongs to the page."""
     return FILES.asset(request, name)

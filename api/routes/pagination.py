@@ -1,29 +1,28 @@
-"""Opaque cursors: the place where a page ended -> text for `after` -> the place where the next one begins."""
+"""Opaque cursors for pagination: `next` of a page is the query parameter `after` of the following one."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TypeVar
 
 import msgspec
 
-from api.routes.parameters import refused
+from api.problems import invalid_parameter
 
-Place = TypeVar("Place", bound=msgspec.Struct)
-
-
-def cursor(place: msgspec.Struct) -> str:
-    """The text that stands for a place."""
-    return urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
+Cursor = TypeVar("Cursor", bound=msgspec.Struct)
 
 
-def place(after: str | None, kind: type[Place]) -> Place | None:
-    """The place that a text stands for; None for none.
+def encode_cursor(cursor: msgspec.Struct) -> str:
+    return urlsafe_b64encode(msgspec.json.encode(cursor)).rstrip(b"=").decode()
+
+
+def decode_cursor(after: str | None, cursor_type: type[Cursor]) -> Cursor | None:
+    """The cursor of the previous page; None on the first page.
 
     Raises:
-        RequestValidationError: when it is no cursor for a place of this kind.
+        RequestValidationError: the text is not a cursor of this type.
     """
     if not after:
         return None
     try:
-        return msgspec.json.decode(urlsafe_b64decode(after + "=" * (-len(after) % 4)), type=kind)
+        return msgspec.json.decode(urlsafe_b64decode(after + "=" * (-len(after) % 4)), type=cursor_type)
     except ValueError:
-        raise refused("after", "this is not what `next` of the page before has said for the same question") from None
+        raise invalid_parameter("after", "this is not the `next` of a previous page of the same query") from None

@@ -1,4 +1,4 @@
-"""What routes take from a request."""
+"""Path and query parameters shared by the routes, and their validation."""
 
 import re
 from datetime import UTC, datetime
@@ -6,20 +6,14 @@ from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Depends, Path, Query, Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from schemas.records.instants import QUERY_PATTERN
 from schemas.records.readings import ID_PATTERN, ID_RULE, valid_id
 
-VEHICLES_AT_ONCE: Final = 500
+MAX_VEHICLES: Final = 500
 ID_SCHEMA: Final[dict[str, Any]] = {"pattern": ID_PATTERN, "minLength": 1, "maxLength": 64}
 _is_instant: Final = re.compile(QUERY_PATTERN[:-1] + r"\Z").match
-
-
-def refused(parameter: str, detail: str) -> RequestValidationError:
-    """What is wrong with a parameter, where only the route can tell."""
-    return RequestValidationError([{"type": "value_error", "loc": ("query", parameter), "msg": detail}])
 
 
 def _device_id(value: str) -> str:
@@ -30,25 +24,25 @@ def _device_id(value: str) -> str:
 
 def _device_ids(values: list[str]) -> list[str]:
     distinct = list(dict.fromkeys(values))
-    if not 1 <= len(distinct) <= VEHICLES_AT_ONCE:
-        raise ValueError(f"1 to {VEHICLES_AT_ONCE} vehicles can be asked for at once, not {len(distinct)}")
+    if not 1 <= len(distinct) <= MAX_VEHICLES:
+        raise ValueError(f"1 to {MAX_VEHICLES} vehicles can be requested at once, not {len(distinct)}")
     return distinct
 
 
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a directory of the data
-        raise ValueError(f"there is no time zone {name!r}; names are those of IANA, such as Europe/Berlin") from None
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name is a directory of the time zone database
+        raise ValueError(f"unknown time zone {name!r}; use an IANA name such as Europe/Berlin") from None
     return name
 
 
-def _id_or_none(value: str) -> str:
+def _device_id_or_empty(value: str) -> str:
     return _device_id(value) if value else value
 
 
-def _written_as_instant(value: Any) -> Any:
-    """pydantic would take the seconds since 1970 as well, and instants without seconds: the document knows neither."""
+def _rfc3339(value: Any) -> Any:
+    """Rejects Unix timestamps and instants without seconds, which pydantic accepts but the OpenAPI document does not list."""
     if not _is_instant(value):
         raise ValueError(
             "an instant is RFC 3339 with an offset, such as 2026-02-09T15:30:00Z (in a URL + is %2B), "
@@ -72,35 +66,35 @@ VehicleIds = Annotated[
     list[_Id],
     Query(
         alias="vehicleId",
-        description=f"repeated, up to {VEHICLES_AT_ONCE} different ones; one that is named twice is given once",
+        description=f"repeat for each vehicle, up to {MAX_VEHICLES}; duplicates are ignored",
         examples=[["VEH-001"]],
         json_schema_extra={"minItems": 1},
     ),
     AfterValidator(_device_ids),
 ]
-OneVehicle = Annotated[_Id | None, Query(alias="vehicleId", description="only of this vehicle")]
+OneVehicle = Annotated[_Id | None, Query(alias="vehicleId", description="only this vehicle")]
 MeterId = Annotated[_Id, Path(alias="meterId", examples=["METER-001"])]
 _Instant = Annotated[
     AwareDatetime,
-    BeforeValidator(_written_as_instant),
+    BeforeValidator(_rfc3339),
     AfterValidator(_in_utc),
     Field(json_schema_extra={"pattern": QUERY_PATTERN}),
 ]
 End = Annotated[
-    _Instant | None, Query(description="end of the window (not included), RFC 3339 with an offset; now by default")
+    _Instant | None, Query(description="end of the window (exclusive), RFC 3339 with an offset; now by default")
 ]
 From = Annotated[
     _Instant | None,
-    Query(alias="from", description="beginning (included), RFC 3339 with an offset; 24 hours before `to` by default"),
+    Query(alias="from", description="beginning (inclusive), RFC 3339 with an offset; 24 hours before `to` by default"),
 ]
 To = Annotated[
-    _Instant | None, Query(alias="to", description="end (not included), RFC 3339 with an offset; now by default")
+    _Instant | None, Query(alias="to", description="end (exclusive), RFC 3339 with an offset; now by default")
 ]
 TimeZone = Annotated[
     str,
     Query(
         max_length=64,
-        description="whose midnights days begin at: an IANA name",
+        description="the time zone of days: an IANA name",
         examples=["Europe/Berlin"],
         json_schema_extra={"format": "iana-time-zone"},
     ),
@@ -108,15 +102,15 @@ TimeZone = Annotated[
 ]
 AfterCursor = Annotated[
     str | None,
-    Query(max_length=512, description="`next` of the page before", json_schema_extra={"format": "cursor"}),
+    Query(max_length=512, description="`next` of the previous page", json_schema_extra={"format": "cursor"}),
 ]
 After = Annotated[
     str,
     Query(
         max_length=64,
-        description="the last id of the page before",
+        description="the last id of the previous page",
         json_schema_extra={"pattern": f"^$|{ID_PATTERN}"},
     ),
-    AfterValidator(_id_or_none),
+    AfterValidator(_device_id_or_empty),
 ]
-Limit = Annotated[int, Query(ge=1, le=1000, description="items on a page")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="items per page")]

@@ -1,4 +1,4 @@
-"""A stretch of time -> its hours or days. Pure."""
+"""A time range -> its hours or days."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 Period = tuple[datetime, datetime]
 
 
-def buckets(opens: datetime, closes: datetime, size: Literal["hour", "day"], zone: ZoneInfo) -> Iterator[Period]:
-    """The hours (of UTC) or days (of `zone`) of `[opens, closes)`, as needed; the first and the last are cut there.
+def time_buckets(opens: datetime, closes: datetime, size: Literal["hour", "day"], zone: ZoneInfo) -> Iterator[Period]:
+    """The hours (UTC) or days (in `zone`) of `[opens, closes)`, lazily; the first and the last are cut off at its ends.
 
-    A day runs from midnight to midnight, so it may have 23 or 25 hours. Where a midnight does not exist, the day begins when
-    clocks have been put forward; where it comes twice, the first one counts.
+    A day lasts from midnight to midnight, so it may have 23 or 25 hours. If a midnight does not exist, the day begins where
+    clocks are set forward; if it occurs twice, the first one counts.
     """
     start = opens.astimezone(UTC)
     while start < closes:
@@ -28,8 +28,6 @@ def _hour_after(instant: datetime) -> datetime:
 def _midnight_after(instant: datetime, zone: ZoneInfo) -> datetime:
     tomorrow = instant.astimezone(zone).date() + timedelta(days=1)
     midnight = datetime.combine(tomorrow, time.min, tzinfo=zone)
-    if (
-        midnight.astimezone(UTC) <= instant
-    ):  # it has been already: clocks are set back across it, and it comes once more
+    if midnight.astimezone(UTC) <= instant:  # already past: clocks are set back across midnight, and it occurs again
         midnight = midnight.replace(fold=1)
     return midnight.astimezone(UTC)

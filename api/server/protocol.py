@@ -1,10 +1,9 @@
-"""A connection, with limits that uvicorn has not: how many there are, how long and how large the head of a request may be.
+"""uvicorn's HTTP protocol with limits on the number of connections and on the size and duration of request heads.
 
-bytes -> uvicorn's parser -> head within its limits? -> uvicorn's request; else one problem, and the connection is closed.
+bytes -> uvicorn's parser -> head within the limits? -> uvicorn's request; otherwise one problem, and the connection is closed.
 """
 
 import asyncio
-import json
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -14,35 +13,35 @@ from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.middleware.security_headers import Headers
-from api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, TITLES
+from api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, problem_body
 
 LINGER_SECONDS: Final = 1.0
-LINGERING_AT_MOST: Final = 256
-WAITING_AT_MOST: Final = 64
+MAX_LINGERING: Final = 256
+MAX_PIPELINED: Final = 64
 
 
-class _HeadRefused(Exception):  # noqa: N818 - an answer
-    """Stops the parser; what is wrong stands in the protocol."""
+class _HeadRejected(Exception):  # noqa: N818 - control flow, not an error
+    """Stops the parser; the protocol's `_rejection` says why."""
 
 
 @dataclass(slots=True)
 class ConnectionLimits:
-    """What all connections share. Sizes are bytes, times seconds."""
+    """Limits and state that all connections share. Sizes are bytes, times seconds."""
 
     connections: int
     url_bytes: int
     headers: int
     header_bytes: int
     head_seconds: float
-    protection: Headers
+    response_headers: Headers
     refused: Counter
     lingering: int = 0
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. `limits` is set by limited_protocol()."""
 
-    bounds: ClassVar[ConnectionLimits]
+    limits: ClassVar[ConnectionLimits]
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -50,174 +49,167 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._lingers = False
         self._in_head = True
         self._in_body = False
-        self._head_bytes = 0  # of a head that is not complete yet
+        self._head_bytes = 0  # of an incomplete head
         self._headers_bytes = 0
-        self._beside_bytes = 0  # since the last byte of a body: trailers, chunks' sizes and extensions
-        self._refusal = (400, "this is not HTTP/1.1")
+        self._overhead_bytes = 0  # received since the last byte of a body: trailers, chunk sizes, chunk extensions
+        self._rejection = (400, "this is not HTTP/1.1")
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A new connection: taken, or told that there are too many."""
-        if len(self.connections) >= self.bounds.connections:
+        if len(self.connections) >= self.limits.connections:
             self.transport = transport
-            self._refuse(503, f"there are {self.bounds.connections} connections already; come back later")
+            self._reject(503, f"the limit of {self.limits.connections} connections is reached; try again later")
             return
         super().connection_made(transport)
-        self._expect_head()
+        self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes more. As uvicorn does, without its log line for everything that is not HTTP."""
+        """Replaces uvicorn's method, which logs a warning for everything that is not HTTP."""
         if self._closing:
             return
         self._unset_keepalive_if_required()
-        if self._in_head or (self._idle() and not self._in_body):  # what was refused early may still send its body
+        # After an early response the client may still send the body of that request, which is no head.
+        if self._in_head or (self._idle() and not self._in_body):
             self._head_bytes += len(data)
         if self._in_body:
-            self._beside_bytes += len(data)
+            self._overhead_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self.cycle.keep_alive = (
-                False  # nothing is upgraded here: answered as a plain request, and what follows is not read
-            )
+            # Upgrades are not supported: the request is answered as a plain one, and the bytes after it are not read.
+            self.cycle.keep_alive = False
         except httptools.HttpParserError:
-            self._refuse(*self._refusal)
+            self._reject(*self._rejection)
             return
-        if self._in_head and self._head_bytes > self.bounds.url_bytes + self.bounds.header_bytes:
-            self._refuse(431, f"the head of a request may take {self.bounds.header_bytes} bytes beside its address")
-        elif self._in_body and self._beside_bytes > self.bounds.header_bytes:
-            self._refuse(431, f"what stands beside a body may take {self.bounds.header_bytes} bytes")
+        if self._in_head and self._head_bytes > self.limits.url_bytes + self.limits.header_bytes:
+            self._reject(431, f"the headers of a request are limited to {self.limits.header_bytes} bytes")
+        elif self._in_body and self._overhead_bytes > self.limits.header_bytes:
+            self._reject(431, f"trailers and chunk extensions are limited to {self.limits.header_bytes} bytes")
         elif self._idle():
-            self._expect_head()
+            self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
         self._stop_head_timer()
         if self._lingers:
             self._lingers = False
-            self.bounds.lingering -= 1
+            self.limits.lingering -= 1
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
         super().on_message_begin()
         self._in_head = True
         self._headers_bytes = 0
-        self._head_bytes = self._head_bytes or 1  # at least: the end of the request before may stand in the same bytes
+        self._head_bytes = self._head_bytes or 1  # 0 when a pipelined head came with the end of the body before it
 
     def on_url(self, url: bytes) -> None:
-        """A part of its address."""
         super().on_url(url)
-        if len(self.url) > self.bounds.url_bytes:
-            self._stop(414, f"the address of a request may take {self.bounds.url_bytes} bytes")
+        if len(self.url) > self.limits.url_bytes:
+            self._stop_parsing(414, f"the URL of a request is limited to {self.limits.url_bytes} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; or one trailer, which nobody here reads."""
+        """Called for trailers too, which count towards the limits and are otherwise ignored."""
         self._headers_bytes += len(name) + len(value) + 4
         if self._in_head:
             super().on_header(name, value)
-        if len(self.headers) > self.bounds.headers:
-            self._stop(431, f"a request may have {self.bounds.headers} headers")
-        if self._headers_bytes > self.bounds.header_bytes:
-            self._stop(431, f"the headers of a request may take {self.bounds.header_bytes} bytes")
+        if len(self.headers) > self.limits.headers:
+            self._stop_parsing(431, f"a request is limited to {self.limits.headers} headers")
+        if self._headers_bytes > self.limits.header_bytes:
+            self._stop_parsing(431, f"the headers of a request are limited to {self.limits.header_bytes} bytes")
 
     def on_headers_complete(self) -> None:
-        """The head is complete."""
-        if len(self.pipeline) >= WAITING_AT_MOST:
-            self._stop(400, f"at most {WAITING_AT_MOST} requests may wait for the one before them")
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._stop_parsing(400, f"at most {MAX_PIPELINED} requests may be pipelined")
         self._in_head = False
         self._in_body = True
         self._head_bytes = 0
-        self._beside_bytes = 0
+        self._overhead_bytes = 0
         self._stop_head_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
-        self._beside_bytes = 0
+        self._overhead_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The body is complete, if there was one."""
         self._in_body = False
         super().on_message_complete()
 
+    def close_stalled(self) -> None:
+        """Closes the connection without finishing its response."""
+        if not self._idle():
+            self._discard_response()
+        self.transport.abort()
+
     def _idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # uvicorn leaves None out
+        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # uvicorn's types omit None
 
-    def _expect_head(self) -> None:
-        """From the first byte of a connection, or from the first after an answer. More bytes do not prolong it."""
+    def _start_head_timer(self) -> None:
+        """Starts with the connection, or with the first bytes after a response. Further bytes do not extend it."""
         if self._head_timer is None and not self.transport.is_closing():
-            self._head_timer = self.loop.call_later(self.bounds.head_seconds, self._head_is_late)
+            self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_timed_out)
 
-    def _head_is_late(self) -> None:
+    def _head_timed_out(self) -> None:
         self._head_timer = None
         if self._head_bytes:
-            self._refuse(408, f"the head of a request must be complete within {self.bounds.head_seconds:g} s")
+            self._reject(408, f"the head of a request must be complete within {self.limits.head_seconds:g} s")
         else:
-            self.transport.close()  # nothing was asked: browsers open connections in advance
+            self.transport.close()  # without an error: browsers open connections in advance
 
     def _stop_head_timer(self) -> None:
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _stop(self, status: int, detail: str) -> None:
-        self._refusal = (status, detail)
-        raise _HeadRefused
+    def _stop_parsing(self, status: int, detail: str) -> None:
+        self._rejection = (status, detail)
+        raise _HeadRejected
 
-    def _refuse(self, status: int, detail: str) -> None:
-        """One answer, and then the end; just the end where another answer is under way."""
+    def _reject(self, status: int, detail: str) -> None:
+        """Sends a problem and closes the connection. If another response is being sent, only closes the connection."""
         self._closing = True
         self._stop_head_timer()
-        self.bounds.refused.labels(status).inc()
+        self.limits.refused.labels(status).inc()
         if not self._idle():
-            abandoned = self._may_still_answer()
-            self._abandon()
-            if not abandoned:
+            replaces_response = self._can_still_respond()
+            self._discard_response()
+            if not replaces_response:
                 self.transport.abort()
         if not self.transport.is_closing():
-            self.transport.write(_raw_problem(status, detail, self.bounds.protection))
+            self.transport.write(_response(status, detail, self.limits.response_headers))
             self._linger()
 
-    def _abandon(self) -> None:
-        """What the route says later is not sent."""
+    def _discard_response(self) -> None:
+        """Makes the application's request a disconnected one: uvicorn drops whatever it still sends."""
         self.cycle.disconnected = True
         self.cycle.message_event.set()
 
-    def cut_off(self) -> None:
-        """The end, without an answer."""
-        if not self._idle():
-            self._abandon()
-        self.transport.abort()
-
-    def _may_still_answer(self) -> bool:
-        """Whether it is the body of the request under way that is broken, and nothing was said about it yet."""
+    def _can_still_respond(self) -> bool:
+        """Whether the body of the current request is at fault and no response to it has started."""
         return not self._in_head and not self.pipeline and not self.cycle.response_started
 
     def _linger(self) -> None:
-        """Closed at once, with bytes not read yet, the answer would be lost to a reset."""
-        if self.bounds.lingering >= LINGERING_AT_MOST or not self.transport.can_write_eof():
+        """Keeps the connection open for a moment. Closing it with unread bytes would reset it, and the problem would be lost."""
+        if self.limits.lingering >= MAX_LINGERING or not self.transport.can_write_eof():
             self.transport.close()
             return
         self._lingers = True
-        self.bounds.lingering += 1
+        self.limits.lingering += 1
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
-def limited_protocol(bounds: ConnectionLimits) -> type[LimitedHttpProtocol]:
-    """The protocol for uvicorn, with these bounds."""
-    return type("BoundedProtocol", (LimitedHttpProtocol,), {"bounds": bounds})
+def limited_protocol(limits: ConnectionLimits) -> type[LimitedHttpProtocol]:
+    """A protocol class with these limits, for uvicorn's option `http`."""
+    return type("LimitedHttpProtocol", (LimitedHttpProtocol,), {"limits": limits})
 
 
-def _raw_problem(status: int, detail: str, protection: Headers) -> bytes:
-    body = json.dumps({"type": "about:blank", "title": TITLES[status], "status": status, "detail": detail}).encode()
+def _response(status: int, detail: str, response_headers: Headers) -> bytes:
+    body = problem_body(status, detail)
     headers = [
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
-        *protection,
+        *response_headers,
     ]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append((b"retry-after", RETRY_AFTER_SECONDS.encode()))

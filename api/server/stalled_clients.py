@@ -1,7 +1,4 @@
-"""Answers that nobody takes: a client that asks and never reads is cut off, so that it holds no connection and no memory.
-
-Who takes some of it, however slowly, keeps the connection: the stream of events lives for days.
-"""
+"""Detection of clients that do not read their response, which would hold a connection and its buffer forever."""
 
 from collections.abc import Collection
 from typing import Any
@@ -12,32 +9,37 @@ log = structlog.get_logger(__name__)
 
 
 class StalledClients:
-    """Looks at the connections of a server, and remembers how little of each one's answer was left when."""
+    """Tracks the unsent bytes of every connection and closes those that make no progress within a timeout.
 
-    def __init__(self, taken_within_seconds: float) -> None:
-        self._patience = taken_within_seconds
-        self._least: dict[Any, tuple[int, float]] = {}
+    A client that reads slowly makes progress and keeps its connection: event streams stay open for days.
+    """
 
-    def cut_off(self, connections: Collection[Any], now: float) -> int:
-        """Abort the connections whose clients have taken nothing for too long; how many they were.
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout = timeout_seconds
+        self._fewest_unsent: dict[
+            Any, tuple[int, float]
+        ] = {}  # by connection: fewest unsent bytes, seen first at that time
+
+    def close_stalled(self, connections: Collection[Any], now: float) -> int:
+        """Closes the stalled connections and returns how many they were. To be called about once a second.
 
         Args:
-            connections: uvicorn's protocols, each with its `transport`.
-            now: a clock in seconds that does not jump.
+            connections: protocols of uvicorn, each with its `transport`.
+            now: seconds of a monotonic clock.
         """
-        least, self._least = self._least, {}
-        cut = 0
+        previous, self._fewest_unsent = self._fewest_unsent, {}
+        closed = 0
         for connection in list(connections):
-            left = connection.transport.get_write_buffer_size()
-            if not left:
+            unsent = connection.transport.get_write_buffer_size()
+            if not unsent:
                 continue
-            before, since = least.get(connection, (left, now))
-            if left < before or connection not in least:
-                before, since = left, now
-            if now - since >= self._patience:
-                log.warning("answer_not_taken", bytes=left, seconds=round(now - since, 1))
-                connection.cut_off()
-                cut += 1
+            fewest, since = previous.get(connection, (unsent, now))
+            if unsent < fewest:
+                fewest, since = unsent, now
+            if now - since >= self._timeout:
+                log.warning("stalled_client_disconnected", bytes=unsent, seconds=round(now - since, 1))
+                connection.close_stalled()
+                closed += 1
             else:
-                self._least[connection] = (before, since)
-        return cut
+                self._fewest_unsent[connection] = (fewest, since)
+        return closed

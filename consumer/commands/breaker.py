@@ -1,32 +1,31 @@
-"""`python -m consumer breaker`: topics that are not read because most of their records were refused."""
+"""`python -m consumer breaker`: commands that show and close the circuit breakers of topics."""
 
 from typing import Annotated
 
 import typer
 
-from consumer.commands.common import Refused, Topic, connect, run, table
+from consumer.commands.runner import CommandError, Topic, connect, run, table
 from consumer.settings import ConsumerSettings
 from sql.queries import queries
 
-app = typer.Typer(no_args_is_help=True, help="Topics that are stopped because most of their records were refused.")
+app = typer.Typer(
+    no_args_is_help=True, help="Circuit breakers: topics that are stopped because most of their records were rejected."
+)
 
 
 @app.command()
 def show() -> None:
-    """Which topics are stopped, since when and why."""
+    """List the topics whose breaker is not closed, since when and why."""
 
     async def read(settings: ConsumerSettings) -> list[tuple[object, ...]]:
-        connection = await connect(settings)
-        try:
+        async with connect(settings) as connection:
             return [
                 (row["topic"], row["state"], row["changed_at"], row["detail"])
                 async for row in queries.breakers(connection, consumer_group=settings.kafka_group_id)
             ]
-        finally:
-            await connection.close()
 
     rows = run(read)
-    typer.echo(table(("topic", "state", "since", "detail"), rows) if rows else "every topic is read")
+    typer.echo(table(("topic", "state", "since", "detail"), rows) if rows else "no topic is stopped")
 
 
 @app.command()
@@ -35,21 +34,18 @@ def close(
     let_through: Annotated[
         bool,
         typer.Option(
-            help="the refused records shall become dead letters, until the share is low again; "
-            "without it, reading stops again when most are still refused"
+            help="accept the rejected records as dead letters until their share is low again; "
+            "without it, the topic stops again if most of its records are still rejected"
         ),
     ] = False,
 ) -> None:
-    """Read a topic again, within two seconds. Nothing was lost: it continues where it stopped."""
+    """Resume a stopped topic within two seconds. No record is lost: reading continues where it stopped."""
 
     async def change(settings: ConsumerSettings) -> None:
-        connection = await connect(settings)
         query = queries.let_through if let_through else queries.close_breaker
-        try:
+        async with connect(settings) as connection:
             if await query(connection, consumer_group=settings.kafka_group_id, topic=topic) is None:
-                raise Refused(f"{topic} is not stopped; nothing was changed")
-        finally:
-            await connection.close()
+                raise CommandError(f"{topic} is not stopped; nothing was changed")
 
     run(change)
-    typer.echo(f"{topic} is read again" + (", refused records become dead letters" if let_through else ""), err=True)
+    typer.echo(f"{topic} resumes" + ("; rejected records become dead letters" if let_through else ""), err=True)

@@ -1,29 +1,44 @@
-"""`python -m consumer dead-letters`: look at refused records, replay them with today's code, or discard them."""
+"""`python -m consumer dead-letters`: commands that list dead letters, replay them with the current code, or discard them."""
 
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
+from aiokafka import TopicPartition
 
-from consumer.commands.common import SETTINGS, Partition, Refused, Topic, Yes, confirm, connect, run, table
+from consumer.commands.runner import (
+    SESSION_SETTINGS,
+    CommandError,
+    Partition,
+    Topic,
+    Yes,
+    confirm,
+    connect,
+    run,
+    table,
+)
 from consumer.records.batch import Batch, DeadLetter
 from consumer.records.decode import Decoder
+from consumer.records.record import Record
 from consumer.records.record_type import RecordType
 from consumer.records.rows import RowBuffer
 from consumer.settings import ConsumerSettings
-from consumer.storage.store import FencedError, Store
-from consumer.topic_registry import kinds
+from consumer.storage.dead_letters import replay_dead_letters
+from consumer.storage.errors import FencedError
+from consumer.topic_registry import record_types_by_topic
 from schemas.records.readings import Reason, TimeLimits
 from sql.connection import pool
 from sql.queries import queries
 
-app = typer.Typer(no_args_is_help=True, help="Records that could not become what their topic carries.")
-AT_ONCE: Final = 1000
+app = typer.Typer(
+    no_args_is_help=True, help="Dead letters: records that could not be stored as what their topic carries."
+)
+DEAD_LETTERS_PER_TRANSACTION: Final = 1000
+NO_TIMESTAMP: Final = -1  # as in Kafka; a replay does not use timestamps
 
-OfTopic = Annotated[str | None, typer.Option(help="only of this topic")]
-OfReason = Annotated[Reason | None, typer.Option(help="only with this reason")]
+OfTopic = Annotated[str | None, typer.Option(help="only dead letters of this topic")]
+OfReason = Annotated[Reason | None, typer.Option(help="only dead letters with this reason")]
 Since = Annotated[
     datetime | None, typer.Option(help="rejected at or after, UTC", formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"])
 ]
@@ -33,34 +48,29 @@ Before = Annotated[
 
 
 @app.command(name="list")
-def list_letters(
+def list_dead_letters(
     topic: OfTopic = None,
     reason: OfReason = None,
     since: Since = None,
     before: Before = None,
-    resolved: Annotated[bool, typer.Option("--resolved", help="those replayed or discarded as well")] = False,
+    resolved: Annotated[bool, typer.Option("--resolved", help="include replayed and discarded dead letters")] = False,
     limit: Annotated[int, typer.Option(min=1)] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a letter")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per dead letter")] = False,
 ) -> None:
-    """Count the unresolved letters by topic and reason, then show the oldest."""
-    chosen = _chosen(topic, reason, since, before)
+    """Count the unresolved dead letters by topic and reason, then list the oldest."""
+    selection = _selection(topic, reason, since, before)
 
     async def read(settings: ConsumerSettings) -> tuple[list[Any], list[Any]]:
-        connection = await connect(settings)
-        try:
-            given = chosen | {"consumer_group": settings.kafka_group_id}
-            counts = [row async for row in queries.count_letters(connection, **given)]
-            letters = [
-                row async for row in queries.list_letters(connection, **given, resolved=resolved, row_limit=limit)
-            ]
-        finally:
-            await connection.close()
-        return counts, letters
+        async with connect(settings) as connection:
+            filters = selection | {"consumer_group": settings.kafka_group_id}
+            counts = [row async for row in queries.count_letters(connection, **filters)]
+            listed = queries.list_letters(connection, **filters, resolved=resolved, row_limit=limit)
+            return counts, [row async for row in listed]
 
     counts, letters = run(read)
     if as_json:
         for letter in letters:
-            typer.echo(msgspec.json.encode(_plain(letter)))
+            typer.echo(msgspec.json.encode(_printable(letter)))
         return
     typer.echo(table(("topic", "reason", "unresolved", "first", "last"), (tuple(row) for row in counts)))
     typer.echo("")
@@ -75,84 +85,79 @@ def list_letters(
 
 @app.command()
 def show(topic: Topic, partition: Partition, offset: Annotated[int, typer.Argument(min=0)]) -> None:
-    """One letter whole, as JSON; bytes that are no text are given in hexadecimal."""
+    """Print one dead letter as JSON; a key or value that is not text is printed in hexadecimal."""
 
     async def read(settings: ConsumerSettings) -> Any:
-        connection = await connect(settings)
-        try:
-            return await queries.letter(
+        async with connect(settings) as connection:
+            letter = await queries.letter(
                 connection, consumer_group=settings.kafka_group_id, topic=topic, partition=partition, offset=offset
             )
-        finally:
-            await connection.close()
+        if letter is None:
+            raise CommandError(f"{topic}-{partition} has no dead letter at offset {offset}")
+        return letter
 
-    letter = run(read)
-    if letter is None:
-        typer.echo(f"{topic}-{partition} has no dead letter at offset {offset}", err=True)
-        raise typer.Exit(1)
-    typer.echo(msgspec.json.format(msgspec.json.encode(_plain(letter))))
+    typer.echo(msgspec.json.format(msgspec.json.encode(_printable(run(read)))))
 
 
 @app.command()
 def replay(
     topic: OfTopic = None, reason: OfReason = None, since: Since = None, before: Before = None, yes: Yes = False
 ) -> None:
-    """Decode letters with today's code and write those that are good now, each exactly once; the others stay."""
-    chosen = _chosen(topic, reason, since, before)
+    """Decode dead letters with the current code and store those that are valid now, each exactly once; the others stay."""
+    selection = _selection(topic, reason, since, before)
 
-    async def work(settings: ConsumerSettings) -> None:
-        letters = await _unresolved(settings, chosen)
-        confirm(f"{len(letters)} letters will be decoded again.", yes=yes)
-        decoders = {topic: Decoder(record_type) for topic, record_type in kinds(settings).items()}
+    async def replay_all(settings: ConsumerSettings) -> None:
+        letters = await _unresolved(settings, selection)
+        confirm(f"{len(letters)} dead letters will be decoded again.", yes=yes)
+        decoders = {topic: Decoder(record_type) for topic, record_type in record_types_by_topic(settings).items()}
         written = duplicates = 0
-        async with pool(settings.database_url, size=2, server_settings=SETTINGS, command_timeout=65) as database:
-            store = Store(database, settings.kafka_group_id)
-            for start in range(0, len(letters), AT_ONCE):
-                batch = _decoded(letters[start : start + AT_ONCE], decoders, settings)
+        async with pool(
+            settings.database_url, size=2, server_settings=SESSION_SETTINGS, command_timeout=65
+        ) as database:
+            for start in range(0, len(letters), DEAD_LETTERS_PER_TRANSACTION):
+                batch = _decode(letters[start : start + DEAD_LETTERS_PER_TRANSACTION], decoders, settings)
                 try:
-                    outcome = await store.replay(batch)
+                    result = await replay_dead_letters(database, settings.kafka_group_id, batch)
                 except FencedError:
-                    raise Refused("somebody else resolves letters at the same time; run it again") from None
-                written += outcome.written.total()
-                duplicates += outcome.duplicates.total()
-                typer.echo(f"{min(start + AT_ONCE, len(letters))} of {len(letters)} looked at", err=True)
-        refused = len(letters) - written - duplicates
-        typer.echo(f"{written} are written, {duplicates} were stored already, {refused} are still refused", err=True)
+                    raise CommandError(
+                        "another process is resolving dead letters at the same time; run the command again"
+                    ) from None
+                written += result.written.total()
+                duplicates += result.duplicates.total()
+                done = min(start + DEAD_LETTERS_PER_TRANSACTION, len(letters))
+                typer.echo(f"{done} of {len(letters)} dead letters processed", err=True)
+        rejected = len(letters) - written - duplicates
+        typer.echo(f"written: {written}, duplicates: {duplicates}, still rejected: {rejected}", err=True)
 
-    run(work)
+    run(replay_all)
 
 
 @app.command()
 def discard(
     topic: OfTopic = None, reason: OfReason = None, since: Since = None, before: Before = None, yes: Yes = False
 ) -> None:
-    """Settle letters without storing them. They stay in the ledger as dead letters; retention removes them later."""
-    chosen = _chosen(topic, reason, since, before)
+    """Resolve dead letters without storing them. The ledger still counts them as dead letters; retention deletes them later."""
+    selection = _selection(topic, reason, since, before)
 
-    async def work(settings: ConsumerSettings) -> None:
-        letters = await _unresolved(settings, chosen)
-        confirm(f"{len(letters)} letters will be discarded; none of them becomes a reading any more.", yes=yes)
-        connection = await connect(settings)
-        try:
-            done = [
-                row
-                async for row in queries.resolve_letters(
-                    connection,
-                    consumer_group=settings.kafka_group_id,
-                    topics=[each["topic"] for each in letters],
-                    partitions=[each["partition"] for each in letters],
-                    offsets=[each["offset"] for each in letters],
-                    how="discarded",
-                )
-            ]
-        finally:
-            await connection.close()
-        typer.echo(f"{len(done)} letters are discarded", err=True)
+    async def discard_all(settings: ConsumerSettings) -> None:
+        letters = await _unresolved(settings, selection)
+        confirm(f"{len(letters)} dead letters will be discarded and cannot be replayed afterwards.", yes=yes)
+        async with connect(settings) as connection:
+            discarded = queries.resolve_letters(
+                connection,
+                consumer_group=settings.kafka_group_id,
+                topics=[each["topic"] for each in letters],
+                partitions=[each["partition"] for each in letters],
+                offsets=[each["offset"] for each in letters],
+                how="discarded",
+            )
+            count = len([row async for row in discarded])
+        typer.echo(f"dead letters discarded: {count}", err=True)
 
-    run(work)
+    run(discard_all)
 
 
-def _chosen(
+def _selection(
     topic: str | None, reason: Reason | None, since: datetime | None, before: datetime | None
 ) -> dict[str, Any]:
     return {
@@ -163,43 +168,41 @@ def _chosen(
     }
 
 
-async def _unresolved(settings: ConsumerSettings, chosen: dict[str, Any]) -> list[Any]:
-    connection = await connect(settings)
-    try:
-        given = chosen | {"consumer_group": settings.kafka_group_id, "resolved": False, "row_limit": None}
-        letters = [row async for row in queries.list_letters(connection, **given)]
-    finally:
-        await connection.close()
+async def _unresolved(settings: ConsumerSettings, selection: dict[str, Any]) -> list[Any]:
+    async with connect(settings) as connection:
+        filters = selection | {"consumer_group": settings.kafka_group_id, "resolved": False, "row_limit": None}
+        letters = [row async for row in queries.list_letters(connection, **filters)]
     if not letters:
-        raise Refused("no unresolved letter fits; nothing was changed")
+        raise CommandError("no unresolved dead letter matches; nothing was changed")
     return letters
 
 
-def _decoded(letters: list[Any], decoders: dict[str, Decoder], settings: ConsumerSettings) -> Batch:
+def _decode(letters: list[Any], decoders: dict[str, Decoder], settings: ConsumerSettings) -> Batch:
     limits = TimeLimits.at(datetime.now(UTC), settings.retention_days)
-    buffer: dict[RecordType, RowBuffer] = {}
-    refused: list[DeadLetter] = []
+    rows_by_type: dict[RecordType, RowBuffer] = {}
+    dead_letters: list[DeadLetter] = []
     for record in map(_record, letters):
-        if record.topic not in decoders:
-            raise Refused(f"{record.topic} is none of the topics that the settings name; choose letters with --topic")
-        decoder = decoders[record.topic]
+        topic = record.topic_partition.topic
+        if topic not in decoders:
+            raise CommandError(f"the settings do not name the topic {topic}; select dead letters with --topic")
+        decoder = decoders[topic]
         decoded = decoder.decode([record], limits)
-        buffer.setdefault(decoder.record_type, RowBuffer()).add(decoded.rows, decoded.records)
-        refused += decoded.dead_letters
-    return Batch({}, buffer, refused)
+        rows_by_type.setdefault(decoder.record_type, RowBuffer()).add(decoded.rows, decoded.records)
+        dead_letters += decoded.dead_letters
+    return Batch({}, rows_by_type, dead_letters)
 
 
-def _record(letter: Any) -> Any:
-    """The letter as the record it was."""
-    names = ("topic", "partition", "offset", "key", "value")
-    return SimpleNamespace(**{name: letter[name] for name in names})
+def _record(letter: Any) -> Record:
+    """The Kafka record that a stored dead letter was."""
+    partition = TopicPartition(letter["topic"], letter["partition"])
+    return Record(partition, letter["offset"], NO_TIMESTAMP, letter["key"], letter["value"])
 
 
-def _plain(letter: Any) -> dict[str, Any]:
-    return {name: _readable(value) if isinstance(value, bytes) else value for name, value in letter.items()}
+def _printable(letter: Any) -> dict[str, Any]:
+    return {name: _text_or_hex(value) if isinstance(value, bytes) else value for name, value in letter.items()}
 
 
-def _readable(value: bytes) -> str:
+def _text_or_hex(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:

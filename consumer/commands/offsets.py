@@ -1,4 +1,4 @@
-"""`python -m consumer offsets`: where each partition stands, and the decisions nobody makes but an operator."""
+"""`python -m consumer offsets`: commands that show and move the stored offset of a partition."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -13,19 +13,19 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
-from consumer.commands.common import Partition, Refused, Topic, Yes, confirm, connect, run, table
+from consumer.commands.runner import CommandError, Partition, Topic, Yes, confirm, connect, run, table
 from consumer.settings import ConsumerSettings
-from consumer.storage.gaps import gap_between
-from consumer.topic_registry import kinds
+from consumer.storage.offsets import gap_between
+from consumer.topic_registry import record_types_by_topic
 from sql.queries import queries
 
-app = typer.Typer(no_args_is_help=True, help="Where each partition stands, and where it continues.")
-HEADER = ("topic", "partition", "next offset", "log begins", "log ends", "behind", "held by", "state")
+app = typer.Typer(no_args_is_help=True, help="Stored offsets: where the reading of each partition continues.")
+HEADER = ("topic", "partition", "next offset", "log start", "log end", "lag", "held by", "state")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """One partition: what the database has stored, what Kafka's log holds, and which member of the group has it."""
+class PartitionStatus:
+    """One partition: its stored offset, the range [beginning, end) of Kafka's log, and the group member that reads it."""
 
     topic: str
     partition: int
@@ -36,44 +36,45 @@ class Standing:
 
     @property
     def gap(self) -> str | None:
-        """Why nobody may go on by himself, if so."""
+        """Why reading cannot continue without an operator's decision; None when it can."""
         return gap_between(self.stored, self.beginning, self.end)
 
 
 @app.command()
-def show(as_json: Annotated[bool, typer.Option("--json", help="one JSON object a partition")] = False) -> None:
-    """Every partition: its stored offset, Kafka's log, how far behind, which replica holds it, gaps."""
-    for standing in (found := run(_all)):
-        if as_json:
-            typer.echo(msgspec.json.encode(msgspec.to_builtins(standing) | {"gap": standing.gap}))
-    if not as_json:
-        rows = [
-            (each.topic, each.partition, each.stored, each.beginning, each.end, max(0, each.end - each.stored), each.held_by,
-             each.gap or "ok")
-            for each in found
-        ]  # fmt: skip
-        typer.echo(table(HEADER, rows))
+def show(as_json: Annotated[bool, typer.Option("--json", help="one JSON object per partition")] = False) -> None:
+    """List every partition: stored offset, Kafka's log, lag, the consumer that holds it, gaps."""
+    statuses = run(_all_statuses)
+    if as_json:
+        for status in statuses:
+            typer.echo(msgspec.json.encode(msgspec.to_builtins(status) | {"gap": status.gap}))
+        return
+    rows = [
+        (each.topic, each.partition, each.stored, each.beginning, each.end, max(0, each.end - each.stored), each.held_by,
+         each.gap or "ok")
+        for each in statuses
+    ]  # fmt: skip
+    typer.echo(table(HEADER, rows))
 
 
 @app.command()
 def accept_gap(topic: Topic, partition: Partition, yes: Yes = False) -> None:
-    """Go on at the beginning of Kafka's log, though what the stored offset points to is not there any more.
+    """Continue at the beginning of Kafka's log although the stored offset is not in the log any more.
 
-    A replica that has halted the partition goes on within ten seconds.
+    A consumer that has halted the partition resumes it within ten seconds.
     """
 
     async def accept(settings: ConsumerSettings) -> None:
-        standing = await _one(settings, topic, partition)
-        if standing.gap is None:
-            raise Refused(
-                f"{topic}-{partition} has no gap: offset {standing.stored} is in the log; nothing was changed"
+        status = await _status(settings, topic, partition)
+        if status.gap is None:
+            raise CommandError(
+                f"{topic}-{partition} has no gap: offset {status.stored} is in the log; nothing was changed"
             )
         confirm(
-            f"{topic}-{partition}: {standing.gap}.\nIt will continue at offset {standing.beginning}, the first one there. "
-            "Readings that are gone from Kafka are not brought back by this.",
+            f"{topic}-{partition}: {status.gap}.\nReading will continue at offset {status.beginning}, the first in the log. "
+            "This does not bring back records that were deleted from Kafka.",
             yes=yes,
         )
-        await _move(settings, standing, standing.beginning, f"gap accepted: {standing.gap}")
+        await _move(settings, status, status.beginning, f"gap accepted: {status.gap}")
 
     run(accept)
 
@@ -82,56 +83,58 @@ def accept_gap(topic: Topic, partition: Partition, yes: Yes = False) -> None:
 def reset(
     topic: Topic,
     partition: Partition,
-    to: Annotated[str, typer.Option(help="an offset, `beginning`, `end`, or an instant (RFC 3339 with an offset)")],
+    to: Annotated[str, typer.Option(help="an offset, `beginning`, `end`, or an instant (RFC 3339 with a UTC offset)")],
     yes: Yes = False,
 ) -> None:
-    """Let a partition continue elsewhere. Refused while a replica holds it: stop the consumers first.
+    """Move the stored offset of a partition. Fails while a consumer holds the partition: stop the consumers first.
 
-    Going back is harmless: what is stored already is counted as duplicate. Going forward skips records for good.
+    Moving back is harmless: records that are stored already are counted as duplicates. Moving forward skips records for good.
     """
 
     async def move(settings: ConsumerSettings) -> None:
-        standing = await _one(settings, topic, partition)
-        if standing.held_by:
-            raise Refused(
-                f"{topic}-{partition} is held by {standing.held_by}; stop the consumers first; nothing was changed"
+        status = await _status(settings, topic, partition)
+        if status.held_by:
+            raise CommandError(
+                f"{topic}-{partition} is held by {status.held_by}; stop the consumers first; nothing was changed"
             )
-        target = await _target(settings, standing, to)
-        if not standing.beginning <= target <= standing.end:
-            raise Refused(f"offset {target} is not in the log, which holds {standing.beginning} to {standing.end}")
-        skipped, again = max(0, target - standing.stored), max(0, min(standing.stored, standing.end) - target)
+        target = await _target_offset(settings, status, to)
+        if not status.beginning <= target <= status.end:
+            raise CommandError(
+                f"offset {target} is not in the log, which ranges from {status.beginning} to {status.end}"
+            )
+        skipped, again = max(0, target - status.stored), max(0, min(status.stored, status.end) - target)
         confirm(
-            f"{topic}-{partition} stands at {standing.stored} and will continue at {target}: "
+            f"The stored offset of {topic}-{partition} will move from {status.stored} to {target}: "
             f"{skipped} records are skipped and never stored, {again} are read again and counted as duplicates.",
             yes=yes,
         )
-        await _move(settings, standing, target, f"reset to {to}")
+        await _move(settings, status, target, f"reset to {to}")
 
     run(move)
 
 
-async def _move(settings: ConsumerSettings, standing: Standing, target: int, reason: str) -> None:
-    connection = await connect(settings)
-    try:
+async def _move(settings: ConsumerSettings, status: PartitionStatus, target: int, reason: str) -> None:
+    async with connect(settings) as connection:
         moved = await queries.move_offset(
             connection,
             consumer_group=settings.kafka_group_id,
-            topic=standing.topic,
-            partition=standing.partition,
-            expected_offset=standing.stored,
+            topic=status.topic,
+            partition=status.partition,
+            expected_offset=status.stored,
             to_offset=target,
             reason=reason,
         )
-    finally:
-        await connection.close()
     if moved is None:
-        raise Refused(f"{standing.topic}-{standing.partition} has moved meanwhile; nothing was changed, look again")
-    typer.echo(f"{standing.topic}-{standing.partition} continues at {target}", err=True)
+        raise CommandError(
+            f"the stored offset of {status.topic}-{status.partition} has moved in the meantime; "
+            "nothing was changed; run the command again"
+        )
+    typer.echo(f"{status.topic}-{status.partition} continues at offset {target}", err=True)
 
 
-async def _target(settings: ConsumerSettings, standing: Standing, to: str) -> int:
+async def _target_offset(settings: ConsumerSettings, status: PartitionStatus, to: str) -> int:
     if to in {"beginning", "end"}:
-        return standing.beginning if to == "beginning" else standing.end
+        return status.beginning if to == "beginning" else status.end
     if to.isdigit():
         return int(to)
     try:
@@ -139,55 +142,52 @@ async def _target(settings: ConsumerSettings, standing: Standing, to: str) -> in
     except ValueError:
         instant = None
     if instant is None or instant.tzinfo is None:
-        raise Refused(f"--to must be an offset, `beginning`, `end` or an instant with an offset; found {to!r}")
-    partition = TopicPartition(standing.topic, standing.partition)
-    async with _kafka(settings) as consumer:
+        raise CommandError(f"--to must be an offset, `beginning`, `end` or an instant with a UTC offset; found {to!r}")
+    partition = TopicPartition(status.topic, status.partition)
+    async with _kafka_client(settings) as consumer:
         found = (await consumer.offsets_for_times({partition: int(instant.timestamp() * 1000)}))[partition]
-    return found.offset if found else standing.end
+    return found.offset if found else status.end
 
 
-async def _one(settings: ConsumerSettings, topic: str, partition: int) -> Standing:
-    for standing in await _all(settings):
-        if (standing.topic, standing.partition) == (topic, partition):
-            return standing
-    raise Refused(f"group {settings.kafka_group_id} has never read {topic}-{partition}, or it is not in Kafka")
+async def _status(settings: ConsumerSettings, topic: str, partition: int) -> PartitionStatus:
+    for status in await _all_statuses(settings):
+        if (status.topic, status.partition) == (topic, partition):
+            return status
+    raise CommandError(f"group {settings.kafka_group_id} has never read {topic}-{partition}, or Kafka does not have it")
 
 
-async def _all(settings: ConsumerSettings) -> list[Standing]:
-    connection = await connect(settings)
-    try:
+async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
+    async with connect(settings) as connection:
         stored = {
             TopicPartition(row["topic"], row["partition"]): row["next_offset"]
             async for row in queries.all_offsets(connection, consumer_group=settings.kafka_group_id)
         }
-    finally:
-        await connection.close()
-    there, holders = await _layout(settings)
-    present = [each for each in stored if each in there]
-    async with _kafka(settings) as consumer:
+    existing, holders = await _describe_group(settings)
+    present = [each for each in stored if each in existing]
+    async with _kafka_client(settings) as consumer:
         beginnings, ends = await consumer.beginning_offsets(present), await consumer.end_offsets(present)
     return [
-        Standing(each.topic, each.partition, stored[each], beginnings[each], ends[each], holders.get(each))
+        PartitionStatus(each.topic, each.partition, stored[each], beginnings[each], ends[each], holders.get(each))
         for each in present
     ]
 
 
-async def _layout(settings: ConsumerSettings) -> tuple[set[TopicPartition], dict[TopicPartition, str]]:
-    """The partitions of our topics that exist, and which member of the group has which."""
+async def _describe_group(settings: ConsumerSettings) -> tuple[set[TopicPartition], dict[TopicPartition, str]]:
+    """The existing partitions of our topics, and the group member that holds each."""
     admin = AIOKafkaAdminClient(**settings.client_options())
     await admin.start()
     try:
-        topics = set(await admin.list_topics()) & kinds(settings).keys()
+        topics = set(await admin.list_topics()) & record_types_by_topic(settings).keys()
         described = await admin.describe_topics(sorted(topics)) if topics else []
         groups = await admin.describe_consumer_groups([settings.kafka_group_id])
     finally:
         await admin.close()
-    there = {TopicPartition(each["topic"], part["partition"]) for each in described for part in each["partitions"]}
-    members = [member for answer in groups for group in answer.groups for member in group[5]]
-    return there, dict(_holdings(members))
+    existing = {TopicPartition(each["topic"], part["partition"]) for each in described for part in each["partitions"]}
+    members = [member for response in groups for group in response.groups for member in group[5]]
+    return existing, dict(_holders(members))
 
 
-def _holdings(members: list[Any]) -> Iterator[tuple[TopicPartition, str]]:
+def _holders(members: list[Any]) -> Iterator[tuple[TopicPartition, str]]:
     for member, _, host, _, assigned, *_ in members:
         if assigned:
             for topic, partitions in ConsumerProtocolMemberAssignment.decode(assigned).assignment:
@@ -196,11 +196,11 @@ def _holdings(members: list[Any]) -> Iterator[tuple[TopicPartition, str]]:
 
 
 @asynccontextmanager
-async def _kafka(settings: ConsumerSettings) -> AsyncIterator[Any]:
+async def _kafka_client(settings: ConsumerSettings) -> AsyncIterator[Any]:
     consumer = AIOKafkaConsumer(**settings.client_options(), enable_auto_commit=False)
     try:
         await consumer.start()
-        # aiokafka cannot stop a client whose tasks have not begun: with nothing to ask it is stopped at once.
+        # aiokafka cannot stop a client whose tasks have not begun, which happens when there is nothing to ask it.
         await asyncio.sleep(0)
         yield consumer
     finally:

@@ -7,8 +7,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 
+from consumer.kafka.slim_records import install_slim_records
 from consumer.monitoring.health import Health
-from consumer.records.record import keep_records_small
 from consumer.retry import retry_forever
 from consumer.settings import ConsumerSettings
 
@@ -21,7 +21,7 @@ class ClientStoppedError(Exception):
 
 async def start_client(settings: ConsumerSettings, health: Health) -> AIOKafkaConsumer:
     """A started consumer without a subscription; retries for as long as Kafka is away."""
-    keep_records_small()
+    install_slim_records()
     client: AIOKafkaConsumer
     async for attempt in retry_forever(KafkaError, OSError):
         with attempt:

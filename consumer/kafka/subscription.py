@@ -38,7 +38,7 @@ async def subscribe(
             client.subscribe(sorted(subscribed), listener=listener)
         missing = wanted - subscribed
         if missing != reported:
-            _report([topic for topic in sorted(missing) if topics[topic].needed], metrics, health)
+            _report([topic for topic in sorted(missing) if topics[topic].required], metrics, health)
             if missing:
                 log.warning("waiting_for_topics", missing=sorted(missing), reading=sorted(subscribed))
             reported = missing

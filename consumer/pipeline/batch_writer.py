@@ -19,9 +19,9 @@ from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.records.batch import Batch, BatchResult
 from consumer.retry import retry_forever
-from consumer.storage.errors import cause
+from consumer.storage.errors import CommitOutcomeUnknownError, FencedError, retry_cause
 from consumer.storage.offsets import StoredOffsets
-from consumer.storage.store import CommitOutcomeUnknownError, FencedError, Store
+from consumer.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ class BatchWriter:
             return await self._store.write(batch)
         except CommitOutcomeUnknownError as unknown:
             log.warning("commit_outcome_unknown", error=repr(unknown.__cause__))
-            return await self._resolve_commit(batch, unknown.outcome)
+            return await self._resolve_commit(batch, unknown.result)
 
     async def _resolve_commit(self, batch: Batch, result: BatchResult) -> BatchResult:
         """The result of a commit whose response was lost: confirmed by the stored offsets, or written again."""
@@ -102,7 +102,7 @@ class BatchWriter:
             raise
 
     def _report_retry(self, error: Exception, batch: Batch, retry_in: float) -> None:
-        label = cause(error)
+        label = retry_cause(error)
         self._retrying.add(asyncio.current_task())
         self._metrics.retries.labels(label).inc()
         self._metrics.paused.labels("database").set(1)

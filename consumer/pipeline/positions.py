@@ -15,8 +15,7 @@ from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.breaker import Breaker
 from consumer.retry import retry_forever
-from consumer.storage.gaps import gap_between
-from consumer.storage.offsets import StoredOffsets
+from consumer.storage.offsets import StoredOffsets, gap_between
 from sql.connection import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
@@ -142,7 +141,7 @@ class PartitionPositions:
                 try:
                     beginnings = await self._client.beginning_offsets(partitions)
                     ends = await self._client.end_offsets(partitions)
-                    await self._offsets.register(beginnings)
+                    await self._offsets.insert_missing(beginnings)
                     stored = await self._offsets.read(partitions)
                 except TRANSIENT as error:
                     self._report_restoring(blocked=True)

@@ -1,1 +1,1 @@
-"""Records as data: what a topic carries, the rows and dead letters that records decode to, and the batch of them."""
+"""Records as data, without I/O: Kafka records come in; batches of decoded rows and dead letters go out."""

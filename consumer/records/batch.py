@@ -1,8 +1,8 @@
-"""A batch: what one transaction writes, and how far it moves each partition."""
+"""A batch: the rows and dead letters that one transaction writes, and how far it moves the offset of each partition."""
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
@@ -15,7 +15,7 @@ from schemas.records.readings import Reason
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that can never become what its topic carries, and why."""
+    """A record that cannot be stored as what its topic carries, and why."""
 
     record: Record
     reason: Reason
@@ -24,7 +24,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What records of one topic have become: rows, the record of each row, and a dead letter for every other record."""
+    """Decoded records of one topic: rows, the record of each row, and a dead letter for every other record."""
 
     rows: list[Row]
     records: list[Record]
@@ -33,11 +33,11 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a batch takes of one partition: `consumed` records of [expected_offset, next_offset).
+    """The part of one partition that a batch covers: `consumed` records with offsets in [expected_offset, next_offset).
 
-    `expected_offset` is where the database must stand for the batch to be ours to write. `oldest` is the Kafka timestamp of
-    the first record, in milliseconds since 1970. Offsets may have holes, so `consumed` may be less than their difference.
-    `end_offset` is where the partition's log ended when the last of them was taken.
+    The batch may be written only while the stored offset equals `expected_offset`. Offsets may have holes, so `consumed` may be
+    less than their difference. `end_offset` is the end of the partition's log when the last record was fetched. `oldest` is the
+    Kafka timestamp of the first record, in milliseconds since 1970.
     """
 
     expected_offset: int
@@ -49,21 +49,26 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One value from decode to commit."""
+    """One unit of work from decode to commit. Its length is the number of its records."""
 
     spans: Mapping[TopicPartition, Span]
     rows_by_type: Mapping[RecordType, RowBuffer]
     dead_letters: Sequence[DeadLetter]
 
     def __len__(self) -> int:
-        return sum(map(len, (rows_by_type.rows for rows_by_type in self.rows_by_type.values()))) + len(
-            self.dead_letters
-        )
+        return sum(len(buffer.rows) for buffer in self.rows_by_type.values()) + len(self.dead_letters)
+
+    def consumed_by_topic(self) -> Counter[str]:
+        """The number of consumed records of each topic."""
+        consumed: Counter[str] = Counter()
+        for partition, span in self.spans.items():
+            consumed[partition.topic] += span.consumed
+        return consumed
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a batch's records, by topic; the ledger's numbers."""
+    """The outcome for a batch's records, counted by topic: consumed = written + duplicates + dead letters."""
 
     consumed: Counter[str]
     written: Counter[str]
@@ -71,9 +76,21 @@ class BatchResult:
     dead_letters: Counter[tuple[str, Reason]]
 
 
+def count_result(
+    consumed: Counter[str], duplicates: Iterable[Record], dead_letters: Iterable[DeadLetter]
+) -> BatchResult:
+    """Count the outcome of a batch; consumed records that are neither duplicates nor dead letters were written."""
+    duplicated = Counter(record.topic_partition.topic for record in duplicates)
+    rejected = Counter((letter.record.topic_partition.topic, letter.reason) for letter in dead_letters)
+    written = consumed - duplicated
+    for (topic, _), count in rejected.items():
+        written[topic] -= count
+    return BatchResult(consumed, written, duplicated, rejected)
+
+
 @dataclass(slots=True)
 class BatchBuilder:
-    """A batch being collected."""
+    """A batch that is being filled. `opened` is the monotonic time (s) at which its first records were added."""
 
     opened: float = 0.0
     spans: dict[TopicPartition, Span] = field(default_factory=dict)
@@ -93,12 +110,22 @@ class BatchBuilder:
         record_type: RecordType,
         decoded: Decoded,
     ) -> None:
-        """Take records that follow `position` in their partition, whose log ends at `end_offset`, and what they decoded to."""
+        """Add consecutive records of a partition (at least one) and what they were decoded to.
+
+        Args:
+            position: the partition's next offset before these records.
+            end_offset: end of the partition's log.
+
+        Raises:
+            RuntimeError: the batch holds records of this partition that do not end at `position`.
+        """
         if not self.records:
             self.opened = time.monotonic()
         before = self.spans.get(partition)
         if before and before.next_offset != position:
-            raise RuntimeError(f"{partition}: records of {position} do not follow those up to {before.next_offset}")
+            raise RuntimeError(
+                f"{partition}: records at offset {position} do not follow those before {before.next_offset}"
+            )
         self.spans[partition] = Span(
             expected_offset=before.expected_offset if before else position,
             next_offset=records[-1].offset + 1,
@@ -113,5 +140,4 @@ class BatchBuilder:
         self.dead_letters += decoded.dead_letters
 
     def build(self) -> Batch:
-        """The finished batch."""
         return Batch(self.spans, self.rows_by_type, self.dead_letters)

@@ -1,4 +1,7 @@
-"""records -> rows and dead letters. No record makes it raise, and none stops its neighbours."""
+"""The decoder: records of one topic to rows and dead letters.
+
+No record makes it raise, and a rejected record does not affect the others.
+"""
 
 from itertools import islice
 from operator import attrgetter, itemgetter
@@ -11,100 +14,96 @@ from consumer.records.record import Record
 from consumer.records.record_type import DEVICE, RECORDED_AT, RecordType, Row
 from schemas.records.readings import Limits, TimeLimits, valid_id
 
-KNOWN_IDS_LIMIT: Final = 1_000_000
-AT_ONCE: Final = 250  # values in one go: when one of them is wrong, so many are looked at one by one
+VALID_IDS_LIMIT: Final = 1_000_000
+VALUES_PER_DECODE: Final = 250  # when one value of a chunk is invalid, all of the chunk are decoded one by one
 _value: Final = attrgetter("value")
 _device: Final = itemgetter(DEVICE)
 _recorded_at: Final = itemgetter(RECORDED_AT)
 
 
 class Decoder:
-    """Decodes one topic; remembers which ids it has found valid, which halves its work."""
+    """Decodes the records of one topic. A cache of device ids found valid halves the work."""
 
     def __init__(self, record_type: RecordType) -> None:
         self.record_type = record_type
-        self._known_ids: set[str] = set()
+        self._valid_ids: set[str] = set()
 
     def decode(self, records: list[Record], limits: TimeLimits) -> Decoded:
-        """Rows of the records that are what the topic carries, and a dead letter for every other one.
+        """Decode each record to a row or a dead letter.
 
         Args:
-            records: of one topic, as Kafka gave them.
-            limits: between which a reading's timestamp must lie, unless its kind has limits of its own.
+            records: of one topic, in the order in which Kafka returned them.
+            limits: range of valid timestamps, unless the record type has limits of its own.
         """
         decoded = Decoded([], [], [])
-        within = self.record_type.limits or limits
+        type_limits = self.record_type.limits or limits
         remaining = iter(records)
-        while part := list(islice(remaining, AT_ONCE)):
-            rows = self._all_at_once(part, within)
+        while chunk := list(islice(remaining, VALUES_PER_DECODE)):
+            rows = self._decode_chunk(chunk, type_limits)
             if rows is None:
-                self._one_by_one(part, within, decoded)
+                self._decode_one_by_one(chunk, type_limits, decoded)
             else:
                 decoded.rows.extend(rows)
-                decoded.records.extend(part)
+                decoded.records.extend(chunk)
         return decoded
 
-    def _all_at_once(self, records: list[Record], within: Limits) -> list[Row] | None:
-        """The rows of records of which none is to be refused; None when that is not certain."""
+    def _decode_chunk(self, records: list[Record], limits: Limits) -> list[Row] | None:
+        """Decode all records in one call; None unless every one of them is certainly valid."""
         decode = self.record_type.decode_lines
         if decode is None:
             return None
         try:
             lines = b"\n".join(map(_value, records))
-            if not _a_value_a_line(lines, len(records)):
+            if not _has_one_object_per_line(lines, len(records)):
                 return None
             rows = list(map(astuple, decode(lines)))
         except (ValueError, TypeError, RecursionError):
             return None
         if len(rows) != len(records):
             return None
-        if not self._known_ids.issuperset(map(_device, rows)) and not all(map(self._valid, map(_device, rows))):
+        if not self._valid_ids.issuperset(map(_device, rows)) and not all(map(self._is_valid_id, map(_device, rows))):
             return None
         times = list(map(_recorded_at, rows))
-        return rows if within.oldest <= min(times) and max(times) <= within.newest else None
+        return rows if limits.oldest <= min(times) and max(times) <= limits.newest else None
 
-    def _one_by_one(self, records: list[Record], within: Limits, decoded: Decoded) -> None:
-        decode, known = self.record_type.decode, self._known_ids
+    def _decode_one_by_one(self, records: list[Record], limits: Limits, decoded: Decoded) -> None:
+        decode, valid_ids = self.record_type.decode, self._valid_ids
         for record in records:
             try:
                 row = astuple(decode(record.value))
-            except (
-                ValueError,
-                TypeError,
-                RecursionError,
-            ):  # msgspec's errors are ValueErrors; TypeError: no value at all
-                decoded.dead_letters.append(self._refuse(record, within))
+            except (ValueError, TypeError, RecursionError):  # msgspec raises ValueErrors; a None value is a TypeError
+                decoded.dead_letters.append(self._reject(record, limits))
                 continue
-            valid = row[DEVICE] in known or self._valid(row[DEVICE])
-            if valid and within.oldest <= row[RECORDED_AT] <= within.newest:
+            valid = row[DEVICE] in valid_ids or self._is_valid_id(row[DEVICE])
+            if valid and limits.oldest <= row[RECORDED_AT] <= limits.newest:
                 decoded.rows.append(row)
                 decoded.records.append(record)
             else:
-                decoded.dead_letters.append(self._refuse(record, within))
+                decoded.dead_letters.append(self._reject(record, limits))
 
-    def _valid(self, device_id: Any) -> bool:
+    def _is_valid_id(self, device_id: Any) -> bool:
         if not valid_id(device_id):
             return False
-        if len(self._known_ids) >= KNOWN_IDS_LIMIT:
-            self._known_ids.clear()
-        self._known_ids.add(device_id)
+        if len(self._valid_ids) >= VALID_IDS_LIMIT:
+            self._valid_ids.clear()
+        self._valid_ids.add(device_id)
         return True
 
-    def _refuse(self, record: Record, limits: Limits) -> DeadLetter:
-        verdict = self.record_type.refusal(record.value, limits)
-        return DeadLetter(record, verdict.reason, str(verdict))
+    def _reject(self, record: Record, limits: Limits) -> DeadLetter:
+        error = self.record_type.explain_rejection(record.value, limits)
+        return DeadLetter(record, error.reason, str(error))
 
 
-def _a_value_a_line(lines: bytes, values: int) -> bool:
-    """Whether each of the joined values begins with { and ends with }, and none holds a line break.
+def _has_one_object_per_line(lines: bytes, values: int) -> bool:
+    """Whether each of the joined values begins with { and ends with }, and none contains a line break.
 
-    Then no JSON object can reach from one value into the next, for after } within an object no { may follow; so when there are
-    as many objects as values, each value is one object.
+    Then no JSON object can span two values, because inside an object no { may follow a }. If the number of decoded objects
+    equals the number of values as well, each value is exactly one object.
     """
-    between = values - 1
+    separators = values - 1
     return (
         lines.startswith(b"{")
         and lines.endswith(b"}")
-        and lines.count(b"\n") == between
-        and lines.count(b"}\n{") == between
+        and lines.count(b"\n") == separators
+        and lines.count(b"}\n{") == separators
     )

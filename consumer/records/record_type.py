@@ -1,4 +1,4 @@
-"""A kind of record, as data: how its records become rows, and who writes these."""
+"""Record types, as data: how the records of a topic become rows, and which function writes these."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from schemas.records.readings import InvalidReading, Limits, Reason
 
-Row = tuple[Any, ...]  # (device id, the instant it speaks of, then what else it says)
+Row = tuple[Any, ...]  # (device id, the instant that the row is about, then the remaining fields)
 DEVICE: Final = 0
 RECORDED_AT: Final = 1
 
@@ -15,27 +15,31 @@ RECORDED_AT: Final = 1
 class RecordType:
     """What one topic carries.
 
-    `decode` makes a struct whose fields are a row, and raises ValueError or TypeError for bytes that are none; `refusal` says
-    why. `decode_lines` does so for many at once, where that is all there is to check. Instants must lie within `limits`; None
-    stands for those of readings, which move with the clock. `write` puts rows into the database, within a transaction.
-    Kinds are written by their `turn`, the same for every replica, so that two seldom wait for each other in a circle
-    (where they do, the database ends one of them, and its batch is tried again). Without
-    the topic of a `needed` kind a replica is not ready.
+    Attributes:
+        name: a singular noun, unique among the types.
+        write_order: position within a transaction. Every consumer writes the types in the same order, so that transactions
+            seldom deadlock; where they do, PostgreSQL aborts one of them and its batch is retried.
+        decode: bytes to a struct whose fields are a row. Raises ValueError or TypeError.
+        decode_lines: the same for many newline-separated values; None where decoding one value is not the only check.
+        explain_rejection: why a value is rejected.
+        limits: range of valid instants. None means the limits of readings, which move with the clock.
+        required: a consumer is not ready while the topic of a required type does not exist.
+        write: writes rows to the database, within a transaction.
     """
 
     name: str
-    turn: int
+    write_order: int
     decode: Callable[[Any], Any]
     decode_lines: Callable[[bytes], list[Any]] | None = None
-    refusal: Callable[[bytes | None, Limits], InvalidReading]
+    explain_rejection: Callable[[bytes | None, Limits], InvalidReading]
     limits: Limits | None = None
-    needed: bool = True
+    required: bool = True
     write: Callable[..., Awaitable["TypeWriteResult"]]
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that contradicts what is stored, and how."""
+    """A row that PostgreSQL rejects or that contradicts a stored row; `detail` is for people."""
 
     row: Row
     reason: Reason
@@ -44,16 +48,28 @@ class RejectedRow:
 
 @dataclass(frozen=True, slots=True)
 class TypeWriteResult:
-    """What became of rows of one kind: those named nowhere else were written. `newest`: the newest written of each device."""
+    """The outcome for the rows of one type. Rows that are neither duplicates nor rejected were written.
+
+    `newest` holds the newest written row of each device.
+    """
 
     newest: list[Row] = field(default_factory=list)
     duplicates: list[Row] = field(default_factory=list)
-    refused: list[RejectedRow] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TelemetryType(RecordType):
-    """One kind of reading on its way from a topic into its tables."""
+    """A type of reading.
+
+    Attributes:
+        history: the table that stores the readings.
+        columns: its columns, in the order of a row's fields.
+        arguments: the names of the same fields as arguments of the queries below.
+        newest: query for the newest stored reading of given devices.
+        insert_new: query that inserts the readings that are not stored yet and returns their identities.
+        match: query that says for each reading whether the stored one of the same identity is equal.
+    """
 
     history: str
     columns: tuple[str, ...]
@@ -63,7 +79,7 @@ class TelemetryType(RecordType):
     match: Callable[..., Any]
 
     def columnar(self, rows: list[Row]) -> dict[str, list[Any]]:
-        """Rows as one list per column, named as the arguments of this kind's queries."""
+        """Transpose rows into one list a column, keyed by the argument names of this type's queries."""
         if not rows:
             return {name: [] for name in self.arguments}
         return dict(zip(self.arguments, map(list, zip(*rows, strict=True)), strict=True))

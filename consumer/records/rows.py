@@ -1,25 +1,25 @@
-"""Rows as they came: in their order, by device, and each with the record it was."""
+"""A buffer of decoded rows: in the order of arrival, by device, and each with its record."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
+from consumer.records.record import Record
 from consumer.records.record_type import DEVICE, Row
 
 
 @dataclass(slots=True)
 class RowBuffer:
-    """Rows of one kind in the order of arrival; `records` holds the record of each, `by_device` the same rows by device.
+    """Rows of one type. `records` holds the record of each row; `by_device` groups the same row objects.
 
-    Rows are found again by what they are in memory, not by what they say: two records may say the same.
+    Methods identify rows by object identity, not by equality: two records may have equal rows.
     """
 
     rows: list[Row] = field(default_factory=list)
-    records: list[Any] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     by_device: dict[str, list[Row]] = field(default_factory=dict)
 
-    def add(self, rows: list[Row], records: list[Any]) -> None:
-        """Take rows that have come after those that are here, and the record of each."""
+    def add(self, rows: list[Row], records: list[Record]) -> None:
+        """Append rows, and the record of each row."""
         self.rows += rows
         self.records += records
         by_device = self.by_device
@@ -29,31 +29,31 @@ class RowBuffer:
             except KeyError:
                 by_device[row[DEVICE]] = [row]
 
-    def records_for(self, rows: Iterable[Row]) -> list[Any]:
-        """The record of each of these rows."""
+    def records_for(self, rows: Iterable[Row]) -> list[Record]:
+        """The record of each of the given rows, in their order."""
         wanted = list(map(id, rows))
         if not wanted:
             return []
         missing = set(wanted)
-        found = {id(row): record for row, record in zip(self.rows, self.records, strict=True) if id(row) in missing}
+        found = {id(row): record for row, record in self._pairs() if id(row) in missing}
         return [found[each] for each in wanted]
 
     def excluding(self, rows: Iterable[Row]) -> "RowBuffer":
-        """All but these rows."""
-        left_out = set(map(id, rows))
-        return _of((row, record) for row, record in self._pairs() if id(row) not in left_out)
+        """A copy without the given rows."""
+        excluded = set(map(id, rows))
+        return _buffer_of((row, record) for row, record in self._pairs() if id(row) not in excluded)
 
     def split(self) -> "tuple[RowBuffer, RowBuffer]":
-        """The first half of the rows, and the rest."""
+        """Two buffers, of the first and the second half of the rows."""
         pairs = list(self._pairs())
         middle = len(pairs) // 2
-        return _of(pairs[:middle]), _of(pairs[middle:])
+        return _buffer_of(pairs[:middle]), _buffer_of(pairs[middle:])
 
-    def _pairs(self) -> Iterable[tuple[Row, Any]]:
+    def _pairs(self) -> Iterable[tuple[Row, Record]]:
         return zip(self.rows, self.records, strict=True)
 
 
-def _of(pairs: Iterable[tuple[Row, Any]]) -> RowBuffer:
+def _buffer_of(pairs: Iterable[tuple[Row, Record]]) -> RowBuffer:
     buffer = RowBuffer()
     rows, records = map(list, zip(*pairs, strict=True)) if (pairs := list(pairs)) else ([], [])
     buffer.add(rows, records)

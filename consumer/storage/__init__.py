@@ -1,1 +1,4 @@
-"""One batch, one PostgreSQL transaction: claim the offsets, write the rows and dead letters, commit."""
+"""Writes batches to PostgreSQL, one transaction a batch.
+
+Input: batches of `records`. Output: history, live status, assignments, dead letters, stored offsets and the ledger's counts.
+"""

@@ -1,4 +1,4 @@
-"""Assignments -> the database's own rules for them, in the order of arrival; and what became of each."""
+"""Writer of vehicle-meter assignments: the database applies them in the order of arrival and returns the outcome of each."""
 
 from itertools import islice
 from typing import Final
@@ -9,23 +9,23 @@ from consumer.storage.row_writers import Connection, WriteContext
 from schemas.records.readings import Reason
 from sql.queries import queries
 
-AT_ONCE: Final = 2_000  # in one statement: well within its time-out
+ASSIGNMENTS_PER_STATEMENT: Final = 2_000  # takes far less than the statement_timeout
 
 
 async def write_assignments(
     connection: Connection, record_type: RecordType, buffer: RowBuffer, context: WriteContext, *, origin: str
 ) -> TypeWriteResult:
-    """Declare assignments that came from `origin`. What is a duplicate or a contradiction is decided by what is stored."""
-    written = TypeWriteResult()
+    """Write assignments that came from `origin`. What is stored decides which are duplicates and which contradict it."""
+    result = TypeWriteResult()
     rows = iter(buffer.rows)
-    while part := list(islice(rows, AT_ONCE)):
-        vehicles, starts, meters, ends = map(list, zip(*part, strict=True))
-        outcomes = queries.declare_assignments(
+    while chunk := list(islice(rows, ASSIGNMENTS_PER_STATEMENT)):
+        vehicles, starts, meters, ends = map(list, zip(*chunk, strict=True))
+        declared = queries.declare_assignments(
             connection, vehicle_ids=vehicles, meter_ids=meters, starts=starts, ends=ends, origin=origin
         )
-        for row, settled in zip(part, [outcome async for outcome in outcomes], strict=True):
-            if settled["outcome"] == "duplicate":
-                written.duplicates.append(row)
-            elif settled["outcome"] == "overlap":
-                written.refused.append(RejectedRow(row, Reason.OVERLAPPING_ASSIGNMENT, settled["detail"]))
-    return written
+        for row, declaration in zip(chunk, [each async for each in declared], strict=True):
+            if declaration["outcome"] == "duplicate":
+                result.duplicates.append(row)
+            elif declaration["outcome"] == "overlap":
+                result.rejected.append(RejectedRow(row, Reason.OVERLAPPING_ASSIGNMENT, declaration["detail"]))
+    return result

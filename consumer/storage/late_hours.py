@@ -1,4 +1,4 @@
-"""Readings older than what is rolled up: the hours they have changed, for the refresh to look at again."""
+"""Hours whose rollups late readings invalidate, so that the next refresh computes them again."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -7,17 +7,17 @@ from typing import Final
 from consumer.records.record_type import DEVICE, RECORDED_AT, Row
 
 EVERY_DEVICE: Final = ""
-# Above so many devices an hour is marked for all of them: a backlog changes whole hours, and a mark for each device and batch
-# would be nearly as many rows as readings.
-DEVICES_OF_ONE_HOUR: Final = 1000
+# An hour with late readings of more devices is marked for all devices. A backlog changes whole hours, and one mark for each
+# device and batch would be nearly as many rows as readings.
+DEVICES_PER_HOUR: Final = 1000
 
 
 def late_hours(rows: Iterable[Row], late_before: datetime) -> list[tuple[str, datetime]]:
-    """(device id or EVERY_DEVICE, beginning of the hour) of what rows older than `late_before` have changed."""
+    """(device id or EVERY_DEVICE, beginning of the hour) for each hour that rows older than `late_before` have changed."""
     changed = {
         (row[DEVICE], int(row[RECORDED_AT].timestamp()) // 3600) for row in rows if row[RECORDED_AT] < late_before
     }
     hours = {hour for _, hour in changed}
-    if len(changed) > DEVICES_OF_ONE_HOUR * len(hours):
+    if len(changed) > DEVICES_PER_HOUR * len(hours):
         changed = {(EVERY_DEVICE, hour) for hour in hours}
     return sorted((device, datetime.fromtimestamp(hour * 3600, UTC)) for device, hour in changed)

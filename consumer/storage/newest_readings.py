@@ -1,6 +1,6 @@
-"""What this process knows of the newest reading of each device: a hint that lets most rows take the fast way in.
+"""A cache of the newest reading of each device: most rows are newer and can be written without a check for duplicates.
 
-The primary key decides what is a duplicate. A wrong hint costs a second attempt, never a reading.
+The cache is a hint, and the primary key decides what is a duplicate: a wrong hint costs a second attempt, never a reading.
 """
 
 from collections.abc import Mapping
@@ -17,65 +17,68 @@ _recorded_at: Final = itemgetter(RECORDED_AT)
 
 @dataclass(slots=True)
 class SplitRows:
-    """Rows parted into those newer than anything stored of their device and those that may be stored already.
+    """Rows split into those newer than any stored reading of their device, and those that may be stored already.
 
-    Both are sorted by identity, copies of one reading by arrival. `newest` holds the newest fresh row of each device, `oldest` is
-    the instant of the oldest fresh row.
+    Both are sorted by device and instant; copies of one reading stay in the order of arrival. `newest` holds the newest of the
+    new rows of each device, `oldest` the instant of the oldest new row.
     """
 
-    fresh: list[Row] = field(default_factory=list)
+    new: list[Row] = field(default_factory=list)
     possible_duplicates: list[Row] = field(default_factory=list)
     newest: list[Row] = field(default_factory=list)
     oldest: datetime | None = None
 
 
 class NewestReadings:
-    """The newest reading known of each device, kind by kind."""
+    """The instant of the newest reading of each device, by record type."""
 
     def __init__(self) -> None:
         self._newest: dict[RecordType, dict[str, datetime]] = {}
 
-    async def part(
+    async def split(
         self, connection: Any, telemetry_type: TelemetryType, by_device: Mapping[str, list[Row]]
     ) -> SplitRows:
-        """Rows by device and in the order of arrival, parted by what is known; what is not is asked first."""
-        known = self._newest.setdefault(telemetry_type, {})
-        strangers = list(by_device.keys() - known.keys())
-        if strangers:
-            known.update({row[0]: row[1] async for row in telemetry_type.newest(connection, ids=strangers)})
-        return part(by_device, known)
+        """Split rows, given by device in the order of arrival. Devices that are not cached are looked up in the database."""
+        cached = self._newest.setdefault(telemetry_type, {})
+        missing = list(by_device.keys() - cached.keys())
+        if missing:
+            cached.update(
+                {row[DEVICE]: row[RECORDED_AT] async for row in telemetry_type.newest(connection, ids=missing)}
+            )
+        return split_rows(by_device, cached)
 
-    def learn(self, record_type: RecordType, rows: list[Row]) -> None:
-        """Remember rows that are committed now."""
-        known = self._newest.setdefault(record_type, {})
-        if len(known) > DEVICES_LIMIT:
-            known.clear()
-        for row in rows:
-            before = known.get(row[DEVICE])
-            if before is None or row[RECORDED_AT] > before:
-                known[row[DEVICE]] = row[RECORDED_AT]
+    def update(self, committed: Mapping[RecordType, list[Row]]) -> None:
+        """Cache the newest rows of a committed batch."""
+        for record_type, rows in committed.items():
+            cached = self._newest.setdefault(record_type, {})
+            if len(cached) > DEVICES_LIMIT:
+                cached.clear()
+            for row in rows:
+                before = cached.get(row[DEVICE])
+                if before is None or row[RECORDED_AT] > before:
+                    cached[row[DEVICE]] = row[RECORDED_AT]
 
 
-def part(by_device: Mapping[str, list[Row]], newest: Mapping[str, datetime]) -> SplitRows:
-    """Rows by device and in the order of arrival, parted by whether they are newer than all before them."""
-    parted = SplitRows()
-    fresh, of_each, oldest = parted.fresh, parted.newest, parted.oldest
+def split_rows(by_device: Mapping[str, list[Row]], newest: Mapping[str, datetime]) -> SplitRows:
+    """Split rows, given by device in the order of arrival, by whether they are newer than all rows before them."""
+    split = SplitRows()
+    new, newest_of_each, oldest = split.new, split.newest, split.oldest
     for device in sorted(by_device):
         rows, bound = by_device[device], newest.get(device)
         if (bound is not None and rows[0][RECORDED_AT] <= bound) or not _ascend(rows):
-            rows = _certainly_new(rows, bound, parted.possible_duplicates)
+            rows = _new_rows(rows, bound, split.possible_duplicates)
             if not rows:
                 continue
-        fresh += rows
-        of_each.append(rows[-1])
+        new += rows
+        newest_of_each.append(rows[-1])
         if oldest is None or rows[0][RECORDED_AT] < oldest:
             oldest = rows[0][RECORDED_AT]
-    parted.oldest = oldest
-    return parted
+    split.oldest = oldest
+    return split
 
 
 def in_order(by_device: Mapping[str, list[Row]]) -> list[Row]:
-    """All rows, sorted by identity, copies of one reading by arrival."""
+    """All rows, sorted by device and instant; copies of one reading stay in the order of arrival."""
     return [row for device in sorted(by_device) for row in sorted(by_device[device], key=_recorded_at)]
 
 
@@ -84,13 +87,13 @@ def _ascend(rows: list[Row]) -> bool:
     return all(map(lt, times, times[1:]))
 
 
-def _certainly_new(rows: list[Row], bound: datetime | None, possible_duplicates: list[Row]) -> list[Row]:
-    """The rows of one device that are newer than all before them; the others go to `possible_duplicates`."""
-    fresh = []
+def _new_rows(rows: list[Row], bound: datetime | None, possible_duplicates: list[Row]) -> list[Row]:
+    """The rows of one device that are newer than all before them; appends the others to `possible_duplicates`."""
+    new = []
     for row in sorted(rows, key=_recorded_at):
         if bound is None or row[RECORDED_AT] > bound:
-            fresh.append(row)
+            new.append(row)
             bound = row[RECORDED_AT]
         else:
             possible_duplicates.append(row)
-    return fresh
+    return new

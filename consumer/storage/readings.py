@@ -1,6 +1,7 @@
-"""Rows -> history and live status, inside the store's transaction; and what became of each.
+"""Writer of telemetry readings: history and live status, within the store's transaction.
 
-newer than anything stored of its device -> COPY; maybe stored already -> INSERT ... ON CONFLICT DO NOTHING, and the rest compared
+A row newer than every stored reading of its device is written by COPY. A row that may be stored already is written by
+INSERT ... ON CONFLICT DO NOTHING, and compared with the stored reading if there is one.
 """
 
 from collections.abc import Callable
@@ -17,16 +18,16 @@ from consumer.storage.row_writers import Connection, WriteContext
 from schemas.records.readings import Reason
 from sql.queries import queries
 
-COPY_TIMEOUT: Final = 120.0
+COPY_TIMEOUT_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """The rows that were new, the instant of the oldest of them, and what became of all."""
+class StoredReadings:
+    """The rows that were new, the instant of the oldest of them, and the outcome for all rows."""
 
     new: list[Row]
     oldest: datetime | None
-    written: TypeWriteResult
+    result: TypeWriteResult
 
 
 async def write_readings(
@@ -38,40 +39,40 @@ async def write_readings(
     side: str,
     upsert_status: Callable[..., Any],
 ) -> TypeWriteResult:
-    """Write readings into history and live status, and mark the hours that late ones change.
+    """Write readings to history and live status, and mark the hours that late readings change.
 
     Raises:
-        asyncpg.UniqueViolationError: a row believed new is stored already; only when not cautious.
+        asyncpg.UniqueViolationError: a reading taken for new is stored already; only without `check_duplicates`.
     """
     stored = await store_readings(connection, telemetry_type, buffer, context)
-    if stored.written.newest:
-        await upsert_status(connection, **telemetry_type.columnar(stored.written.newest))
+    if stored.result.newest:
+        await upsert_status(connection, **telemetry_type.columnar(stored.result.newest))
     if stored.oldest is not None and stored.oldest < context.late_before:
         devices, hours = zip(*late_hours(stored.new, context.late_before), strict=True)
         await queries.mark_late(connection, side=side, devices=devices, hours=hours)
-    return stored.written
+    return stored.result
 
 
 async def store_readings(
     connection: Connection, telemetry_type: TelemetryType, buffer: RowBuffer, context: WriteContext
-) -> Stored:
-    """Put readings into their history.
+) -> StoredReadings:
+    """Write readings to their history table.
 
     Raises:
-        asyncpg.UniqueViolationError: as above.
+        asyncpg.UniqueViolationError: a reading taken for new is stored already; only without `check_duplicates`.
     """
     if context.check_duplicates:
-        parted = SplitRows(possible_duplicates=in_order(buffer.by_device))
+        split = SplitRows(possible_duplicates=in_order(buffer.by_device))
     else:
-        parted = await context.known.part(connection, telemetry_type, buffer.by_device)
-    await _copy(connection, telemetry_type, parted.fresh)
-    inserted, same, different = await _insert_doubtful(connection, telemetry_type, parted.possible_duplicates)
-    newest = _newest_of_each_device([*parted.newest, *inserted]) if inserted else parted.newest
-    instants = [row[RECORDED_AT] for row in inserted] + ([parted.oldest] if parted.oldest else [])
-    return Stored(
-        new=[*parted.fresh, *inserted] if inserted else parted.fresh,
+        split = await context.newest_readings.split(connection, telemetry_type, buffer.by_device)
+    await _copy(connection, telemetry_type, split.new)
+    inserted, duplicates, conflicts = await _insert_missing(connection, telemetry_type, split.possible_duplicates)
+    newest = _newest_by_device([*split.newest, *inserted]) if inserted else split.newest
+    instants = [row[RECORDED_AT] for row in inserted] + ([split.oldest] if split.oldest else [])
+    return StoredReadings(
+        new=[*split.new, *inserted] if inserted else split.new,
         oldest=min(instants, default=None),
-        written=TypeWriteResult(newest, same, [_conflict(row) for row in different]),
+        result=TypeWriteResult(newest, duplicates, [_conflict(row) for row in conflicts]),
     )
 
 
@@ -79,7 +80,7 @@ def _conflict(row: Row) -> RejectedRow:
     return RejectedRow(
         row,
         Reason.CONFLICTING_READING,
-        f"{row[DEVICE]} has another reading stored for {row[RECORDED_AT].isoformat()}; the first is kept",
+        f"{row[DEVICE]} has a different reading stored for {row[RECORDED_AT].isoformat()}; the first one is kept",
     )
 
 
@@ -90,22 +91,27 @@ async def _copy(connection: Connection, telemetry_type: TelemetryType, rows: lis
             source=encode_copy(rows),
             format="binary",
             columns=telemetry_type.columns,
-            timeout=COPY_TIMEOUT,
+            timeout=COPY_TIMEOUT_SECONDS,
         )
 
 
-async def _insert_doubtful(
+async def _insert_missing(
     connection: Connection, telemetry_type: TelemetryType, rows: list[Row]
 ) -> tuple[list[Row], list[Row], list[Row]]:
-    """Rows that may be stored already: those inserted, those that say the same as what is stored, those that contradict it."""
+    """Insert the rows that are not stored yet.
+
+    Returns:
+        The inserted rows, the duplicates (equal to the stored reading), and the conflicts (different from it).
+    """
     if not rows:
         return [], [], []
     unclaimed = {
-        (row[0], row[1]) async for row in telemetry_type.insert_new(connection, **telemetry_type.columnar(rows))
+        (row[DEVICE], row[RECORDED_AT])
+        async for row in telemetry_type.insert_new(connection, **telemetry_type.columnar(rows))
     }
     inserted: list[Row] = []
     present: list[Row] = []
-    for row in rows:  # of several copies the first is the one that was inserted
+    for row in rows:  # of several copies, the first is the inserted one
         identity = row[DEVICE], row[RECORDED_AT]
         if identity in unclaimed:
             unclaimed.remove(identity)
@@ -114,18 +120,25 @@ async def _insert_doubtful(
             present.append(row)
     if not present:
         return inserted, [], []
-    matches = [row["same"] async for row in telemetry_type.match(connection, **telemetry_type.columnar(present))]
+    return inserted, *await _compare(connection, telemetry_type, present)
+
+
+async def _compare(
+    connection: Connection, telemetry_type: TelemetryType, rows: list[Row]
+) -> tuple[list[Row], list[Row]]:
+    """Split rows whose identity is stored into duplicates and conflicts."""
+    matches = [row["same"] async for row in telemetry_type.match(connection, **telemetry_type.columnar(rows))]
     if None in matches:
-        raise RuntimeError("a stored reading has disappeared while its copy was compared with it")
-    same = [row for row, match in zip(present, matches, strict=True) if match]
-    different = [row for row, match in zip(present, matches, strict=True) if not match]
-    return inserted, same, different
+        raise RuntimeError("a stored reading disappeared while it was compared with its copy")
+    duplicates = [row for row, match in zip(rows, matches, strict=True) if match]
+    conflicts = [row for row, match in zip(rows, matches, strict=True) if not match]
+    return duplicates, conflicts
 
 
-def _newest_of_each_device(rows: list[Row]) -> list[Row]:
+def _newest_by_device(rows: list[Row]) -> list[Row]:
     newest: dict[str, Row] = {}
     for row in rows:
-        known = newest.get(row[DEVICE])
-        if known is None or row[RECORDED_AT] > known[RECORDED_AT]:
+        before = newest.get(row[DEVICE])
+        if before is None or row[RECORDED_AT] > before[RECORDED_AT]:
             newest[row[DEVICE]] = row
-    return [newest[device] for device in sorted(newest)]  # one order for every writer: two never wait in a circle
+    return [newest[device] for device in sorted(newest)]  # every writer locks in this order, which prevents deadlocks

@@ -1,6 +1,6 @@
-"""Readings of registers -> their own history -> intervals in the history of meters, which the database derives.
+"""Writer of register readings: stores cumulative registers, from which the database derives the intervals of meter history.
 
-A late reading changes the interval after it as well, and may show a reset where there was none: what follows is derived again.
+A late reading changes the interval after it as well and may reveal a reset, so the intervals that follow it are derived again.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from consumer.storage.readings import store_readings
 from consumer.storage.row_writers import Connection, WriteContext
 from sql.queries import queries
 
-# New readings of a meter that lie further apart are two stretches: a late one and one of now must not make the database go
-# through everything in between.
-ONE_STRETCH: Final = timedelta(hours=1)
+# New readings of a meter that are further apart belong to different stretches, so that a late and a current reading do not make
+# the database derive everything in between.
+MAX_GAP_IN_STRETCH: Final = timedelta(hours=1)
 Stretch = tuple[datetime, datetime]  # the instants of its first and its last reading
 
 
@@ -27,28 +27,28 @@ async def write_registers(
     *,
     jitter_kwh: float,
 ) -> TypeWriteResult:
-    """Write readings of registers, and what follows from them; live status and late hours go with the intervals.
+    """Write register readings and derive the intervals from them, with live status and late hours.
 
     Raises:
-        asyncpg.UniqueViolationError: a row believed new is stored already; only when not cautious.
+        asyncpg.UniqueViolationError: a reading taken for new is stored already; only without `check_duplicates`.
     """
     stored = await store_readings(connection, telemetry_type, buffer, context)
-    for meters in in_turns(sorted(stored.new)):
-        earliest, latest = map(list, zip(*meters.values(), strict=True))
+    for stretches in stretch_rounds(sorted(stored.new)):
+        earliest, latest = map(list, zip(*stretches.values(), strict=True))
         await queries.derive_intervals(
-            connection, ids=list(meters), earliest=earliest, latest=latest, jitter=jitter_kwh
+            connection, ids=list(stretches), earliest=earliest, latest=latest, jitter=jitter_kwh
         )
-    return stored.written
+    return stored.result
 
 
-def in_turns(rows: list[Row]) -> Iterator[dict[str, Stretch]]:
-    """The first stretch of each meter, then the second of those that have one, and so on: of sorted rows."""
+def stretch_rounds(rows: list[Row]) -> Iterator[dict[str, Stretch]]:
+    """From sorted rows, the first stretch of every meter, then the second of the meters that have one, and so on."""
     stretches: dict[str, list[Stretch]] = {}
     for row in rows:
         of_meter, at = stretches.setdefault(row[DEVICE], []), row[RECORDED_AT]
-        if of_meter and at - of_meter[-1][1] <= ONE_STRETCH:
+        if of_meter and at - of_meter[-1][1] <= MAX_GAP_IN_STRETCH:
             of_meter[-1] = of_meter[-1][0], at
         else:
             of_meter.append((at, at))
-    for turn in range(max(map(len, stretches.values()), default=0)):
-        yield {meter: found[turn] for meter, found in stretches.items() if turn < len(found)}
+    for number in range(max(map(len, stretches.values()), default=0)):
+        yield {meter: found[number] for meter, found in stretches.items() if number < len(found)}

@@ -1,4 +1,4 @@
-"""Rows of a batch -> the writer of each kind, in one order; and what became of them all."""
+"""Dispatch of a batch's rows to the writer of their type, and the collected result."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -6,52 +6,57 @@ from operator import attrgetter
 from typing import Any
 
 from consumer.records.batch import Batch, DeadLetter
+from consumer.records.record import Record
 from consumer.records.record_type import RecordType, RejectedRow, Row
 from consumer.records.rows import RowBuffer
 from consumer.storage.newest_readings import NewestReadings
 
-Connection = Any  # asyncpg.Connection, or the pool's proxy of one
+Connection = Any  # asyncpg.Connection, or the pool's proxy for one
 
 
 @dataclass(frozen=True, slots=True)
 class WriteContext:
-    """What the writers of one transaction go by.
+    """What all writers of one transaction share.
 
-    `known` is what this process has seen; with `check_duplicates` every row is treated as possibly stored already.
-    Hours that rows older than `late_before` change are marked for the rollups.
+    Rows newer than `newest_readings` are written as new; with `check_duplicates`, every row may be stored already. Hours that
+    are changed by rows older than `late_before` are marked for the rollups.
     """
 
-    known: NewestReadings
+    newest_readings: NewestReadings
     late_before: datetime
     check_duplicates: bool
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """The newest row written of each device, the records that were stored already, and those that contradict what is stored."""
+    """The outcome for the rows of a batch. Rows that are neither duplicates nor conflicts were written.
+
+    `newest` holds the newest written row of each device, `duplicates` the records that were stored already, and `conflicts` the
+    records that contradict what is stored.
+    """
 
     newest: dict[RecordType, list[Row]] = field(default_factory=dict)
-    duplicates: list[Any] = field(default_factory=list)
+    duplicates: list[Record] = field(default_factory=list)
     conflicts: list[DeadLetter] = field(default_factory=list)
 
 
 async def write_rows(connection: Connection, batch: Batch, context: WriteContext) -> WriteResult:
-    """Write a batch's rows.
+    """Write the rows of a batch, in the types' write order.
 
     Raises:
-        asyncpg.UniqueViolationError: a row believed new is stored already; only when not cautious.
+        asyncpg.UniqueViolationError: a row taken for new is stored already; only without `check_duplicates`.
     """
-    settled = WriteResult()
-    for record_type in sorted(batch.rows_by_type, key=attrgetter("turn")):
+    result = WriteResult()
+    for record_type in sorted(batch.rows_by_type, key=attrgetter("write_order")):
         buffer = batch.rows_by_type[record_type]
         written = await record_type.write(connection, record_type, buffer, context)
-        settled.newest[record_type] = written.newest
-        settled.duplicates.extend(buffer.records_for(written.duplicates))
-        settled.conflicts.extend(letters(buffer, written.refused))
-    return settled
+        result.newest[record_type] = written.newest
+        result.duplicates.extend(buffer.records_for(written.duplicates))
+        result.conflicts.extend(dead_letters_for(buffer, written.rejected))
+    return result
 
 
-def letters(buffer: RowBuffer, refused: list[RejectedRow]) -> list[DeadLetter]:
-    """The dead letters of refused rows."""
-    records = buffer.records_for(each.row for each in refused)
-    return [DeadLetter(record, each.reason, each.detail) for record, each in zip(records, refused, strict=True)]
+def dead_letters_for(buffer: RowBuffer, rejected: list[RejectedRow]) -> list[DeadLetter]:
+    """A dead letter for each rejected row of the buffer."""
+    records = buffer.records_for(each.row for each in rejected)
+    return [DeadLetter(record, each.reason, each.detail) for record, each in zip(records, rejected, strict=True)]

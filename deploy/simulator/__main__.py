@@ -30,26 +30,28 @@ app = typer.Typer(
 Devices = Annotated[int, typer.Option(min=1, help="Number of vehicles, and of meters.")]
 Seed = Annotated[int, typer.Option(help="The same seed produces the same readings at the same time.")]
 
+Duration = Annotated[float | None, typer.Option(min=0, help="Seconds of live readings; unlimited by default.")]
+SpeedUp = Annotated[
+    float,
+    typer.Option(
+        min=1,
+        help="Factor of simulated time: 60 sends an hour in a minute. The start lies so far in the past (at most a day) that "
+        "simulated time reaches the wall clock at the end of --duration; it never passes it.",
+    ),
+]
+BackfillHours = Annotated[
+    float, typer.Option(min=0, help="First send the readings of this many past hours, as fast as possible.")
+]
+
 
 @app.command()
 def run(
     *,
     devices: Devices = 10_000,
     live: Annotated[bool, typer.Option(help="Send current readings until stopped.")] = True,
-    duration: Annotated[
-        float | None, typer.Option(min=0, help="Seconds of live readings; unlimited by default.")
-    ] = None,
-    speed_up: Annotated[
-        float,
-        typer.Option(
-            min=1,
-            help="Factor of simulated time: 60 sends an hour in a minute. The start lies so far in the past (at most a day) that "
-            "simulated time reaches the wall clock at the end of --duration; it never passes it.",
-        ),
-    ] = 1.0,
-    backfill_hours: Annotated[
-        float, typer.Option(min=0, help="First send the readings of this many past hours, as fast as possible.")
-    ] = 0,
+    duration: Duration = None,
+    speed_up: SpeedUp = 1.0,
+    backfill_hours: BackfillHours = 0,
     backfill_devices: Annotated[int, typer.Option(min=1, help="Number of vehicles (and meters) to backfill.")] = 300,
     rate: Annotated[float | None, typer.Option(min=1, help="Maximum number of records a second.")] = None,
     duplicate_share: Annotated[float, typer.Option(min=0, max=1, help="Share of readings sent twice.")] = 0,

@@ -60,7 +60,7 @@ async def test_the_page_loads_completely_from_this_service_alone(site: Site, ope
         await expect(tab.find("#faults li")).to_contain_text("VEH-003 ✖ open since")
         histogram = tab.find("#distribution .plot")
         await expect(histogram).to_have_attribute(
-            "aria-label", re.compile("4 vehicles are judged.* lowest are at 70 to 72 %")
+            "aria-label", re.compile("4 vehicles are assessed.* lowest are at 70 to 72 %")
         )
         await histogram.locator(".point path").nth(11).hover(force=True)
         await expect(histogram.locator(".hoverlayer")).to_contain_text("70 to 72 %: 1 vehicle")

@@ -32,14 +32,14 @@ async def test_the_page_asks_for_a_key_and_loads_with_it(site: Site, open_tab: O
     await site.start()
     async with open_tab() as tab:
         await tab.open()
-        await expect(tab.find("#key-view h1")).to_have_text("An API key is needed")
+        await expect(tab.find("#key-view h1")).to_have_text("An API key is required")
         await expect(tab.find("#fleet-view")).to_be_hidden()
         await expect(tab.find("#key-view [role=alert]")).to_have_text("")
 
         for wrong, message in (
             (reader[:-1] + "~", "not known"),
             (sender, "lacks the scope read"),
-            ("schlüssel", "no API key"),
+            ("schlüssel", "not an API key"),
         ):
             await enter_key(tab, wrong)
             await expect(tab.find("#key-view [role=alert]")).to_contain_text(message)
@@ -71,7 +71,7 @@ async def test_a_revoked_key_locks_the_page_until_another_is_entered(
         await expect(tab.vehicles()).to_have_count(5)
         keys.succeed("revoke", id_of(first))
         await expect(tab.find("#key-view [role=alert]")).to_contain_text("not known here")
-        await expect(tab.find("#pulse .says")).to_have_text("Key needed")
+        await expect(tab.find("#pulse .says")).to_have_text("API key required")
         await enter_key(tab, second)
         await expect(tab.find("#pulse .says")).to_have_text("Live")
         await expect(tab.find(".old:visible")).to_have_count(0)

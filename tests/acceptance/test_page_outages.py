@@ -20,7 +20,7 @@ async def expect_current_numbers(tab: Tab, vehicles: str) -> None:
 
 async def expect_old_numbers(tab: Tab, cause: str, pulse: str) -> None:
     await expect(tab.find("#banner.on .says")).to_contain_text(cause)
-    await expect(tab.find("#banner.on .says")).to_contain_text("The numbers here are old")
+    await expect(tab.find("#banner.on .says")).to_contain_text("The numbers on this page are outdated")
     await expect(tab.find("#pulse .says")).to_have_text(pulse)
     await expect(tab.find("#summary .old")).to_be_visible()
     await expect(tab.value("totalEnergyConsumedAc")).to_have_text("100.0 kWh")
@@ -33,7 +33,7 @@ async def test_the_page_recovers_when_the_service_is_restarted(site: Site, open_
         await tab.open()
         await expect_current_numbers(tab, "1")
         site.stop()
-        await expect_old_numbers(tab, "The service does not answer.", "Cut off, reconnecting")
+        await expect_old_numbers(tab, "The service does not respond.", "Disconnected, reconnecting")
         await insert_evaluation(site.database, "VEH-002", datetime.now(UTC))
         await site.start()
         await expect_current_numbers(tab, "2")
@@ -49,7 +49,7 @@ async def test_the_page_recovers_when_a_frozen_service_continues(site: Site, ope
         await expect_current_numbers(tab, "1")
         await tab.until_responses_complete()
         site.process.suspend()
-        await expect_old_numbers(tab, "silent for ten seconds", "Silent, reconnecting")
+        await expect_old_numbers(tab, "nothing for ten seconds", "No updates, reconnecting")
         site.process.resume()
         await expect_current_numbers(tab, "1")
         tab.has_no_complaints()
@@ -62,7 +62,7 @@ async def test_the_page_recovers_when_the_database_is_back(site: Site, open_tab:
         await tab.open()
         await expect_current_numbers(tab, "1")
         await site.database.execute("REVOKE SELECT ON vehicle_efficiency FROM energy_reader")
-        await expect_old_numbers(tab, "its database does not", "No database")
+        await expect_old_numbers(tab, "its database does not", "Database unavailable")
         await site.database.execute("GRANT SELECT ON vehicle_efficiency TO energy_reader")
         await expect_current_numbers(tab, "1")
 

@@ -1,1 +1,1 @@
-"""Benchmarks: figures, not verdicts. `make bench`; how to read them: docs/benchmarks.md."""
+"""Benchmarks of the whole engine on a real Kafka and a real PostgreSQL: `make bench`; docs/benchmarks.md explains the figures."""

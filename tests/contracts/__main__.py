@@ -28,7 +28,7 @@ def main(released: Path = RELEASED) -> None:
     if "release" in sys.argv[1:]:
         if (released / VERSION).exists():
             sys.exit(
-                f"{VERSION} is already released and must not change: set the next version first (docs/contracts.md)"
+                f"{VERSION} is released already and must not change: set the next version first (docs/contracts.md)"
             )
         folders.append(released / VERSION)
     for folder in folders:

@@ -1,1 +1,1 @@
-"""The fault matrix: real servers, real processes, real signals, and an oracle that knows every record. `make faults`."""
+"""Failure scenarios on real servers, processes and signals; an oracle checks the effect of every record. `make faults`."""

@@ -1,4 +1,4 @@
-"""A fleet under which faults happen: it produces all the time and keeps a journal of what Kafka has acknowledged."""
+"""Load on Kafka: devices that send readings, and a journal of every record that Kafka has acknowledged."""
 
 import asyncio
 import time
@@ -14,12 +14,12 @@ from tests.support.ledger import Topics
 from tests.support.records import meter, vehicle
 
 DEVICES: Final = 50
-CATCHES_UP_SECONDS: Final = 60.0  # of what Kafka could not take while away: devices keep readings, and send them later
-BEGINNING: Final = timedelta(days=300)
+MAX_BACKLOG_SECONDS: Final = 60.0  # devices keep what Kafka could not accept during an outage, and send it afterwards
+AGE_OF_FIRST_READING: Final = timedelta(days=300)
 
 
 class Acknowledged(NamedTuple):
-    """A record that Kafka has promised to keep."""
+    """A record that Kafka has acknowledged with `acks=all`."""
 
     partition: TopicPartition
     offset: int
@@ -27,41 +27,48 @@ class Acknowledged(NamedTuple):
 
 
 class Load:
-    """`journal` holds what was acknowledged, `ends` the offset after the last of it in each partition, `begins` is when
-    the first reading is of.
+    """Sends readings of DEVICES meters and as many vehicles; each minute has the next minute's timestamp.
+
+    `journal` holds every acknowledged record, `end_offsets` the offset after the last of them in each partition, `start_time` the
+    timestamp of the first readings.
     """
 
     def __init__(self, bootstrap_servers: str, topics: Topics) -> None:
         self._servers = bootstrap_servers
         self._topics = topics
-        self.begins = datetime.now(UTC).replace(second=0, microsecond=0) - BEGINNING
+        self.start_time = datetime.now(UTC).replace(second=0, microsecond=0) - AGE_OF_FIRST_READING
         self._minute = 0
         self._producer: Any = None
-        self._running: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
         self.journal: list[Acknowledged] = []
-        self.ends: defaultdict[TopicPartition, int] = defaultdict(int)
+        self.end_offsets: defaultdict[TopicPartition, int] = defaultdict(int)
 
-    async def start(self) -> None:
-        """Connect; nothing is sent yet."""
+    async def connect(self) -> None:
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._servers,
             acks="all",
             enable_idempotence=True,
             linger_ms=5,
-            request_timeout_ms=120_000,  # longer than any outage here: what is not promised in time is tried again
+            request_timeout_ms=120_000,  # longer than any outage here, so that requests are retried until they are acknowledged
             metadata_max_age_ms=5_000,
         )
         await self._producer.start()
 
-    def keep_sending(self, records_a_second: float = 1000) -> None:
-        """A minute of all devices, again and again, until `settle`."""
-        pause = 2 * DEVICES / records_a_second
-        self._running = asyncio.create_task(self._keep_sending(pause), name="load")
+    async def disconnect(self) -> None:
+        if self._sending:
+            self._sending.cancel()
+        if self._producer:
+            await self._producer.stop()
+
+    def send_continuously(self, records_per_second: float = 1000) -> None:
+        """Send at this rate in the background until stop_sending()."""
+        pause = 2 * DEVICES / records_per_second
+        self._sending = asyncio.create_task(self._send_continuously(pause), name="load")
 
     async def send(self, minutes: int) -> None:
-        """The next minutes of all devices, at once."""
+        """Send the next minutes of all devices without a pause."""
         for _ in range(minutes):
-            at = self.begins + timedelta(minutes=self._minute)
+            at = self.start_time + timedelta(minutes=self._minute)
             kwh = (self._minute % 97) / 97
             self._minute += 1
             for device in range(DEVICES):
@@ -69,52 +76,49 @@ class Load:
                 await self.send_value(self._topics.vehicle, vehicle(f"VEH-{device}", at, kwh), f"VEH-{device}")
 
     async def send_value(self, topic: str, value: bytes, key: str) -> None:
-        """One record; it is in the journal once Kafka has acknowledged it."""
+        """Send one record; it enters the journal when Kafka acknowledges it."""
         future = await self._producer.send(topic, value, key.encode())
         future.add_done_callback(partial(self._acknowledge, value))
 
-    async def send_again(self, records: list[Acknowledged]) -> None:
-        """What a device does that missed the acknowledgement: the same values once more."""
+    async def resend(self, records: list[Acknowledged]) -> None:
+        """Send the same values to the same partitions again, as a device does that missed the acknowledgement."""
         for record in records:
             future = await self._producer.send(
                 record.partition.topic, record.value, b"again", partition=record.partition.partition
             )
             future.add_done_callback(partial(self._acknowledge, record.value))
 
-    async def settle(self) -> None:
-        """Stop sending and wait until everything sent is acknowledged."""
-        if self._running and not self._running.done():
-            self._running.cancel()
-            await asyncio.wait({self._running})
-            self._running = None
-        await self.acknowledged()
+    async def stop_sending(self) -> None:
+        """Stop sending and wait until every record is acknowledged."""
+        if self._sending and not self._sending.done():
+            self._sending.cancel()
+            await asyncio.wait({self._sending})
+            self._sending = None
+        await self.until_acknowledged()
 
-    async def acknowledged(self) -> None:
-        """Wait until everything that was sent is acknowledged; not while more is being sent all the time."""
-        if self._running is None:
+    async def until_acknowledged(self) -> None:
+        """Wait until every record is acknowledged; returns at once while the load is sending continuously.
+
+        Raises:
+            RuntimeError: the continuous load has ended.
+        """
+        if self._sending is None:
             await self._producer.flush()
-        elif self._running.done():
-            self._running.result()  # it ends only with an error
+        elif self._sending.done():
+            self._sending.result()  # raises the error that ended it
             raise RuntimeError("the load has stopped")
 
-    async def stop(self) -> None:
-        """Disconnect."""
-        if self._running:
-            self._running.cancel()
-        if self._producer:
-            await self._producer.stop()
-
-    async def _keep_sending(self, pause: float) -> None:
+    async def _send_continuously(self, pause: float) -> None:
         due = time.monotonic()
         while True:
             await self.send(1)
-            due = max(due + pause, time.monotonic() - CATCHES_UP_SECONDS)
+            due = max(due + pause, time.monotonic() - MAX_BACKLOG_SECONDS)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     def _acknowledge(self, value: bytes, future: "asyncio.Future[Any]") -> None:
         if future.cancelled() or isinstance(future.exception(), KafkaError):
-            return  # not promised; if it is in the log all the same, the oracle finds it there
+            return  # Kafka has promised nothing; the oracle finds the record in the log if it was appended after all
         sent = future.result()
         partition = TopicPartition(sent.topic, sent.partition)
         self.journal.append(Acknowledged(partition, sent.offset, value))
-        self.ends[partition] = max(self.ends[partition], sent.offset + 1)
+        self.end_offsets[partition] = max(self.end_offsets[partition], sent.offset + 1)

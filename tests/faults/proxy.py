@@ -1,4 +1,4 @@
-"""A TCP proxy between a consumer and PostgreSQL that can cut a connection at the worst moment."""
+"""A TCP proxy between a consumer and PostgreSQL that cuts a connection before or after COMMIT."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,14 @@ COMMIT: Final = b"COMMIT;"
 
 
 class Cut(Enum):
-    """Where a connection is cut, once: before COMMIT reaches the server, or after, before its answer comes back."""
+    """When to cut a connection, once: before COMMIT reaches the server, or after it, before the answer reaches the client."""
 
     BEFORE_COMMIT = "before"
     AFTER_COMMIT = "after"
 
 
 class Proxy:
-    """Forwards everything to the server of a URL; `url` is where to connect instead."""
+    """Forwards all traffic to the server of `url`; after start the attribute `url` is the address of the proxy."""
 
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
@@ -40,12 +40,11 @@ class Proxy:
             self._server.close()
         self.cut_all()
 
-    def cut_next(self, where: Cut) -> None:
-        """Cut the next connection that commits."""
-        self._cut = where
+    def cut_next_commit(self, when: Cut) -> None:
+        """Cut the next connection that sends COMMIT."""
+        self._cut = when
 
     def cut_all(self) -> None:
-        """Cut every connection now."""
         for writer in self._open:
             writer.transport.abort()
 
@@ -59,10 +58,10 @@ class Proxy:
                 to_server.write(data)
                 await to_server.drain()
                 return True
-            where, self._cut = self._cut, None
+            when, self._cut = self._cut, None
             self.cuts += 1
-            if where is Cut.AFTER_COMMIT:
-                to_client.transport.abort()  # first, so that no answer can slip through
+            if when is Cut.AFTER_COMMIT:
+                to_client.transport.abort()  # before COMMIT is forwarded, so that no answer reaches the client
                 to_server.write(data)
                 await to_server.drain()
             return False

@@ -1,4 +1,4 @@
-"""Reports as a table for people."""
+"""Reports as a Markdown table."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -12,7 +12,6 @@ COLUMNS: Final = (
 
 
 def markdown(reports: Iterable[Report]) -> str:
-    """A Markdown table, one line a scenario."""
     rule = [" --- " if name in {"scenario", "as promised"} else " ---: " for name in COLUMNS]
     return "\n".join(map(_line, [COLUMNS, rule, *map(_cells, reports)])) + "\n"
 

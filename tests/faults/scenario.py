@@ -1,4 +1,4 @@
-"""A scenario: how often it attacks, how one attack goes, and what came of it."""
+"""A scenario, how it is run, and its report."""
 
 import asyncio
 import time
@@ -11,37 +11,38 @@ import msgspec
 
 from deploy.stack.kafka import Kafka
 from deploy.stack.servers import Servers
-from tests.faults.arena import Arena, arena
-from tests.faults.cluster import three_brokers
+from tests.faults.kafka_cluster import three_brokers
 from tests.faults.oracle import Verdict
+from tests.faults.testbed import Testbed, new_testbed
 from tests.support.database import Database
 
-Attack = Callable[[Arena, int], Awaitable[None]]
+Attack = Callable[[Testbed, int], Awaitable[None]]
 
 
-async def nothing(_: Arena) -> None:
-    """No preparation."""
+async def no_preparation(_: Testbed) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`attack` is one round; `prepare` comes before the first. `promise` is the number of the contract's promise it attacks.
+    """An attack that is repeated, on the promise of the README with the number `promise`.
 
-    A negative control takes a safeguard away and must end with duplicates.
+    `prepare` runs once, before the first round; `attack` is called with the number of each round, from 1. `min_rounds` is the
+    number of rounds that cover every variant of the attack. A negative control disables a safeguard and must end with duplicates.
     """
 
     name: str
     rounds: int
     attack: Attack
     promise: str
-    prepare: Callable[[Arena], Awaitable[None]] = nothing
+    prepare: Callable[[Testbed], Awaitable[None]] = no_preparation
     negative_control: bool = False
     three_brokers: bool = False
-    least_rounds: int = 1  # that make the whole attack
+    min_rounds: int = 1
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a scenario."""
+    """The outcome of a scenario, printed as a line of JSON."""
 
     scenario: str
     promise: str
@@ -58,7 +59,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def as_promised(self) -> bool:
-        """Nothing found, or for a negative control: duplicates."""
+        """Whether there are no findings; for a negative control, whether there are duplicates."""
         return self.duplicated > 0 if self.negative_control else not self.findings
 
 
@@ -68,32 +69,35 @@ def run(
     stack: Servers,
     template: Database,
     directory: Path,
-    say: Callable[[str], None],
+    log_progress: Callable[[str], None],
     *,
-    tries: int = 1,
+    attempts: int = 1,
 ) -> Report:
-    """Run a scenario on these servers; called outside of an event loop. With more `tries` than one, a time that was too long is
-    measured again: for a machine that others keep busy.
+    """Run a scenario on these servers; must be called outside of an event loop.
+
+    `attempts` is how often a duration may be measured until it is within its limit, for a machine that is busy with other work.
     """
     with ExitStack() as exits:
         brokers: Mapping[int, Kafka] = {}
         if scenario.three_brokers:
             stack, brokers = exits.enter_context(three_brokers(stack))
-        ground = exits.enter_context(arena(stack, template, directory, say, brokers, tries))
-        return asyncio.run(_run(scenario, rounds, ground))
+        testbed = exits.enter_context(new_testbed(stack, template, directory, log_progress, brokers, attempts))
+        return asyncio.run(_run(scenario, rounds, testbed))
 
 
-async def _run(scenario: Scenario, rounds: int, ground: Arena) -> Report:
-    began = time.monotonic()
-    async with ground.fighting():
+async def _run(scenario: Scenario, rounds: int, testbed: Testbed) -> Report:
+    started = time.monotonic()
+    async with testbed.active():
         try:
-            await scenario.prepare(ground)
+            await scenario.prepare(testbed)
             for number in range(1, rounds + 1):
-                await scenario.attack(ground, number)
-                ground.say(f"{scenario.name}: round {number} of {rounds}, {len(ground.load.journal)} acknowledged")
-            verdict = await ground.judge()
-        except Exception as error:  # noqa: BLE001 - a scenario that cannot end is a finding, and the others still run
-            verdict = Verdict(len(ground.load.journal), findings=[f"{type(error).__name__}: {error}"])
+                await scenario.attack(testbed, number)
+                testbed.log_progress(
+                    f"{scenario.name}: round {number} of {rounds}, {len(testbed.load.journal)} acknowledged"
+                )
+            verdict = await testbed.verify()
+        except Exception as error:  # noqa: BLE001 - a scenario that fails is a finding, and the other scenarios still run
+            verdict = Verdict(len(testbed.load.journal), findings=[f"{type(error).__name__}: {error}"])
         return Report(
             scenario=scenario.name,
             promise=scenario.promise,
@@ -101,10 +105,10 @@ async def _run(scenario: Scenario, rounds: int, ground: Arena) -> Report:
             acknowledged=verdict.acknowledged,
             lost=verdict.lost,
             duplicated=verdict.duplicated,
-            fenced=ground.fenced(),
-            longest_stall_seconds=round(ground.watch.longest, 1),
-            seconds=round(time.monotonic() - began, 1),
+            fenced=testbed.fenced_writes(),
+            longest_stall_seconds=round(testbed.stall_watch.longest_seconds, 1),
+            seconds=round(time.monotonic() - started, 1),
             negative_control=scenario.negative_control,
-            measured=ground.measured,
+            measured=testbed.measurements,
             findings=verdict.findings,
         )

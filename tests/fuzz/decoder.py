@@ -20,25 +20,28 @@ except ImportError:
     sys.exit(1)
 
 with atheris.instrument_imports(include=["schemas", "consumer", "api"]):
-    from api.ingestion.parsing import JSON_ARRAY, NDJSON, split
-    from api.ingestion.request import Refusal
+    from api.ingestion.parsing import JSON_ARRAY, NDJSON, split_batch
+    from api.ingestion.request import RejectedRequest
     from consumer.records.batch import Decoded
     from consumer.records.decode import Decoder
     from consumer.records.record import Record
     from consumer.records.record_type import RecordType
-    from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS, assignments_from, registers
+    from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS, assignments, register_readings
     from schemas.records.readings import Reason, TimeLimits
 
 from datetime import UTC, datetime
+
+from aiokafka import TopicPartition
 
 from tests.contracts.asyncapi import TOPICS
 
 NAMES: Final[dict[str, RecordType]] = {
     "meterReadings": METER_READINGS,
     "vehicleReadings": VEHICLE_READINGS,
-    "registerReadings": registers(jitter_kwh=1.0),
-    "assignments": assignments_from("assignments"),
+    "registerReadings": register_readings(jitter_kwh=1.0),
+    "assignments": assignments("assignments"),
 }
+PARTITION: Final = TopicPartition("topic", 0)
 LIMITS: Final = TimeLimits.at(datetime(2026, 6, 1, tzinfo=UTC), 400)
 encode: Final[Callable[[Any], bytes]] = msgspec.json.encode
 
@@ -49,8 +52,8 @@ def check(data: bytes) -> None:
         check_alone(kind, data)
         check_among_others(kind, data, encode(TOPICS[name][-1]))
     for form in (JSON_ARRAY, NDJSON):
-        with contextlib.suppress(Refusal):
-            assert len(split(data, form, 100)) <= 100
+        with contextlib.suppress(RejectedRequest):
+            assert len(split_batch(data, form, 100)) <= 100
 
 
 def check_alone(kind: RecordType, data: bytes) -> None:
@@ -58,7 +61,7 @@ def check_alone(kind: RecordType, data: bytes) -> None:
     try:
         decoded = kind.decode(data)
     except (ValueError, RecursionError):
-        verdict = kind.refusal(data, kind.limits or LIMITS)
+        verdict = kind.explain_rejection(data, kind.limits or LIMITS)
         assert verdict.reason in Reason
         assert str(verdict)
     else:
@@ -67,9 +70,9 @@ def check_alone(kind: RecordType, data: bytes) -> None:
 
 def check_among_others(kind: RecordType, data: bytes, good: bytes) -> None:
     """Decodes the value between two valid ones, as the consumer decodes a chunk."""
-    records = [Record("topic", 0, offset, 0, None, value) for offset, value in enumerate((good, data, good))]
+    records = [Record(PARTITION, offset, 0, None, value) for offset, value in enumerate((good, data, good))]
     together, apart = Decoder(kind).decode(records, LIMITS), Decoded([], [], [])
-    Decoder(kind)._one_by_one(records, kind.limits or LIMITS, apart)
+    Decoder(kind)._decode_one_by_one(records, kind.limits or LIMITS, apart)
     assert (together.rows, together.records) == (apart.rows, apart.records)
     assert [letter.record for letter in together.dead_letters] == [letter.record for letter in apart.dead_letters]
     assert apart.rows, "the valid values are accepted"

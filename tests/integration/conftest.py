@@ -54,12 +54,12 @@ async def write(database: Database) -> AsyncIterator[Any]:
         store, stored = Store(to, "test"), StoredOffsets(to, "test")
 
         async def store_readings(**readings: list[bytes]) -> BatchResult:
-            taken = []
-            for kind, values in readings.items():
-                await stored.register({TopicPartition(f"{kind}-readings", 0): 0})
-                taken.append(records(values, topic=f"{kind}-readings", offset=positions[kind]))
-                positions[kind] += len(values)
-            return await store.write(batch(*taken))
+            partitions = []
+            for device, values in readings.items():
+                await stored.insert_missing({TopicPartition(f"{device}-readings", 0): 0})
+                partitions.append(records(values, topic=f"{device}-readings", offset=positions[device]))
+                positions[device] += len(values)
+            return await store.write(batch(*partitions))
 
         yield store_readings
 

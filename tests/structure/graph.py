@@ -8,7 +8,7 @@ Graph = Mapping[str, frozenset[str]]
 
 
 def cycles(graph: Graph) -> list[list[str]]:
-    """Sets of modules that import each other, directly or through others: strongly connected components above one module."""
+    """The strongly connected components of more than one module: modules that import each other, directly or through others."""
     return sorted(sorted(component) for component in _components(graph) if len(component) > 1)
 
 
@@ -17,7 +17,7 @@ def longest_chain(graph: Graph) -> list[str]:
     component_of = {node: component for component in _components(graph) for node in component}
     below: dict[frozenset[str], set[frozenset[str]]] = {component: set() for component in component_of.values()}
     for node, targets in graph.items():
-        below[component_of[node]] |= {component_of[each] for each in targets} - {component_of[node]}
+        below[component_of[node]] |= {component_of[each] for each in targets if each in graph} - {component_of[node]}
     chains: dict[frozenset[str], list[str]] = {}
     for component in TopologicalSorter(below).static_order():
         longest = max((chains[each] for each in sorted(below[component], key=sorted)), key=len, default=[])
@@ -26,13 +26,13 @@ def longest_chain(graph: Graph) -> list[str]:
 
 
 def _components(graph: Graph) -> Iterable[frozenset[str]]:
-    """Strongly connected components: nodes that reach each other."""
+    """The strongly connected components: sets of nodes that are reachable from each other."""
 
     @cache
     def reachable(start: str) -> frozenset[str]:
         found, waiting = set[str](), [start]
         while waiting:
-            new = graph[waiting.pop()] - found
+            new = graph.get(waiting.pop(), frozenset()) - found
             found |= new
             waiting += new
         return frozenset(found)

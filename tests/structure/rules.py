@@ -1,7 +1,7 @@
 """The rules of the structure, as data: the one place that says which room may import which.
 
-A room is a folder or a single module. It may always import itself; of the rest of the repository it may import the rooms that
-stand behind its name, and nothing else. A name covers everything below it: `schemas` allows `schemas.records.readings`.
+A room is a folder or a single module. It may import itself and the rooms listed after its name, and nothing else of the
+repository. A name covers everything below it: `schemas` allows `schemas.records.readings`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,7 +92,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "tests.acceptance": f"{PRODUCT} tests.faults tests.support",
 }
 
-# library -> rooms that may import it; the longest name that fits decides, and libraries without a row are free
+# library -> rooms that may import it. The longest matching name decides; libraries without a row are not restricted.
 LIBRARIES: Final[Mapping[str, str]] = {
     "fastapi": "api tests",
     "starlette": "api tests",
@@ -104,7 +104,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "consumer.storage consumer.__main__ deploy sql.archive sql.assign sql.commands sql.connection sql.doctor sql.maintenance "
     "sql.migrate sql.partitions sql.slow_statements sql.__main__ tests",
     "aiokafka": "api.ingestion consumer deploy tests",
-    # What aiokafka does not document is known in one place.
+    # Undocumented modules of aiokafka, which only the room of the client may depend on.
     "aiokafka.client": "consumer.kafka",
     "aiokafka.cluster": "consumer.kafka",
     "aiokafka.consumer": "consumer.kafka tests",
@@ -113,12 +113,12 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "aiokafka.producer": "api.ingestion",
 }
 
-# rooms that may use private attributes of other objects, for what a library does not offer; tests are free
+# Rooms that may use private attributes of other objects, where a library has no public way; tests are not restricted.
 PRIVATE_ATTRIBUTES: Final = ("consumer.kafka", "api.ingestion.producer", "deploy.stack.postgres", "tests")
 
 
 def room_of(module: str) -> str | None:
-    """The room that a module stands in; None when the table has none for it."""
+    """The room of a module; None when the table does not cover it."""
     return max((room for room in ROOMS if _covers(room, module)), key=len, default=None)
 
 

@@ -1,4 +1,4 @@
-"""The Python modules of a checkout: what each imports, its long functions, its reaches into other objects."""
+"""The Python modules of a checkout: their imports, the length of their functions, their accesses to private attributes."""
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = ("consumer", "api", "sql", "schemas", "deploy", "tests")
-# Public in spite of the underscore: methods of named tuples, os._exit.
+# Public names with an underscore: methods of named tuples, os._exit.
 PUBLIC_UNDERSCORES: Final = {"_replace", "_asdict", "_fields", "_make", "_exit"}
 
 
@@ -32,7 +32,7 @@ class Module:
 
 
 def read_modules(checkout: Path) -> dict[str, Module]:
-    """The modules below the packages of a checkout, by dotted name. A package is the module of its `__init__.py`."""
+    """The modules of a checkout by dotted name. The name of a package stands for its `__init__.py`."""
     files = [file for package in PACKAGES for file in sorted((checkout / package).rglob("*.py"))]
     paths = {module_name(file.relative_to(checkout)): file.relative_to(checkout) for file in files}
     return {name: _read(checkout, name, path, paths) for name, path in paths.items()}
@@ -44,7 +44,7 @@ def module_name(path: Path) -> str:
 
 
 def modules_by_folder(modules: Iterable[Module]) -> dict[str, int]:
-    """The number of modules that stand directly in each folder, without `__init__.py`."""
+    """The number of modules directly in each folder, not counting `__init__.py`."""
     counts: dict[str, int] = {}
     for module in modules:
         folder = module.path.parent.as_posix()
@@ -53,7 +53,7 @@ def modules_by_folder(modules: Iterable[Module]) -> dict[str, int]:
 
 
 def imported_names(tree: ast.Module, package: str) -> Iterator[tuple[str, str | None]]:
-    """Every import in a source, those inside functions included: a module, and the name taken from it if any."""
+    """Every import in a source, including those inside functions, as a module and the name imported from it, if any."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
@@ -63,15 +63,16 @@ def imported_names(tree: ast.Module, package: str) -> Iterator[tuple[str, str | 
             yield from ((source, alias.name) for alias in node.names)
 
 
-def _read(checkout: Path, name: str, path: Path, known: Mapping[str, Path]) -> Module:
+def _read(checkout: Path, name: str, path: Path, names: Mapping[str, Path]) -> Module:
     tree = ast.parse((checkout / path).read_text(), path.as_posix())
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     inside, outside = set(), set()
-    for source, taken in imported_names(tree, package):
+    for source, name_in_source in imported_names(tree, package):
         if source.partition(".")[0] not in PACKAGES:
             outside.add(source)
         else:
-            inside.add(f"{source}.{taken}" if f"{source}.{taken}" in known else source)
+            submodule = f"{source}.{name_in_source}"
+            inside.add(submodule if submodule in names else source)
     accesses = tuple(_private_accesses(tree))
     return Module(name, path, frozenset(inside - {name}), frozenset(outside), tuple(_functions(tree)), accesses)
 

@@ -10,14 +10,14 @@ from aiokafka import TopicPartition
 from consumer.records.batch import Batch, BatchBuilder
 from consumer.records.decode import Decoder
 from consumer.records.record import Record
-from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS, assignments_from, registers
+from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS, assignments, register_readings
 from schemas.records.readings import TimeLimits
 
-KINDS = {
+RECORD_TYPES = {
     "meter-readings": METER_READINGS,
     "vehicle-readings": VEHICLE_READINGS,
-    "register-readings": registers(jitter_kwh=1.0),
-    "assignments": assignments_from("assignments"),
+    "register-readings": register_readings(jitter_kwh=1.0),
+    "assignments": assignments("assignments"),
 }
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
 
@@ -72,16 +72,17 @@ def records(
 ) -> list[Any]:
     """Kafka records with consecutive offsets from `offset` on."""
     sent = int(datetime.now(UTC).timestamp() * 1000)
-    return [Record(topic, partition, number, sent, b"key", value) for number, value in enumerate(values, offset)]
+    topic_partition = TopicPartition(topic, partition)
+    return [Record(topic_partition, number, sent, b"key", value) for number, value in enumerate(values, offset)]
 
 
 def batch(*partitions: list[Any]) -> Batch:
     """The batch of some records: a list per partition, each with consecutive offsets."""
     builder = BatchBuilder()
     limits = TimeLimits.at(datetime.now(UTC), 400)
-    for taken in partitions:
-        decoder = Decoder(KINDS[taken[0].topic])
-        partition = TopicPartition(taken[0].topic, taken[0].partition)
-        decoded = decoder.decode(taken, limits)
-        builder.add(partition, taken[0].offset, taken, taken[-1].offset + 1, decoder.record_type, decoded)
+    for fetched in partitions:
+        partition = fetched[0].topic_partition
+        decoder = Decoder(RECORD_TYPES[partition.topic])
+        decoded = decoder.decode(fetched, limits)
+        builder.add(partition, fetched[0].offset, fetched, fetched[-1].offset + 1, decoder.record_type, decoded)
     return builder.build()

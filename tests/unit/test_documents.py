@@ -1,4 +1,4 @@
-"""The documents: their commands exist, their links lead somewhere, every fence of shell is run or has a reason why not."""
+"""The documents: what they name exists (commands, links, files, tests, metrics), and fences of shell are run or have a reason."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository import ROOT
-from tests.support.repository.documents import SHELLS, anchors, documents, fences, inline_commands, links
+from tests.support.repository.documents import SHELLS, anchors, documents, fences, inline_commands, links, prose
 from tests.support.repository.shell import HOW_TO_MARK, NOT_OURS, commands, lookup_error
 
 
@@ -55,6 +55,40 @@ def test_links_lead_somewhere(document: str) -> None:
         assert file.exists(), f"{document} links to {target}, which does not exist"
         if anchor and file.suffix == ".md":
             assert anchor in anchors(name), f"{document} links to {target}; {name} has {sorted(anchors(name))}"
+
+
+@pytest.mark.parametrize("document", documents())
+def test_files_in_prose_exist(document: str) -> None:
+    files = re.findall(r"\b(?:api|consumer|deploy|docs|schemas|sql|tests)/[\w./-]+\.[a-z]+\b", prose(document))
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
+@pytest.mark.parametrize("document", documents())
+def test_tests_in_prose_exist(document: str) -> None:
+    quoted = re.findall(r"`(test_\w+)`", prose(document))
+    assert set(quoted) - set(re.findall(r"\bdef (test_\w+)", source("tests"))) == set()
+
+
+def test_metrics_in_prose_exist() -> None:
+    product = source("api", "consumer", "deploy", "schemas", "sql")
+    names = {name for document in documents() for name in re.findall(r"`(energy_\w+)", prose(document))}
+    short = {name: re.sub(r"^energy_|_(total|count)$", "", name) for name in names}
+    assert [name for name in names if not re.search(rf"(\b|_){short[name]}(\b|_total)", product)] == []
+
+
+def test_every_metric_is_in_a_document() -> None:
+    metrics = re.findall(
+        r"\b(?:Counter|Gauge|Histogram)\(\s*\"(energy_\w+)\"", source("api", "consumer", "schemas", "sql")
+    )
+    text = "".join(prose(document) for document in documents())
+    assert metrics
+    assert [name for name in metrics if name not in text] == []
+
+
+def source(*packages: str) -> str:
+    """The text of all Python and SQL files of these packages."""
+    files = (file for package in packages for file in (ROOT / package).rglob("*"))
+    return "\n".join(file.read_text() for file in files if file.suffix in {".py", ".sql"})
 
 
 def test_the_index_links_every_document() -> None:

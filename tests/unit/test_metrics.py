@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from api.database.replica import MonitoredServer, ReplicaMonitor, ServerProbe
 from api.metrics import Metrics as ApiMetrics
 from consumer.monitoring.metrics import Metrics as ConsumerMetrics
 from schemas.records.readings import Reason
@@ -43,13 +42,7 @@ def maintenance_metrics() -> MaintenanceMetrics:
 def api_metrics() -> ApiMetrics:
     """The metrics of a read service that reads from a replica."""
     metrics = ApiMetrics()
-    metrics.follow(
-        ReplicaMonitor(
-            MonitoredServer("DATABASE_READ_URL", ServerProbe(None)),
-            MonitoredServer("DATABASE_URL", ServerProbe(None)),
-            60,
-        )
-    )
+    metrics.track_replica(staleness=lambda: 1.0, is_up=lambda: True)
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""The structure of the code keeps the rules of tests/structure/rules.py, and each rule can fail."""
+"""The code keeps the rules of tests/structure/rules.py, and every rule can fail."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""What others would use for the same job, set as their own documentation advises, on the same servers."""
+"""Alternatives for the same job, configured as their own documentation advises, on the same servers as our consumer."""

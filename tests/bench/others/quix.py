@@ -1,7 +1,7 @@
-"""Quix Streams with its PostgreSQL sink, as one application of both topics; runs in an environment of its own (`.venv-bench`).
+"""Quix Streams with its PostgreSQL sink, as one application for both topics; runs in its own virtual environment (`.venv-bench`).
 
-Settings are its own except: commits are by number of records, which makes its batches large; the tables are ours, so that it need
-not change them; history keeps what is there, live status takes what came last.
+Settings are the defaults, with two exceptions: commits are by number of records, which makes batches large, and the sink must not
+alter our tables. History keeps existing rows; live status takes the row that arrived last.
 """
 
 import os
@@ -75,12 +75,12 @@ def main() -> None:
         commit_every=COMMIT_EVERY,
         loglevel="WARNING",
     )
-    for kind, to_history, to_live in (("meter", meter_history, meter_live), ("vehicle", vehicle_history, vehicle_live)):
+    for name, to_history, to_live in (("meter", meter_history, meter_live), ("vehicle", vehicle_history, vehicle_live)):
         topic = application.topic(
-            os.environ[f"KAFKA_{kind.upper()}_TOPIC"], key_deserializer="str", value_deserializer="json"
+            os.environ[f"KAFKA_{name.upper()}_TOPIC"], key_deserializer="str", value_deserializer="json"
         )
-        history = sink(f"{kind}_telemetry_history", on_conflict_do_nothing=True)
-        live = sink(f"{kind}_live_status", primary_key_columns=f"{kind}_id", upsert_on_primary_key=True)
+        history = sink(f"{name}_telemetry_history", on_conflict_do_nothing=True)
+        live = sink(f"{name}_live_status", primary_key_columns=f"{name}_id", upsert_on_primary_key=True)
         rows = application.dataframe(topic).apply(to_history)
         rows.apply(to_live).sink(live)
         rows.sink(history)

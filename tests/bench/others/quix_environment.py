@@ -1,4 +1,4 @@
-"""requirements.lock -> `.venv-bench`, made when it is first needed and anew when the lock file has changed."""
+"""The virtual environment `.venv-bench` for Quix Streams, created from requirements.lock and recreated when that file changes."""
 
 import hashlib
 import subprocess
@@ -11,29 +11,19 @@ LOCK: Final = Path(__file__).parents[1] / "requirements.lock"
 ENVIRONMENT: Final = Path(__file__).parents[3] / ".venv-bench"
 
 
-def quix_python(say: Callable[[str], None]) -> Path:
-    """The interpreter that has Quix Streams; nothing of it enters the project's own environment.
+def quix_python(log_progress: Callable[[str], None]) -> Path:
+    """The Python interpreter with Quix Streams, which is kept out of the project's own environment.
 
     Raises:
         subprocess.CalledProcessError: the packages cannot be installed.
     """
-    python, made_of = ENVIRONMENT / "bin" / "python", ENVIRONMENT / ".made-of"
-    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if not made_of.exists() or made_of.read_text() != wanted:
-        say("installing Quix Streams into .venv-bench")
+    python, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / ".made-of"
+    checksum = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != checksum:
+        log_progress("installing Quix Streams into .venv-bench")
         subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
         (ENVIRONMENT / ".gitignore").write_text("*\n")
-        install = [
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--require-hashes",
-            "-r",
-            str(LOCK),
-        ]
-        subprocess.run([str(python), *install], check=True)
-        made_of.write_text(wanted)
+        options = ["-q", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+        subprocess.run([str(python), "-m", "pip", "install", *options, "-r", str(LOCK)], check=True)
+        stamp.write_text(checksum)
     return python

@@ -1,1 +1,1 @@
-"""The attacks, by what they hit."""
+"""Attacks on the running system, one module for each part that they hit."""

@@ -1,4 +1,4 @@
-"""PostgreSQL dies, ends sessions, loses connections, is away."""
+"""Attacks on PostgreSQL: the server is killed or stopped, sessions are terminated, connections are cut."""
 
 import asyncio
 import random
@@ -7,36 +7,26 @@ from typing import Any
 
 import asyncpg
 
-from tests.faults.arena import Arena
 from tests.faults.proxy import Cut, Proxy
+from tests.faults.testbed import Testbed
 from tests.support.waiting import until
 
-
-def _postgres(arena: Arena) -> Any:
-    assert arena.stack.postgres is not None, "this scenario kills the server, so it must be one of our own"
-    return arena.stack.postgres
+OUTAGE_SECONDS = 18
 
 
-async def two_under_load(arena: Arena) -> None:
-    """Two replicas, and records all the time."""
-    for replica in arena.start(2):
-        await replica.until_ready()
-    arena.load.keep_sending()
-
-
-async def kill_server(arena: Arena, _: int) -> None:
-    """SIGKILL of the whole server; it recovers and comes back after a moment."""
-    postgres = _postgres(arena)
+async def kill_server(testbed: Testbed, _: int) -> None:
+    """SIGKILL the whole server and start it again after a moment; it recovers."""
+    postgres = _own_postgres(testbed)
     await asyncio.sleep(random.uniform(0.1, 1))
     await asyncio.to_thread(postgres.kill)
     await asyncio.sleep(random.uniform(0, 2))
     await asyncio.to_thread(postgres.start)
-    await arena.caught_up()
+    await testbed.until_caught_up()
 
 
-async def terminate_sessions(arena: Arena, _: int) -> None:
-    """pg_terminate_backend of every consumer's session, at any moment."""
-    connection = await asyncpg.connect(arena.database.writer_url)  # a login may end its own sessions
+async def terminate_sessions(testbed: Testbed, _: int) -> None:
+    """Call pg_terminate_backend for every session of the consumers, five times at random moments."""
+    connection = await asyncpg.connect(testbed.database.writer_url)  # a login may terminate its own sessions
     try:
         for _ in range(5):
             await asyncio.sleep(random.uniform(0, 0.2))
@@ -46,69 +36,76 @@ async def terminate_sessions(arena: Arena, _: int) -> None:
             )
     finally:
         await connection.close()
-    await arena.caught_up()
+    await testbed.until_caught_up()
 
 
-async def cut_in_commit(arena: Arena, number: int) -> None:
-    """The connection breaks when COMMIT was sent: before it reaches the server, or before its answer comes back."""
-    where = Cut.AFTER_COMMIT if number % 2 else Cut.BEFORE_COMMIT
-    async with Proxy(arena.database.writer_url) as proxy:
-        (replica,) = arena.start(DATABASE_URL=proxy.url)
-        await replica.until_ready()
+async def cut_in_commit(testbed: Testbed, number: int) -> None:
+    """Cut the connection during COMMIT: before it reaches the server, or before the answer reaches the consumer."""
+    when = Cut.AFTER_COMMIT if number % 2 else Cut.BEFORE_COMMIT
+    async with Proxy(testbed.database.writer_url) as proxy:
+        (consumer,) = testbed.start(DATABASE_URL=proxy.url)
+        await consumer.until_ready()
         for _ in range(3):
             cuts = proxy.cuts
-            proxy.cut_next(where)
-            await arena.load.send(1)
+            proxy.cut_next_commit(when)
+            await testbed.load.send(1)
 
-            async def cut(cuts: int = cuts) -> bool:
+            async def is_cut(cuts: int = cuts) -> bool:
                 return proxy.cuts > cuts
 
-            await until(cut, "a connection was cut in COMMIT")
-            await arena.caught_up()
-        await arena.stop(replica)
+            await until(is_cut, "a connection is cut during COMMIT")
+            await testbed.until_caught_up()
+        await testbed.stop(consumer)
 
 
-async def away_at_start(arena: Arena, number: int) -> None:
-    """The server is down when replicas start, and (every other time) goes down while partitions are being assigned."""
-    postgres = _postgres(arena)
-    await arena.stop_all()
-    await arena.load.send(2)
+async def be_down_at_start(testbed: Testbed, number: int) -> None:
+    """The server is down when consumers start; in every second round it goes down while partitions are being assigned."""
+    postgres = _own_postgres(testbed)
+    await testbed.stop_all()
+    await testbed.load.send(2)
     if number % 2:
         await asyncio.to_thread(postgres.stop)
-        replicas = arena.start(2)
+        consumers = testbed.start(2)
     else:
-        replicas = arena.start()
-        await replicas[0].until_logged("partitions_assigned")
-        replicas += arena.start()
-        await replicas[0].until_logged("partitions_revoked")
+        consumers = testbed.start()
+        await consumers[0].until_logged("partitions_assigned")
+        consumers += testbed.start()
+        await consumers[0].until_logged("partitions_revoked")
         await asyncio.to_thread(postgres.kill)
     await asyncio.sleep(1)
-    assert all(replica.process.poll() is None for replica in replicas)
+    assert all(consumer.process.poll() is None for consumer in consumers)
     await asyncio.to_thread(postgres.start)
-    await arena.caught_up()
+    await testbed.until_caught_up()
 
 
-async def long_outage(arena: Arena, _: int) -> None:
-    """The server is away for three times the longest pause between two polls: nobody leaves the group, memory stays flat."""
-    postgres = _postgres(arena)
-    if not arena.live:
-        for replica in arena.start(2, KAFKA_MAX_POLL_INTERVAL_MS="6000"):
-            await replica.until_ready()
-        arena.load.keep_sending()
-    await arena.caught_up()
-    rebalances = sum(len(each.events("partitions_assigned")) for each in arena.live)
-    memory = _memory_mib(arena)
+async def be_down_for_long(testbed: Testbed, _: int) -> None:
+    """The server is down for three times the maximum poll interval: no consumer leaves the group, and memory does not grow."""
+    postgres = _own_postgres(testbed)
+    if not testbed.running:
+        for consumer in testbed.start(2, KAFKA_MAX_POLL_INTERVAL_MS="6000"):
+            await consumer.until_ready()
+        testbed.load.send_continuously()
+    await testbed.until_caught_up()
+    rebalances = sum(len(each.events("partitions_assigned")) for each in testbed.running)
+    memory = _memory_mib(testbed)
     await asyncio.to_thread(postgres.stop)
-    away = time.monotonic() + 18
-    while time.monotonic() < away:
+    end = time.monotonic() + OUTAGE_SECONDS
+    while time.monotonic() < end:
         await asyncio.sleep(1)
-        for replica in arena.live:
-            assert "stuck" not in await replica.blocked_by(), "live while it waits for the database"
+        for consumer in testbed.running:
+            assert "stuck" not in await consumer.blocked_by(), "live while it waits for the database"
     await asyncio.to_thread(postgres.start)
-    await arena.caught_up()
-    assert sum(len(each.events("partitions_assigned")) for each in arena.live) == rebalances, "a rebalance was caused"
-    arena.measured["memory_growth_mib"] = round(_memory_mib(arena) - memory, 1)
+    await testbed.until_caught_up()
+    assert sum(len(each.events("partitions_assigned")) for each in testbed.running) == rebalances, (
+        "a rebalance was caused"
+    )
+    testbed.measurements["memory_growth_mib"] = round(_memory_mib(testbed) - memory, 1)
 
 
-def _memory_mib(arena: Arena) -> float:
-    return float(sum(each.process.memory_info().rss for each in arena.live) / 2**20)
+def _own_postgres(testbed: Testbed) -> Any:
+    assert testbed.stack.postgres is not None, "this scenario kills the server, so it must be one of our own"
+    return testbed.stack.postgres
+
+
+def _memory_mib(testbed: Testbed) -> float:
+    return float(sum(each.process.memory_info().rss for each in testbed.running) / 2**20)

@@ -1,4 +1,4 @@
-"""Twenty minutes at five times the fleet's rate, with a fault every ten seconds."""
+"""Soak: twenty minutes at five times the fleet's rate, with a random attack every ten seconds."""
 
 import asyncio
 import random
@@ -6,32 +6,26 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from tests.faults.arena import Arena
 from tests.faults.attacks import database, kafka
-from tests.faults.attacks.replicas import kill_one_of_three
+from tests.faults.attacks.consumers import kill_one_at_random
+from tests.faults.testbed import Testbed
 from tests.support.waiting import until
 
-FLEET_RECORDS_A_SECOND: Final = 20_000 / 60
+RECORDS_PER_SECOND: Final = 5 * 20_000 / 60  # the fleet: 20,000 devices that report once a minute
 ROUND_SECONDS: Final = 10.0
+FREEZE_SECONDS: Final = 4  # longer than the session timeout of the group
 
 
-async def five_times_the_fleet(arena: Arena) -> None:
-    """Three replicas, under five times the load they are made for."""
-    for replica in arena.start(3):
-        await replica.until_ready()
-    arena.load.keep_sending(5 * FLEET_RECORDS_A_SECOND)
+async def freeze_one(testbed: Testbed, _: int) -> None:
+    """SIGSTOP a random consumer for longer than its session lasts."""
+    consumer = random.choice(testbed.running)
+    consumer.freeze()
+    await asyncio.sleep(FREEZE_SECONDS)
+    consumer.thaw()
 
 
-async def freeze_one(arena: Arena, _: int) -> None:
-    """SIGSTOP for longer than the session lasts."""
-    replica = random.choice(arena.live)
-    replica.freeze()
-    await asyncio.sleep(4)
-    replica.thaw()
-
-
-FAULTS: Final[tuple[Callable[[Arena, int], Awaitable[None]], ...]] = (
-    kill_one_of_three,
+ATTACKS: Final[tuple[Callable[[Testbed, int], Awaitable[None]], ...]] = (
+    kill_one_at_random,
     freeze_one,
     database.kill_server,
     database.terminate_sessions,
@@ -39,16 +33,16 @@ FAULTS: Final[tuple[Callable[[Arena, int], Awaitable[None]], ...]] = (
 )
 
 
-async def fault_every_ten_seconds(arena: Arena, number: int) -> None:
-    """One fault, drawn at random; then the lag must be gone before the next."""
-    ends = time.monotonic() + ROUND_SECONDS
-    await random.choice(FAULTS)(arena, number)
-    await arena.caught_up(timeout=60)
-    await until(lambda: _past(ends), "the ten seconds are over", timeout=ROUND_SECONDS + 1)
-    memory = max(each.process.memory_info().rss for each in arena.live) / 2**20
-    arena.measured.setdefault("memory_mib_of_the_largest_replica_at_the_start", round(memory, 1))
-    arena.measured["memory_mib_of_the_largest_replica_at_the_end"] = round(memory, 1)
+async def attack_at_random(testbed: Testbed, number: int) -> None:
+    """Run a random attack, then wait until the consumers have caught up and ten seconds have passed since its start."""
+    end = time.monotonic() + ROUND_SECONDS
+    await random.choice(ATTACKS)(testbed, number)
+    await testbed.until_caught_up(timeout=60)
+    await until(lambda: _is_past(end), "the ten seconds are over", timeout=ROUND_SECONDS + 1)
+    memory = max(each.process.memory_info().rss for each in testbed.running) / 2**20
+    testbed.measurements.setdefault("memory_mib_of_the_largest_replica_at_the_start", round(memory, 1))
+    testbed.measurements["memory_mib_of_the_largest_replica_at_the_end"] = round(memory, 1)
 
 
-async def _past(instant: float) -> bool:
+async def _is_past(instant: float) -> bool:
     return time.monotonic() >= instant

@@ -1,4 +1,4 @@
-"""The read service and the gateway on real servers, asked over HTTP."""
+"""The API over HTTP, with a real Kafka and a real PostgreSQL."""
 
 import json
 from collections.abc import Iterator
@@ -56,9 +56,7 @@ async def test_two_readings_and_an_assignment_are_enough_for_a_ratio(
     }
 
 
-async def test_without_an_assignment_the_grid_side_is_null_and_the_reason_says_so(
-    start_api: StartApi, write: Any
-) -> None:
+async def test_without_an_assignment_the_ac_energy_is_null_with_a_reason(start_api: StartApi, write: Any) -> None:
     await write(meter=[meter()], vehicle=[vehicle()])
     found = performance(start_api(), "VEH-001")
     assert (found["totalEnergyConsumedAc"], found["efficiencyRatio"], found["status"]) == (None, None, "unassigned")
@@ -66,7 +64,7 @@ async def test_without_an_assignment_the_grid_side_is_null_and_the_reason_says_s
     assert "no meter" in found["reason"]
 
 
-async def test_a_vehicle_known_but_silent_has_zeros_and_one_never_heard_of_is_not_found(
+async def test_a_known_vehicle_without_readings_has_zeros_and_an_unknown_one_is_not_found(
     start_api: StartApi, write: Any, database: Database
 ) -> None:
     await insert_assignment(database, "VEH-002", "METER-002")
@@ -79,14 +77,14 @@ async def test_a_vehicle_known_but_silent_has_zeros_and_one_never_heard_of_is_no
     assert "VEH-404" in problem(client.get("/v1/analytics/performance/VEH-404"), 404)["detail"]
 
 
-async def test_the_window_includes_its_beginning_and_not_its_end(start_api: StartApi, write: Any) -> None:
+async def test_the_window_includes_its_start_and_excludes_its_end(start_api: StartApi, write: Any) -> None:
     edges = [NOON - timedelta(microseconds=1), NOON, TOMORROW - timedelta(microseconds=1), TOMORROW]
     await write(vehicle=[vehicle(at=at, kwh=2**power) for power, at in enumerate(edges)])
     found = performance(start_api(), "VEH-001")
     assert (found["totalEnergyDeliveredDc"], found["dataPoints"]) == (2 + 4, 2)
 
 
-async def test_each_side_is_summed_on_its_own_and_a_meter_counts_only_while_it_is_assigned(
+async def test_both_sides_are_summed_separately_and_a_meter_counts_only_while_it_is_assigned(
     start_api: StartApi, write: Any, database: Database
 ) -> None:
     shared, own = "METER-shared", "METER-own"
@@ -109,7 +107,9 @@ async def test_each_side_is_summed_on_its_own_and_a_meter_counts_only_while_it_i
     assert (first["dataPoints"], second["dataPoints"]) == (180, 180)
 
 
-async def test_now_is_the_end_unless_given_and_any_offset_will_do(start_api: StartApi, write: Any) -> None:
+async def test_the_window_ends_now_by_default_and_at_an_instant_with_any_offset(
+    start_api: StartApi, write: Any
+) -> None:
     await write(vehicle=[vehicle(at=datetime.now(UTC) - timedelta(hours=1))])
     client = start_api()
     found = client.get("/v1/analytics/performance/VEH-001").json()
@@ -120,7 +120,7 @@ async def test_now_is_the_end_unless_given_and_any_offset_will_do(start_api: Sta
     assert performance(client, "VEH-001", elsewhere)["timeWindowEnd"] == found["timeWindowEnd"]
 
 
-async def test_live_status_of_one_and_of_all_a_page_at_a_time(start_api: StartApi, write: Any) -> None:
+async def test_the_live_status_of_one_device_and_of_all_page_by_page(start_api: StartApi, write: Any) -> None:
     await write(
         meter=[meter(f"METER-{each}", minute(each)) for each in range(5)],
         vehicle=[vehicle("VEH-1", minute(3), soc=81), vehicle("VEH-1", minute(1), soc=79)],
@@ -151,7 +151,7 @@ async def test_live_status_of_one_and_of_all_a_page_at_a_time(start_api: StartAp
     assert client.get("/v1/vehicles", params={"after": "\0"}).status_code == 422
 
 
-async def test_nonsense_is_answered_with_problem_details(start_api: StartApi) -> None:
+async def test_invalid_requests_get_problem_details(start_api: StartApi) -> None:
     client = start_api()
     for path in ("performance/" + "x" * 65, "performance/a%20b", "performance/%00", "performance/VEH-1?end=now",
                  "performance/VEH-1?end=2026-01-01T00:00:00", "performance/VEH-1?end=9999-12-31T23:59:59Z"):  # fmt: skip
@@ -165,17 +165,17 @@ async def test_nonsense_is_answered_with_problem_details(start_api: StartApi) ->
     assert refused.headers["allow"] == "GET"
 
 
-async def test_a_posted_reading_is_the_record_a_device_would_have_produced(
+async def test_a_posted_reading_becomes_the_record_that_a_device_would_have_produced(
     start_api: StartApi, stack: Servers, topics: Topics
 ) -> None:
     client = start_api()
     await _gateway_ready(client)
     now = datetime.now(UTC)
-    posted = {
+    readings = {
         topics.meter: ("/v1/ingestion/meter", meter("METER-7", now), "Meter METER-7"),
         topics.vehicle: ("/v1/ingestion/vehicle", vehicle("VEH-7", now), "Vehicle VEH-7"),
     }
-    for topic, (path, body, who) in posted.items():
+    for topic, (path, body, who) in readings.items():
         answer = client.post(path, content=body)
         assert answer.status_code == 201
         assert answer.json() == {"success": True, "message": f"{who} data ingested successfully"}
@@ -197,26 +197,26 @@ async def test_a_posted_reading_is_the_record_a_device_would_have_produced(
         (meter(at=datetime(2001, 1, 1, tzinfo=UTC)), 422, ["timestamp_too_old"]),
         (b" " * 70_000, 413, []),
     ],
-    ids=["nothing", "broken", "an array", "no fields", "two wrong fields", "too old", "too large"],
+    ids=["empty", "invalid JSON", "an array", "no fields", "two invalid fields", "too old", "too large"],
 )
-async def test_a_body_that_is_no_reading_is_refused_by_field(
+async def test_an_invalid_reading_is_rejected_with_a_reason_per_field(
     start_api: StartApi, stack: Servers, topics: Topics, body: bytes, status: int, reasons: list[str]
 ) -> None:
     client = start_api()
-    await _gateway_ready(client)  # before that it does not look at bodies
+    await _gateway_ready(client)  # until then bodies are not read
     refused = problem(client.post("/v1/ingestion/meter", content=body), status)
     assert [each["reason"] for each in refused.get("errors", [])] == reasons
     assert await _records_in(stack, topics, topics.meter) == 0
 
 
-async def test_the_gateway_can_be_off(start_api: StartApi) -> None:
+async def test_the_gateway_can_be_disabled(start_api: StartApi) -> None:
     client = start_api(INGESTION_ENABLED="false")
     problem(client.post("/v1/ingestion/meter", content=meter(at=datetime.now(UTC))), 404)
     assert "/v1/ingestion/meter" not in client.get("/openapi.json").json()["paths"]
     assert _waiting_for(client) == {}
 
 
-async def test_without_kafka_nothing_is_acknowledged_and_reading_goes_on(start_api: StartApi, write: Any) -> None:
+async def test_without_kafka_ingestion_fails_and_queries_succeed(start_api: StartApi, write: Any) -> None:
     await write(vehicle=[vehicle()])
     client = start_api(KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
     answer = client.post("/v1/ingestion/vehicle", content=vehicle(at=datetime.now(UTC)))
@@ -227,7 +227,7 @@ async def test_without_kafka_nothing_is_acknowledged_and_reading_goes_on(start_a
     assert performance(client, "VEH-001")["dataPoints"] == 1
 
 
-async def test_without_the_database_the_service_lives_and_says_what_it_waits_for(start_api: StartApi) -> None:
+async def test_without_the_database_the_service_is_alive_and_reports_what_it_waits_for(start_api: StartApi) -> None:
     client = start_api(DATABASE_READ_URL=f"postgresql://reader:secret-word@127.0.0.1:{free_port()}/energy")
     answer = client.get("/v1/vehicles/VEH-1")
     problem(answer, 503)
@@ -240,7 +240,7 @@ async def test_without_the_database_the_service_lives_and_says_what_it_waits_for
     assert "secret-word" not in answer.text + ready.text
 
 
-async def test_a_query_that_takes_too_long_is_ended_by_the_server(start_api: StartApi, database: Database) -> None:
+async def test_a_query_that_takes_too_long_is_cancelled_by_the_server(start_api: StartApi, database: Database) -> None:
     client = start_api()
     connection = await asyncpg.connect(database.migrator_url)
     try:
@@ -264,7 +264,7 @@ async def test_many_requests_share_a_small_pool(start_api: StartApi, write: Any,
     assert 1 <= used <= 2
 
 
-async def test_dead_letters_are_counted_for_people_and_for_prometheus(start_api: StartApi, write: Any) -> None:
+async def test_dead_letters_are_counted_in_a_route_and_in_the_metrics(start_api: StartApi, write: Any) -> None:
     await write(meter=[b"?", b"?", meter(kwh=-1), meter()])
     client = start_api()
     counted = client.get("/v1/dead-letters").json()
@@ -312,7 +312,7 @@ async def test_openapi_describes_every_route_with_examples_and_problems(start_ap
     for path, operations in described["paths"].items():
         for operation in operations.values():
             assert operation["summary"], path
-            if path.startswith("/v1") and path != "/v1/access":  # which asks nobody else
+            if path.startswith("/v1") and path != "/v1/access":  # which has no dependency
                 assert "application/problem+json" in operation["responses"]["503"]["content"]
     for kind in ("meter", "vehicle"):
         body = described["paths"][f"/v1/ingestion/{kind}"]["post"]["requestBody"]["content"]["application/json"]

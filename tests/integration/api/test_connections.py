@@ -1,4 +1,4 @@
-"""The door for whoever speaks bad HTTP, slow HTTP, or too much of it: one answer, and the connection is closed."""
+"""Connections with malformed, slow or excessive HTTP get one response and are closed."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.anyio
 GET = b"GET /healthz HTTP/1.1\r\nHost: here\r\n"
 POST = b"POST /v1/ingestion/meter HTTP/1.1\r\nHost: here\r\n"
-PATIENCE = 30
+TIMEOUT_SECONDS = 30
 NOT_REQUESTS = [
     (b"hello\r\n\r\n", 400),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
@@ -40,14 +40,14 @@ NOT_REQUESTS = [
 ]
 
 
-async def tell(client: httpx.Client, *parts: bytes) -> bytes:
-    """Everything that comes back until the service closes the connection."""
+async def send(client: httpx.Client, *parts: bytes) -> bytes:
+    """All bytes that the API sends until it closes the connection."""
     reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
     try:
         for part in parts:
             writer.write(part)
             await writer.drain()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await reader.read()
     except ConnectionResetError:
         return b""
@@ -55,20 +55,20 @@ async def tell(client: httpx.Client, *parts: bytes) -> bytes:
         writer.close()
 
 
-def said_nothing_of_its_insides(log: Path) -> None:
-    told = log.read_text()
-    assert "Traceback" not in told
-    assert "request_failed" not in told
+def assert_no_error_logged(log: Path) -> None:
+    logged = log.read_text()
+    assert "Traceback" not in logged
+    assert "request_failed" not in logged
 
 
-def test_what_is_no_request_gets_one_answer_and_is_shut_out(start_api: StartApi, tmp_path: Path) -> None:
+def test_malformed_requests_get_one_response_and_a_closed_connection(start_api: StartApi, tmp_path: Path) -> None:
     client = start_api()
     for sent, code in NOT_REQUESTS:
-        answer = asyncio.run(tell(client, sent))
+        answer = asyncio.run(send(client, sent))
         head, _, content = answer.partition(b"\r\n\r\n")
         assert head.startswith(f"HTTP/1.1 {code} ".encode()), (sent[:100], answer[:300])
         assert answer.count(b"HTTP/1.1 ") == 1, sent[:100]
-        assert f'"status": {code}'.encode() in content
+        assert f'"status":{code}'.encode() in content
         for header in (
             b"connection: close",
             b"x-content-type-options: nosniff",
@@ -76,34 +76,34 @@ def test_what_is_no_request_gets_one_answer_and_is_shut_out(start_api: StartApi,
         ):
             assert header in head.lower(), sent[:100]
     assert client.get("/healthz").status_code == 200
-    said_nothing_of_its_insides(tmp_path / "api.log")
+    assert_no_error_logged(tmp_path / "api.log")
 
 
-def test_a_head_that_comes_slowly_is_not_waited_for(start_api: StartApi, tmp_path: Path) -> None:
+def test_a_slow_head_times_out(start_api: StartApi, tmp_path: Path) -> None:
     client = start_api(API_HEAD_TIMEOUT_SECONDS="2", API_KEEP_ALIVE_SECONDS="600")
 
-    async def drip(drop: bytes, *, after: bytes, until_said: bytes) -> bytes:
+    async def drip(drop: bytes, *, after: bytes, until_received: bytes) -> bytes:
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         writer.write(after)
-        heard = await reader.readuntil(until_said) if until_said else b""
+        received = await reader.readuntil(until_received) if until_received else b""
         reading = asyncio.create_task(reader.read())
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while not reading.done():
                 writer.write(drop)
                 await asyncio.wait({reading}, timeout=0.2)
         writer.close()
         try:
-            return heard + await reading
+            return received + await reading
         except ConnectionResetError:
-            return heard
+            return received
 
     async def all_at_once() -> tuple[bytes, ...]:
         return await asyncio.gather(
-            drip(b"X: y\r\n", after=GET, until_said=b""),
-            drip(b"G", after=b"", until_said=b""),
-            drip(b"\r\n", after=b"", until_said=b""),
-            drip(b"\r\n", after=GET + b"\r\n", until_said=b"ok"),
-            drip(b"X: y\r\n", after=GET + b"\r\n" + GET, until_said=b"ok"),
+            drip(b"X: y\r\n", after=GET, until_received=b""),
+            drip(b"G", after=b"", until_received=b""),
+            drip(b"\r\n", after=b"", until_received=b""),
+            drip(b"\r\n", after=GET + b"\r\n", until_received=b"ok"),
+            drip(b"X: y\r\n", after=GET + b"\r\n" + GET, until_received=b"ok"),
         )
 
     header_by_header, *_, after_a_request, second_request = asyncio.run(all_at_once())
@@ -111,67 +111,67 @@ def test_a_head_that_comes_slowly_is_not_waited_for(start_api: StartApi, tmp_pat
     assert after_a_request.startswith(b"HTTP/1.1 200 ")
     assert b"HTTP/1.1 408 " in second_request
     assert client.get("/healthz").status_code == 200
-    said_nothing_of_its_insides(tmp_path / "api.log")
+    assert_no_error_logged(tmp_path / "api.log")
 
 
-def test_a_connection_on_which_nothing_is_asked_is_closed(start_api: StartApi) -> None:
+def test_an_idle_connection_is_closed(start_api: StartApi) -> None:
     client = start_api(API_HEAD_TIMEOUT_SECONDS="1", API_KEEP_ALIVE_SECONDS="1")
-    assert asyncio.run(tell(client)) == b"", "nothing was asked, and nothing is said"
-    kept = asyncio.run(tell(client, GET + b"\r\n"))
+    assert asyncio.run(send(client)) == b"", "no request, no response"
+    kept = asyncio.run(send(client, GET + b"\r\n"))
     assert kept.startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_slow_stream_is_not_taken_for_a_slow_head(start_api: StartApi) -> None:
+def test_a_slow_stream_is_not_mistaken_for_a_slow_head(start_api: StartApi) -> None:
     client = start_api(API_HEAD_TIMEOUT_SECONDS="1", API_KEEP_ALIVE_SECONDS="1")
     with client.stream("GET", "/v1/stream") as answer:
         events = (line for line in answer.iter_lines() if line.startswith("event:"))
         assert [next(events) for _ in range(3)] == ["event: fleet"] * 3, "they come every two seconds"
 
 
-async def test_one_connection_too_many_is_told_so_and_room_is_made_again(start_api: StartApi) -> None:
+async def test_a_connection_above_the_limit_gets_503_until_another_one_closes(start_api: StartApi) -> None:
     client = start_api(API_MAX_CONNECTIONS="4", API_HEAD_TIMEOUT_SECONDS="120")
     where = (client.base_url.host, client.base_url.port)
     held = [(await asyncio.open_connection(*where))[1] for _ in range(4)]
 
     async def refused() -> bytes:
-        return await tell(client, GET + b"\r\n")
+        return await send(client, GET + b"\r\n")
 
-    answer = await until(refused, "the service says that it is full")
+    answer = await until(refused, "a connection is refused")
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: " in answer
     assert b"4 connections" in answer
     for writer in held:
         writer.close()
 
-    async def room() -> bool:
-        return (await tell(client, GET + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    async def accepted() -> bool:
+        return (await send(client, GET + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
-    await until(room, "there is room again")
+    await until(accepted, "a connection is accepted again")
     assert 'energy_http_connections_refused_total{status="503"}' in client.get("/metrics").text
 
 
-def test_requests_one_after_the_other_and_all_at_once_are_answered_in_order(start_api: StartApi) -> None:
+def test_pipelined_and_fragmented_requests_are_answered_in_order(start_api: StartApi) -> None:
     client = start_api(API_MAX_URL_BYTES="2048")
     last = GET + b"Connection: close\r\n\r\n"
-    answer = asyncio.run(tell(client, (GET + b"\r\n") * 20 + last))
+    answer = asyncio.run(send(client, (GET + b"\r\n") * 20 + last))
     assert answer.count(b"HTTP/1.1 200 OK") == 21
-    answer = asyncio.run(tell(client, *[GET[:20], GET[20:] + b"X: y\r\n", b"Y: z\r\n\r\n" + last]))
+    answer = asyncio.run(send(client, *[GET[:20], GET[20:] + b"X: y\r\n", b"Y: z\r\n\r\n" + last]))
     assert answer.count(b"HTTP/1.1 200 OK") == 2
 
 
-def test_the_body_of_what_was_refused_early_is_not_counted_as_a_head(start_api: StartApi) -> None:
+def test_the_body_of_a_request_rejected_early_does_not_count_as_a_head(start_api: StartApi) -> None:
     client = start_api(API_MAX_URL_BYTES="2048")
     body = 100_000
 
     async def conversation() -> bytes:
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             writer.write(b"POST /nowhere HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % body)
-            refusal = await reader.readuntil(b"\r\n\r\n")
+            rejection = await reader.readuntil(b"\r\n\r\n")
             for part in (b"x" * (body - 1), b"x" + GET[:20], GET[20:] + b"Connection: close\r\n\r\n"):
                 writer.write(part)
                 await writer.drain()
-            answer = refusal + await reader.read()
+            answer = rejection + await reader.read()
         writer.close()
         return answer
 
@@ -180,39 +180,39 @@ def test_the_body_of_what_was_refused_early_is_not_counted_as_a_head(start_api: 
     assert answer.count(b"HTTP/1.1 200 OK") == 1, answer
 
 
-def test_what_stands_beside_a_body_is_bounded(start_api: StartApi) -> None:
+def test_trailers_and_chunk_extensions_are_bounded(start_api: StartApi) -> None:
     client = start_api()
     chunked = POST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     for endless in (b"0\r\nX: ", b"5;x="):
-        answer = asyncio.run(tell(client, chunked + endless, *([b"a" * 65_536] * 64)))
+        answer = asyncio.run(send(client, chunked + endless, *([b"a" * 65_536] * 64)))
         assert b"HTTP/1.1 200" not in answer
         assert answer.count(b"HTTP/1.1 ") <= 1, answer
     trailer = asyncio.run(
-        tell(
+        send(
             client,
             b"GET /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n"
             + GET
             + b"Connection: close\r\n\r\n",
         )
     )
-    assert trailer.count(b"HTTP/1.1 200 OK") == 2, "a trailer is not wrong, only not read"
+    assert trailer.count(b"HTTP/1.1 200 OK") == 2, "trailers are valid and ignored"
 
 
-def test_who_asks_thousands_of_things_without_waiting_is_shut_out(start_api: StartApi) -> None:
+def test_thousands_of_pipelined_requests_close_the_connection(start_api: StartApi) -> None:
     client = start_api()
-    answer = asyncio.run(tell(client, (GET + b"\r\n") * 5000))
+    answer = asyncio.run(send(client, (GET + b"\r\n") * 5000))
     assert answer.count(b"HTTP/1.1 200 OK") < 100
     assert client.get("/healthz").status_code == 200
 
 
-def test_nothing_is_upgraded_and_what_follows_is_not_taken_for_a_request(start_api: StartApi) -> None:
+def test_an_upgrade_is_ignored_and_the_bytes_after_it_are_not_read(start_api: StartApi) -> None:
     upgrade = GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
-    answer = asyncio.run(tell(start_api(), upgrade + GET + b"\r\n"))
+    answer = asyncio.run(send(start_api(), upgrade + GET + b"\r\n"))
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b"HTTP/1.1") == 1
 
 
-def test_500_vehicles_fit_into_an_address(start_api: StartApi) -> None:
+def test_500_vehicle_ids_fit_into_a_url(start_api: StartApi) -> None:
     ids = [f"{number:03}-{'v' * 60}" for number in range(500)]
     answer = start_api().get("/v1/analytics/performance", params={"vehicleId": ids})
     assert answer.status_code == 200, answer.text

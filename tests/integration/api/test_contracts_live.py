@@ -1,4 +1,4 @@
-"""The running service keeps to its document, and nonsense neither breaks it nor makes it grow."""
+"""The running API conforms to its OpenAPI document, and random bytes neither break it nor make its memory grow."""
 
 import asyncio
 import os
@@ -24,13 +24,13 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 SEED = 20261126
-FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "0"))  # make fuzz goes on for longer, with other questions
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "0"))  # set by make fuzz, which runs longer and with random seeds
 NONSENSE = 400 + 5 * FUZZ_SECONDS
-MAY_GROW_BYTES = 16 << 20
+MAX_GROWTH_BYTES = 16 << 20
 
 
 @pytest.mark.usefixtures("topics")
-async def test_every_answer_is_what_the_document_says(
+async def test_every_response_conforms_to_the_openapi_document(
     start_api: StartApi, write: Any, database: Database, tmp_path: Path
 ) -> None:
     await insert_assignment(database, "VEH-001", "METER-001")
@@ -42,13 +42,13 @@ async def test_every_answer_is_what_the_document_says(
     client = start_api(**keys.settings)
     assert body(client.get("/openapi.json")) == document()
 
-    await gateway_is_ready(client)
+    await until_gateway_is_ready(client)
     asked = run_schemathesis(str(client.base_url), key, examples=15, seconds=FUZZ_SECONDS // 2 or None)
     assert asked.returncode == 0, asked.stdout[-20_000:] + asked.stderr[-2_000:]
     assert "No issues found" in asked.stdout
 
 
-async def test_an_unknown_method_is_refused_with_those_that_are_known(start_api: StartApi) -> None:
+async def test_an_unsupported_method_is_rejected_with_the_supported_ones(start_api: StartApi) -> None:
     client = start_api()
     for path in ("/v1/vehicles", "/v1/stream", "/healthz"):
         answer = client.request("PATCH", path)
@@ -74,48 +74,50 @@ async def test_an_unknown_method_is_refused_with_those_that_are_known(start_api:
         "/v1/stream?vehicleId=%00",
     ],
 )
-async def test_what_cannot_be_meant_is_named_and_refused(start_api: StartApi, query: str) -> None:
-    named = problem(start_api().get(query), 422)["errors"][0]["field"]
-    assert named in {"limit", "after", "vehicleId", "search", "end"}
+async def test_an_invalid_parameter_is_named_and_rejected(start_api: StartApi, query: str) -> None:
+    field = problem(start_api().get(query), 422)["errors"][0]["field"]
+    assert field in {"limit", "after", "vehicleId", "search", "end"}
 
 
 @pytest.mark.usefixtures("topics")
-async def test_nonsense_on_the_wire_is_refused_and_leaves_nothing_behind(start_api: StartApi, tmp_path: Path) -> None:
+async def test_random_bytes_are_rejected_and_leak_no_connection_and_no_memory(
+    start_api: StartApi, tmp_path: Path
+) -> None:
     client = start_api()
-    await gateway_is_ready(client)
+    await until_gateway_is_ready(client)
     address = (client.base_url.host, client.base_url.port or 80)
-    service = _listening(address[1])
+    service = _process_listening_on(address[1])
     dice = random.Random(SEED if not FUZZ_SECONDS else None)
-    _throw(address, dice, NONSENSE // 4)
+    _send_random_bytes(address, dice, NONSENSE // 4)
     before = service.memory_info().rss
-    _throw(address, dice, NONSENSE)
+    _send_random_bytes(address, dice, NONSENSE)
     log = tmp_path / "api.log"
 
-    async def nobody_is_left() -> bool:
+    async def no_connection_is_left() -> bool:
         return not [each for each in service.net_connections("tcp") if each.status == "CLOSE_WAIT"]
 
-    await until(nobody_is_left, f"all connections are closed; the log ends:\n{end_of(log)}", timeout=90)
+    await until(no_connection_is_left, f"all connections are closed; the log ends:\n{end_of(log)}", timeout=90)
     assert body(client.get("/healthz"))["status"] == "ok"
     assert "Traceback" not in log.read_text(), end_of(log, 60)
-    assert service.memory_info().rss - before < MAY_GROW_BYTES
+    assert service.memory_info().rss - before < MAX_GROWTH_BYTES
 
 
-async def gateway_is_ready(client: httpx.Client) -> None:
+async def until_gateway_is_ready(client: httpx.Client) -> None:
     async def ready() -> bool:
         return "gateway" not in body(await asyncio.to_thread(client.get, "/readyz"))["waitingFor"]
 
-    await until(ready, "the gateway has found its topics")
+    await until(ready, "the gateway is ready")
 
 
-def _listening(port: int) -> psutil.Process:
+def _process_listening_on(port: int) -> psutil.Process:
     for process in psutil.Process().children(recursive=True):
         if any(each.status == "LISTEN" and each.laddr.port == port for each in process.net_connections("tcp")):
             return process
-    raise AssertionError(f"nothing of ours listens on {port}")
+    raise AssertionError(f"no child process listens on {port}")
 
 
-def _throw(address: tuple[str, int], dice: random.Random, times: int) -> None:
+def _send_random_bytes(address: tuple[str, int], dice: random.Random, times: int) -> None:
     for _ in range(times):
         kind, parts, half_close = malformed_request(dice)
-        heard = exchange(address, parts, half_close=half_close)
-        assert b"HTTP/1.1 500" not in heard, f"{kind} of {parts!r:.500} gave {heard!r:.500}"
+        received = exchange(address, parts, half_close=half_close)
+        assert b"HTTP/1.1 500" not in received, f"{kind} of {parts!r:.500} gave {received!r:.500}"

@@ -1,4 +1,4 @@
-"""Server-sent events of the real service: news at once, newer readings, an absent database, the end."""
+"""Server-sent events: initial and later events, newer readings, a database outage, the end of a stream."""
 
 import asyncio
 import json
@@ -20,20 +20,20 @@ from tests.support.responses import StartApi, body, problem
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
-PATIENCE = 30
+TIMEOUT_SECONDS = 30
 
 
 class Stream:
-    """Events of an open stream, one after the other; `ended` once it has ended in order."""
+    """The events of an open stream; `ended` once the server has closed it without an error."""
 
     def __init__(self, answer: httpx.Response) -> None:
         self._lines = answer.aiter_lines()
         self.ended = False
 
     async def fields(self) -> dict[str, str]:
-        """The fields of the next event; none when the stream has ended."""
+        """The fields of the next event; empty when the stream has ended."""
         found: dict[str, str] = {}
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             async for line in self._lines:
                 if not line and found:
                     return found
@@ -44,7 +44,7 @@ class Stream:
         return found
 
     async def next(self, *, but: str = "") -> tuple[str, Any]:
-        """Name and content of the next event, of another kind than `but`."""
+        """Name and data of the next event, skipping events named `but`."""
         while found := await self.fields():
             if "event" in found and found["event"] != but:
                 return found["event"], json.loads(found["data"])
@@ -54,7 +54,7 @@ class Stream:
 @asynccontextmanager
 async def streaming(client: httpx.Client, **parameters: str) -> AsyncIterator[Stream]:
     async with (
-        httpx.AsyncClient(base_url=client.base_url, timeout=PATIENCE) as to,
+        httpx.AsyncClient(base_url=client.base_url, timeout=TIMEOUT_SECONDS) as to,
         to.stream("GET", "/v1/stream", params=parameters) as answer,
     ):
         assert answer.status_code == 200
@@ -65,7 +65,7 @@ async def streaming(client: httpx.Client, **parameters: str) -> AsyncIterator[St
         yield stream
 
 
-async def test_the_summary_comes_at_once_and_again(start_api: StartApi, database: Database) -> None:
+async def test_the_summary_is_sent_at_once_and_then_regularly(start_api: StartApi, database: Database) -> None:
     await insert_evaluation(database, "VEH-1", datetime.now(UTC))
     client = start_api()
     async with streaming(client) as stream:
@@ -80,7 +80,7 @@ async def test_the_summary_comes_at_once_and_again(start_api: StartApi, database
         assert asyncio.get_running_loop().time() - began < 10
 
 
-async def test_a_watched_vehicle_is_shown_at_once_and_with_every_newer_reading(start_api: StartApi, write: Any) -> None:
+async def test_a_watched_vehicle_is_sent_at_once_and_with_every_newer_reading(start_api: StartApi, write: Any) -> None:
     await write(vehicle=[vehicle("VEH-1", minute(5), soc=50)])
     client = start_api()
     async with streaming(client, vehicleId="VEH-1") as stream, streaming(client, vehicleId="VEH-2") as other:
@@ -88,7 +88,7 @@ async def test_a_watched_vehicle_is_shown_at_once_and_with_every_newer_reading(s
         assert (event, shown) == ("vehicle", body(client.get("/v1/vehicles/VEH-1")))
         await write(vehicle=[vehicle("VEH-1", minute(4), soc=40), vehicle("VEH-3", minute(9))])
         assert (await stream.next())[0] == "fleet"
-        assert (await stream.next())[0] == "fleet", "an older reading is no news, nor is that of another vehicle"
+        assert (await stream.next())[0] == "fleet", "neither an older reading is sent nor one of another vehicle"
         await write(vehicle=[vehicle("VEH-1", minute(6), soc=60), vehicle("VEH-2", minute(1), soc=20)])
         event, shown = await stream.next(but="fleet")
         assert (event, shown["soc"], shown["recordedAt"][:16]) == ("vehicle", 60, minute(6).isoformat()[:16])
@@ -96,7 +96,7 @@ async def test_a_watched_vehicle_is_shown_at_once_and_with_every_newer_reading(s
         assert (event, shown["vehicleId"], shown["soc"]) == ("vehicle", "VEH-2", 20)
 
 
-async def test_the_summary_says_how_fast_records_come(start_api: StartApi, write: Any) -> None:
+async def test_the_summary_has_the_reading_rate(start_api: StartApi, write: Any) -> None:
     client = start_api()
     async with streaming(client) as stream:
         assert (await stream.next())[1]["live"]["readingsPerSecond"] is None
@@ -106,23 +106,23 @@ async def test_the_summary_says_how_fast_records_come(start_api: StartApi, write
             speed: float | None = (await stream.next())[1]["live"]["readingsPerSecond"]
             return speed
 
-        assert 0 < (await until(some, "a speed", every=0) or 0) <= 60
+        assert 0 < (await until(some, "a reading rate", every=0) or 0) <= 60
 
 
-async def test_an_absent_database_is_told_once_and_the_stream_goes_on_when_it_is_back(
+async def test_a_database_outage_is_reported_once_and_the_stream_continues_after_it(
     start_api: StartApi, database: Database, stack: Servers
 ) -> None:
     async with streaming(start_api()) as stream:
         assert (await stream.next())[0] == "fleet"
-        async with away(database, stack):
+        async with database_outage(database, stack):
             event, said = await stream.next(but="fleet")
             assert (event, list(said)) == ("unavailable", ["detail"])
         assert (await stream.next())[0] == "fleet"
 
 
 @asynccontextmanager
-async def away(database: Database, stack: Servers) -> AsyncIterator[None]:
-    """The service's sessions end, and it gets no new ones."""
+async def database_outage(database: Database, stack: Servers) -> AsyncIterator[None]:
+    """Terminates the sessions of the service and rejects new ones."""
     owner, reader = [await asyncpg.connect(url) for url in (stack.database_url, stack.reader_url)]
     try:
         await owner.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
@@ -137,7 +137,7 @@ async def away(database: Database, stack: Servers) -> AsyncIterator[None]:
             await each.close()
 
 
-async def test_nobody_listens_and_nobody_looks(start_api: StartApi, database: Database) -> None:
+async def test_the_database_is_not_polled_without_subscribers(start_api: StartApi, database: Database) -> None:
     client = start_api()
     async with streaming(client) as one, streaming(client) as two:
         assert (await one.next())[0] == (await two.next())[0] == "fleet"
@@ -147,12 +147,12 @@ async def test_nobody_listens_and_nobody_looks(start_api: StartApi, database: Da
         last, now = (await database.fetch(f"SELECT ({newest}), clock_timestamp()", database.name))[0]
         return bool(now - last > timedelta(seconds=5))
 
-    await until(quiet, "five seconds without a query, of a service that looks every second")
+    await until(quiet, "five seconds without a query from a service that polls every second")
     async with streaming(client) as stream:
         assert (await stream.next())[0] == "fleet"
 
 
-async def test_streams_end_in_order_and_at_once_when_the_service_stops(
+async def test_streams_end_at_once_and_without_an_error_when_the_service_stops(
     start_api: StartApi, processes: Processes, write: Any
 ) -> None:
     await write(vehicle=[vehicle("VEH-1")])
@@ -170,6 +170,6 @@ async def test_streams_end_in_order_and_at_once_when_the_service_stops(
         assert asyncio.get_running_loop().time() - began < 5
 
 
-async def test_what_is_no_vehicle_cannot_be_watched(start_api: StartApi) -> None:
+async def test_an_invalid_vehicle_id_cannot_be_watched(start_api: StartApi) -> None:
     refused = problem(start_api().get("/v1/stream", params={"vehicleId": "a b"}), 422)
     assert refused["errors"][0]["field"] == "vehicleId"

@@ -1,4 +1,4 @@
-"""Many vehicles at once, and the whole fleet, asked over HTTP."""
+"""The performance of many vehicles in one request, and the fleet summary."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,11 +27,11 @@ NO_VEHICLES = {
 }  # fmt: skip
 
 
-def said(instant: datetime) -> str:
+def iso(instant: datetime) -> str:
     return instant.isoformat().replace("+00:00", "Z")
 
 
-async def two_vehicles_measured_and_one_not(write: Any, database: Database) -> None:
+async def two_vehicles_with_a_meter_and_one_without(write: Any, database: Database) -> None:
     for number in (1, 2):
         await insert_assignment(database, f"VEH-{number}", f"METER-{number}")
     await write(
@@ -40,28 +40,28 @@ async def two_vehicles_measured_and_one_not(write: Any, database: Database) -> N
     )
 
 
-async def test_many_vehicles_are_given_in_the_order_asked_and_as_each_alone(
+async def test_vehicles_are_returned_in_the_requested_order_and_as_each_alone(
     start_api: StartApi, write: Any, database: Database
 ) -> None:
-    await two_vehicles_measured_and_one_not(write, database)
+    await two_vehicles_with_a_meter_and_one_without(write, database)
     client = start_api()
     asked = ["VEH-3", "VEH-404", "VEH-1", "VEH-2", "VEH-1"]
 
-    found = body(client.get(PERFORMANCE, params={"vehicleId": asked, "end": said(TOMORROW)}))
+    found = body(client.get(PERFORMANCE, params={"vehicleId": asked, "end": iso(TOMORROW)}))
 
     assert found["unknown"] == ["VEH-404"]
     assert [each["vehicleId"] for each in found["items"]] == ["VEH-3", "VEH-1", "VEH-2"]
     for each in found["items"]:
-        assert each == body(client.get(f"{PERFORMANCE}/{each['vehicleId']}", params={"end": said(TOMORROW)}))
+        assert each == body(client.get(f"{PERFORMANCE}/{each['vehicleId']}", params={"end": iso(TOMORROW)}))
     assert [each["totalEnergyConsumedAc"] for each in found["items"]] == [None, 100, 200]
     assert [each["totalEnergyDeliveredDc"] for each in found["items"]] == [150, 50, 100]
 
 
-async def test_500_vehicles_at_once_and_no_more(start_api: StartApi, write: Any) -> None:
+async def test_up_to_500_vehicles_can_be_requested_at_once(start_api: StartApi, write: Any) -> None:
     longest = [f"{number:064}" for number in range(500)]
     await write(vehicle=[vehicle(each) for each in longest])
     client = start_api()
-    found = body(client.get(PERFORMANCE, params={"vehicleId": [*longest, longest[0]], "end": said(TOMORROW)}))
+    found = body(client.get(PERFORMANCE, params={"vehicleId": [*longest, longest[0]], "end": iso(TOMORROW)}))
     assert [each["vehicleId"] for each in found["items"]] == longest
     assert {each["dataPoints"] for each in found["items"]} == {1}
     for wrong in ([*longest, "VEH-1"], [], ["a b"]):
@@ -99,8 +99,8 @@ async def test_the_summary_adds_up_the_last_evaluation(start_api: StartApi, data
 
     found = body(start_api().get("/v1/fleet/summary"))
 
-    assert (found["timeWindowStart"], found["timeWindowEnd"]) == (said(end - timedelta(hours=24)), said(end))
-    assert (found["evaluatedAt"], found["stale"]) == (said(end), False)
+    assert (found["timeWindowStart"], found["timeWindowEnd"]) == (iso(end - timedelta(hours=24)), iso(end))
+    assert (found["evaluatedAt"], found["stale"]) == (iso(end), False)
     assert (found["vehicles"], found["openFaults"], found["aging"]) == (6, 1, 1)
     assert found["statuses"] == {
         "healthy": 1, "degraded": 1, "faulty": 1, "insufficientData": 1, "unassigned": 1, "implausible": 1,
@@ -119,10 +119,10 @@ async def test_an_evaluation_of_four_minutes_ago_is_stale(start_api: StartApi, d
     end = datetime.now(UTC) - timedelta(minutes=4)
     await insert_evaluation(database, "VEH-1", end)
     found = body(start_api().get("/v1/fleet/summary"))
-    assert (found["stale"], found["timeWindowEnd"], found["vehicles"]) == (True, said(end), 1)
+    assert (found["stale"], found["timeWindowEnd"], found["vehicles"]) == (True, iso(end), 1)
 
 
-async def test_the_summary_says_what_arrives(start_api: StartApi, write: Any, database: Database) -> None:
+async def test_the_summary_has_live_figures(start_api: StartApi, write: Any, database: Database) -> None:
     now = datetime.now(UTC)
     newest = now - timedelta(minutes=1)
     await write(
@@ -145,17 +145,17 @@ async def test_the_summary_says_what_arrives(start_api: StartApi, write: Any, da
     }  # fmt: skip
 
 
-async def test_the_summary_of_any_window_is_what_its_vehicles_say(
+async def test_the_summary_of_any_window_is_the_sum_of_its_vehicles(
     start_api: StartApi, write: Any, database: Database
 ) -> None:
-    await two_vehicles_measured_and_one_not(write, database)
+    await two_vehicles_with_a_meter_and_one_without(write, database)
     await insert_assignment(database, "VEH-silent", "METER-silent")
     client = start_api(JUDGE_FROM_COVERAGE="0")
 
-    found = body(client.get("/v1/fleet/summary", params={"end": said(TOMORROW)}))
+    found = body(client.get("/v1/fleet/summary", params={"end": iso(TOMORROW)}))
 
-    each = [body(client.get(f"{PERFORMANCE}/VEH-{name}", params={"end": said(TOMORROW)})) for name in (1, 2, 3)]
-    assert (found["timeWindowStart"], found["timeWindowEnd"], found["stale"]) == (said(NOON), said(TOMORROW), False)
+    each = [body(client.get(f"{PERFORMANCE}/VEH-{name}", params={"end": iso(TOMORROW)})) for name in (1, 2, 3)]
+    assert (found["timeWindowStart"], found["timeWindowEnd"], found["stale"]) == (iso(NOON), iso(TOMORROW), False)
     assert found["vehicles"] == 4
     assert found["totalEnergyConsumedAc"] == sum(one["totalEnergyConsumedAc"] or 0 for one in each) == 300
     assert found["totalEnergyDeliveredDc"] == sum(one["totalEnergyDeliveredDc"] for one in each) == 300
@@ -165,7 +165,7 @@ async def test_the_summary_of_any_window_is_what_its_vehicles_say(
     assert body(client.get("/v1/fleet/summary"))["vehicles"] == 0, "nothing of it is kept"
 
 
-async def test_without_the_database_every_route_says_so(start_api: StartApi) -> None:
+async def test_without_the_database_every_route_responds_with_503(start_api: StartApi) -> None:
     client = start_api(DATABASE_READ_URL=f"postgresql://reader@127.0.0.1:{free_port()}/energy")
     for path in (
         f"{PERFORMANCE}?vehicleId=VEH-1", "/v1/analytics/trend/VEH-1", "/v1/fleet/summary", "/v1/fleet/ranking",

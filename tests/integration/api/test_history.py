@@ -1,4 +1,4 @@
-"""The past of one device: readings, hours, days of 23 and 25 hours; totals are those of raw readings, rolled up or not."""
+"""The history of one device: readings, hours, days of 23 and 25 hours. Totals match the raw readings, rolled up or not."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,7 +23,7 @@ VEHICLE, METER = "/v1/vehicles/VEH-1/history", "/v1/meters/METER-1/history"
 Reading = tuple[datetime, float]
 
 
-def said(instant: datetime) -> str:
+def iso(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -32,7 +32,7 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 def last_day_of(hours: int) -> date:
-    """The last day in Berlin that had so many hours."""
+    """The last day in Berlin with this number of hours."""
     day = datetime.now(BERLIN).date() - DAY
     while midnight(day + DAY, BERLIN) - midnight(day, BERLIN) != hours * HOUR:
         day -= DAY
@@ -40,7 +40,7 @@ def last_day_of(hours: int) -> date:
 
 
 def every_ten_minutes(opens: datetime, closes: datetime, seed: int) -> list[Reading]:
-    """Readings whose kWh add up exactly, in whatever order they are summed."""
+    """Readings whose kWh have an exact sum in any order of addition."""
     dice = Random(seed)
     number = int((closes - opens) / timedelta(minutes=10))
     return [(opens + each * timedelta(minutes=10), dice.randint(1, 1024) / 1024) for each in range(number)]
@@ -53,27 +53,27 @@ def summed(readings: list[Reading], key: Callable[[datetime], Any]) -> dict[Any,
     return dict(sums)
 
 
-async def test_readings_come_by_time_and_page_by_page(start_api: StartApi, write: Any) -> None:
+async def test_readings_are_ordered_by_time_and_paginated(start_api: StartApi, write: Any) -> None:
     await write(
         meter=[meter("METER-1", minute(each), each, voltage=230 + each) for each in (4, 0, 3, 1, 2)],
         vehicle=[vehicle("VEH-1", minute(each), each, soc=50 + each) for each in (4, 0, 3, 1, 2)],
     )
     client = start_api()
-    stretch = {"from": said(minute(1)), "to": said(minute(4))}
+    stretch = {"from": iso(minute(1)), "to": iso(minute(4))}
 
     assert body(client.get(VEHICLE, params=stretch)) == {
         "items": [
-            {"recordedAt": said(minute(each)), "kwhDeliveredDc": each, "soc": 50 + each, "batteryTemp": 25}
+            {"recordedAt": iso(minute(each)), "kwhDeliveredDc": each, "soc": 50 + each, "batteryTemp": 25}
             for each in (1, 2, 3)
         ],
         "next": None,
     }
-    meters = [{"recordedAt": said(minute(each)), "kwhConsumedAc": each, "voltage": 230 + each} for each in (1, 2, 3)]
+    meters = [{"recordedAt": iso(minute(each)), "kwhConsumedAc": each, "voltage": 230 + each} for each in (1, 2, 3)]
     assert pages(client, METER, limit=2, **stretch) == [meters[:2], meters[2:]]
     assert body(client.get(METER)) == {"items": [], "next": None}, "of the last 24 hours, there are none"
 
 
-async def test_an_hour_says_what_its_readings_say(start_api: StartApi, write: Any, database: Database) -> None:
+async def test_an_hour_summarizes_its_readings(start_api: StartApi, write: Any, database: Database) -> None:
     await insert_assignment(database, "VEH-1", "METER-1", minute(0), minute(90))
     await write(
         meter=[meter("METER-1", minute(each), 2) for each in range(0, 120, 10)],
@@ -82,36 +82,36 @@ async def test_an_hour_says_what_its_readings_say(start_api: StartApi, write: An
     client = start_api()
 
     first, second, third = body(
-        client.get(VEHICLE, params={"from": said(minute(5)), "to": said(minute(150)), "resolution": "hour"})
+        client.get(VEHICLE, params={"from": iso(minute(5)), "to": iso(minute(150)), "resolution": "hour"})
     )["items"]
 
     assert first == {
-        "start": said(minute(5)), "end": said(minute(60)), "kwhConsumedAc": 10, "kwhDeliveredDc": 5, "readings": 5,
+        "start": iso(minute(5)), "end": iso(minute(60)), "kwhConsumedAc": 10, "kwhDeliveredDc": 5, "readings": 5,
         "efficiencyRatio": 50, "averageBatteryTemp": 30, "batteryTempMax": 50, "socMin": 10, "socMax": 50,
         "coverage": {"ac": round(5 / 55, 4), "dc": round(5 / 55, 4)},
     }  # fmt: skip
     assert (second["kwhConsumedAc"], second["kwhDeliveredDc"], second["efficiencyRatio"]) == (6, 4, 50)
     assert third == {
-        "start": said(minute(120)), "end": said(minute(150)), "kwhConsumedAc": None, "kwhDeliveredDc": 0, "readings": 0,
+        "start": iso(minute(120)), "end": iso(minute(150)), "kwhConsumedAc": None, "kwhDeliveredDc": 0, "readings": 0,
         "efficiencyRatio": None, "averageBatteryTemp": None, "batteryTempMax": None, "socMin": None, "socMax": None,
         "coverage": {"ac": None, "dc": 0},
     }  # fmt: skip
-    assert body(
-        client.get(METER, params={"from": said(minute(60)), "to": said(minute(120)), "resolution": "hour"})
-    ) == {
-        "items": [{"start": said(minute(60)), "end": said(minute(120)), "kwhConsumedAc": 12, "readings": 6}],
+    assert body(client.get(METER, params={"from": iso(minute(60)), "to": iso(minute(120)), "resolution": "hour"})) == {
+        "items": [{"start": iso(minute(60)), "end": iso(minute(120)), "kwhConsumedAc": 12, "readings": 6}],
         "next": None,
     }
 
 
 @pytest.mark.parametrize("hours", [23, 25])
-async def test_days_run_from_midnight_to_midnight_also_when_clocks_change(
+async def test_days_last_from_midnight_to_midnight_even_when_clocks_change(
     start_api: StartApi, write: Any, database: Database, hours: int
 ) -> None:
     await _days_add_up(start_api, write, database, BERLIN, last_day_of(hours), [24, hours, 24])
 
 
-async def test_days_of_a_zone_half_an_hour_off_add_up(start_api: StartApi, write: Any, database: Database) -> None:
+async def test_days_in_a_time_zone_with_a_half_hour_offset_add_up(
+    start_api: StartApi, write: Any, database: Database
+) -> None:
     await _days_add_up(start_api, write, database, KOLKATA, datetime.now(KOLKATA).date() - 5 * DAY, [24, 24, 24])
 
 
@@ -127,7 +127,7 @@ def _check_days(
 ) -> None:
     ac_sums, dc_sums = (summed(each, lambda at: at.astimezone(zone).date()) for each in (ac, dc))
     found = body(client.get(VEHICLE, params=asked))["items"]
-    assert [each["start"] for each in found] == [said(midnight(day, zone)) for day in days], state
+    assert [each["start"] for each in found] == [iso(midnight(day, zone)) for day in days], state
     lengths = [datetime.fromisoformat(each["end"]) - datetime.fromisoformat(each["start"]) for each in found]
     assert lengths == [number * HOUR for number in hours], state
     assert [each["kwhConsumedAc"] for each in found] == [ac_sums[day] for day in days], state
@@ -147,7 +147,7 @@ def _check_days(
 async def _days_add_up(
     start_api: StartApi, write: Any, database: Database, zone: ZoneInfo, middle: date, hours: list[int]
 ) -> None:
-    """Before, between and after refreshes, and with late readings on top."""
+    """Checks the sums before, between and after rollups, and with late readings."""
     await insert_assignment(database, "VEH-1", "METER-1")
     days = [middle - DAY, middle, middle + DAY]
     opens, closes = midnight(days[0], zone), midnight(days[-1] + DAY, zone)
@@ -156,7 +156,7 @@ async def _days_add_up(
         meter=[meter("METER-1", at, kwh) for at, kwh in ac], vehicle=[vehicle("VEH-1", at, kwh) for at, kwh in dc]
     )
     client = start_api()
-    asked = {"from": said(opens), "to": said(closes), "resolution": "day", "timezone": zone.key}
+    asked = {"from": iso(opens), "to": iso(closes), "resolution": "day", "timezone": zone.key}
 
     check = partial(_check_days, client, asked, days, hours, zone)
     check(ac, dc, "nothing is rolled up")
@@ -174,38 +174,38 @@ async def _days_add_up(
     check(ac, dc, "late hours are rolled up again")
 
 
-async def test_the_first_and_the_last_day_are_cut_and_pages_follow_on(start_api: StartApi, write: Any) -> None:
+async def test_the_first_and_the_last_day_are_cut_off_and_pages_are_contiguous(start_api: StartApi, write: Any) -> None:
     await write(meter=[meter("METER-1", minute(0), 1)])
     client = start_api()
     opens, closes = minute(-3 * 1440), minute(5)
-    found = pages(client, METER, resolution="day", limit=2, **{"from": said(opens), "to": said(closes)})
+    found = pages(client, METER, resolution="day", limit=2, **{"from": iso(opens), "to": iso(closes)})
     edges = [opens, *(minute(-12 * 60) - back * DAY for back in (2, 1, 0)), closes]
     items = [item for page in found for item in page]
     assert [len(page) for page in found] == [2, 2]
-    assert [each["start"] for each in items] == [said(each) for each in edges[:-1]]
-    assert [each["end"] for each in items] == [said(each) for each in edges[1:]]
+    assert [each["start"] for each in items] == [iso(each) for each in edges[:-1]]
+    assert [each["end"] for each in items] == [iso(each) for each in edges[1:]]
     assert [each["kwhConsumedAc"] for each in items] == [0, 0, 0, 1]
 
 
-async def test_what_has_not_begun_is_left_out(start_api: StartApi, write: Any) -> None:
+async def test_days_that_have_not_begun_are_left_out(start_api: StartApi, write: Any) -> None:
     now = datetime.now(UTC)
     await write(meter=[meter("METER-1", now, 1)])
-    asked = {"from": said(now - DAY), "to": said(now + 10 * DAY), "resolution": "day"}
+    asked = {"from": iso(now - DAY), "to": iso(now + 10 * DAY), "resolution": "day"}
     items = body(start_api().get(METER, params=asked))["items"]
     assert len(items) == 2
     assert datetime.fromisoformat(items[-1]["end"]) > datetime.now(UTC)
     assert items[-1]["kwhConsumedAc"] == 1
 
 
-async def test_nothing_ever_heard_of_a_device_and_nonsense(start_api: StartApi, write: Any) -> None:
+async def test_unknown_devices_and_invalid_parameters(start_api: StartApi, write: Any) -> None:
     await write(meter=[meter("METER-1")], vehicle=[vehicle("VEH-1")])
     client = start_api()
     for kind in ("vehicles", "meters"):
         for resolution in ("raw", "day"):
             path = f"/v1/{kind}/DEV-404/history"
             assert "DEV-404" in problem(client.get(path, params={"resolution": resolution}), 404)["detail"]
-    wrong: list[tuple[str, dict[str, Any]]] = [
-        ("from", {"from": said(minute(1)), "to": said(minute(1))}),
+    invalid: list[tuple[str, dict[str, Any]]] = [
+        ("from", {"from": iso(minute(1)), "to": iso(minute(1))}),
         ("from", {"from": "yesterday"}),
         ("to", {"to": "2026-01-01T00:00:00"}),
         ("resolution", {"resolution": "minute"}),
@@ -218,20 +218,20 @@ async def test_nothing_ever_heard_of_a_device_and_nonsense(start_api: StartApi, 
         ("limit", {"limit": 1001}),
         *(("timezone", {"timezone": name}) for name in ("Mars/Olympus", "", "../UTC", "/etc/passwd", "Europe", "a\0b")),
     ]
-    for field, parameters in wrong:
+    for field, parameters in invalid:
         errors = problem(client.get(VEHICLE, params=parameters), 422)["errors"]
         assert errors[0]["field"] == field, parameters
     refused = problem(client.get(VEHICLE, params={"timezone": "Mars/Olympus"}), 422)
     assert "Mars/Olympus" in refused["detail"]
 
 
-async def test_time_zones_are_known_on_a_machine_without_them(start_api: StartApi, write: Any) -> None:
+async def test_time_zones_work_on_a_machine_without_a_time_zone_database(start_api: StartApi, write: Any) -> None:
     await write(vehicle=[vehicle("VEH-1")])
     client = start_api(PYTHONTZPATH="")
     day = datetime.combine(last_day_of(25), time(12), BERLIN)
     asked = {
-        "from": said(day - timedelta(hours=14)),
-        "to": said(day + DAY),
+        "from": iso(day - timedelta(hours=14)),
+        "to": iso(day + DAY),
         "resolution": "day",
         "timezone": BERLIN.key,
     }

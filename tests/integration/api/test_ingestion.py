@@ -1,4 +1,4 @@
-"""The HTTP gateway on a real Kafka: what it takes, what it says when it cannot, and that nobody can hold it up."""
+"""The ingestion gateway with a real Kafka: batches, rejections, limits, and slow or broken clients."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 def gateway(processes: Processes, environment: dict[str, str], tmp_path: Path) -> Iterator[StartApi]:
-    """Starts the gateway in a process of its own, that knows of no database, and gives a client for it."""
+    """Starts the gateway alone, in its own process and without a database; returns a client for it."""
     alone = {name: value for name, value in environment.items() if not name.startswith("DATABASE_")}
     with ExitStack() as exits:
 
@@ -42,21 +42,20 @@ def gateway(processes: Processes, environment: dict[str, str], tmp_path: Path) -
         yield start
 
 
-async def is_ready(client: httpx.Client) -> None:
+async def wait_until_ready(client: httpx.Client) -> None:
     async def ready() -> bool:
-        return not waits_for(client)
+        return not waiting_for(client)
 
     await until(ready, "the gateway is ready")
 
 
-def waits_for(client: httpx.Client) -> dict[str, str]:
-    """What keeps it from taking readings."""
+def waiting_for(client: httpx.Client) -> dict[str, str]:
     waiting: dict[str, str] = client.get("/readyz").json()["waitingFor"]
     return waiting
 
 
-async def records_of(stack: Servers, topics: Topics, topic: str) -> list[Any]:
-    """Everything in a topic."""
+async def read_topic(stack: Servers, topics: Topics, topic: str) -> list[Any]:
+    """All records of a topic."""
     async with AIOKafkaConsumer(bootstrap_servers=stack.kafka_bootstrap_servers, enable_auto_commit=False) as consumer:
         partitions = [TopicPartition(topic, each) for each in range(topics.partitions)]
         consumer.assign(partitions)
@@ -78,56 +77,55 @@ def metric(client: httpx.Client, name: str, **labels: str) -> float:
     )
 
 
-def idle(client: httpx.Client) -> bool:
-    """Whether nothing is in flight any more."""
+def nothing_in_flight(client: httpx.Client) -> bool:
     names = ("energy_gateway_in_flight", "energy_gateway_requests_in_flight", "energy_gateway_bytes_in_flight")
     return not any(metric(client, name) for name in names)
 
 
-class Wire:
-    """A client that does as it likes."""
+class RawConnection:
+    """A client that need not follow HTTP."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._address = (client.base_url.host, client.base_url.port or 80)
 
-    async def __aenter__(self) -> "Wire":
+    async def __aenter__(self) -> "RawConnection":
         self.reader, self.writer = await asyncio.open_connection(*self._address)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.writer.transport.abort()
 
-    def says(self, path: str, content: bytes, *headers: str, length: int | None = None) -> None:
-        """The head of a POST, and so much of its body."""
+    def send(self, path: str, content: bytes, *headers: str, length: int | None = None) -> None:
+        """Sends the head of a POST and some or all of its body."""
         lines = [f"POST {path} HTTP/1.1", "Host: gateway", *headers]
         lines.append(f"Content-Length: {len(content) if length is None else length}")
         self.writer.write("\r\n".join([*lines, "", ""]).encode() + content)
 
-    async def hears(self) -> tuple[int, dict[str, str], bytes]:
-        """One answer: status, headers, body."""
+    async def receive(self) -> tuple[int, dict[str, str], bytes]:
+        """One response: status, headers, body."""
         async with asyncio.timeout(60):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
             return int(head[0].split()[1]), headers, await self.reader.readexactly(int(headers["content-length"]))
 
     async def is_closed(self) -> bool:
-        """Whether the other side ends the connection in an orderly way."""
+        """Whether the server closes the connection without a reset."""
         async with asyncio.timeout(60):
             return await self.reader.read(1) == b""
 
 
-async def test_a_batch_of_either_form_is_in_kafka_item_by_item(
+async def test_each_item_of_a_json_or_ndjson_batch_becomes_a_record(
     gateway: StartApi, stack: Servers, topics: Topics
 ) -> None:
     client = gateway()
-    await is_ready(client)
+    await wait_until_ready(client)
     readings = [vehicle(f"VEH-{each}", NOW, each / 10) for each in range(250)]
     array, lines = b"[" + b",".join(readings[:100]) + b"]", b"\n".join(readings[100:]) + b"\n\n"
     for content, headers, count in ((array, JSON, 100), (lines, NDJSON, 150)):
         answer = body(client.post("/v1/ingestion/vehicle/batch", content=content, headers=headers))
         assert (answer["ingested"], answer["refused"], answer["sendAgain"]) == (count, 0, [])
         assert [each["index"] for each in answer["items"]] == list(range(count))
-    stored = await records_of(stack, topics, topics.vehicle)
+    stored = await read_topic(stack, topics, topics.vehicle)
     assert {each.key.decode(): json.loads(each.value)["kwhDeliveredDc"] for each in stored} == {
         f"VEH-{each}": each / 10 for each in range(250)
     }
@@ -136,9 +134,9 @@ async def test_a_batch_of_either_form_is_in_kafka_item_by_item(
     assert counted == 250
 
 
-async def test_each_reading_of_a_batch_is_settled_on_its_own(gateway: StartApi, stack: Servers, topics: Topics) -> None:
+async def test_each_reading_of_a_batch_has_its_own_outcome(gateway: StartApi, stack: Servers, topics: Topics) -> None:
     client = gateway()
-    await is_ready(client)
+    await wait_until_ready(client)
     lines = [meter("METER-1", NOW), b"{", meter("METER-2", NOW, kwh=-1), meter("METER-3", datetime(2001, 1, 1, tzinfo=UTC)),
              b"[]", meter("METER 5", NOW), meter("METER-6", NOW)]  # fmt: skip
 
@@ -151,27 +149,27 @@ async def test_each_reading_of_a_batch_is_settled_on_its_own(gateway: StartApi, 
     ]  # fmt: skip
     assert answer["items"][0]["message"] == "Meter METER-1 data ingested successfully"
     assert (answer["ingested"], answer["refused"], answer["sendAgain"]) == (2, 5, [])
-    assert {each.key for each in await records_of(stack, topics, topics.meter)} == {b"METER-1", b"METER-6"}
+    assert {each.key for each in await read_topic(stack, topics, topics.meter)} == {b"METER-1", b"METER-6"}
 
 
-async def test_a_device_keeps_the_partition_that_it_would_have_written_to_itself(
+async def test_a_device_has_the_same_partition_as_with_a_kafka_client(
     gateway: StartApi, stack: Servers, topics: Topics
 ) -> None:
     client = gateway()
-    await is_ready(client)
+    await wait_until_ready(client)
     ids = [f"METER-{each}" for each in range(40)]
     body(client.post("/v1/ingestion/meter/batch", content=b"\n".join(meter(each, NOW) for each in ids), headers=NDJSON))
     async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers) as producer:
         for each in ids:
             await producer.send_and_wait(topics.meter, meter(each, NOW), each.encode())
     used: dict[bytes, set[int]] = {}
-    for record in await records_of(stack, topics, topics.meter):
+    for record in await read_topic(stack, topics, topics.meter):
         used.setdefault(record.key, set()).add(record.partition)
     assert len(used) == 40
     assert {len(each) for each in used.values()} == {1}
 
 
-REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
+REJECTED_BATCHES: list[tuple[bytes, dict[str, str], int, str]] = [
     (b"", JSON, 400, "empty"),
     (b" \n \n", NDJSON, 400, "empty"),
     (b"{}", JSON, 400, "array"),
@@ -186,127 +184,131 @@ REFUSED: list[tuple[bytes, dict[str, str], int, str]] = [
 ]
 
 
-async def test_what_is_no_batch_is_refused_as_a_whole(start_api: StartApi, stack: Servers, topics: Topics) -> None:
+async def test_an_invalid_batch_is_rejected_as_a_whole(start_api: StartApi, stack: Servers, topics: Topics) -> None:
     client = start_api(INGESTION_BATCH_MAX_ITEMS="100", INGESTION_BATCH_MAX_BYTES="200000")
-    await is_ready(client)
-    for content, headers, status, says in REFUSED:
-        refused = problem(client.post("/v1/ingestion/meter/batch", content=content, headers=headers), status)
-        assert says in refused["detail"]
-    assert await records_of(stack, topics, topics.meter) == []
-    assert idle(client)
+    await wait_until_ready(client)
+    for content, headers, status, detail in REJECTED_BATCHES:
+        rejected = problem(client.post("/v1/ingestion/meter/batch", content=content, headers=headers), status)
+        assert detail in rejected["detail"]
+    assert await read_topic(stack, topics, topics.meter) == []
+    assert nothing_in_flight(client)
 
 
-async def test_what_is_refused_unread_is_answered_and_then_the_connection_is_closed(
+async def test_a_request_that_is_rejected_before_its_body_is_read_gets_a_response_and_then_the_connection_is_closed(
     gateway: StartApi, topics: Topics
 ) -> None:
     client = gateway()
-    await is_ready(client)
-    async with Wire(client) as wire:
-        wire.says("/v1/ingestion/meter", b" " * 1000, length=50_000_000)
-        status, headers, _ = await wire.hears()
+    await wait_until_ready(client)
+    async with RawConnection(client) as connection:
+        connection.send("/v1/ingestion/meter", b" " * 1000, length=50_000_000)
+        status, headers, _ = await connection.receive()
         assert (status, headers["connection"]) == (413, "close")
-        wire.writer.write(b" " * 3_000_000)  # it has not looked at the answer yet
-        assert await wire.is_closed()
-    async with Wire(client) as wire:  # a body that is not announced
-        wire.writer.write(b"POST /v1/ingestion/meter HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.writer.write(b" " * 3_000_000)  # sent before the response is read
+        assert await connection.is_closed()
+    async with RawConnection(client) as connection:  # a body without Content-Length
+        connection.writer.write(
+            b"POST /v1/ingestion/meter HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         for _ in range(70):
-            wire.writer.write(b"400\r\n" + b" " * 1024 + b"\r\n")
-        assert (await wire.hears())[0] == 413
-        assert await wire.is_closed()
-    async with Wire(client) as wire:  # who asks first is spared the body
-        wire.says("/v1/ingestion/meter", b"", "Expect: 100-continue", length=50_000_000)
-        assert (await wire.hears())[0] == 413
+            connection.writer.write(b"400\r\n" + b" " * 1024 + b"\r\n")
+        assert (await connection.receive())[0] == 413
+        assert await connection.is_closed()
+    async with RawConnection(client) as connection:  # a client that waits for 100 Continue does not send the body
+        connection.send("/v1/ingestion/meter", b"", "Expect: 100-continue", length=50_000_000)
+        assert (await connection.receive())[0] == 413
 
 
-async def test_a_connection_stays_when_nothing_was_left_unread(gateway: StartApi, topics: Topics) -> None:
+async def test_the_connection_stays_open_after_a_rejection_when_the_whole_body_was_read(
+    gateway: StartApi, topics: Topics
+) -> None:
     client = gateway()
-    await is_ready(client)
+    await wait_until_ready(client)
     expected = [(meter("METER-1", NOW), 201), (b"{}", 422), (b"{", 400), (b"", 400), (meter("METER-1", NOW), 201)]
-    async with Wire(client) as wire:
+    async with RawConnection(client) as connection:
         for content, status in expected:
-            wire.says("/v1/ingestion/meter", content)
-            answered, headers, _ = await wire.hears()
+            connection.send("/v1/ingestion/meter", content)
+            answered, headers, _ = await connection.receive()
             assert (answered, headers.get("connection")) == (status, None)
-        wire.says("/v1/ingestion/meter/batch", b"[]", "Content-Type: text/plain")
-        answered, headers, _ = await wire.hears()
+        connection.send("/v1/ingestion/meter/batch", b"[]", "Content-Type: text/plain")
+        answered, headers, _ = await connection.receive()
         assert (answered, headers.get("connection")) == (415, None)
 
 
-async def test_a_body_that_trickles_is_given_up(gateway: StartApi, topics: Topics) -> None:
+async def test_a_body_that_arrives_too_slowly_is_rejected(gateway: StartApi, topics: Topics) -> None:
     client = gateway(INGESTION_BODY_WITHIN_SECONDS="1")
-    await is_ready(client)
-    async with Wire(client) as wire:
-        wire.says("/v1/ingestion/meter/batch", b"[", "Content-Type: application/json", length=1000)
+    await wait_until_ready(client)
+    async with RawConnection(client) as connection:
+        connection.send("/v1/ingestion/meter/batch", b"[", "Content-Type: application/json", length=1000)
 
-        async def trickles() -> bool:
-            wire.writer.write(b" ")
-            await wire.writer.drain()
-            return bool(wire.reader._buffer)  # type: ignore[attr-defined]  # whether anything has come back
+        async def trickle() -> bool:
+            connection.writer.write(b" ")
+            await connection.writer.drain()
+            return bool(connection.reader._buffer)  # type: ignore[attr-defined]  # whether a response has arrived
 
-        await until(trickles, "an answer to a slow body", every=0.2)
-        status, headers, content = await wire.hears()
+        await until(trickle, "a response to a slow body", every=0.2)
+        status, headers, content = await connection.receive()
         assert (status, headers["connection"]) == (408, "close")
         assert b"1 s" in content
-        assert await wire.is_closed()
-    assert idle(client)
+        assert await connection.is_closed()
+    assert nothing_in_flight(client)
     client.post("/v1/ingestion/meter", content=meter("METER-1", NOW)).raise_for_status()
 
 
-async def test_a_client_that_goes_away_leaves_nothing_behind(gateway: StartApi, topics: Topics) -> None:
+async def test_the_memory_of_a_body_is_freed_when_its_client_disconnects(gateway: StartApi, topics: Topics) -> None:
     client = gateway()
-    await is_ready(client)
+    await wait_until_ready(client)
     for _ in range(20):
-        async with Wire(client) as wire:
-            wire.says(
+        async with RawConnection(client) as connection:
+            connection.send(
                 "/v1/ingestion/meter/batch", b"[" + b" " * 30_000, "Content-Type: application/json", length=100_000
             )
-            await wire.writer.drain()
+            await connection.writer.drain()
 
-    async def nothing_held() -> bool:
-        return idle(client)
+    async def all_freed() -> bool:
+        return nothing_in_flight(client)
 
-    await until(nothing_held, "the bodies of clients that have gone are let go")
+    await until(all_freed, "the bodies of disconnected clients are freed")
 
 
-async def test_a_client_that_never_reads_is_cut_off(gateway: StartApi, topics: Topics) -> None:
+async def test_a_client_that_never_reads_is_disconnected(gateway: StartApi, topics: Topics) -> None:
     client = gateway(ANSWER_TAKEN_WITHIN_SECONDS="2")
-    await is_ready(client)
-    wrong = b"[" + b",".join([b"{}"] * 2000) + b"]"  # the answer to it is a thousand times its size
-    async with Wire(client) as wire:
-        wire.writer.transport.set_write_buffer_limits(high=1 << 30)
+    await wait_until_ready(client)
+    invalid = b"[" + b",".join([b"{}"] * 2000) + b"]"  # its response is many times larger
+    async with RawConnection(client) as connection:
+        connection.writer.transport.set_write_buffer_limits(high=1 << 30)
         for _ in range(30):
-            wire.says("/v1/ingestion/meter/batch", wrong, "Content-Type: application/json")
+            connection.send("/v1/ingestion/meter/batch", invalid, "Content-Type: application/json")
 
-        async def cut_off() -> bool:
+        async def disconnected() -> bool:
             return metric(client, "energy_http_answers_cut_off_total") == 1
 
-        await until(cut_off, "the client is cut off", every=0.5)
-    assert idle(client)
+        await until(disconnected, "the client is disconnected", every=0.5)
+    assert nothing_in_flight(client)
     client.post("/v1/ingestion/meter", content=meter("METER-1", NOW)).raise_for_status()
 
 
-async def test_a_topic_that_is_missing_is_named_and_never_made(
+async def test_a_missing_topic_is_reported_and_never_created(
     gateway: StartApi, stack: Servers, new_topics: Topics
 ) -> None:
     client = gateway()
 
     async def named() -> bool:
-        return new_topics.meter in waits_for(client).get("gateway", "")
+        return new_topics.meter in waiting_for(client).get("gateway", "")
 
-    await until(named, "the gateway says which topics are missing")
-    refused = client.post("/v1/ingestion/meter", content=meter("METER-1", NOW))
-    assert new_topics.meter in problem(refused, 503)["detail"]
-    assert int(refused.headers["retry-after"]) > 0
+    await until(named, "the gateway reports the missing topics")
+    rejected = client.post("/v1/ingestion/meter", content=meter("METER-1", NOW))
+    assert new_topics.meter in problem(rejected, 503)["detail"]
+    assert int(rejected.headers["retry-after"]) > 0
     async with AIOKafkaConsumer(bootstrap_servers=stack.kafka_bootstrap_servers) as consumer:
         assert new_topics.meter not in await consumer.topics()
     names = (new_topics.meter, new_topics.vehicle)
     await create_topics(stack.kafka_bootstrap_servers, names, partitions=new_topics.partitions)
-    await is_ready(client)
+    await wait_until_ready(client)
     assert client.post("/v1/ingestion/meter", content=meter("METER-1", NOW)).status_code == 201
-    assert len(await records_of(stack, new_topics, new_topics.meter)) == 1
+    assert len(await read_topic(stack, new_topics, new_topics.meter)) == 1
 
 
-async def test_the_gateway_alone_serves_nothing_else(gateway: StartApi, topics: Topics) -> None:
+async def test_the_gateway_alone_has_no_other_routes(gateway: StartApi, topics: Topics) -> None:
     client = gateway()
     assert set(client.get("/openapi.json").json()["paths"]) == {
         "/v1/ingestion/meter", "/v1/ingestion/vehicle", "/v1/ingestion/meter/batch", "/v1/ingestion/vehicle/batch",
@@ -318,13 +320,13 @@ async def test_the_gateway_alone_serves_nothing_else(gateway: StartApi, topics: 
     assert "METER-" not in client.get("/metrics").text
 
 
-async def test_the_gateway_alone_asks_for_keys_and_keeps_them_to_their_devices(
+async def test_the_gateway_alone_requires_keys_and_limits_them_to_their_devices(
     gateway: StartApi, stack: Servers, topics: Topics, tmp_path: Path
 ) -> None:
     keys = KeyFile(tmp_path / "keys.json")
     own, reader = bearer(keys.add(Scope.INGEST, devices=["METER-own-"])), bearer(keys.add(Scope.READ))
     client = gateway(**keys.settings)
-    await is_ready(client)
+    await wait_until_ready(client)
     ids = ["METER-own-1", "METER-other-1", "METER-own-2"]
     lines = b"\n".join(meter(each, NOW) for each in ids)
 
@@ -335,10 +337,10 @@ async def test_the_gateway_alone_asks_for_keys_and_keeps_them_to_their_devices(
         "METER-other-1"
         in problem(client.post("/v1/ingestion/meter", content=meter(ids[1], NOW), headers=own), 403)["detail"]
     )
-    assert await records_of(stack, topics, topics.meter) == []
+    assert await read_topic(stack, topics, topics.meter) == []
 
     answer = body(client.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON | own))
     assert [each["status"] for each in answer["items"]] == [201, 403, 201]
     assert (answer["ingested"], answer["refused"]) == (2, 1)
-    assert {each.key for each in await records_of(stack, topics, topics.meter)} == {b"METER-own-1", b"METER-own-2"}
+    assert {each.key for each in await read_topic(stack, topics, topics.meter)} == {b"METER-own-1", b"METER-own-2"}
     assert metric(client, "energy_gateway_readings_total", outcome="forbidden") == 2

@@ -1,4 +1,4 @@
-"""The gateway while its Kafka dies, freezes or loses a topic: answers in bounded time, and nothing acknowledged is lost."""
+"""The gateway while Kafka crashes, freezes or loses a topic: responses within a bound, and no acknowledged reading is lost."""
 
 import asyncio
 import time
@@ -18,7 +18,16 @@ from deploy.stack.kafka import Kafka
 from deploy.stack.processes import Processes
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
-from tests.integration.api.test_ingestion import JSON, NDJSON, NOW, idle, is_ready, metric, records_of, waits_for
+from tests.integration.api.test_ingestion import (
+    JSON,
+    NDJSON,
+    NOW,
+    metric,
+    nothing_in_flight,
+    read_topic,
+    wait_until_ready,
+    waiting_for,
+)
 from tests.support.ledger import Topics
 from tests.support.records import meter
 from tests.support.responses import StartApi, problem
@@ -26,13 +35,13 @@ from tests.support.services import ingestion_service
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
-BOUNDED = 30.0  # seconds: INGESTION_ACKNOWLEDGED_WITHIN_SECONDS is 2, and the machine is busy
-GROWN_BY_AT_MOST = 250 * 2**20
+MAX_RESPONSE_SECONDS = 30.0  # INGESTION_ACKNOWLEDGED_WITHIN_SECONDS is 2, and the machine may be busy
+MAX_GROWTH_BYTES = 250 * 2**20
 
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A broker that may be ill-treated: the others' tests have theirs."""
+    """A broker for these tests alone, which kill and freeze it."""
     with Processes() as processes:
         kafka = Kafka(processes, tmp_path_factory.mktemp("broker"), kafka_jars(print), None)
         kafka.start()
@@ -41,7 +50,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 
 @pytest.fixture
 def own(broker: Kafka, stack: Servers) -> Servers:
-    """The run's servers with that broker."""
+    """The servers of the test run, with that broker."""
     return replace(stack, kafka_bootstrap_servers=broker.bootstrap_servers, kafka=broker)
 
 
@@ -77,13 +86,13 @@ async def frozen(broker: Kafka) -> AsyncIterator[None]:
 
 
 def many(client: httpx.Client) -> httpx.AsyncClient:
-    """A client for requests at the same time."""
+    """A client for concurrent requests."""
     limits = httpx.Limits(max_connections=None)
     return httpx.AsyncClient(base_url=client.base_url, timeout=120, limits=limits)
 
 
 def post(client: httpx.Client, meter_id: str) -> tuple[int, float]:
-    """The status of a posted reading, and how long it took to come."""
+    """The status of the response to a posted reading, and its duration in seconds."""
     began = time.monotonic()
     answer = client.post("/v1/ingestion/meter", content=meter(meter_id, NOW))
     if answer.status_code == 503:
@@ -99,13 +108,13 @@ async def acknowledges_again(client: httpx.Client) -> None:
     await until(acknowledged, "readings are acknowledged again", every=0.3)
 
 
-async def test_a_dead_broker_means_503_in_bounded_time_and_what_was_refused_is_not_sent_later(
+async def test_a_crashed_broker_means_503_in_bounded_time_and_rejected_readings_are_not_sent_later(
     gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway()
-    await is_ready(client)
-    kept = {f"METER-kept-{each}" for each in range(20)}
-    assert {post(client, each)[0] for each in kept} == {201}
+    await wait_until_ready(client)
+    stored = {f"METER-stored-{each}" for each in range(20)}
+    assert {post(client, each)[0] for each in stored} == {201}
 
     await asyncio.to_thread(broker.kill)
     async with many(client) as clients:
@@ -114,26 +123,26 @@ async def test_a_dead_broker_means_503_in_bounded_time_and_what_was_refused_is_n
         sent = [clients.post("/v1/ingestion/meter", content=meter(f"METER-lost-{each}", NOW)) for each in range(50)]
         batches = [clients.post("/v1/ingestion/meter/batch", content=lines, headers=NDJSON) for _ in range(3)]
         answers = await asyncio.gather(*sent, *batches)
-        assert time.monotonic() - began < BOUNDED
+        assert time.monotonic() - began < MAX_RESPONSE_SECONDS
     assert {each.status_code for each in answers} == {503}
     for answer in answers[-3:]:
-        said = problem(answer, 503)
-        assert said.get("sendAgain", list(range(500))) == list(range(500))
+        body = problem(answer, 503)
+        assert body.get("sendAgain", list(range(500))) == list(range(500))
     status, seconds = post(client, "METER-lost")
-    assert (status, seconds < BOUNDED) == (503, True)
-    assert "Kafka" in waits_for(client)["gateway"]
+    assert (status, seconds < MAX_RESPONSE_SECONDS) == (503, True)
+    assert "Kafka" in waiting_for(client)["gateway"]
     assert client.get("/healthz").status_code == 200
 
     await asyncio.to_thread(broker.start)
     await acknowledges_again(client)
-    found = {each.key.decode() for each in await records_of(own, own_topics, own_topics.meter)}
-    assert found == kept | {"METER-after"}
-    assert idle(client)
+    found = {each.key.decode() for each in await read_topic(own, own_topics, own_topics.meter)}
+    assert found == stored | {"METER-after"}
+    assert nothing_in_flight(client)
     assert metric(client, "energy_gateway_given_up_total") >= 1
 
 
 async def acknowledged_of(client: httpx.AsyncClient, ids: list[str]) -> set[str]:
-    """Sends a reading of each meter, alone or as a batch, and returns the ids of those that are acknowledged."""
+    """Sends a reading of each meter, alone or as a batch, and returns the ids of the acknowledged ones."""
     if len(ids) == 1:
         answer = await client.post("/v1/ingestion/meter", content=meter(ids[0], NOW))
         return set(ids if answer.status_code == 201 else ())
@@ -142,11 +151,11 @@ async def acknowledged_of(client: httpx.AsyncClient, ids: list[str]) -> set[str]
     return {ids[each["index"]] for each in answer.json().get("items", []) if each["status"] == 201}
 
 
-async def test_nothing_acknowledged_is_lost_while_the_broker_dies_again_and_again(
+async def test_no_acknowledged_reading_is_lost_while_the_broker_crashes_repeatedly(
     gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway()
-    await is_ready(client)
+    await wait_until_ready(client)
     sent: set[str] = set()
     acknowledged: set[str] = set()
     over = asyncio.Event()
@@ -174,25 +183,25 @@ async def test_nothing_acknowledged_is_lost_while_the_broker_dies_again_and_agai
             await asyncio.to_thread(broker.start)
         await until(more_is_acknowledged, "readings are acknowledged after all")
         over.set()
-    found = {each.key.decode() for each in await records_of(own, own_topics, own_topics.meter)}
+    found = {each.key.decode() for each in await read_topic(own, own_topics, own_topics.meter)}
     assert acknowledged - found == set()
     assert found <= sent
 
 
-async def test_a_frozen_broker_is_no_different(
+async def test_a_frozen_broker_means_503_in_bounded_time(
     gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway()
-    await is_ready(client)
+    await wait_until_ready(client)
     async with frozen(broker):
-        for _ in range(2):  # the first has to find out
+        for _ in range(2):  # the first request detects the outage
             status, seconds = post(client, "METER-frozen")
-            assert (status, seconds < BOUNDED) == (503, True)
+            assert (status, seconds < MAX_RESPONSE_SECONDS) == (503, True)
     await acknowledges_again(client)
-    assert idle(client)
+    assert nothing_in_flight(client)
 
 
-async def test_too_much_is_refused_at_once_and_what_was_let_in_is_kept(
+async def test_requests_above_the_limit_are_rejected_at_once_and_admitted_readings_are_stored(
     gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway(
@@ -201,11 +210,11 @@ async def test_too_much_is_refused_at_once_and_what_was_let_in_is_kept(
         INGESTION_MAX_READINGS_IN_FLIGHT="100",
         INGESTION_MAX_REQUESTS_IN_FLIGHT="60",
     )
-    await is_ready(client)
+    await wait_until_ready(client)
     batch = b"[" + b",".join(meter(f"METER-batch-{each}", NOW) for each in range(50)) + b"]"
     async with many(client) as clients:
         async with frozen(broker):
-            let_in: list[asyncio.Task[Any]] = [
+            admitted: list[asyncio.Task[Any]] = [
                 asyncio.create_task(clients.post("/v1/ingestion/meter", content=meter(f"METER-{each}", NOW)))
                 for each in range(50)
             ]
@@ -214,7 +223,7 @@ async def test_too_much_is_refused_at_once_and_what_was_let_in_is_kept(
                 return metric(client, "energy_gateway_in_flight") == 50
 
             await until(in_flight, "50 readings wait for Kafka")
-            let_in.append(asyncio.create_task(clients.post("/v1/ingestion/meter/batch", content=batch, headers=JSON)))
+            admitted.append(asyncio.create_task(clients.post("/v1/ingestion/meter/batch", content=batch, headers=JSON)))
 
             async def full() -> bool:
                 return metric(client, "energy_gateway_in_flight") == 100
@@ -226,17 +235,17 @@ async def test_too_much_is_refused_at_once_and_what_was_let_in_is_kept(
                 assert int(refused.headers["retry-after"]) > 0
                 assert "connection" not in refused.headers
             assert client.get("/healthz").status_code == 200
-        answers = await asyncio.gather(*let_in)
+        answers = await asyncio.gather(*admitted)
     assert {each.status_code for each in answers} == {201, 200}
-    assert len(await records_of(own, own_topics, own_topics.meter)) == 100
+    assert len(await read_topic(own, own_topics, own_topics.meter)) == 100
     assert metric(client, "energy_gateway_readings_total", outcome="overloaded") == 2
 
 
-async def test_memory_is_bounded_whatever_is_sent(
+async def test_memory_is_bounded_under_overload(
     gateway: StartApi, broker: Kafka, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway()
-    await is_ready(client)
+    await wait_until_ready(client)
     batch = b"[" + b",".join(meter(f"METER-{each}", NOW, note="x" * 250) for each in range(5000)) + b"]"
     assert 1_500_000 < len(batch) < 2_097_152
     client.post("/v1/ingestion/meter/batch", content=batch, headers=JSON).raise_for_status()
@@ -245,27 +254,27 @@ async def test_memory_is_bounded_whatever_is_sent(
     statuses: set[int] = set()
     async with many(client) as clients, frozen(broker):
 
-        async def insistent() -> None:
+        async def send_repeatedly() -> None:
             for _ in range(6):
                 with_body = await clients.post("/v1/ingestion/meter/batch", content=batch, headers=JSON)
                 statuses.add(with_body.status_code)
 
-        insisting = [asyncio.create_task(insistent()) for _ in range(64)]
-        while not all(each.done() for each in insisting):
+        clients_at_work = [asyncio.create_task(send_repeatedly()) for _ in range(64)]
+        while not all(each.done() for each in clients_at_work):
             largest = max(largest, await asyncio.to_thread(metric, client, "process_resident_memory_bytes"))
-        await asyncio.gather(*insisting)
+        await asyncio.gather(*clients_at_work)
     assert statuses <= {429, 503}
     assert 429 in statuses
-    assert largest - before < GROWN_BY_AT_MOST, f"from {before / 2**20:.0f} to {largest / 2**20:.0f} MiB"
+    assert largest - before < MAX_GROWTH_BYTES, f"from {before / 2**20:.0f} to {largest / 2**20:.0f} MiB"
     await acknowledges_again(client)
-    assert idle(client)
+    assert nothing_in_flight(client)
 
 
-async def test_a_topic_that_was_deleted_is_named_and_not_made_again(
+async def test_a_deleted_topic_is_reported_and_not_created_again(
     gateway: StartApi, own: Servers, own_topics: Topics
 ) -> None:
     client = gateway()
-    await is_ready(client)
+    await wait_until_ready(client)
     assert post(client, "METER-1")[0] == 201
     admin = AIOKafkaAdminClient(bootstrap_servers=own.kafka_bootstrap_servers)
     await admin.start()
@@ -274,9 +283,9 @@ async def test_a_topic_that_was_deleted_is_named_and_not_made_again(
 
     async def named() -> bool:
         status, seconds = post(client, "METER-2")
-        assert (status, seconds < BOUNDED) == (503, True)
-        return own_topics.meter in waits_for(client).get("gateway", "")
+        assert (status, seconds < MAX_RESPONSE_SECONDS) == (503, True)
+        return own_topics.meter in waiting_for(client).get("gateway", "")
 
-    await until(named, "the gateway says which topic is missing")
+    await until(named, "the gateway reports the missing topic")
     async with AIOKafkaConsumer(bootstrap_servers=own.kafka_bootstrap_servers) as consumer:
-        assert own_topics.meter not in await consumer.topics(), "a broker that makes topics on demand was asked by name"
+        assert own_topics.meter not in await consumer.topics(), "the broker creates topics that are requested by name"

@@ -1,4 +1,4 @@
-"""Vehicles one by one over HTTP: in order, with faults, ageing."""
+"""The ranking of vehicles, faults, trends and aging vehicles."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 NOON = minute(0)
 
 
-def said(instant: datetime) -> str:
+def iso(instant: datetime) -> str:
     return instant.isoformat().replace("+00:00", "Z")
 
 
@@ -59,7 +59,7 @@ async def test_vehicles_rank_by_any_column_and_those_without_a_value_come_last(
         assert (whole["total"], whole["next"]) == (5, None)
 
 
-async def test_a_ranked_vehicle_is_shown_with_its_newest_reading_fault_and_trend(
+async def test_a_ranked_vehicle_has_its_newest_reading_fault_and_trend(
     start_api: StartApi, write: Any, database: Database
 ) -> None:
     await ranked_fleet(database)
@@ -72,26 +72,26 @@ async def test_a_ranked_vehicle_is_shown_with_its_newest_reading_fault_and_trend
     assert first == {
         "vehicleId": "VEH-0", "efficiencyRatio": 92, "status": "healthy", "reason": "92 % is at or above 90 %",
         "totalEnergyConsumedAc": 30, "totalEnergyDeliveredDc": 60, "averageBatteryTemp": 20,
-        "coverage": {"ac": 1, "dc": 1}, "soc": 81, "recordedAt": said(minute(3)), "faultOpen": True, "trend": "steady",
+        "coverage": {"ac": 1, "dc": 1}, "soc": 81, "recordedAt": iso(minute(3)), "faultOpen": True, "trend": "steady",
     }  # fmt: skip
     assert (second["soc"], second["recordedAt"], second["faultOpen"], second["trend"]) == (None, None, False, None)
 
 
-async def test_a_ranking_can_be_narrowed_and_says_how_many_match(start_api: StartApi, database: Database) -> None:
+async def test_a_ranking_can_be_filtered_and_counts_the_matches(start_api: StartApi, database: Database) -> None:
     await ranked_fleet(database)
     client = start_api()
-    for narrowed, ids in (
+    for filters, ids in (
         ({"status": "faulty"}, ["VEH-1", "VEH-2"]),
         ({"search": "eh-2"}, ["VEH-2"]),
         ({"search": "%"}, []),
         ({"status": "healthy", "search": "2"}, []),
     ):
-        found = body(client.get("/v1/fleet/ranking", params={"sort": "vehicleId", **narrowed}))
-        assert ([each["vehicleId"] for each in found["items"]], found["total"]) == (ids, len(ids)), narrowed
-        assert found["total"] == body(client.get("/v1/fleet/ranking", params={"limit": 1, **narrowed}))["total"]
+        found = body(client.get("/v1/fleet/ranking", params={"sort": "vehicleId", **filters}))
+        assert ([each["vehicleId"] for each in found["items"]], found["total"]) == (ids, len(ids)), filters
+        assert found["total"] == body(client.get("/v1/fleet/ranking", params={"limit": 1, **filters}))["total"]
 
 
-async def test_a_cursor_is_good_for_its_own_question_only(start_api: StartApi, database: Database) -> None:
+async def test_a_cursor_is_valid_only_for_its_own_query(start_api: StartApi, database: Database) -> None:
     await ranked_fleet(database)
     client = start_api()
     after = body(client.get("/v1/fleet/ranking", params={"limit": 1}))["next"]
@@ -118,18 +118,18 @@ async def test_faults_are_listed_newest_first(start_api: StartApi, database: Dat
 
     assert newest == {
         "faultId": 3, "vehicleId": "VEH-1", "meterIds": ["METER-1", "METER-2"], "state": "open",
-        "openedAt": said(minute(120)), "openedRatio": 71, "openedEnergyAc": 10, "openedEnergyDc": 7.1,
+        "openedAt": iso(minute(120)), "openedRatio": 71, "openedEnergyAc": 10, "openedEnergyDc": 7.1,
         "lowestRatio": 70, "closedAt": None, "closedRatio": None,
     }  # fmt: skip
     assert oldest == newest | {
-        "faultId": 1, "state": "closed", "openedAt": said(minute(0)), "closedAt": said(minute(90)), "closedRatio": 91,
+        "faultId": 1, "state": "closed", "openedAt": iso(minute(0)), "closedAt": iso(minute(90)), "closedRatio": 91,
     }  # fmt: skip
-    for narrowed, ids in (({"state": "open"}, [3, 2]), ({"state": "closed"}, [1]), ({"vehicleId": "VEH-1"}, [3, 1])):
-        assert [each["faultId"] for each in body(client.get("/v1/faults", params=narrowed))["items"]] == ids
+    for filters, ids in (({"state": "open"}, [3, 2]), ({"state": "closed"}, [1]), ({"vehicleId": "VEH-1"}, [3, 1])):
+        assert [each["faultId"] for each in body(client.get("/v1/faults", params=filters))["items"]] == ids
     assert pages(client, "/v1/faults", limit=2) == [everything[:2], everything[2:]]
 
 
-async def test_a_vehicle_that_loses_a_tenth_of_a_per_cent_a_day_ages(
+async def test_a_vehicle_that_loses_a_tenth_of_a_percent_per_day_is_aging(
     start_api: StartApi, write: Any, database: Database
 ) -> None:
     await insert_assignment(database, "VEH-1", "METER-1")
@@ -142,7 +142,7 @@ async def test_a_vehicle_that_loses_a_tenth_of_a_per_cent_a_day_ages(
     )
     client = start_api(JUDGE_FROM_COVERAGE="0")
 
-    found = body(client.get("/v1/analytics/trend/VEH-1", params={"end": said(NOON)}))
+    found = body(client.get("/v1/analytics/trend/VEH-1", params={"end": iso(NOON)}))
 
     assert [each["day"] for each in found["days"]] == [noon.date().isoformat() for noon in noons]
     assert [each["efficiencyRatio"] for each in found["days"]] == [round(ratio, 2) for ratio in dc]
@@ -154,12 +154,12 @@ async def test_a_vehicle_that_loses_a_tenth_of_a_per_cent_a_day_ages(
     assert (found["vehicleId"], found["status"]) == ("VEH-1", "aging")
     problem(client.get("/v1/analytics/trend/VEH-404"), 404)
 
-    strict = body(start_api().get("/v1/analytics/trend/VEH-1", params={"end": said(NOON)}))
+    strict = body(start_api().get("/v1/analytics/trend/VEH-1", params={"end": iso(NOON)}))
     assert (strict["status"], strict["slopePerDay"]) == ("insufficient_data", None)
     assert strict["days"] == found["days"], "they are shown, and none can be judged"
 
 
-async def test_what_ages_is_listed_soonest_fault_first(start_api: StartApi, database: Database) -> None:
+async def test_aging_vehicles_are_listed_soonest_fault_first(start_api: StartApi, database: Database) -> None:
     for name, status, days in (("a", "aging", 30.0), ("b", "aging", 2.5), ("c", "steady", 1.0), ("d", "aging", 90.0)):
         await insert_trend(database, f"VEH-{name}", status, days)
     client = start_api()
@@ -167,6 +167,6 @@ async def test_what_ages_is_listed_soonest_fault_first(start_api: StartApi, data
     assert [each["vehicleId"] for each in others] == ["VEH-a", "VEH-d"]
     assert first == {
         "vehicleId": "VEH-b", "status": "aging", "slopePerDay": -0.1, "slopeLow": -0.2, "slopeHigh": -0.05, "level": 88,
-        "daysUntilFault": 2.5, "lastDay": NOON.date().isoformat(), "computedAt": said(NOON),
+        "daysUntilFault": 2.5, "lastDay": NOON.date().isoformat(), "computedAt": iso(NOON),
     }  # fmt: skip
     assert body(client.get("/v1/fleet/aging", params={"limit": 1}))["items"] == [first]

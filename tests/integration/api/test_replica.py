@@ -1,4 +1,4 @@
-"""Reading from a real standby: how old answers are, and what happens when it falls behind, stops, freezes and comes back."""
+"""Reads from a real standby: staleness, and failover when it falls behind, stops, freezes and recovers."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
 
 from api.database.replica import MonitoredServer, ReplicaMonitor, ServerProbe
-from api.database.routing import ReadRouter, Source
+from api.database.routing import ReadRouter, ReadSource
 from deploy.stack.postgres import Postgres
 from sql.connection import READER_SETTINGS, pool
 from tests.support.database import Database
@@ -38,20 +38,20 @@ def start_api_with_replica(start_api: StartApi, standby: Postgres, database: Dat
     return start
 
 
-async def answer(client: httpx.Client) -> httpx.Response:
+async def get_vehicle(client: httpx.Client) -> httpx.Response:
     return await asyncio.to_thread(client.get, "/v1/vehicles/VEH-001")
 
 
 async def reads_from(client: httpx.Client, source: str, soc: int | None = None) -> httpx.Response:
-    """The first answer that comes from there, and is that new."""
+    """The first response that was read from this source and has this state of charge."""
 
     async def found() -> list[httpx.Response]:
-        got = await answer(client)
-        if got.headers.get("data-source") != source or got.status_code != 200:
+        response = await get_vehicle(client)
+        if response.headers.get("data-source") != source or response.status_code != 200:
             return []
-        return [got] if soc is None or got.json()["soc"] == soc else []
+        return [response] if soc is None or response.json()["soc"] == soc else []
 
-    return (await until(found, f"an answer comes from the {source}"))[0]
+    return (await until(found, f"a response is read from the {source}"))[0]
 
 
 def metric(client: httpx.Client, name: str) -> float:
@@ -59,7 +59,7 @@ def metric(client: httpx.Client, name: str) -> float:
     return float(next(line.split()[-1] for line in lines if line.startswith(name)))
 
 
-async def test_an_answer_says_that_it_is_from_the_replica_and_how_old_it_may_be(
+async def test_response_headers_name_the_replica_and_its_staleness(
     start_api_with_replica: StartApi, write: Any, database: Database
 ) -> None:
     client = start_api_with_replica("fail")
@@ -67,12 +67,12 @@ async def test_an_answer_says_that_it_is_from_the_replica_and_how_old_it_may_be(
     found = await reads_from(client, "replica", soc=70)
     assert 0 <= float(found.headers["data-staleness-seconds"]) < float(LIMIT)
 
-    # The primary is idle from here on: its last commit gets old, the replica does not.
+    # The primary is idle from here on: the age of its last commit grows, the staleness of the replica does not.
     last_commit = await database.value("SELECT now()")
 
     async def idle_for_longer_than_the_limit() -> bool:
-        got = await answer(client)
-        assert (got.status_code, got.headers["data-source"]) == (200, "replica")
+        response = await get_vehicle(client)
+        assert (response.status_code, response.headers["data-source"]) == (200, "replica")
         return bool((await database.value("SELECT now()") - last_commit).total_seconds() > 2 * float(LIMIT))
 
     await until(idle_for_longer_than_the_limit, "the primary was idle for a while", every=0.5)
@@ -83,7 +83,7 @@ async def test_an_answer_says_that_it_is_from_the_replica_and_how_old_it_may_be(
     assert metric(client, "energy_api_replica_up") == 1
 
 
-async def test_a_replica_too_far_behind_is_refused_or_passed_over_as_set(
+async def test_a_replica_that_is_too_far_behind_is_not_read_from(
     start_api_with_replica: StartApi, write: Any, standby: Postgres, database: Database
 ) -> None:
     strict, falls_back = start_api_with_replica("fail"), start_api_with_replica("primary")
@@ -95,18 +95,18 @@ async def test_a_replica_too_far_behind_is_refused_or_passed_over_as_set(
         ages = []
 
         async def too_old() -> bool:
-            got = await answer(strict)
-            if got.status_code == 503:
-                assert "READ_STALENESS_LIMIT_SECONDS=5" in problem(got, 503)["detail"]
-                assert "DATABASE_READ_URL" in problem(got, 503)["detail"]
-                assert got.headers["retry-after"]
+            response = await get_vehicle(strict)
+            if response.status_code == 503:
+                assert "READ_STALENESS_LIMIT_SECONDS=5" in problem(response, 503)["detail"]
+                assert "DATABASE_READ_URL" in problem(response, 503)["detail"]
+                assert response.headers["retry-after"]
                 return True
-            assert (got.json()["soc"], got.headers["data-source"]) == (70, "replica")
-            ages.append(float(got.headers["data-staleness-seconds"]))
+            assert (response.json()["soc"], response.headers["data-source"]) == (70, "replica")
+            ages.append(float(response.headers["data-staleness-seconds"]))
             return False
 
-        await until(too_old, "the replica is called too old")
-        assert ages[0] < ages[-1] <= float(LIMIT), "it got older before"
+        await until(too_old, "the replica is too stale")
+        assert ages[0] < ages[-1] <= float(LIMIT), "its staleness grew before"
         found = await reads_from(falls_back, "primary", soc=71)
         assert found.headers["data-staleness-seconds"] == "0.0"
         assert "behind" in body(falls_back.get("/readyz"))["waitingFor"]["replica"]
@@ -117,7 +117,7 @@ async def test_a_replica_too_far_behind_is_refused_or_passed_over_as_set(
         assert "replica" not in body(client.get("/readyz"))["waitingFor"]
 
 
-async def test_a_replica_that_dies_is_missed_or_passed_over_as_set_and_read_again_when_it_is_back(
+async def test_a_crashed_replica_is_not_read_from_until_it_has_recovered(
     start_api_with_replica: StartApi, write: Any, standby: Postgres
 ) -> None:
     strict, falls_back = start_api_with_replica("fail"), start_api_with_replica("primary")
@@ -127,9 +127,9 @@ async def test_a_replica_that_dies_is_missed_or_passed_over_as_set_and_read_agai
 
     await asyncio.to_thread(standby.kill)
 
-    got = await answer(falls_back)
-    assert (got.status_code, got.headers["data-source"]) == (200, "primary"), "not one question is lost"
-    assert "DATABASE_READ_URL" in problem(await answer(strict), 503)["detail"]
+    response = await get_vehicle(falls_back)
+    assert (response.status_code, response.headers["data-source"]) == (200, "primary"), "no request is lost"
+    assert "DATABASE_READ_URL" in problem(await get_vehicle(strict), 503)["detail"]
     assert strict.get("/readyz").status_code == 503
     assert "DATABASE_READ_URL" in body(falls_back.get("/readyz"))["waitingFor"]["replica"]
     assert metric(falls_back, "energy_api_replica_up") == 0
@@ -150,16 +150,16 @@ async def test_a_frozen_replica_does_not_freeze_the_service(
     for each in family:
         each.suspend()
     try:
-        got = await asyncio.gather(*(answer(client) for _ in range(5)))
-        assert {each.status_code for each in got} == {200}, [each.text for each in got]
-        assert {each.headers["data-source"] for each in got} == {"primary"}, "those that had asked it already, too"
+        responses = await asyncio.gather(*(get_vehicle(client) for _ in range(5)))
+        assert {each.status_code for each in responses} == {200}, [each.text for each in responses]
+        assert {each.headers["data-source"] for each in responses} == {"primary"}, "including requests in progress"
     finally:
         for each in reversed(family):
             each.resume()
     await reads_from(client, "replica", soc=70)
 
 
-async def test_what_replay_interrupts_on_the_replica_is_asked_of_the_primary(
+async def test_a_statement_that_conflicts_with_recovery_is_repeated_on_the_primary(
     standby: Postgres, database: Database
 ) -> None:
     sleeps_on_a_standby = (
@@ -179,17 +179,17 @@ async def test_what_replay_interrupts_on_the_replica_is_asked_of_the_primary(
         )
 
         async def may_be_read() -> bool:
-            await replica.look()
+            await replica.check()
             return replica.problem() is None
 
         await until(may_be_read, "the replica may be read from")
         counter = Counter("reads", "Reads", ("source",), registry=CollectorRegistry())
-        reads = ReadRouter(Source("primary", "B", here), replica, Source("replica", "A", there), counter)
+        reads = ReadRouter(ReadSource("primary", "B", here), ReadSource("replica", "A", there), replica, counter)
         async with reads.acquire() as reader:
             assert await reader.fetchval("SELECT pg_is_in_recovery()")
             asking = asyncio.create_task(reader.fetchrow(sleeps_on_a_standby))
             sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-            await until(lambda: fetch_from_standby(standby, database, sleeping), "the replica is at it")
+            await until(lambda: fetch_from_standby(standby, database, sleeping), "the replica runs the statement")
             await database.execute("ALTER TABLE vehicle_live_status ADD COLUMN another int")
             assert tuple(await asking) == (False, None)
-        assert replica.answers, "one conflict is no outage"
+        assert replica.is_up, "a conflict is not an outage"

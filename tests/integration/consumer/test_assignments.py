@@ -1,4 +1,4 @@
-"""Assignments over Kafka, with the real consumer: they count for readings that came before them, each record once."""
+"""Assignments over Kafka, with the real consumer: each counts once, and also for readings that arrived before it."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from schemas.records.readings import Reason
 from sql.queries import queries
-from tests.support.command import Command, consumer_command, partition_statuses
+from tests.support.command import consumer_command, partition_statuses
 from tests.support.database import Database, locked_tables, waits_for_lock
 from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import assignment, meter, minute, vehicle
@@ -40,14 +40,14 @@ async def produce(stack: Servers, topic: str, *values: bytes, partition: int | N
 
 
 async def an_hour_of_readings(stack: Servers, topics: Topics) -> None:
-    """METER-1 draws 0.5 kWh a minute, METER-2 0.25; 0.4 reach VEH-1."""
+    """METER-1 measures 0.5 kWh a minute, METER-2 0.25; VEH-1 receives 0.4."""
     await produce(stack, topics.meter, *[meter("METER-1", minute(each), kwh=0.5) for each in range(HOUR)])
     await produce(stack, topics.meter, *[meter("METER-2", minute(each), kwh=0.25) for each in range(HOUR)])
     await produce(stack, topics.vehicle, *[vehicle("VEH-1", minute(each), kwh=0.4) for each in range(HOUR)])
 
 
 async def energy(database: Database) -> tuple[Any, ...]:
-    """Of VEH-1 in that hour: seconds assigned, kWh in, kWh out while assigned."""
+    """Of VEH-1 in that hour: assigned seconds, AC kWh, DC kWh while assigned."""
     connection = await asyncpg.connect(database.reader_url)
     try:
         found = queries.energy_of(connection, vehicle_ids=["VEH-1"], opens=[minute(0)], closes=[minute(HOUR)])
@@ -57,7 +57,7 @@ async def energy(database: Database) -> tuple[Any, ...]:
     return row["assigned_seconds"], row["ac_kwh"], pytest.approx(row["dc_kwh_assigned"])
 
 
-async def test_readings_that_came_before_their_assignment_count_once_it_arrives(
+async def test_readings_that_arrived_before_their_assignment_count_once_it_arrives(
     stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup
 ) -> None:
     group.start()
@@ -81,14 +81,10 @@ async def test_readings_that_came_before_their_assignment_count_once_it_arrives(
     assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(3, 3, 0, 0)
 
 
-async def replay_dead_letters(operator: Command) -> str:
-    return (await operator.succeed("dead-letters", "replay", "--yes"))[1]
-
-
-async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_be_replayed(
+async def test_each_record_is_written_or_a_duplicate_or_a_replayable_dead_letter(
     stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup, environment: dict[str, str]
 ) -> None:
-    replica = group.start()
+    consumer = group.start()
     year = timedelta(days=365)
     await produce(
         stack,
@@ -108,29 +104,31 @@ async def test_each_record_is_written_or_a_duplicate_or_a_dead_letter_that_can_b
     ]  # fmt: skip
     assert "VEH-1 is at METER-1 during" in letters[0]["detail"]
     overlapping = {"topic": all_topics.assignment, "reason": Reason.OVERLAPPING_ASSIGNMENT}
-    assert await replica.metric("energy_dead_letters_total", **overlapping) == 1
-    assert await replica.metric("energy_records_duplicate_total", topic=all_topics.assignment) == 1
+    assert await consumer.metric("energy_dead_letters_total", **overlapping) == 1
+    assert await consumer.metric("energy_records_duplicate_total", topic=all_topics.assignment) == 1
 
     operator = consumer_command(environment, database)
-    assert "3 are still refused" in await replay_dead_letters(operator)
+    assert "still rejected: 3" in (await operator.succeed("dead-letters", "replay", "--yes"))[1]
     ends_now = assignment("VEH-1", "METER-1", minute(0) - 40 * year, minute(0))
     await produce(stack, all_topics.assignment, ends_now, partition=1)
     await until_consumed(database, all_topics.assignment, 6)
-    assert "1 are written, 0 were stored already, 2 are still refused" in await replay_dead_letters(operator)
+    assert (
+        "written: 1, duplicates: 0, still rejected: 2" in (await operator.succeed("dead-letters", "replay", "--yes"))[1]
+    )
     assert (await ledger(database, all_topics))[all_topics.assignment] == Entry(6, 3, 1, 2)
     assert (
         await database.value("SELECT meter_id FROM vehicle_meter_assignments WHERE vehicle_id = 'VEH-2'") == "METER-1"
     )
-    standings = {each["topic"] for each in await partition_statuses(operator)}
-    assert standings == {all_topics.meter, all_topics.vehicle, all_topics.assignment}
+    topics = {each["topic"] for each in await partition_statuses(operator)}
+    assert topics == {all_topics.meter, all_topics.vehicle, all_topics.assignment}
 
 
 async def test_readings_do_not_wait_for_the_assignment_topic(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
-    replica = group.start()
-    assert (await replica.until_logged("waiting_for_topics"))["missing"] == [topics.assignment]
-    await replica.until_ready()
+    consumer = group.start()
+    assert (await consumer.until_logged("waiting_for_topics"))["missing"] == [topics.assignment]
+    await consumer.until_ready()
     await produce(stack, topics.meter, meter())
     await until_consumed(database, topics.meter, 1)
 
@@ -140,7 +138,7 @@ async def test_readings_do_not_wait_for_the_assignment_topic(
     assert await database.value("SELECT count(*) FROM kafka_offsets WHERE topic = $1", topics.assignment) == 3
 
 
-async def test_a_replica_killed_between_claim_and_commit_leaves_nothing_half_done(
+async def test_a_consumer_killed_between_claim_and_commit_leaves_no_partial_write(
     stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup
 ) -> None:
     killed = group.start()
@@ -148,7 +146,7 @@ async def test_a_replica_killed_between_claim_and_commit_leaves_nothing_half_don
     async with locked_tables(database, "vehicle_meter_assignments"):
         await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-1", minute(0)), partition=0)
         await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-2", minute(1)), partition=1)
-        await until(lambda: waits_for_lock(database), "the replica is in the middle of a transaction")
+        await until(lambda: waits_for_lock(database), "the consumer is in the middle of a transaction")
         group.kill(killed)
     group.start()
     await until_consumed(database, all_topics.assignment, 2)

@@ -1,4 +1,4 @@
-"""Breakers of two replicas on one database: what one of them does and what the other makes of it."""
+"""Circuit breakers of two consumers that share their state through one database."""
 
 import asyncio
 from typing import Any
@@ -21,22 +21,22 @@ WINDOW = 100
 
 
 @pytest.fixture
-def replicas(connections: Any) -> tuple[Breaker, Breaker]:
+def breakers(connections: Any) -> tuple[Breaker, Breaker]:
     settings = ConsumerSettings(kafka_group_id="test", breaker_window_records=WINDOW)
     first, second = (Breaker(connections, settings, Metrics(CollectorRegistry()), Health()) for _ in range(2))
     return first, second
 
 
-async def let_through(database: Database) -> None:
+async def let_records_through(database: Database) -> None:
     async with pool(
         SecretStr(database.migrator_url), size=1, server_settings=WRITER_SETTINGS, command_timeout=30
     ) as opened:
         assert await queries.let_through(opened, consumer_group="test", topic=TOPIC)
 
 
-async def looks(*replicas: Breaker) -> None:
-    for replica in replicas:
-        await replica.sync()
+async def sync(*breakers: Breaker) -> None:
+    for breaker in breakers:
+        await breaker.sync()
 
 
 async def state(database: Database) -> str | None:
@@ -44,66 +44,66 @@ async def state(database: Database) -> str | None:
     return found
 
 
-async def test_a_replica_that_has_seen_good_records_before_does_not_end_what_was_let_through(
-    database: Database, replicas: tuple[Breaker, Breaker]
+async def test_good_records_from_before_records_were_let_through_do_not_close_the_breaker(
+    database: Database, breakers: tuple[Breaker, Breaker]
 ) -> None:
-    broken, good = replicas
+    broken, good = breakers
     assert not good.record(TOPIC, WINDOW, 0)
     assert broken.record(TOPIC, WINDOW, WINDOW)
-    await looks(broken, good)
+    await sync(broken, good)
     assert TOPIC in good.stopped
-    await let_through(database)
+    await let_records_through(database)
 
-    await looks(broken, good, broken, good)
+    await sync(broken, good, broken, good)
 
     assert await state(database) == "letting_through"
     assert not good.record(TOPIC, WINDOW, 0)
-    await looks(good, broken)
-    assert await state(database) is None, "a full window of good records since it was let through"
+    await sync(good, broken)
+    assert await state(database) is None, "a full window of good records since the operator let records through"
 
 
-async def test_what_was_let_through_does_not_stop_a_topic_once_more_when_another_replica_has_closed_it(
-    database: Database, replicas: tuple[Breaker, Breaker]
+async def test_records_that_were_let_through_do_not_reopen_a_breaker_that_another_consumer_has_closed(
+    database: Database, breakers: tuple[Breaker, Breaker]
 ) -> None:
-    broken, good = replicas
+    broken, good = breakers
     assert broken.record(TOPIC, WINDOW, WINDOW)
-    await looks(broken, good)
-    await let_through(database)
-    await looks(broken, good)
-    assert not broken.record(TOPIC, WINDOW, WINDOW), "let through"
+    await sync(broken, good)
+    await let_records_through(database)
+    await sync(broken, good)
+    assert not broken.record(TOPIC, WINDOW, WINDOW), "records are let through"
     assert not good.record(TOPIC, WINDOW, 0)
 
-    await looks(good, broken)
+    await sync(good, broken)
 
     assert not broken.record(TOPIC, 1, 0)
-    assert broken.record(TOPIC, WINDOW, WINDOW), "it is closed, and judges anew"
+    assert broken.record(TOPIC, WINDOW, WINDOW), "the closed breaker opens on a full window of bad records"
 
 
-async def test_a_replica_does_not_end_what_was_stopped_or_let_through_anew_since_it_looked(
-    database: Database, replicas: tuple[Breaker, Breaker]
+async def test_a_breaker_whose_state_has_changed_since_the_last_sync_is_not_closed(
+    database: Database, breakers: tuple[Breaker, Breaker]
 ) -> None:
-    broken, good = replicas
+    broken, good = breakers
     assert broken.record(TOPIC, WINDOW, WINDOW)
-    await looks(broken)
-    await let_through(database)
-    await looks(good)
+    await sync(broken)
+    await let_records_through(database)
+    await sync(good)
     assert not good.record(TOPIC, WINDOW, 0)
     await database.execute("UPDATE topic_breakers SET state = 'open', changed_at = now()")
-    await looks(good)
+    await sync(good)
     assert await state(database) == "open"
 
-    await let_through(database)
-    await looks(good)
+    await let_records_through(database)
+    await sync(good)
     assert not good.record(TOPIC, WINDOW, 0)
-    await let_through(database)
-    await looks(good, good)
+    await let_records_through(database)
+    await sync(good, good)
     assert await state(database) == "letting_through"
 
 
-async def test_a_replica_that_stops_a_topic_tells_of_it_at_once(
-    database: Database, replicas: tuple[Breaker, Breaker]
+async def test_a_breaker_that_opens_is_published_without_waiting_for_the_interval(
+    database: Database, breakers: tuple[Breaker, Breaker]
 ) -> None:
-    broken, _ = replicas
+    broken, _ = breakers
 
     async def follow() -> None:
         await broken.wait(3600)

@@ -1,4 +1,4 @@
-"""One or more replicas on real servers: what they wait for, and what they survive."""
+"""Consumer processes on real servers: startup without topics, Kafka or schema, restarts, rewound offsets, and gaps."""
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -15,10 +15,10 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.anyio
 
 
-async def produce(stack: Servers, topics: Topics, first: int, beyond: int, *, devices: int = 50) -> None:
-    """Minutes [first, beyond) of some meters and as many vehicles."""
+async def produce(stack: Servers, topics: Topics, first: int, end: int, *, devices: int = 50) -> None:
+    """Produce minutes [first, end) of some meters and as many vehicles."""
     async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
-        for number in range(first, beyond):
+        for number in range(first, end):
             for device in range(devices):
                 ids = f"METER-{device}", f"VEH-{device}"
                 await producer.send(topics.meter, meter(ids[0], minute(number)), ids[0].encode())
@@ -26,21 +26,21 @@ async def produce(stack: Servers, topics: Topics, first: int, beyond: int, *, de
 
 
 async def until_written(database: Database, topics: Topics, each: int, *, timeout: float = 90) -> None:
-    """Both topics have `each` readings written, no duplicates and no dead letters."""
+    """Wait until each topic has `each` readings written; there must be no duplicates and no dead letters."""
 
-    async def all_there() -> bool:
+    async def all_consumed() -> bool:
         return bool(
             await database.value("SELECT coalesce(sum(records_consumed), 0) >= $1 FROM kafka_offsets", 2 * each)
         )
 
-    await until(all_there, f"{each} readings a side are consumed", timeout=timeout)
+    await until(all_consumed, f"{each} readings a topic are consumed", timeout=timeout)
     assert await ledger(database, topics) == {
         topic: Entry(each, each, 0, 0) for topic in (topics.meter, topics.vehicle)
     }
 
 
 async def rewind_in_kafka(stack: Servers, consumer_group: str, topics: Topics) -> None:
-    """Set the group's offsets in Kafka to the beginning."""
+    """Commit offset 0 for every partition in the name of the group."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=stack.kafka_bootstrap_servers, group_id=consumer_group, enable_auto_commit=False
     )
@@ -54,61 +54,63 @@ async def rewind_in_kafka(stack: Servers, consumer_group: str, topics: Topics) -
     assert set((await committed_in_kafka(stack, consumer_group)).values()) == {0}
 
 
-async def test_topics_that_do_not_exist_are_waited_for_and_not_made(
+async def test_a_consumer_waits_for_missing_topics_and_does_not_create_them(
     stack: Servers, database: Database, new_topics: Topics, group: ConsumerGroup
 ) -> None:
-    replica = group.start()
+    consumer = group.start()
     missing = {new_topics.meter, new_topics.vehicle, new_topics.assignment}
-    assert set((await replica.until_logged("waiting_for_topics"))["missing"]) == missing
-    assert "topics" in await replica.blocked_by()
+    assert set((await consumer.until_logged("waiting_for_topics"))["missing"]) == missing
+    assert "topics" in await consumer.blocked_by()
 
     await create_topics(stack.kafka_bootstrap_servers, [new_topics.meter, new_topics.vehicle], partitions=3)
     await produce(stack, new_topics, 0, 2)
     await until_written(database, new_topics, 100)
-    assert await database.value("SELECT count(*) FROM kafka_offsets") == 6, "with the partitions that somebody chose"
-    await replica.until_ready()
+    assert await database.value("SELECT count(*) FROM kafka_offsets") == 6, (
+        "the partitions that the topics were created with"
+    )
+    await consumer.until_ready()
 
 
-async def test_a_kafka_that_is_not_there_is_waited_for_and_the_replica_stops_when_told(group: ConsumerGroup) -> None:
-    replica = group.start(KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
-    await replica.until_logged("waiting_for_kafka")
-    assert "does not answer" in (await replica.blocked_by())["kafka"]
-    assert group.stop(replica) == 0
+async def test_a_consumer_that_waits_for_kafka_can_be_stopped(group: ConsumerGroup) -> None:
+    consumer = group.start(KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    await consumer.until_logged("waiting_for_kafka")
+    assert "does not answer" in (await consumer.blocked_by())["kafka"]
+    assert group.stop(consumer) == 0
 
 
-async def test_a_database_that_cannot_be_used_yet_is_waited_for(
+async def test_a_consumer_waits_for_the_schema_to_be_migrated(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     await database.execute("ALTER TABLE kafka_offsets RENAME TO not_migrated_yet")
-    replica = group.start()
-    await replica.until_logged("stored_offsets_unavailable")
+    consumer = group.start()
+    await consumer.until_logged("stored_offsets_unavailable")
     await produce(stack, topics, 0, 2)
-    assert "stored_offsets" in await replica.blocked_by()
-    assert await replica.metric("energy_ingest_paused", reason="stored_offsets") == 1
+    assert "stored_offsets" in await consumer.blocked_by()
+    assert await consumer.metric("energy_ingest_paused", reason="stored_offsets") == 1
 
     await database.execute("ALTER TABLE not_migrated_yet RENAME TO kafka_offsets")
     await until_written(database, topics, 100)
-    await replica.until_ready()
+    await consumer.until_ready()
 
 
-async def test_a_passing_fault_is_retried_and_reported_and_fills_no_dead_letters(
+async def test_a_write_that_fails_for_lack_of_permission_is_retried_and_not_dead_lettered(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
-    replica = group.start()
-    await replica.until_ready()
+    consumer = group.start()
+    await consumer.until_ready()
     await database.execute("REVOKE INSERT ON meter_telemetry_history FROM energy_writer")
     await produce(stack, topics, 0, 2)
 
-    assert (await replica.until_logged("write_retried"))["sqlstate"] == "42501"
-    assert await replica.metric("energy_write_retries_total", cause="schema_or_permission") >= 1
-    assert "database" in await replica.blocked_by()
+    assert (await consumer.until_logged("write_retried"))["sqlstate"] == "42501"
+    assert await consumer.metric("energy_write_retries_total", cause="schema_or_permission") >= 1
+    assert "database" in await consumer.blocked_by()
 
     await database.execute("GRANT INSERT ON meter_telemetry_history TO energy_writer")
     await until_written(database, topics, 100)
-    await replica.until_ready()
+    await consumer.until_ready()
 
 
-async def test_a_stopped_replica_writes_what_it_has_and_another_goes_on(
+async def test_a_stopped_consumer_exits_cleanly_and_its_successor_continues_where_it_stopped(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     first = group.start()
@@ -122,14 +124,14 @@ async def test_a_stopped_replica_writes_what_it_has_and_another_goes_on(
     await until_written(database, topics, 250)
 
 
-async def test_a_frozen_replica_that_wakes_up_writes_nothing_twice(
+async def test_a_consumer_that_was_frozen_in_a_transaction_writes_nothing_twice(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     zombie = group.start(BATCH_MAX_RECORDS="50")
     await zombie.until_ready()
     async with locked_tables(database):
         await produce(stack, topics, 0, 10)
-        await until(lambda: waits_for_lock(database), "the replica is in the middle of a transaction")
+        await until(lambda: waits_for_lock(database), "the consumer is in the middle of a transaction")
         zombie.freeze()
     group.start()
     await until_written(database, topics, 500)
@@ -140,10 +142,10 @@ async def test_a_frozen_replica_that_wakes_up_writes_nothing_twice(
     assert zombie.process.poll() is None
 
 
-async def test_holes_that_transactions_leave_in_the_log_are_passed_and_aborted_records_are_not_read(
+async def test_gaps_left_by_kafka_transactions_are_skipped_and_aborted_records_are_not_consumed(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
-    replica = group.start()
+    consumer = group.start()
     producer = AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, transactional_id=topics.meter)
     async with producer:
         for number in range(10):
@@ -155,15 +157,15 @@ async def test_holes_that_transactions_leave_in_the_log_are_passed_and_aborted_r
                 await producer.commit_transaction()
     await produce(stack, topics, 100, 101)
 
-    async def all_there() -> bool:
+    async def all_consumed() -> bool:
         return bool(await database.value("SELECT coalesce(sum(records_consumed), 0) = 108 FROM kafka_offsets"))
 
-    await until(all_there, "the committed records are consumed")
+    await until(all_consumed, "the committed records are consumed")
     assert (await ledger(database, topics))[topics.meter] == Entry(58, 58, 0, 0)
-    assert replica.events("log_hole_found")
+    assert consumer.events("log_hole_found")
 
 
-async def test_offsets_rewound_in_kafka_change_nothing(
+async def test_offsets_rewound_in_kafka_have_no_effect(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     first = group.start()
@@ -177,7 +179,7 @@ async def test_offsets_rewound_in_kafka_change_nothing(
     await until_written(database, topics, 150)
 
 
-async def test_a_gap_between_the_stored_offset_and_the_log_halts_those_partitions_alone(
+async def test_a_gap_between_the_stored_offset_and_the_log_halts_only_the_partitions_concerned(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     first = group.start()
@@ -188,26 +190,26 @@ async def test_a_gap_between_the_stored_offset_and_the_log_halts_those_partition
         f"UPDATE kafka_offsets SET next_offset = next_offset + 1000000 WHERE topic = '{topics.meter}' AND partition < 3"
     )
 
-    # A group that Kafka has never heard of: the partition that is halted has no offset there either.
+    # A new group: the halted partitions have no offset in Kafka either.
     await database.execute("UPDATE kafka_offsets SET consumer_group = 'other'")
-    replica = group.start(KAFKA_GROUP_ID="other")
-    halted = await replica.until_logged("partition_halted")
+    consumer = group.start(KAFKA_GROUP_ID="other")
+    halted = await consumer.until_logged("partition_halted")
     assert halted["topic"] == topics.meter
     assert halted["partition"] < 3
     assert "1000" in halted["gap"]
-    assert "offset_gap" in await replica.blocked_by()
+    assert "offset_gap" in await consumer.blocked_by()
     await produce(stack, topics, 2, 3)
 
-    async def the_others_go_on() -> bool:
+    async def vehicles_are_consumed() -> bool:
         consumed = await database.value(
             "SELECT sum(records_consumed) FROM kafka_offsets WHERE topic = $1", topics.vehicle
         )
         return bool(consumed == 150)
 
-    await until(the_others_go_on, "the vehicles' readings are written")
+    await until(vehicles_are_consumed, "the readings of the vehicles are written")
 
     await database.execute(
         f"UPDATE kafka_offsets SET next_offset = next_offset - 1000000 WHERE topic = '{topics.meter}' AND partition < 3"
     )
     await until_written(database, topics, 150)
-    await replica.until_ready()
+    await consumer.until_ready()

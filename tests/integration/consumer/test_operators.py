@@ -1,4 +1,4 @@
-"""What operators do by hand: offsets, dead letters, the breaker; with a consumer running where one would be."""
+"""The operator commands for offsets, dead letters and breakers, while consumers run."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.support.database import Database
 from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import meter, minute, vehicle
 from tests.support.repository import ROOT
-from tests.support.services import ConsumerGroup, ConsumerProcess
+from tests.support.services import ConsumerGroup
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -37,69 +37,69 @@ async def produce(stack: Servers, topic: str, values: list[bytes], *, partition:
             await producer.send(topic, value, str(number).encode(), partition=partition)
 
 
-def meters(first: int, beyond: int, **changes: Any) -> list[bytes]:
-    return [meter(f"METER-{each % 10}", minute(each // 10), **changes) for each in range(first, beyond)]
+def meters(first: int, end: int, **changes: Any) -> list[bytes]:
+    return [meter(f"METER-{each % 10}", minute(each // 10), **changes) for each in range(first, end)]
 
 
-async def test_a_broken_producer_release_stops_its_topic_alone_until_somebody_closes_the_breaker(
+async def test_invalid_records_stop_only_their_topic_until_an_operator_closes_the_breaker(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
-    replicas = [group.start(BREAKER_WINDOW_RECORDS="100") for _ in range(2)]
-    for replica in replicas:
-        await replica.until_ready()
+    consumers = [group.start(BREAKER_WINDOW_RECORDS="100") for _ in range(2)]
+    for consumer in consumers:
+        await consumer.until_ready()
     await produce(stack, topics.meter, meters(0, 100))
     await until_consumed(database, topics.meter, 100)
     await produce(stack, topics.meter, [BROKEN] * 2000)
 
-    for replica in replicas:
-        await until_breaker_opens(replica, topics.meter)
+    for consumer in consumers:
+        await until_stopped(consumer)
+        assert await consumer.metric("energy_breaker_open", topic=topics.meter) == 1
     await produce(stack, topics.vehicle, [vehicle(at=minute(each)) for each in range(50)])
     await until_consumed(database, topics.vehicle, 50)
     letters = (await ledger(database, topics))[topics.meter].dead_lettered
-    assert letters <= 200, "a window for each replica at most"
-    await until_breaker_shows(operator, topics.meter)
-    # Closing it while most is still refused stops it again. An operator whose word crosses with a replica's says it again.
-    before = times_opened(replicas)
+    assert letters <= 200, "at most one window for each consumer"
+    await until_shown(operator, topics.meter)
+    # A breaker closed while most records are rejected opens again. The command is repeated in case it races with a consumer.
+    before = times_opened(consumers)
 
     async def opened_again() -> bool:
-        if times_opened(replicas) == before:
+        if times_opened(consumers) == before:
             await operator.run("breaker", "close", topics.meter)
-        return times_opened(replicas) > before
+        return times_opened(consumers) > before
 
-    await until(opened_again, "a breaker has opened once more")
-    await until_breaker_shows(operator, topics.meter)
-    # The operator decides that these records shall be dead letters; it closes by itself when good ones come.
+    await until(opened_again, "a breaker has opened again")
+    await until_shown(operator, topics.meter)
+    # With --let-through these records become dead letters, and the breaker closes by itself after valid records.
     await operator.succeed("breaker", "close", topics.meter, "--let-through")
     await until_consumed(database, topics.meter, 2100)
     await produce(stack, topics.meter, meters(100, 900))
     await until_consumed(database, topics.meter, 2900)
-    for replica in replicas:
-        await replica.until_ready()
+    for consumer in consumers:
+        await consumer.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(2900, 900, 0, 2000)
-    await until_breaker_shows(operator, "every topic is read")
+    await until_shown(operator, "no topic is stopped")  # the breaker has closed by itself
     assert "is not stopped" in await operator.fail("breaker", "close", topics.meter)
 
 
-async def until_breaker_opens(consumer: ConsumerProcess, topic: str) -> None:
-    async def opened() -> bool:
+async def until_stopped(consumer: Any) -> None:
+    async def stopped() -> bool:
         return "breaker_open" in await consumer.blocked_by()
 
-    await until(opened, "the consumer has stopped reading the topic")
-    assert await consumer.metric("energy_breaker_open", topic=topic) == 1
+    await until(stopped, "the consumer has stopped reading")
 
 
-async def until_breaker_shows(operator: Command, text: str) -> None:
-    async def shows() -> bool:
+async def until_shown(operator: Command, text: str) -> None:
+    async def shown() -> bool:
         return text in (await operator.succeed("breaker", "show"))[0]
 
-    await until(shows, f"`breaker show` prints {text}")
+    await until(shown, f"`breaker show` prints {text}")
 
 
-def times_opened(replicas: list[Any]) -> int:
-    return sum(len(replica.events("breaker_opened")) for replica in replicas)
+def times_opened(consumers: list[Any]) -> int:
+    return sum(len(consumer.events("breaker_opened")) for consumer in consumers)
 
 
-async def test_a_topic_made_anew_is_halted_and_read_from_its_beginning_once_the_gap_is_accepted(
+async def test_a_recreated_topic_is_halted_and_read_from_its_beginning_once_the_gap_is_accepted(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
     first = group.start()
@@ -115,14 +115,14 @@ async def test_a_topic_made_anew_is_halted_and_read_from_its_beginning_once_the_
 
     await until(gone, "the topic is deleted")
     await admin.close()
-    await until(lambda: made(stack, topics), "the topic is made anew")
+    await until(lambda: created(stack, topics), "the topic is recreated")
     await produce(stack, topics.meter, meters(50, 60), partition=1)
 
-    replica = group.start()
-    assert "made anew" in (await replica.until_logged("partition_halted"))["gap"]
+    consumer = group.start()
+    assert "recreated" in (await consumer.until_logged("partition_halted"))["gap"]
     gaps = [each for each in await partition_statuses(operator) if each["gap"]]
     assert [(each["partition"], each["stored"], each["beginning"], each["end"]) for each in gaps] == [(1, 50, 0, 10)]
-    assert "Go on?" in await operator.fail("offsets", "accept-gap", topics.meter, "1", stdin="n\n")
+    assert "Continue?" in await operator.fail("offsets", "accept-gap", topics.meter, "1", stdin="n\n")
     assert (
         await database.value("SELECT next_offset FROM kafka_offsets WHERE topic = $1 AND partition = 1", topics.meter)
         == 50
@@ -130,23 +130,23 @@ async def test_a_topic_made_anew_is_halted_and_read_from_its_beginning_once_the_
 
     await operator.succeed("offsets", "accept-gap", topics.meter, "1", "--yes")
     await until_consumed(database, topics.meter, 60)
-    await replica.until_ready()
+    await consumer.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(60, 60, 0, 0)
     decided = await database.fetch("SELECT from_offset, to_offset, decided_by FROM offset_decisions")
     assert [tuple(row) for row in decided] == [(50, 0, "migrator")]
     assert "has no gap" in await operator.fail("offsets", "accept-gap", topics.meter, "1", "--yes")
 
 
-async def made(stack: Servers, topics: Topics) -> bool:
-    """Deletion goes on for a moment after the topic is no longer listed."""
+async def created(stack: Servers, topics: Topics) -> bool:
+    """Try to create the topic: its deletion continues for a moment after the topic is no longer listed."""
     try:
         await create_topics(stack.kafka_bootstrap_servers, [topics.meter], partitions=topics.partitions)
-    except Exception:  # noqa: BLE001 - asked again
+    except Exception:  # noqa: BLE001 - repeated until it succeeds
         return False
     return True
 
 
-async def test_records_that_kafka_has_dropped_unread_are_reported_and_skipped_only_on_order(
+async def test_unread_records_deleted_by_kafka_are_reported_and_skipped_only_by_an_operator(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
     first = group.start()
@@ -159,47 +159,39 @@ async def test_records_that_kafka_has_dropped_unread_are_reported_and_skipped_on
     await admin.delete_records({TopicPartition(topics.meter, 0): RecordsToDelete(before_offset=30)})
     await admin.close()
 
-    replica = group.start()
-    assert "records 20 to 29 are gone" in (await replica.until_logged("partition_halted"))["gap"]
-    assert "records 20 to 29 are gone" in (await operator.succeed("offsets", "show"))[0]
+    consumer = group.start()
+    assert "records 20 to 29 were deleted" in (await consumer.until_logged("partition_halted"))["gap"]
+    assert "records 20 to 29 were deleted" in (await operator.succeed("offsets", "show"))[0]
     await operator.succeed("offsets", "accept-gap", topics.meter, "0", "--yes")
     await until_consumed(database, topics.meter, 40)
-    await replica.until_ready()
+    await consumer.until_ready()
     assert (await ledger(database, topics))[topics.meter] == Entry(40, 40, 0, 0)
 
 
-async def test_a_reset_is_refused_while_a_replica_holds_the_partition_and_counts_what_is_read_again(
+async def test_a_reset_fails_while_a_consumer_holds_the_partition_and_counts_duplicates_afterwards(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
-    replica = group.start()
+    consumer = group.start()
     await produce(stack, topics.meter, meters(0, 30), partition=2)
     await until_consumed(database, topics.meter, 30)
-    held = await operator.fail("offsets", "reset", topics.meter, "2", "--to", "beginning", "--yes")
-    assert "stop the consumers first" in held
-    group.stop(replica)
-    await until(lambda: _nobody_holds_any(operator), "the group is left, or the session has ended")
+    message = await operator.fail("offsets", "reset", topics.meter, "2", "--to", "beginning", "--yes")
+    assert "stop the consumers first" in message
+    group.stop(consumer)
+    await until(lambda: _no_partition_is_held(operator), "the consumer has left the group or its session has expired")
 
     assert "not in the log" in await operator.fail("offsets", "reset", topics.meter, "2", "--to", "31", "--yes")
     assert "found 'noon'" in await operator.fail("offsets", "reset", topics.meter, "2", "--to", "noon", "--yes")
     assert "has never read" in await operator.fail("offsets", "reset", "other", "0", "--to", "0", "--yes")
-    _, said = await operator.succeed("offsets", "reset", topics.meter, "2", "--to", "10", "--yes")
-    assert "0 records are skipped" in said
-    assert "20 are read again" in said
+    _, output = await operator.succeed("offsets", "reset", topics.meter, "2", "--to", "10", "--yes")
+    assert "0 records are skipped" in output
+    assert "20 are read again" in output
     group.start()
     await until_consumed(database, topics.meter, 50)
     assert (await ledger(database, topics))[topics.meter] == Entry(50, 30, 20, 0)
 
 
-async def _nobody_holds_any(operator: Command) -> bool:
+async def _no_partition_is_held(operator: Command) -> bool:
     return not any(each["held_by"] for each in await partition_statuses(operator))
-
-
-async def change_timestamp_of_dead_letters(database: Database, wrong: datetime, right: datetime) -> None:
-    """Brings dead letters from the future within the limits, as if that time had come."""
-    await database.execute(
-        "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
-        f"'{wrong.isoformat()}', '{right.isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
-    )
 
 
 async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
@@ -208,7 +200,7 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     ahead = datetime.now(UTC) + timedelta(minutes=10)
     early = meter("METER-early", ahead)
     values = [*meters(0, 10), early, early, BROKEN, b"\xff\x00", meter("METER-0", minute(0), kwh=0.9)]
-    replica = group.start()
+    consumer = group.start()
     await produce(stack, topics.meter, values, partition=0)
     await until_consumed(database, topics.meter, 15)
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 10, 0, 5)
@@ -222,26 +214,40 @@ async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     shown = json.loads((await operator.succeed("dead-letters", "show", topics.meter, "0", "13"))[0])
     assert shown["value"] == "ff 00"
 
-    await change_timestamp_of_dead_letters(database, ahead, minute(77))
-    _, said = await operator.succeed("dead-letters", "replay", "--topic", topics.meter, "--yes")
-    assert "1 are written, 1 were stored already, 3 are still refused" in said
+    await move_into_limits(database, ahead, minute(77))
+    _, output = await operator.succeed("dead-letters", "replay", "--topic", topics.meter, "--yes")
+    assert "written: 1, duplicates: 1, still rejected: 3" in output
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
     live = await database.value("SELECT recorded_at FROM meter_live_status WHERE meter_id = 'METER-early'")
     assert live == minute(77)
-    _, said = await operator.succeed("dead-letters", "replay", "--yes")
-    assert "0 are written, 0 were stored already, 3 are still refused" in said
+    _, output = await operator.succeed("dead-letters", "replay", "--yes")
+    assert "written: 0, duplicates: 0, still rejected: 3" in output
 
-    _, said = await operator.succeed("dead-letters", "discard", "--reason", Reason.MISSING_FIELD, "--yes")
-    assert "1 letters are discarded" in said
+    _, output = await operator.succeed("dead-letters", "discard", "--reason", Reason.MISSING_FIELD, "--yes")
+    assert "dead letters discarded: 1" in output
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
-    await database.execute(
-        "UPDATE dead_letters SET resolved_at = now() - interval '91 days' WHERE resolved_at IS NOT NULL"
-    )
+    await expire_resolved(database)
     await maintain(operator, database)
     assert await database.value("SELECT count(*) FROM dead_letters") == 2
     assert (await ledger(database, topics))[topics.meter] == Entry(15, 11, 1, 3)
-    assert "no unresolved letter" in await operator.fail("dead-letters", "discard", "--reason", "empty_value", "--yes")
-    assert replica.process.poll() is None
+    assert "no unresolved dead letter" in await operator.fail(
+        "dead-letters", "discard", "--reason", "empty_value", "--yes"
+    )
+    assert consumer.process.poll() is None
+
+
+async def move_into_limits(database: Database, ahead: datetime, to: datetime) -> None:
+    """Replace the timestamp of the dead letters from the future, as if their time had come."""
+    await database.execute(
+        "UPDATE dead_letters SET value = convert_to(replace(convert_from(value, 'UTF8'), "
+        f"'{ahead.isoformat()}', '{to.isoformat()}'), 'UTF8') WHERE reason = 'timestamp_in_future'"
+    )
+
+
+async def expire_resolved(database: Database) -> None:
+    await database.execute(
+        "UPDATE dead_letters SET resolved_at = now() - interval '91 days' WHERE resolved_at IS NOT NULL"
+    )
 
 
 async def maintain(operator: Command, database: Database) -> None:
@@ -251,12 +257,12 @@ async def maintain(operator: Command, database: Database) -> None:
     assert await process.wait() == 0
 
 
-async def test_commands_say_what_is_away_and_who_may_run_them(
+async def test_commands_report_a_missing_privilege_and_an_unreachable_database(
     environment: dict[str, str], database: Database, operator: Command
 ) -> None:
     operator.environment.update({"DATABASE_URL": database.writer_url})
     assert "owner of the schema" in await operator.fail("dead-letters", "list")
     operator.environment.update({"DATABASE_URL": "postgresql://nobody:secret-word@127.0.0.1:1/energy"})
-    away = await operator.fail("breaker", "show")
-    assert "does not answer" in away
-    assert "secret-word" not in away
+    message = await operator.fail("breaker", "show")
+    assert "does not respond" in message
+    assert "secret-word" not in message

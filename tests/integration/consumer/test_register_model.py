@@ -1,4 +1,4 @@
-"""Registers against a model of a few lines: whatever order, batches, repetitions and refreshes they go through."""
+"""Registers, compared with a model of a few lines: random order, batches, repetitions and refreshes."""
 
 import asyncio
 from collections.abc import Iterator
@@ -29,14 +29,14 @@ TABLES = (
     "late_hours"
 )
 JITTER = 1.0
-EVERY = 10  # minutes between two readings that are numbered one after the other
+EVERY = 10  # minutes between two readings with consecutive numbers
 HOURS = 6
 Reading = tuple[str, int, float]  # meter, number of the reading, kWh
 
 
 @dataclass(slots=True)
 class Model:
-    """The first reading of an identity is stored; the intervals follow from what is stored, in the order of the meter's clock."""
+    """The first reading of an identity is stored; intervals follow from the stored ones, in the order of the meter's clock."""
 
     stored: dict[tuple[str, int], float] = field(default_factory=dict)
     entry: Entry = field(default_factory=lambda: Entry(0, 0, 0, 0))
@@ -85,13 +85,13 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Of the rollups, as at the beginning of an hour."""
+    """A refresh of the rollups at the beginning of an hour."""
 
     hour: int
 
 
 NUMBERS = st.integers(0, HOURS * 60 // EVERY - 1)
-# Steps of a register: forward, jitter and its very limit, resets, other meters; and readings that are nowhere near the last one.
+# Steps of a register: forward, jitter up to its limit, resets, replaced meters, and implausible jumps.
 KWHS = st.sampled_from(
     [0.0, 0.25, 1.0, 5.0, 9.5, 10.0, 10.5, 11.0, 12.0, 500.0, 1005.0, 1010.0, 1011.0, 2500.0, 7000.0, 1e9]
 )
@@ -107,7 +107,7 @@ def runner() -> Iterator[asyncio.Runner]:
         yield running
 
 
-def test_intervals_live_status_and_totals_are_those_of_the_model(runner: asyncio.Runner, database: Database) -> None:
+def test_intervals_live_status_and_totals_equal_those_of_the_model(runner: asyncio.Runner, database: Database) -> None:
     @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
     @given(STEPS)
     def check(steps: list[Write | Refresh]) -> None:
@@ -123,8 +123,11 @@ async def _check(database: Database, steps: list[Write | Refresh]) -> None:
     model, offset = Model(), 0
     owner = await asyncpg.connect(database.migrator_url)
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
-        await StoredOffsets(to, "test").register({PARTITION: 0})
-        stores = [Store(to, "test"), Store(to, "test")]  # the second knows nothing of what the first has seen
+        await StoredOffsets(to, "test").insert_missing({PARTITION: 0})
+        stores = [
+            Store(to, "test"),
+            Store(to, "test"),
+        ]  # the cache of the second does not know what the first has written
         for number, step in enumerate(steps):
             if isinstance(step, Refresh):
                 await refresh_rollups(owner, minute(60 * step.hour), grace=timedelta(0))
@@ -162,7 +165,7 @@ async def _compare(connection: Any, model: Model) -> None:
 
 
 async def _energy(connection: Any, meter_id: str, opens: int, closes: int) -> tuple[Any, int]:
-    """Of a meter between two minutes, as the queries see it: kWh and readings."""
+    """kWh and number of readings of a meter between two minutes, as the queries see them."""
     row = await connection.fetchrow(
         "SELECT coalesce(kwh, 0) AS kwh, readings "
         "FROM rollup_state, meter_energy($1, $2, $3, rollup_state.complete_before)",

@@ -1,4 +1,4 @@
-"""Meters that send a register: through Kafka with the real consumer, beside meters that send intervals, over two partitions."""
+"""Meters that send register readings: through Kafka and the consumer, together with meters that send intervals."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ async def connections(database: Database) -> AsyncIterator[Any]:
         partitions = [
             TopicPartition(topic, each) for topic in ("register-readings", "meter-readings") for each in (0, 1)
         ]
-        await StoredOffsets(to, "test").register(dict.fromkeys(partitions, 0))
+        await StoredOffsets(to, "test").insert_missing(dict.fromkeys(partitions, 0))
         yield to
 
 
@@ -59,7 +59,7 @@ async def refresh(database: Database, hour: int) -> None:
 
 
 async def energy_by_hour(database: Database, hours: int) -> list[tuple[float, int]]:
-    """Of the vehicle that METER-1 measures: kWh in and readings of its meter."""
+    """Of the vehicle that METER-1 measures, for each hour: kWh and number of the meter's readings."""
     connection = await asyncpg.connect(database.reader_url)
     try:
         opens = [minute(60 * each) for each in range(hours)]
@@ -70,7 +70,7 @@ async def energy_by_hour(database: Database, hours: int) -> list[tuple[float, in
         await connection.close()
 
 
-async def test_registers_become_intervals_that_everything_downstream_sees(
+async def test_registers_become_intervals_in_every_query_that_reads_meter_history(
     stack: Servers, database: Database, topics: Topics, register_topic: str, group: ConsumerGroup
 ) -> None:
     await database.execute("INSERT INTO vehicle_meter_assignments VALUES ('VEH-1', 'METER-1', '[2020-01-01,)', 'test')")
@@ -87,16 +87,14 @@ async def test_registers_become_intervals_that_everything_downstream_sees(
     await produce(stack, register_topic, *on_time[150:], register("METER-1", minute(500), 1.1e9))
     await until_consumed(database, register_topic, len(on_time) + 3)
     gaps = [(14.75, 60), (15, 58), (15, 59), (15, 60)]
-    assert await energy_by_hour(database, hours) == gaps, "an interval that ends a gap holds the energy of all of it"
+    assert await energy_by_hour(database, hours) == gaps, "the interval after a gap holds the energy of the whole gap"
 
     await produce(stack, register_topic, *[registers[each] for each in sorted(left_out)])
     await until_consumed(database, register_topic, len(registers) + 3)
     whole = [(14.75, 60), (15, 60), (15, 60), (15, 60)]
     assert await energy_by_hour(database, hours) == whole
     marked = await database.fetch("SELECT DISTINCT device_id, hour FROM late_hours")
-    assert [tuple(row) for row in marked] == [("METER-1", minute(60))], (
-        "of the hours that were rolled up, the one changed"
-    )
+    assert [tuple(row) for row in marked] == [("METER-1", minute(60))], "only the rolled-up hour that changed"
     await refresh(database, 4)
     assert await database.value("SELECT count(*) FROM late_hours") == 0
     assert await energy_by_hour(database, hours) == whole
@@ -108,14 +106,14 @@ async def test_registers_become_intervals_that_everything_downstream_sees(
     assert [row[0] for row in reasons] == [Reason.CONFLICTING_READING, Reason.OUT_OF_RANGE]
 
 
-async def test_live_status_shows_the_newest_interval_also_when_a_late_reading_changes_it(
+async def test_live_status_shows_the_newest_interval_even_when_a_late_reading_changes_it(
     connections: Any, database: Database
 ) -> None:
     store = Store(connections, "test")
 
     async def live() -> tuple[Any, ...]:
-        asked = "SELECT last_kwh_consumed_ac, last_voltage, recorded_at FROM meter_live_status"
-        return tuple((await database.fetch(asked))[0])
+        query = "SELECT last_kwh_consumed_ac, last_voltage, recorded_at FROM meter_live_status"
+        return tuple((await database.fetch(query))[0])
 
     await store.write(batch(records([register(at=minute(0), kwh=5)], topic="register-readings")))
     assert await live() == (0, 240.5, minute(0))
@@ -125,17 +123,17 @@ async def test_live_status_shows_the_newest_interval_also_when_a_late_reading_ch
     assert await live() == (2, 239, minute(9))
 
 
-async def test_a_meter_that_changes_from_intervals_to_registers_and_back_loses_no_reading_and_never_goes_back_in_time(
+async def test_a_meter_that_switches_between_intervals_and_registers_loses_no_reading_and_never_goes_back_in_time(
     connections: Any, database: Database
 ) -> None:
     store = Store(connections, "test")
     await store.write(batch(records([meter(at=minute(each)) for each in (0, 10)])))
-    # Registers of times on either side of the newest interval, which this process has seen and which live status shows.
+    # Registers before and after the newest interval, which this process has cached and live status shows.
     values = [register(at=minute(each), kwh=100 + each) for each in (5, 8, 12)]
     outcome = await store.write(batch(records(values, topic="register-readings")))
     assert outcome.written.total() == 3
     await store.write(batch(records([meter(at=minute(each)) for each in (11, 20)], offset=2)))
-    # The same identity in both kinds: what stands in history first stays, and the register is kept as a register.
+    # The same identity as interval and as register: history keeps the first, and the register is stored as a register.
     both = batch(records([register(at=minute(20), kwh=125)], topic="register-readings", offset=3))
     assert (await store.write(both)).written.total() == 1
     outcome = await store.write(batch(records([meter(at=minute(12))], offset=4)))
@@ -156,7 +154,7 @@ async def test_a_meter_that_changes_from_intervals_to_registers_and_back_loses_n
     }
 
 
-async def test_readings_of_one_meter_that_come_over_two_partitions_at_once_are_counted_once(
+async def test_concurrent_readings_of_one_meter_from_two_partitions_are_counted_once(
     connections: Any, database: Database
 ) -> None:
     stores = [Store(connections, "test"), Store(connections, "test")]
@@ -173,7 +171,7 @@ async def test_readings_of_one_meter_that_come_over_two_partitions_at_once_are_c
     assert (await ledger(database, TOPICS))["register-readings"] == Entry(2 * rounds, 2 * rounds, 0, 0)
 
 
-async def test_a_late_reading_is_followed_until_it_makes_no_difference_any_more(
+async def test_intervals_after_a_late_reading_are_derived_again_until_nothing_changes(
     connections: Any, database: Database
 ) -> None:
     store = Store(connections, "test")

@@ -1,4 +1,4 @@
-"""One batch, one transaction: what is stored, counted and refused."""
+"""The store: what one transaction writes, counts and rejects."""
 
 import asyncio
 from collections import Counter
@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 from aiokafka import TopicPartition
 
-from consumer.storage.offsets import EVICTION_PATIENCE, StoredOffsets
-from consumer.storage.store import FencedError, Store
+from consumer.storage.errors import FencedError
+from consumer.storage.offsets import EVICT_AFTER_SECONDS, StoredOffsets
+from consumer.storage.store import Store
 from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS
 from tests.support.database import Database, waits_for_lock
@@ -27,7 +28,7 @@ ASSIGNMENTS = TopicPartition("assignments", 0)
 @pytest.fixture
 async def stored(connections: Any) -> StoredOffsets:
     offsets = StoredOffsets(connections, "test")
-    await offsets.register({METERS: 0, VEHICLES: 0})
+    await offsets.insert_missing({METERS: 0, VEHICLES: 0})
     return offsets
 
 
@@ -36,7 +37,7 @@ def store(connections: Any, stored: StoredOffsets) -> Store:
     return Store(connections, "test")
 
 
-async def test_readings_of_both_kinds_are_stored_with_live_status_and_ledger(
+async def test_readings_of_both_types_are_stored_with_live_status_and_ledger(
     store: Store, stored: StoredOffsets, database: Database
 ) -> None:
     outcome = await store.write(
@@ -75,7 +76,7 @@ async def test_a_reading_sent_again_is_a_duplicate_within_a_batch_and_across_bat
     }
 
 
-async def test_the_first_of_two_contradicting_readings_is_kept_and_the_second_set_aside(
+async def test_the_first_of_two_contradicting_readings_is_kept_and_the_second_becomes_a_dead_letter(
     store: Store, database: Database
 ) -> None:
     await store.write(batch(records([meter(kwh=0.5)])))
@@ -90,7 +91,7 @@ async def test_the_first_of_two_contradicting_readings_is_kept_and_the_second_se
     assert (await ledger(database, TOPICS))["meter-readings"] == Entry(4, 1, 1, 2)
 
 
-async def test_a_conflicting_copy_before_a_true_one_in_a_batch_is_judged_by_what_is_stored(
+async def test_copies_in_one_batch_are_compared_with_the_stored_reading_and_not_with_each_other(
     store: Store, database: Database
 ) -> None:
     await store.write(batch(records([meter(at=minute(0), kwh=0.5), meter(at=minute(9))])))
@@ -110,11 +111,11 @@ async def test_live_status_never_goes_back_in_time(store: Store, database: Datab
     assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 3
 
 
-async def test_a_reading_believed_new_that_is_stored_already_is_found_by_the_primary_key(
+async def test_the_primary_key_finds_a_duplicate_that_the_cache_takes_for_new(
     connections: Any, store: Store, database: Database
 ) -> None:
-    other = Store(connections, "another group that has read the same device")
-    await StoredOffsets(connections, "another group that has read the same device").register({METERS: 0})
+    other = Store(connections, "another group that reads the same device")
+    await StoredOffsets(connections, "another group that reads the same device").insert_missing({METERS: 0})
     await store.write(batch(records([meter(at=minute(0))])))
     await other.write(batch(records([meter(at=minute(1)), meter(at=minute(2))])))
     outcome = await store.write(batch(records([meter(at=minute(1)), meter(at=minute(3))], offset=1)))
@@ -123,9 +124,7 @@ async def test_a_reading_believed_new_that_is_stored_already_is_found_by_the_pri
     assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 4
 
 
-async def test_a_consumer_that_has_lost_its_partition_writes_nothing(
-    store: Store, stored: StoredOffsets, database: Database
-) -> None:
+async def test_a_fenced_consumer_writes_nothing(store: Store, stored: StoredOffsets, database: Database) -> None:
     zombie = batch(records([meter(at=minute(0)), meter(at=minute(1))]), records([vehicle()], topic="vehicle-readings"))
     await store.write(batch(records([meter(at=minute(0))])))
 
@@ -138,21 +137,21 @@ async def test_a_consumer_that_has_lost_its_partition_writes_nothing(
     assert await stored.read([METERS, VEHICLES]) == {METERS: 1, VEHICLES: 0}
 
 
-async def test_assignments_are_applied_in_the_order_of_their_arrival_and_counted_one_by_one(
+async def test_assignments_are_applied_in_the_order_of_arrival_and_counted_one_by_one(
     store: Store, stored: StoredOffsets, database: Database
 ) -> None:
-    await stored.register({ASSIGNMENTS: 0, TopicPartition("assignments", 1): 0})
-    said = [
+    await stored.insert_missing({ASSIGNMENTS: 0, TopicPartition("assignments", 1): 0})
+    values = [
         assignment("VEH-2", "METER-1", minute(0)),
         assignment("VEH-1", "METER-1", minute(9)),
         assignment("VEH-1", "METER-2", minute(9)),  # a correction
         assignment("VEH-1", "METER-2", minute(9)),
-        assignment("VEH-0", "METER-2", minute(9)),  # the second to claim that meter, though it sorts before the first
+        assignment("VEH-0", "METER-2", minute(9)),  # rejected: METER-2 is assigned, although VEH-0 sorts before VEH-1
     ]
     other = [assignment("VEH-4", "METER-4", minute(0)), b"malformed"]
     outcome = await store.write(
         batch(
-            records(said, topic="assignments"),
+            records(values, topic="assignments"),
             records([meter()]),
             records(other, topic="assignments", partition=1),
         )
@@ -173,10 +172,10 @@ async def test_assignments_are_applied_in_the_order_of_their_arrival_and_counted
     assert (await ledger(database, TOPICS))["assignments"] == Entry(7, 4, 1, 2)
 
 
-async def test_assignments_of_a_consumer_that_has_lost_its_partition_are_not_applied(
+async def test_assignments_of_a_fenced_consumer_are_not_applied(
     store: Store, stored: StoredOffsets, database: Database
 ) -> None:
-    await stored.register({ASSIGNMENTS: 0})
+    await stored.insert_missing({ASSIGNMENTS: 0})
     zombie = batch(records([assignment("VEH-1", "METER-9")], topic="assignments"), records([meter()]))
     await store.write(batch(records([assignment("VEH-1", "METER-1")], topic="assignments")))
 
@@ -189,25 +188,25 @@ async def test_assignments_of_a_consumer_that_has_lost_its_partition_are_not_app
     assert await stored.read([METERS]) == {METERS: 0}
 
 
-async def test_an_assignment_the_database_refuses_stands_alone(
+async def test_an_assignment_that_the_database_rejects_does_not_affect_the_others(
     store: Store, stored: StoredOffsets, database: Database
 ) -> None:
-    await stored.register({ASSIGNMENTS: 0})
+    await stored.insert_missing({ASSIGNMENTS: 0})
     await database.execute("ALTER TABLE assignment_declarations ADD CONSTRAINT no_evil CHECK (meter_id <> 'EVIL')")
-    said = [assignment("VEH-1", "EVIL" if each == 3 else f"METER-{each}", minute(each)) for each in range(6)]
-    await store.write(batch(records(said, topic="assignments"), records([meter()])))
+    values = [assignment("VEH-1", "EVIL" if each == 3 else f"METER-{each}", minute(each)) for each in range(6)]
+    await store.write(batch(records(values, topic="assignments"), records([meter()])))
 
     assert await database.value('SELECT "offset" FROM dead_letters') == 3
     assert await database.value("SELECT count(*) FROM vehicle_meter_assignments") == 5
     assert (await ledger(database, TOPICS))["assignments"] == Entry(6, 5, 0, 1)
 
 
-async def test_a_batch_of_a_partition_nobody_has_registered_is_fenced(store: Store) -> None:
+async def test_a_batch_of_a_partition_without_a_stored_offset_is_fenced(store: Store) -> None:
     with pytest.raises(FencedError):
         await store.write(batch(records([meter()], partition=7)))
 
 
-async def test_a_session_that_keeps_a_claim_in_the_middle_of_copy_is_ended_by_whoever_takes_over(
+async def test_a_session_that_holds_a_claim_in_the_middle_of_copy_is_evicted(
     stored: StoredOffsets, database: Database
 ) -> None:
     copying, silent = asyncio.Event(), asyncio.Event()
@@ -230,13 +229,15 @@ async def test_a_session_that_keeps_a_claim_in_the_middle_of_copy_is_ended_by_wh
     assert frozen.is_closed()
 
 
-async def test_all_sessions_of_a_frozen_replica_are_ended_together(stored: StoredOffsets, database: Database) -> None:
+async def test_all_sessions_of_a_frozen_consumer_are_evicted_together(
+    stored: StoredOffsets, database: Database
+) -> None:
     frozen = [await asyncpg.connect(database.writer_url, server_settings=WRITER_SETTINGS) for _ in range(2)]
     for session, topic in zip(frozen, ("meter-readings", "vehicle-readings"), strict=True):
         await session.execute(f"BEGIN; UPDATE kafka_offsets SET next_offset = 7 WHERE topic = '{topic}'")
 
     read = stored.read([METERS, VEHICLES])
-    assert await asyncio.wait_for(read, 1.6 * EVICTION_PATIENCE) == {METERS: 0, VEHICLES: 0}
+    assert await asyncio.wait_for(read, 1.6 * EVICT_AFTER_SECONDS) == {METERS: 0, VEHICLES: 0}
     for session in frozen:
         session.terminate()
 
@@ -247,7 +248,7 @@ async def test_offsets_are_read_after_the_transaction_that_claims_them(
     claiming = await asyncpg.connect(database.writer_url)
     await claiming.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7 WHERE topic = 'meter-readings'")
     reading = asyncio.create_task(stored.read([METERS, VEHICLES]))
-    await until(lambda: waits_for_lock(database, wrote=False), "the question waits for the transaction")
+    await until(lambda: waits_for_lock(database, wrote=False), "the read waits for the transaction")
     await claiming.execute("COMMIT")
     assert await reading == {METERS: 7, VEHICLES: 0}
     await claiming.close()
@@ -268,7 +269,7 @@ async def test_malformed_records_become_dead_letters_with_their_raw_bytes(store:
     assert (await ledger(database, TOPICS))["meter-readings"] == Entry(5, 1, 0, 4)
 
 
-async def test_rows_the_database_refuses_stand_alone_and_their_neighbours_are_stored(
+async def test_rows_that_the_database_rejects_become_dead_letters_and_the_others_are_stored(
     store: Store, database: Database
 ) -> None:
     await database.execute("ALTER TABLE meter_telemetry_history ADD CONSTRAINT no_evil CHECK (kwh_consumed_ac <> 6.66)")
@@ -283,7 +284,7 @@ async def test_rows_the_database_refuses_stand_alone_and_their_neighbours_are_st
 
 
 @pytest.mark.parametrize(
-    ("fault", "error"),
+    ("failure", "error"),
     [
         ("DROP TABLE meter_telemetry_history_y{:%Ym%m}", asyncpg.CheckViolationError),
         ("REVOKE INSERT ON meter_telemetry_history FROM energy_writer", asyncpg.InsufficientPrivilegeError),
@@ -291,10 +292,10 @@ async def test_rows_the_database_refuses_stand_alone_and_their_neighbours_are_st
     ],
     ids=["a missing partition", "a missing privilege", "a missing table"],
 )
-async def test_a_fault_of_the_system_is_raised_and_fills_no_dead_letters(
-    store: Store, stored: StoredOffsets, database: Database, fault: str, error: type[Exception]
+async def test_a_failure_of_the_system_is_raised_and_causes_no_dead_letters(
+    store: Store, stored: StoredOffsets, database: Database, failure: str, error: type[Exception]
 ) -> None:
-    await database.execute(fault.format(minute(0)))
+    await database.execute(failure.format(minute(0)))
 
     with pytest.raises(error):
         await store.write(batch(records([meter(), b"malformed"])))

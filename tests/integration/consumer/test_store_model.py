@@ -1,4 +1,4 @@
-"""The store against a model of a few lines: whatever comes in whatever batches, from whoever believes to own the partitions."""
+"""The store, compared with a model of a few lines: random records in random batches, from two competing consumers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from consumer.storage.errors import FencedError
 from consumer.storage.offsets import StoredOffsets
-from consumer.storage.store import FencedError, Store
+from consumer.storage.store import Store
 from sql.connection import WRITER_SETTINGS, pool
 from tests.support.database import Database
 from tests.support.ledger import Entry, Topics, ledger
@@ -30,9 +31,9 @@ VALUES = (GOOD | GOOD | GOOD | st.just(None)).map(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A batch of two partitions, written by one of two replicas; `stale` ones were begun before the last write."""
+    """A batch of two partitions, written by one of two consumers; a stale batch begins where the last write began."""
 
-    replica: int
+    consumer: int
     values: tuple[list[bytes], list[bytes]]
     stale: bool
 
@@ -40,7 +41,7 @@ class Step:
 STEPS = st.lists(
     st.builds(
         Step,
-        replica=st.integers(0, 1),
+        consumer=st.integers(0, 1),
         values=st.tuples(st.lists(VALUES, max_size=5), st.lists(VALUES, max_size=5)).filter(any),
         stale=st.sampled_from([False, False, False, True]),
     ),
@@ -51,7 +52,7 @@ STEPS = st.lists(
 
 @dataclass(slots=True)
 class Model:
-    """The first reading of an identity is stored, the same again is a duplicate, another one is a dead letter."""
+    """The first reading of an identity is stored, an equal one is a duplicate, a different one is a dead letter."""
 
     offsets: list[int] = field(default_factory=lambda: [0, 0])
     stored: dict[tuple[str, datetime], bytes] = field(default_factory=dict)
@@ -62,8 +63,8 @@ class Model:
         consumed, written, duplicates, dead = (
             self.entry.consumed, self.entry.written, self.entry.duplicates, self.entry.dead_lettered,
         )  # fmt: skip
-        for partition, taken in enumerate(values):
-            for value in taken:
+        for partition, of_partition in enumerate(values):
+            for value in of_partition:
                 consumed += 1
                 identity = identities.get(value)
                 if identity is not None and identity not in self.stored:
@@ -92,7 +93,7 @@ def runner() -> Iterator[asyncio.Runner]:
         yield running
 
 
-def test_every_batch_does_what_the_model_does_or_nothing_at_all(runner: asyncio.Runner, database: Database) -> None:
+def test_every_batch_has_the_effect_of_the_model_or_none(runner: asyncio.Runner, database: Database) -> None:
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(STEPS)
     def check(steps: list[Step]) -> None:
@@ -105,15 +106,15 @@ async def _check(database: Database, steps: list[Step]) -> None:
     await database.execute(f"TRUNCATE {TABLES}")
     model, partitions = Model(), [TopicPartition("meter-readings", number) for number in range(2)]
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
-        await StoredOffsets(to, "test").register(dict.fromkeys(partitions, 0))
-        replicas = [Store(to, "test"), Store(to, "test")]
+        await StoredOffsets(to, "test").insert_missing(dict.fromkeys(partitions, 0))
+        stores = [Store(to, "test"), Store(to, "test")]
         before = list(model.offsets)
         for step in steps:
             offsets = before if step.stale else list(model.offsets)
             moved = any(
                 values and model.offsets[number] != offsets[number] for number, values in enumerate(step.values)
             )
-            write = replicas[step.replica].write(_batch(step, offsets))
+            write = stores[step.consumer].write(_batch(step, offsets))
             if moved:
                 with pytest.raises(FencedError):
                     await write

@@ -18,7 +18,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 
 from deploy.stack.processes import Processes
 from deploy.stack.topics import create_topics
-from tests.integration.api.test_ingestion import is_ready, waits_for
+from tests.integration.api.test_ingestion import wait_until_ready, waiting_for
 from tests.support.command import Command
 from tests.support.database import Database
 from tests.support.ledger import Entry, Topics, ledger, until_consumed
@@ -110,7 +110,7 @@ async def test_a_reading_travels_from_http_to_the_read_service_over_tls(
     setup: Setup, database: Database, processes: Processes, start_ingestion: StartApi, start_api: StartApi
 ) -> None:
     ingestion = start_ingestion(setup.environment_of("gateway"))
-    await is_ready(ingestion)
+    await wait_until_ready(ingestion)
     group = ConsumerGroup(processes, setup.environment_of("consumer"), setup.directory)
     consumer = group.start()
     for number in range(20):
@@ -195,7 +195,7 @@ async def test_ingestion_without_acls_accepts_nothing_and_names_its_user(
 ) -> None:
     client = start_ingestion(setup.environment_of("nobody"))
     await _until_log_matches(setup.directory / "api.log", "waiting_for_kafka")
-    assert "does not answer over SASL_SSL as nobody" in waits_for(client)["gateway"]
+    assert "does not answer over SASL_SSL as nobody" in waiting_for(client)["gateway"]
     assert "send it again" in problem(client.post("/v1/ingestion/meter", content=meter("M", RECENTLY)), 503)["detail"]
 
 
@@ -242,7 +242,7 @@ async def test_ingestion_that_cannot_connect_logs_why(
     client = start_ingestion(setup.environment_of("gateway") | misconfiguration.settings)
     log = setup.directory / "api.log"
     await _until_log_matches(log, misconfiguration.log_pattern)
-    assert "does not answer over" in waits_for(client)["gateway"]
+    assert "does not answer over" in waiting_for(client)["gateway"]
     assert "send it again" in problem(client.post("/v1/ingestion/meter", content=meter("M", RECENTLY)), 503)["detail"]
     _assert_no_secret_in(setup, log)
 

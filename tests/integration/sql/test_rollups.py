@@ -146,7 +146,7 @@ async def _run_steps(database: Database, steps: list[Write | Refresh | Query]) -
         f"TRUNCATE {TABLES}; UPDATE rollup_state SET complete_before = '-infinity', late_before = '-infinity'"
     )
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
-        await StoredOffsets(to, "test").register(dict.fromkeys(PARTITIONS, 0))
+        await StoredOffsets(to, "test").insert_missing(dict.fromkeys(PARTITIONS, 0))
         connection = await asyncpg.connect(database.migrator_url)
         try:
             world = World(Store(to, "test"), connection)
@@ -182,7 +182,7 @@ async def test_a_refresh_waits_for_a_writer_that_relies_on_the_old_late_before(d
     await _assign(database)
     connection = await asyncpg.connect(database.migrator_url)
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
-        await StoredOffsets(to, "test").register(dict.fromkeys(PARTITIONS, 0))
+        await StoredOffsets(to, "test").insert_missing(dict.fromkeys(PARTITIONS, 0))
         world = World(Store(to, "test"), connection)
         async with locked_tables(database):
             writing = asyncio.create_task(world.write([("METER-A", 40), (VEHICLE, 40)]))
@@ -214,7 +214,7 @@ async def test_a_backlog_marks_hours_of_all_devices_and_counts_immediately(datab
     await _assign(database)
     connection = await asyncpg.connect(database.migrator_url)
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
-        await StoredOffsets(to, "test").register(dict.fromkeys(PARTITIONS, 0))
+        await StoredOffsets(to, "test").insert_missing(dict.fromkeys(PARTITIONS, 0))
         world = World(Store(to, "test"), connection)
         await world.write([("METER-A", 70), (VEHICLE, 70)])
         await refresh_rollups(connection, at(MINUTES), grace=timedelta(0))

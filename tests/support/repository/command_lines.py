@@ -82,15 +82,15 @@ def _source(module: str) -> str:
 
 def _walk(command: Any, name: str, words: list[str]) -> str | None:
     """Follows the words through subcommands and options; returns what is wrong with the first that does not exist."""
-    known = {option: each for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    options = {option: each for each in command.params for option in (*each.opts, *each.secondary_opts)}
     commands = getattr(command, "commands", {})
     takes_words = any(each.param_type_name == "argument" for each in command.params)
     rest = list(words)
     while rest:
         word, *rest = rest
         option = word.partition("=")[0]
-        if option in known:
-            takes_next = "=" not in word and not known[option].is_flag
+        if option in options:
+            takes_next = "=" not in word and not options[option].is_flag
             rest = rest[1:] if takes_next else rest
         elif word.startswith("--") and option != "--help":
             if "run" in commands:  # the default command

@@ -1,4 +1,4 @@
-"""The file of keys: replaced in one step, by one writer at a time; a file that breaks later locks nobody out."""
+"""The key file is replaced atomically by one writer at a time, and the last good keys outlive a broken file."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from api.auth import key_file as keyfile
+from api.auth import key_file
 from api.auth.api_keys import ApiKeys, InvalidKeys, Scope, new_key
 from api.auth.key_file import change_keys, read_keys
 from api.auth.key_store import KeyStore
@@ -28,18 +28,18 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_new_file_is_its_owners_alone_and_a_mode_that_was_set_is_kept(keys: KeyFile) -> None:
+def test_a_new_file_is_readable_by_its_owner_only_and_a_changed_mode_is_kept(keys: KeyFile) -> None:
     keys.add(Scope.READ)
     assert _mode(keys.path) == 0o600
     keys.path.chmod(0o640)
     before = keys.path.stat().st_ino
     keys.add(Scope.READ)
     assert _mode(keys.path) == 0o640
-    assert keys.path.stat().st_ino != before, "replaced, never written over"
-    assert [each.name for each in keys.path.parent.iterdir()] == ["keys.json"], "nothing is left lying about"
+    assert keys.path.stat().st_ino != before, "replaced, never overwritten"
+    assert [each.name for each in keys.path.parent.iterdir()] == ["keys.json"], "no temporary file is left"
 
 
-def test_many_writers_at_once_lose_nothing(keys: KeyFile) -> None:
+def test_concurrent_writers_lose_no_key(keys: KeyFile) -> None:
     threads = [threading.Thread(target=keys.add, args=(Scope.READ,)) for _ in range(20)]
     for thread in threads:
         thread.start()
@@ -48,35 +48,35 @@ def test_many_writers_at_once_lose_nothing(keys: KeyFile) -> None:
     assert len(keys.ids) == 20
 
 
-def test_a_write_that_fails_leaves_the_file_as_it_was(keys: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_file_unchanged(keys: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
     keys.add(Scope.READ)
     before = keys.path.read_bytes()
 
-    def full(_: int) -> None:
+    def disk_full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "fsync", disk_full)
         with pytest.raises(InvalidKeys, match="No space left"):
             keys.add(Scope.READ)
     assert keys.path.read_bytes() == before
     assert [each.name for each in keys.path.parent.iterdir()] == ["keys.json"]
 
 
-def test_a_file_that_would_change_hands_is_not_written(keys: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_owner_would_change_is_not_written(keys: KeyFile, monkeypatch: pytest.MonkeyPatch) -> None:
     keys.add(Scope.READ)
-    theirs = list(keys.path.stat())
-    theirs[stat.ST_UID] += 1
+    other_owner = list(keys.path.stat())
+    other_owner[stat.ST_UID] += 1
 
     def not_allowed(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(os, "fchown", not_allowed)  # the tests may run as a superuser, who may do anything
-    with keys.path.open("rb") as ours, pytest.raises(InvalidKeys, match="run this command as that user"):
-        keyfile._as_before(ours.fileno(), os.stat_result(theirs), keys.path)
+    monkeypatch.setattr(os, "fchown", not_allowed)  # a superuser could change the owner
+    with keys.path.open("rb") as file, pytest.raises(InvalidKeys, match="run this command as that user"):
+        key_file._copy_permissions(file.fileno(), os.stat_result(other_owner), keys.path)
 
 
-def test_a_link_stays_a_link(keys: KeyFile, tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_a_link(keys: KeyFile, tmp_path: Path) -> None:
     link = tmp_path / "elsewhere" / "link.json"
     link.parent.mkdir()
     keys.add(Scope.READ)
@@ -86,8 +86,8 @@ def test_a_link_stays_a_link(keys: KeyFile, tmp_path: Path) -> None:
     assert len(keys.ids) == 2
 
 
-def test_a_file_that_anybody_may_write_or_that_is_none_is_refused(keys: KeyFile, tmp_path: Path) -> None:
-    with pytest.raises(InvalidKeys, match="keys create makes it"):
+def test_a_file_that_is_missing_irregular_or_world_writable_is_rejected(keys: KeyFile, tmp_path: Path) -> None:
+    with pytest.raises(InvalidKeys, match="create it with python -m api keys create"):
         read_keys(keys.path)
     with pytest.raises(InvalidKeys, match="cannot be read"):
         read_keys(tmp_path)
@@ -99,9 +99,9 @@ def test_a_file_that_anybody_may_write_or_that_is_none_is_refused(keys: KeyFile,
         keys.add(Scope.READ)
 
 
-def test_a_broken_file_is_not_written_over(keys: KeyFile) -> None:
+def test_a_broken_file_is_not_overwritten(keys: KeyFile) -> None:
     keys.path.write_bytes(b"{")
-    with pytest.raises(InvalidKeys, match="not a file of keys"):
+    with pytest.raises(InvalidKeys, match="not a key file"):
         keys.add(Scope.READ)
     assert keys.path.read_bytes() == b"{"
 
@@ -110,44 +110,44 @@ def _value(registry: CollectorRegistry, name: str) -> float | None:
     return registry.get_sample_value(name)
 
 
-def test_a_changed_file_is_read_again_and_one_that_is_broken_or_gone_changes_nothing(keys: KeyFile) -> None:
+def test_a_changed_file_is_reloaded_and_a_broken_or_missing_one_keeps_the_last_good_keys(keys: KeyFile) -> None:
     first, registry = keys.add(Scope.READ), CollectorRegistry()
-    ring = KeyStore(keys.path, registry)
+    store = KeyStore(keys.path, registry)
     second = keys.add(Scope.READ)
-    assert ring.keys.find(second.encode()) is None
-    ring.look()
-    assert ring.keys.find(second.encode())
+    assert store.keys.find(second.encode()) is None
+    store.reload_if_changed()
+    assert store.keys.find(second.encode())
     good = keys.path.read_bytes()
 
     damages: list[Callable[[], object]] = [lambda: keys.path.write_bytes(good[:-9]), keys.path.unlink]
     for number, damage in enumerate(damages, 1):
         damage()
-        for _ in range(3):  # counted once, however often it is looked at
-            ring.look()
-        assert ring.keys.find(first.encode())
+        for _ in range(3):  # a failure is counted once, however often the file is checked
+            store.reload_if_changed()
+        assert store.keys.find(first.encode())
         assert _value(registry, "energy_api_keys_reload_failures_total") == number
         assert _value(registry, "energy_api_keys_file_broken") == 1
 
     keys.path.write_bytes(good)
-    change_keys(keys.path, lambda known: ApiKeys({key_id: known.by_id[key_id] for key_id in [id_of(second)]}))
-    ring.look()
-    assert ring.keys.find(first.encode()) is None
-    assert ring.keys.find(second.encode())
+    change_keys(keys.path, lambda stored: ApiKeys({key_id: stored.by_id[key_id] for key_id in [id_of(second)]}))
+    store.reload_if_changed()
+    assert store.keys.find(first.encode()) is None
+    assert store.keys.find(second.encode())
     assert _value(registry, "energy_api_keys_file_broken") == 0
     assert _value(registry, "energy_api_keys") == 1
 
 
-def test_a_file_written_twice_within_a_tick_of_its_clock_is_read_twice(keys: KeyFile) -> None:
+def test_a_second_write_that_changes_no_timestamp_is_loaded(keys: KeyFile) -> None:
     keys.add(Scope.READ)
-    ring = KeyStore(keys.path, CollectorRegistry())
+    store = KeyStore(keys.path, CollectorRegistry())
     secret, key = new_key("n", [Scope.READ], created=NOW)
-    change_keys(keys.path, lambda known: ApiKeys({**known.by_id, key.id: key}))
-    ring._seen = ring._signature()  # as if nothing could be seen from outside
-    ring.look()
-    assert ring.keys.find(secret.encode())
+    change_keys(keys.path, lambda stored: ApiKeys({**stored.by_id, key.id: key}))
+    store._signature = store._file_signature()  # as if the second write had changed no timestamp
+    store.reload_if_changed()
+    assert store.keys.find(secret.encode())
 
 
-def test_at_the_start_the_file_must_be_good(keys: KeyFile) -> None:
+def test_the_file_must_be_valid_at_startup(keys: KeyFile) -> None:
     with pytest.raises(InvalidKeys, match="does not exist"):
         KeyStore(keys.path, CollectorRegistry())
     assert KeyStore(None, CollectorRegistry()).keys.by_id == {}

@@ -1,4 +1,4 @@
-"""`python -m api keys`, as an operator types it, and the start of the service without a word about access."""
+"""`python -m api keys` as an operator runs it, and the start of the API with missing or invalid access settings."""
 
 import os
 import subprocess
@@ -16,14 +16,14 @@ def keys(tmp_path: Path) -> KeyFile:
     return KeyFile(tmp_path / "keys.json")
 
 
-def test_keys_are_made_listed_rotated_and_revoked(keys: KeyFile) -> None:
-    made = keys.run(
+def test_keys_are_created_listed_rotated_and_revoked(keys: KeyFile) -> None:
+    created = keys.run(
         "create", "--name", "gateway north", "--scope", "ingest", "--devices", "METER-N", "--devices", "VEH-N"
     )
-    secret = made.stdout.strip()
-    assert made.returncode == 0
-    assert secret not in made.stderr, "the secret stands on stdout alone"
-    assert "only you may read it" in made.stderr
+    secret = created.stdout.strip()
+    assert created.returncode == 0
+    assert secret not in created.stderr, "the secret is printed to stdout only"
+    assert "only you can read it" in created.stderr
     assert keys.succeed("list").split("\t")[:3] == [id_of(secret), "ingest", "METER-N,VEH-N"]
 
     second = keys.succeed("rotate", id_of(secret), "--overlap-hours", "2")
@@ -37,9 +37,9 @@ def test_keys_are_made_listed_rotated_and_revoked(keys: KeyFile) -> None:
     assert secret not in keys.path.read_text()
 
 
-def test_what_cannot_be_done_is_said_without_repeating_secrets(keys: KeyFile) -> None:
+def test_errors_are_reported_without_repeating_secrets(keys: KeyFile) -> None:
     secret = keys.succeed("create", "--name", "n", "--scope", "read")
-    for arguments, says in (
+    for arguments, message in (
         (("revoke", secret), "no key with that id"),
         (("rotate", secret), "no key with that id"),
         (("create", "--name", "n", "--scope", "read", "--devices", "METER-"), "without the scope ingest"),
@@ -48,24 +48,24 @@ def test_what_cannot_be_done_is_said_without_repeating_secrets(keys: KeyFile) ->
     ):
         done = keys.run(*arguments)
         assert (done.returncode, done.stdout) == (1, ""), arguments
-        assert says in done.stderr
+        assert message in done.stderr
         assert "Traceback" not in done.stderr
         assert secret not in done.stderr
     assert keys.ids == {id_of(secret)}
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
-        ({}, "who may use the API is not said"),
+        ({}, "access to the API is not configured"),
         ({"API_KEYS_FILE": "no-such-file.json"}, "no-such-file.json does not exist"),
-        ({"API_KEYS_FILE": "README.md"}, "README.md is not a file of keys"),
+        ({"API_KEYS_FILE": "README.md"}, "README.md is not a key file"),
         ({"API_KEYS_FILE": "README.md", "API_OPEN": "true"}, "unset one of them"),
-        ({"API_OPEN": "true", "CORS_ORIGINS": "*"}, "is no origin"),
-        ({"API_OPEN": "true", "CORS_ORIGINS": "https://a.example/path"}, "is no origin"),
+        ({"API_OPEN": "true", "CORS_ORIGINS": "*"}, "is not an origin"),
+        ({"API_OPEN": "true", "CORS_ORIGINS": "https://a.example/path"}, "is not an origin"),
     ],
 )
-def test_the_service_does_not_start_before_access_is_settled(settings: dict[str, str], says: str) -> None:
+def test_the_service_does_not_start_without_valid_access_settings(settings: dict[str, str], message: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("API_", "CORS_"))}
     done = subprocess.run(
         [sys.executable, "-m", "api"],
@@ -77,5 +77,5 @@ def test_the_service_does_not_start_before_access_is_settled(settings: dict[str,
         timeout=60,
     )
     assert done.returncode == 2
-    assert says in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

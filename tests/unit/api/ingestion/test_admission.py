@@ -1,4 +1,4 @@
-"""What is in flight never exceeds its bounds, and whoever leaves makes room."""
+"""Admission control: what is in flight never exceeds its bounds, and releasing it makes room."""
 
 from typing import Any
 
@@ -11,23 +11,23 @@ from api.ingestion.admission import Admission, Overloaded
 READINGS, REQUESTS, BYTES = 100, 8, 1000
 
 
-class Flights(RuleBasedStateMachine):
-    """Requests come and go in any order."""
+class AdmissionMachine(RuleBasedStateMachine):
+    """Requests begin and end in any order."""
 
-    inside = Bundle("inside")
-    held = Bundle("held")
+    admitted = Bundle("admitted")
+    reserved = Bundle("reserved")
 
     def __init__(self) -> None:
         super().__init__()
-        self.admission = Admission(readings=READINGS, requests=REQUESTS, size=BYTES)
+        self.admission = Admission(max_readings=READINGS, max_requests=REQUESTS, max_bytes=BYTES)
         self.readings: list[int] = []
         self.bytes = 0
 
-    @rule(target=inside, readings=st.integers(0, READINGS))
-    def enters(self, readings: int) -> Any:
+    @rule(target=admitted, readings=st.integers(0, READINGS))
+    def acquire(self, readings: int) -> Any:
         room = sum(self.readings) + readings <= READINGS and len(self.readings) < REQUESTS
         try:
-            self.admission.enter(readings)
+            self.admission.acquire(readings)
         except Overloaded:
             assert not room
             return multiple()
@@ -35,16 +35,16 @@ class Flights(RuleBasedStateMachine):
         self.readings.append(readings)
         return readings
 
-    @rule(readings=consumes(inside))
-    def leaves(self, readings: int) -> None:
-        self.admission.leave(readings)
+    @rule(readings=consumes(admitted))
+    def release(self, readings: int) -> None:
+        self.admission.release(readings)
         self.readings.remove(readings)
 
-    @rule(target=held, size=st.integers(0, BYTES))
-    def holds(self, size: int) -> Any:
+    @rule(target=reserved, size=st.integers(0, BYTES))
+    def reserve_bytes(self, size: int) -> Any:
         room = self.bytes + size <= BYTES
         try:
-            self.admission.hold(size)
+            self.admission.reserve_bytes(size)
         except Overloaded:
             assert not room
             return multiple()
@@ -52,15 +52,15 @@ class Flights(RuleBasedStateMachine):
         self.bytes += size
         return size
 
-    @rule(size=consumes(held))
-    def releases(self, size: int) -> None:
-        self.admission.release(size)
+    @rule(size=consumes(reserved))
+    def free_bytes(self, size: int) -> None:
+        self.admission.free_bytes(size)
         self.bytes -= size
 
     @invariant()
-    def is_what_is_in_flight(self) -> None:
-        found = (self.admission.readings, self.admission.requests, self.admission.bytes)
-        assert found == (sum(self.readings), len(self.readings), self.bytes)
+    def counts_what_is_in_flight(self) -> None:
+        counted = (self.admission.readings, self.admission.requests, self.admission.bytes)
+        assert counted == (sum(self.readings), len(self.readings), self.bytes)
         full = sum(self.readings) >= READINGS or len(self.readings) >= REQUESTS or self.bytes >= BYTES
         if full:
             with pytest.raises(Overloaded):
@@ -69,4 +69,4 @@ class Flights(RuleBasedStateMachine):
             self.admission.check()
 
 
-TestFlights = Flights.TestCase
+TestAdmission = AdmissionMachine.TestCase

@@ -1,4 +1,4 @@
-"""Who takes nothing of its answer is cut off; who takes it slowly is not."""
+"""Clients that read nothing of their response are disconnected; clients that read slowly are not."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +11,9 @@ from api.server.stalled_clients import StalledClients
 
 @dataclass(eq=False)
 class Connection:
-    """What is left of its answer, and whether it was aborted."""
+    """A connection with unsent bytes; it is its own transport."""
 
-    left: int
+    unsent: int
     aborted: bool = False
     transport: Any = field(init=False)
 
@@ -21,41 +21,41 @@ class Connection:
         self.transport = self
 
     def get_write_buffer_size(self) -> int:
-        return self.left
+        return self.unsent
 
-    def cut_off(self) -> None:
+    def close_stalled(self) -> None:
         self.aborted = True
 
 
-def test_who_takes_nothing_is_cut_off_in_time_and_not_before() -> None:
-    unread, stuck, idle = StalledClients(30), Connection(1000), Connection(0)
-    assert [unread.cut_off({stuck, idle}, float(now)) for now in range(30)] == [0] * 30
-    assert unread.cut_off({stuck, idle}, 30.0) == 1
+def test_a_client_that_reads_nothing_is_disconnected_after_the_timeout_and_not_before() -> None:
+    stalled, stuck, idle = StalledClients(30), Connection(1000), Connection(0)
+    assert [stalled.close_stalled({stuck, idle}, float(now)) for now in range(30)] == [0] * 30
+    assert stalled.close_stalled({stuck, idle}, 30.0) == 1
     assert (stuck.aborted, idle.aborted) == (True, False)
 
 
-def test_more_that_is_written_to_it_is_nothing_that_it_takes() -> None:
-    unread, stuck = StalledClients(30), Connection(1000)
+def test_bytes_written_to_a_client_do_not_count_as_bytes_that_it_read() -> None:
+    stalled, stuck = StalledClients(30), Connection(1000)
     for now in range(31):
-        unread.cut_off({stuck}, float(now))
-        stuck.left += 10
+        stalled.close_stalled({stuck}, float(now))
+        stuck.unsent += 10
     assert stuck.aborted
 
 
 @given(st.lists(st.integers(1, 29), min_size=1, max_size=50))
-def test_who_takes_a_byte_now_and_then_is_never_cut_off(pauses: list[int]) -> None:
-    unread, slow, now = StalledClients(30), Connection(1000), 0.0
+def test_a_client_that_reads_a_byte_within_every_timeout_is_never_disconnected(pauses: list[int]) -> None:
+    stalled, slow, now = StalledClients(30), Connection(1000), 0.0
     for pause in pauses:
         for _ in range(pause):
-            unread.cut_off({slow}, now)
+            stalled.close_stalled({slow}, now)
             now += 1
-        slow.left -= 1
+        slow.unsent -= 1
     assert not slow.aborted
 
 
-def test_an_answer_taken_whole_starts_anew() -> None:
-    unread, client = StalledClients(30), Connection(1000)
+def test_a_response_that_was_read_completely_starts_the_timeout_anew() -> None:
+    stalled, client = StalledClients(30), Connection(1000)
     for now in range(60):
-        client.left = 0 if now == 20 else 1000
-        unread.cut_off({client}, float(now)) if now < 50 else None
+        client.unsent = 0 if now == 20 else 1000
+        stalled.close_stalled({client}, float(now)) if now < 50 else None
     assert not client.aborted

@@ -1,4 +1,4 @@
-"""Records of the assignment topic: what is taken, and what is refused for which reason."""
+"""Decoding of the assignment topic: which records are accepted, and the reason for each rejection."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consumer.records.batch import DeadLetter
 from consumer.records.decode import Decoder
 from consumer.records.record_type import Row
-from consumer.topic_registry import assignments_from
+from consumer.topic_registry import assignments
 from schemas.records.readings import Reason, TimeLimits
 from tests.support.records import assignment, records
 
@@ -22,12 +22,12 @@ GOOD = assignment(start=NOW)
 
 
 def decode(*values: bytes | None) -> tuple[list[Row], list[DeadLetter]]:
-    decoded = Decoder(assignments_from("assignments")).decode(records(values, topic="assignments"), LIMITS)
+    decoded = Decoder(assignments("assignments")).decode(records(values, topic="assignments"), LIMITS)
     return decoded.rows, decoded.dead_letters
 
 
 @given(INSTANTS, st.none() | INSTANTS)
-def test_an_assignment_is_taken_as_it_is_said_unless_it_ends_before_it_begins(
+def test_an_assignment_is_decoded_unchanged_unless_it_ends_before_it_begins(
     start: datetime, end: datetime | None
 ) -> None:
     rows, letters = decode(assignment("VEH-1", "METER-1", start, end))
@@ -37,13 +37,13 @@ def test_an_assignment_is_taken_as_it_is_said_unless_it_ends_before_it_begins(
         assert [letter.reason for letter in letters] == [Reason.INVALID_INTERVAL]
 
 
-def test_an_end_that_is_left_out_is_an_open_end() -> None:
+def test_a_missing_end_is_an_open_end() -> None:
     value = b'{"vehicleId":"VEH-1","meterId":"METER-1","validFrom":"2026-06-01T14:00:00+02:00","unknown":1}'
     assert decode(value)[0] == [("VEH-1", NOW, "METER-1", None)]
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected", "named"),
+    ("changes", "expected", "field"),
     [
         ({"validTo": NOW.isoformat()}, Reason.INVALID_INTERVAL, "validTo"),
         ({"vehicleId": "VEH 1"}, Reason.INVALID_ID, "vehicleId"),
@@ -62,12 +62,12 @@ def test_an_end_that_is_left_out_is_an_open_end() -> None:
         ({"validTo": "9999-12-31T23:59:59-14:00"}, Reason.OUT_OF_RANGE, "validTo"),
     ],
 )
-def test_what_is_wrong_is_named_and_its_neighbours_are_kept(
-    changes: dict[str, Any], expected: Reason, named: str
+def test_the_invalid_field_is_named_and_the_other_records_are_kept(
+    changes: dict[str, Any], expected: Reason, field: str
 ) -> None:
     rows, letters = decode(GOOD, assignment(start=NOW, **changes), GOOD)
     assert [letter.reason for letter in letters] == [expected]
-    assert named in letters[0].detail
+    assert field in letters[0].detail
     assert [row[0] for row in rows] == ["VEH-001", "VEH-001"]
 
 
@@ -83,13 +83,13 @@ def test_what_is_wrong_is_named_and_its_neighbours_are_kept(
         (b'{"unknown":' + b"[" * 100_000 + b"]" * 100_000 + b"," + GOOD[1:], Reason.INVALID_JSON),
     ],
 )
-def test_rubbish_is_refused_with_its_reason(value: bytes | None, expected: Reason) -> None:
+def test_a_value_that_is_not_an_assignment_is_rejected_with_its_reason(value: bytes | None, expected: Reason) -> None:
     rows, letters = decode(value)
     assert rows == []
     assert [letter.reason for letter in letters] == [expected]
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_make_decoding_raise(value: bytes) -> None:
+def test_decoding_never_raises(value: bytes) -> None:
     rows, letters = decode(value)
     assert len(rows) + len(letters) == 1

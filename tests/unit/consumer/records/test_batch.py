@@ -1,4 +1,4 @@
-"""What a batch claims of each partition, and what it holds."""
+"""The spans and the contents of a batch."""
 
 from collections import Counter
 
@@ -30,29 +30,33 @@ GOOD, BAD = True, False
         max_size=12,
     )
 )
-def test_spans_touch_and_every_record_is_a_row_or_a_letter(taken: list[tuple[str, int, list[bool], int]]) -> None:
-    builder, reached, consumed = BatchBuilder(), Counter[TopicPartition](), Counter[TopicPartition]()
-    for topic, number, kinds, hole in taken:
-        partition, position = TopicPartition(topic, number), reached[TopicPartition(topic, number)]
+def test_spans_are_contiguous_and_every_record_is_a_row_or_a_dead_letter(
+    fetches: list[tuple[str, int, list[bool], int]],
+) -> None:
+    builder, next_offsets, consumed = BatchBuilder(), Counter[TopicPartition](), Counter[TopicPartition]()
+    for topic, number, validity, hole in fetches:
+        partition, position = TopicPartition(topic, number), next_offsets[TopicPartition(topic, number)]
         good = meter(at=minute(-position)) if topic.startswith("meter") else vehicle(at=minute(-position))
         fetched = records(
-            [good if kind else b"?" for kind in kinds], topic=topic, partition=number, offset=position + hole
+            [good if valid else b"?" for valid in validity], topic=topic, partition=number, offset=position + hole
         )
         decoder = DECODERS[topic]
         builder.add(partition, position, fetched, 0, decoder.record_type, decoder.decode(fetched, LIMITS))
-        reached[partition] = fetched[-1].offset + 1
+        next_offsets[partition] = fetched[-1].offset + 1
         consumed[partition] += len(fetched)
     batch = builder.build()
 
-    assert {partition: span.next_offset for partition, span in batch.spans.items()} == reached
+    assert {partition: span.next_offset for partition, span in batch.spans.items()} == next_offsets
     assert {partition: span.consumed for partition, span in batch.spans.items()} == consumed
-    assert {span.expected_offset for span in batch.spans.values()} == {0}, "where each partition stood before"
+    assert {span.expected_offset for span in batch.spans.values()} == {0}, (
+        "the offset of each partition before the batch"
+    )
     assert len(batch) == consumed.total()
-    for kind, arrived in batch.rows_by_type.items():
-        assert [record.offset for record in arrived.records_for(reversed(arrived.rows))] == [
-            record.offset for record in reversed(arrived.records)
+    for record_type, buffer in batch.rows_by_type.items():
+        assert [record.offset for record in buffer.records_for(reversed(buffer.rows))] == [
+            record.offset for record in reversed(buffer.records)
         ]
-        for row, record in zip(arrived.rows, arrived.records, strict=True):
-            assert astuple(kind.decode(record.value)) == row
-        assert sorted(row for rows in arrived.by_device.values() for row in rows) == sorted(arrived.rows)
-        assert all({row[0] for row in rows} == {device} for device, rows in arrived.by_device.items())
+        for row, record in zip(buffer.rows, buffer.records, strict=True):
+            assert astuple(record_type.decode(record.value)) == row
+        assert sorted(row for rows in buffer.by_device.values() for row in rows) == sorted(buffer.rows)
+        assert all({row[0] for row in rows} == {device} for device, rows in buffer.by_device.items())

@@ -1,4 +1,4 @@
-"""No record makes decoding raise, and every refused one has a reason."""
+"""Decoding never raises, and every rejected record has a reason."""
 
 import json
 from dataclasses import replace
@@ -28,14 +28,14 @@ JSON = st.recursive(
 FIELDS = ["meterId", "kwhConsumedAc", "voltage", "timestamp", "vehicleId", "soc", "kwhDeliveredDc", "batteryTemp"]
 
 
-def decode(*values: bytes | None, kind: RecordType = METER_READINGS) -> tuple[list[Row], list[DeadLetter]]:
-    topic = f"{kind.name}-readings"
-    decoded = Decoder(kind).decode(records(values, topic=topic), LIMITS)
+def decode(*values: bytes | None, record_type: RecordType = METER_READINGS) -> tuple[list[Row], list[DeadLetter]]:
+    topic = f"{record_type.name}-readings"
+    decoded = Decoder(record_type).decode(records(values, topic=topic), LIMITS)
     return decoded.rows, decoded.dead_letters
 
 
-def reason(value: bytes | None, kind: RecordType = METER_READINGS) -> Reason:
-    rows, letters = decode(value, kind=kind)
+def reason(value: bytes | None, record_type: RecordType = METER_READINGS) -> Reason:
+    rows, letters = decode(value, record_type=record_type)
     assert rows == []
     assert letters[0].detail
     return letters[0].reason
@@ -54,15 +54,15 @@ def reason(value: bytes | None, kind: RecordType = METER_READINGS) -> Reason:
         max_size=5,
     )
 )
-def test_whatever_the_bytes_every_record_is_a_row_or_a_letter_with_a_reason(values: list[bytes | None]) -> None:
-    for kind, read in ((METER_READINGS, read_meter), (VEHICLE_READINGS, read_vehicle)):
-        rows, letters = decode(*values, kind=kind)
+def test_every_record_becomes_a_row_or_a_dead_letter_with_a_reason(values: list[bytes | None]) -> None:
+    for record_type, read in ((METER_READINGS, read_meter), (VEHICLE_READINGS, read_vehicle)):
+        rows, letters = decode(*values, record_type=record_type)
         assert len(rows) + len(letters) == len(values)
         assert all(letter.reason in Reason and letter.detail for letter in letters)
-        for letter in letters:  # the gateway refuses what the consumer would, for the same reason
-            with pytest.raises(InvalidReading) as refused:
+        for letter in letters:  # HTTP ingestion rejects the same values for the same reason
+            with pytest.raises(InvalidReading) as rejected:
                 read(letter.record.value or b"", LIMITS)
-            assert refused.value.reason == letter.reason
+            assert rejected.value.reason == letter.reason
 
 
 @settings(max_examples=200, deadline=None)
@@ -73,7 +73,7 @@ def test_whatever_the_bytes_every_record_is_a_row_or_a_letter_with_a_reason(valu
     st.datetimes(LIMITS.oldest.replace(tzinfo=None), LIMITS.newest.replace(tzinfo=None), timezones=st.just(UTC)),
     st.timezones() | st.just(UTC),
 )
-def test_a_reading_within_the_limits_is_kept_exactly(
+def test_a_reading_within_the_limits_is_decoded_exactly(
     meter_id: str, kwh: float, volts: float, at: datetime, zone: Any
 ) -> None:
     local = at.astimezone(zone)
@@ -93,22 +93,22 @@ VALUES = st.lists(PIECES, max_size=4).map(b"".join)
 
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(VALUES | st.sampled_from([GOOD, ANOTHER]), max_size=6))
-@example([GOOD + b" " + GOOD[:20], GOOD[20:]])  # two objects in two values, of which neither is one
+@example([GOOD + b" " + GOOD[:20], GOOD[20:]])  # two values that hold two objects, but not one each
 @example([GOOD + b'\n{"x":{}', GOOD])
 @example([GOOD + GOOD, b""])
 @example([GOOD + b" " + GOOD, b" "])
 @example([GOOD, b"\n" + ANOTHER])
-def test_values_decoded_together_are_what_each_is_by_itself(values: list[bytes]) -> None:
-    together = Decoder(METER_READINGS).decode(records(values), LIMITS)
-    alone = Decoder(replace(METER_READINGS, decode_lines=None)).decode(records(values), LIMITS)
-    assert together.rows == alone.rows
-    assert [each.offset for each in together.records] == [each.offset for each in alone.records]
-    assert [(each.record.offset, each.reason) for each in together.dead_letters] == [
-        (each.record.offset, each.reason) for each in alone.dead_letters
+def test_decoding_in_chunks_equals_decoding_one_by_one(values: list[bytes]) -> None:
+    in_chunks = Decoder(METER_READINGS).decode(records(values), LIMITS)
+    one_by_one = Decoder(replace(METER_READINGS, decode_lines=None)).decode(records(values), LIMITS)
+    assert in_chunks.rows == one_by_one.rows
+    assert [each.offset for each in in_chunks.records] == [each.offset for each in one_by_one.records]
+    assert [(each.record.offset, each.reason) for each in in_chunks.dead_letters] == [
+        (each.record.offset, each.reason) for each in one_by_one.dead_letters
     ]
 
 
-def test_a_record_that_is_refused_does_not_change_its_neighbours() -> None:
+def test_a_rejected_record_does_not_affect_the_others() -> None:
     good = [meter(f"METER-{number}", at=NOW) for number in range(1000)]
     rows, letters = decode(*good[:600], b"?", *good[600:])
     assert [row[0] for row in rows] == [f"METER-{number}" for number in range(1000)]
@@ -136,7 +136,7 @@ def test_a_record_that_is_refused_does_not_change_its_neighbours() -> None:
         ({"timestamp": (LIMITS.newest + timedelta(microseconds=1)).isoformat()}, Reason.TIMESTAMP_IN_FUTURE),
     ],
 )
-def test_a_field_outside_its_limit_is_refused_with_its_reason(changes: dict[str, Any], expected: Reason) -> None:
+def test_an_invalid_field_is_rejected_with_its_reason(changes: dict[str, Any], expected: Reason) -> None:
     assert reason(meter(at=NOW, **changes)) == expected
 
 
@@ -152,7 +152,7 @@ def test_a_field_outside_its_limit_is_refused_with_its_reason(changes: dict[str,
         {"unknown": [1, {"deep": None}]},
     ],
 )
-def test_limits_belong_to_what_is_accepted(changes: dict[str, Any]) -> None:
+def test_values_at_the_limits_are_accepted(changes: dict[str, Any]) -> None:
     rows, letters = decode(meter(at=NOW, **changes))
     assert len(rows) == 1
     assert letters == []
@@ -160,7 +160,7 @@ def test_limits_belong_to_what_is_accepted(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("soc", [-1, 100.5])
 @pytest.mark.parametrize("temperature", [-61, 151])
-def test_a_vehicles_limits_hold(soc: float, temperature: float) -> None:
+def test_values_beyond_the_limits_of_a_vehicle_are_rejected(soc: float, temperature: float) -> None:
     assert reason(vehicle(at=NOW, soc=soc), VEHICLE_READINGS) == Reason.OUT_OF_RANGE
     assert reason(vehicle(at=NOW, batteryTemp=temperature), VEHICLE_READINGS) == Reason.OUT_OF_RANGE
 
@@ -186,14 +186,16 @@ def test_a_vehicles_limits_hold(soc: float, temperature: float) -> None:
         (meter("x" * (1 << 20), NOW), Reason.INVALID_ID),
     ],
 )
-def test_rubbish_is_refused_with_its_reason_and_its_neighbours_are_kept(value: bytes | None, expected: Reason) -> None:
+def test_a_value_that_is_not_a_reading_is_rejected_and_the_others_are_kept(
+    value: bytes | None, expected: Reason
+) -> None:
     rows, letters = decode(GOOD, value, GOOD)
     assert [letter.reason for letter in letters] == [expected]
     assert len(rows) == 2
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"9" * 400])
-def test_numbers_beyond_all_bounds_are_refused(number: bytes) -> None:
+def test_numbers_too_large_for_a_float_are_rejected(number: bytes) -> None:
     rows, letters = decode(GOOD.replace(b"240.5", number))
     assert rows == []
     assert letters[0].reason in {Reason.INVALID_JSON, Reason.OUT_OF_RANGE}
@@ -202,7 +204,7 @@ def test_numbers_beyond_all_bounds_are_refused(number: bytes) -> None:
 @pytest.mark.parametrize(
     "timestamp", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-12-31T23:59:60Z"]
 )
-def test_impossible_times_are_refused_without_an_exception(timestamp: str) -> None:
+def test_impossible_timestamps_are_rejected_without_an_exception(timestamp: str) -> None:
     assert reason(meter(timestamp=timestamp)) in {
         Reason.INVALID_TIMESTAMP,
         Reason.TIMESTAMP_TOO_OLD,

@@ -1,4 +1,4 @@
-"""What goes to COPY says what the rows say, to the bit; the server's own reading of it is seen by every integration test."""
+"""The encoding for binary COPY, bit for bit. That PostgreSQL reads it is checked by every integration test that writes."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.storage.copy_encoding import AT_ONCE, encode_copy
+from consumer.storage.copy_encoding import ROWS_PER_CHUNK, encode_copy
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 Row = tuple[Any, ...]
 devices = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-instants = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=zones)  # noqa: DTZ001 - the zone is drawn
+instants = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=zones)  # noqa: DTZ001 - hypothesis adds the zone
 numbers = st.floats(allow_nan=False)
 
 
@@ -24,15 +24,15 @@ def rows(values: int) -> st.SearchStrategy[list[Row]]:
     return st.lists(st.tuples(devices, instants, *[numbers] * values), min_size=1, max_size=30).map(sorted)
 
 
-def bytes_of(given_rows: list[Row]) -> bytes:
-    async def all_of() -> bytes:
+def encoded(given_rows: list[Row]) -> bytes:
+    async def join() -> bytes:
         return b"".join([chunk async for chunk in encode_copy(given_rows)])
 
-    return asyncio.run(all_of())
+    return asyncio.run(join())
 
 
-def read(content: bytes) -> Iterator[Row]:
-    """The rows of a binary COPY, as its format is described."""
+def decoded(content: bytes) -> Iterator[Row]:
+    """The rows of a binary COPY, according to the description of the format."""
     assert content.startswith(HEADER)
     at = len(HEADER)
     while (columns := unpack_from(">h", content, at)[0]) != -1:
@@ -52,10 +52,12 @@ def read(content: bytes) -> Iterator[Row]:
 
 
 @given(rows(2) | rows(3))
-def test_every_row_is_there_in_its_order_and_says_the_same(some: list[Row]) -> None:
-    assert list(read(bytes_of(some))) == some
+def test_rows_are_encoded_completely_and_in_order(some: list[Row]) -> None:
+    assert list(decoded(encoded(some))) == some
 
 
-def test_more_rows_than_are_encoded_at_a_stretch() -> None:
-    some = [(f"VEH-{each // 7}", EPOCH + timedelta(seconds=each), 1.5, 2.5, 3.5) for each in range(2 * AT_ONCE + 1)]
-    assert list(read(bytes_of(some))) == some
+def test_rows_of_several_chunks_are_encoded_completely() -> None:
+    some = [
+        (f"VEH-{each // 7}", EPOCH + timedelta(seconds=each), 1.5, 2.5, 3.5) for each in range(2 * ROWS_PER_CHUNK + 1)
+    ]
+    assert list(decoded(encoded(some))) == some

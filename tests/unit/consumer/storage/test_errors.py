@@ -1,12 +1,12 @@
-"""Whose fault an error of the database is, by its SQLSTATE."""
+"""Classification of database errors by their SQLSTATE."""
 
 import asyncpg
 import pytest
 
-from consumer.storage.errors import cause, is_connection_lost, is_row_fault
+from consumer.storage.errors import is_connection_lost, is_row_error, retry_cause
 
 
-def fault(sqlstate: str, constraint: str | None = None) -> asyncpg.PostgresError:
+def database_error(sqlstate: str, constraint: str | None = None) -> asyncpg.PostgresError:
     fields = {"C": sqlstate, "M": "message", "S": "ERROR"} | ({"n": constraint} if constraint else {})
     return asyncpg.PostgresError.new(fields)
 
@@ -14,8 +14,8 @@ def fault(sqlstate: str, constraint: str | None = None) -> asyncpg.PostgresError
 @pytest.mark.parametrize(
     ("sqlstate", "constraint"), [("22003", None), ("22P02", None), ("22021", None), ("23514", "kwh")]
 )
-def test_what_is_in_a_row_is_the_rows_fault(sqlstate: str, constraint: str | None) -> None:
-    assert is_row_fault(fault(sqlstate, constraint))
+def test_an_error_about_the_content_of_a_row_is_a_row_error(sqlstate: str, constraint: str | None) -> None:
+    assert is_row_error(database_error(sqlstate, constraint))
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_what_is_in_a_row_is_the_rows_fault(sqlstate: str, constraint: str | Non
         ("99999", "unknown"),
     ],
 )
-def test_everything_else_is_the_systems_fault(sqlstate: str, expected: str) -> None:
-    assert not is_row_fault(fault(sqlstate))
-    assert cause(fault(sqlstate)) == expected
+def test_every_other_error_is_a_failure_of_the_system_with_a_cause(sqlstate: str, expected: str) -> None:
+    assert not is_row_error(database_error(sqlstate))
+    assert retry_cause(database_error(sqlstate)) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_everything_else_is_the_systems_fault(sqlstate: str, expected: str) -> N
         TimeoutError(),
         asyncpg.InterfaceError("closed"),
         asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
-        fault("57P01"),
-        fault("08003"),
+        database_error("57P01"),
+        database_error("08003"),
     ],
 )
 def test_a_lost_connection_leaves_the_outcome_unknown(error: Exception) -> None:
     assert is_connection_lost(error)
-    assert not is_connection_lost(fault("23505"))
+    assert not is_connection_lost(database_error("23505"))

@@ -1,4 +1,4 @@
-"""Which hours late readings have changed."""
+"""The hours that late readings have changed."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -23,7 +23,7 @@ def test_each_device_and_hour_is_named_once() -> None:
     assert late_hours(rows, NOON) == [("A", ten), ("A", eleven), ("B", eleven)]
 
 
-def test_hours_are_those_of_utc_whatever_offset_the_device_writes() -> None:
+def test_hours_are_utc_hours_whatever_offset_the_device_sends() -> None:
     india = timezone(timedelta(hours=5, minutes=30))
     at = datetime(2026, 3, 1, 16, 15, tzinfo=india)  # 10:45 UTC
     assert late_hours([row("A", at)], NOON) == [("A", NOON - timedelta(hours=2))]

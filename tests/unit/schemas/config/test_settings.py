@@ -43,7 +43,7 @@ def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch,
     assert ConsumerSettings().kafka_group_id == "energy-ingestion"
     assert ConsumerSettings().retention_days == 400
     api = ApiSettings()
-    assert (api.database_pool_size, api.api_port, api.read_url) == (20, 3000, api.database_url)
+    assert (api.database_pool_size, api.api_port, api.database_read_url) == (20, 3000, None)
 
 
 def test_two_record_types_cannot_share_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:

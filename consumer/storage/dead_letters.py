@@ -1,0 +1,102 @@
+"""Dead letters in the database: inserted with their batch, replayed on an operator's command."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from consumer.records.batch import Batch, BatchResult, DeadLetter, count_result
+from consumer.records.record import Record
+from consumer.storage.errors import FencedError, is_row_error
+from consumer.storage.ledger import adjust_ledger, count_by_partition
+from consumer.storage.newest_readings import NewestReadings
+from consumer.storage.offsets import partition_columns
+from consumer.storage.rejected_rows import move_rejected_rows
+from consumer.storage.row_writers import Connection, WriteContext, write_rows
+from sql.queries import queries
+
+
+async def insert_dead_letters(connection: Connection, consumer_group: str, dead_letters: Sequence[DeadLetter]) -> None:
+    if not dead_letters:
+        return
+    records = [each.record for each in dead_letters]
+    await queries.insert_dead_letters(
+        connection,
+        consumer_group=consumer_group,
+        **_record_columns(records),
+        keys=[record.key for record in records],
+        values=[record.value for record in records],
+        timestamps=[datetime.fromtimestamp(record.timestamp / 1000, UTC) for record in records],
+        **_reason_columns(dead_letters),
+    )
+
+
+async def replay_dead_letters(pool: "asyncpg.Pool[asyncpg.Record]", consumer_group: str, batch: Batch) -> BatchResult:
+    """Write the rows of a batch of dead letters and resolve these, in one transaction that adjusts the ledger as well.
+
+    Dead letters without a row, and those that contradict a stored reading, stay unresolved; their reason is updated.
+
+    Raises:
+        FencedError: another process has resolved one of the dead letters; nothing was written.
+        Exception: any other error; nothing was written.
+    """
+    while True:
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                return await _replay_once(connection, consumer_group, batch)
+        except asyncpg.PostgresError as error:
+            if not is_row_error(error):
+                raise
+            batch = await move_rejected_rows(pool, batch, error)
+
+
+async def _replay_once(connection: Connection, consumer_group: str, batch: Batch) -> BatchResult:
+    replayed = [record for buffer in batch.rows_by_type.values() for record in buffer.records]
+    await _resolve(connection, consumer_group, replayed)
+    late_before = (await queries.hold_late_before(connection))["late_before"]
+    written = await write_rows(connection, batch, WriteContext(NewestReadings(), late_before, check_duplicates=True))
+    rejected = [*batch.dead_letters, *written.conflicts]
+    await _reopen(connection, consumer_group, rejected)
+    resolved = count_by_partition(replayed) - count_by_partition(each.record for each in written.conflicts)
+    await adjust_ledger(
+        connection,
+        consumer_group,
+        duplicates=count_by_partition(written.duplicates),
+        dead_lettered=Counter({partition: -count for partition, count in resolved.items()}),
+    )
+    decoded = [*replayed, *(each.record for each in batch.dead_letters)]
+    return count_result(Counter(each.topic_partition.topic for each in decoded), written.duplicates, rejected)
+
+
+async def _resolve(connection: Connection, consumer_group: str, records: list[Record]) -> None:
+    resolved = queries.resolve_letters(
+        connection, consumer_group=consumer_group, **_record_columns(records), how="replayed"
+    )
+    if len([row async for row in resolved]) != len(records):
+        raise FencedError({record.topic_partition for record in records})
+
+
+async def _reopen(connection: Connection, consumer_group: str, dead_letters: list[DeadLetter]) -> None:
+    """Mark dead letters as unresolved, with the reason of this replay."""
+    await queries.refuse_letters(
+        connection,
+        consumer_group=consumer_group,
+        **_record_columns([each.record for each in dead_letters]),
+        **_reason_columns(dead_letters),
+    )
+
+
+def _record_columns(records: list[Record]) -> dict[str, list[Any]]:
+    return {
+        **partition_columns(record.topic_partition for record in records),
+        "offsets": [record.offset for record in records],
+    }
+
+
+def _reason_columns(dead_letters: Sequence[DeadLetter]) -> dict[str, list[str]]:
+    return {
+        "reasons": [each.reason.value for each in dead_letters],
+        "details": [each.detail for each in dead_letters],
+    }

@@ -1,0 +1,103 @@
+"""A backlog in Kafka: readings of a fleet in the order of time, clean or with duplicates, late and malformed records."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Final
+
+import uvloop
+
+from deploy.simulator.anomalies import AnomalyInjector, AnomalyShares
+from deploy.simulator.fleet import Fleet
+from deploy.simulator.producer import ReadingProducer
+from deploy.simulator.readings import Record, milliseconds
+from deploy.simulator.timetable import due, timetable
+from deploy.stack.topics import create_topics
+from schemas.config.settings import KafkaSettings
+from tests.bench.setup.harness import Harness
+from tests.support.ledger import Topics
+
+VEHICLES: Final = 10_000  # and as many meters
+PARTITIONS: Final = 8
+MINUTE: Final = timedelta(minutes=1)
+CLEAN: Final = AnomalyShares()
+_numbers: Final = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """`readings` must be stored; `duplicates` and `malformed` records lie between them. `start` is the first minute."""
+
+    topics: Topics
+    vehicles: int
+    start: datetime
+    minutes: int
+    readings: int
+    duplicates: int = 0
+    malformed: int = 0
+
+    @property
+    def records(self) -> int:
+        """Number of records to consume."""
+        return self.readings + self.duplicates + self.malformed
+
+    @property
+    def last_minute(self) -> datetime:
+        """Start of the last minute, in which every device has a reading."""
+        return self.start + (self.minutes - 1) * MINUTE
+
+
+def produce_backlog(
+    harness: Harness, minutes: int, *, partitions: int = PARTITIONS, shares: AnomalyShares = CLEAN
+) -> Backlog:
+    """Produce the given number of minutes of the whole fleet to new topics; the last minute is the one before now."""
+    name = f"bench-{os.getpid()}-{next(_numbers)}"
+    topics = Topics(f"{name}-meter", f"{name}-vehicle", partitions)
+    return uvloop.run(_produce(harness, topics, minutes, shares))
+
+
+def kafka_settings(harness: Harness, topics: Topics) -> KafkaSettings:
+    return KafkaSettings(
+        kafka_bootstrap_servers=harness.stack.kafka_bootstrap_servers,
+        kafka_meter_topic=topics.meter,
+        kafka_vehicle_topic=topics.vehicle,
+    )
+
+
+async def _produce(harness: Harness, topics: Topics, minutes: int, shares: AnomalyShares) -> Backlog:
+    await create_topics(
+        harness.stack.kafka_bootstrap_servers, (topics.meter, topics.vehicle), partitions=topics.partitions
+    )
+    producer = ReadingProducer(kafka_settings(harness, topics), harness.log_progress)
+    await producer.start()
+    start = datetime.now(UTC).replace(second=0, microsecond=0) - minutes * MINUTE
+    misbehaviour = AnomalyInjector(shares, seed=1)
+    for done, records in enumerate(_records_by_minute(start, minutes), 1):
+        await producer.send(misbehaviour.apply(records))
+        if done % max(10, minutes // 10) == 0:
+            harness.log_progress(f"{done * 2 * VEHICLES:,} of {minutes * 2 * VEHICLES:,} readings produced")
+        await asyncio.sleep(0)
+    await producer.send(misbehaviour.drain())
+    await producer.stop(120)
+    backlog = Backlog(
+        topics,
+        VEHICLES,
+        start,
+        minutes,
+        readings=2 * VEHICLES * minutes,
+        duplicates=misbehaviour.counts.duplicates,
+        malformed=misbehaviour.counts.malformed,
+    )
+    if producer.counts.acknowledged != backlog.records:
+        raise RuntimeError(f"{producer.counts.acknowledged} of {backlog.records} records were acknowledged")
+    return backlog
+
+
+def _records_by_minute(start: datetime, minutes: int) -> Iterator[Iterator[Record]]:
+    table = timetable(Fleet(VEHICLES))
+    for number in range(minutes):
+        minute = start + number * MINUTE
+        yield due(table, milliseconds(minute), milliseconds(minute + MINUTE))
