@@ -61,7 +61,7 @@ class AlertRelay:
 
     async def _count_waiting(self) -> int:
         async with self._pool.acquire() as connection:
-            waiting: int = (await queries.waiting_alerts(connection))["alerts"]
+            waiting: int = (await queries.count_waiting_alerts(connection))["alerts"]
         self._metrics.alerts_waiting.set(waiting)
         return waiting
 
@@ -87,7 +87,7 @@ class AlertRelay:
     async def _publish_oldest(self) -> bool:
         """Publish the oldest event; False when there is none, or another consumer holds the lock."""
         async with self._pool.acquire() as connection, connection.transaction():
-            if not (await queries.try_alerts(connection))["ours"]:
+            if not (await queries.try_lock_alerts(connection))["ours"]:
                 return False
             alert = await queries.oldest_alert(connection)
             if alert is None:

@@ -15,8 +15,8 @@ from schemas.records.readings import (
     Reading,
     TimeLimits,
     VehicleReading,
-    read_meter,
-    read_vehicle,
+    parse_meter,
+    parse_vehicle,
 )
 
 JSON_ARRAY: Final = "application/json"
@@ -40,8 +40,8 @@ class ReadingType:
         return f"{self.name} {self.device_id(reading)} data ingested successfully"
 
 
-METER: Final = ReadingType("Meter", MeterReading, read_meter, lambda reading: reading.meter_id)
-VEHICLE: Final = ReadingType("Vehicle", VehicleReading, read_vehicle, lambda reading: reading.vehicle_id)
+METER: Final = ReadingType("Meter", MeterReading, parse_meter, lambda reading: reading.meter_id)
+VEHICLE: Final = ReadingType("Vehicle", VehicleReading, parse_vehicle, lambda reading: reading.vehicle_id)
 
 
 def time_limits(retention_days: int) -> TimeLimits:

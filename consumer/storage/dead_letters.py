@@ -80,7 +80,7 @@ async def _resolve(connection: Connection, consumer_group: str, records: list[Re
 
 async def _reopen(connection: Connection, consumer_group: str, dead_letters: list[DeadLetter]) -> None:
     """Mark dead letters as unresolved, with the reason of this replay."""
-    await queries.refuse_letters(
+    await queries.reject_letters(
         connection,
         consumer_group=consumer_group,
         **_record_columns([each.record for each in dead_letters]),

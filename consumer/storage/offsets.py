@@ -45,7 +45,7 @@ class StoredOffsets:
     async def insert_missing(self, beginnings: Mapping[TopicPartition, int]) -> None:
         """Store the first offset of partitions that this group has not read before; stored offsets do not change."""
         async with self._pool.acquire() as connection:
-            await queries.first_seen(
+            await queries.insert_missing_offsets(
                 connection,
                 consumer_group=self._group,
                 **partition_columns(beginnings),

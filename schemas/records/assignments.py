@@ -57,7 +57,7 @@ def decode_assignment(value: bytes) -> Assignment:
     return assignment
 
 
-def refusal(value: bytes | None, limits: Limits = CALENDAR) -> InvalidReading:
+def invalid_assignment(value: bytes | None, limits: Limits = CALENDAR) -> InvalidReading:
     """The exception that explains why a value is not a valid assignment."""
     return InvalidReading(explain(Assignment, value, limits) or (_interval_error(value or b""),))
 

@@ -175,7 +175,7 @@ def valid_id(device_id: str) -> bool:
     return _matches_id(device_id) is not None
 
 
-def read_meter(value: bytes, limits: TimeLimits) -> MeterReading:
+def parse_meter(value: bytes, limits: TimeLimits) -> MeterReading:
     """A meter reading from the bytes of a request.
 
     Raises:
@@ -184,13 +184,13 @@ def read_meter(value: bytes, limits: TimeLimits) -> MeterReading:
     try:
         reading = decode_meter(value)
     except (ValueError, RecursionError):
-        raise refusal(MeterReading, value, limits) from None
+        raise invalid_reading(MeterReading, value, limits) from None
     if valid_id(reading.meter_id) and limits.check(reading.timestamp) is None:
         return reading
-    raise refusal(MeterReading, value, limits)
+    raise invalid_reading(MeterReading, value, limits)
 
 
-def read_vehicle(value: bytes, limits: TimeLimits) -> VehicleReading:
+def parse_vehicle(value: bytes, limits: TimeLimits) -> VehicleReading:
     """A vehicle reading from the bytes of a request.
 
     Raises:
@@ -199,13 +199,13 @@ def read_vehicle(value: bytes, limits: TimeLimits) -> VehicleReading:
     try:
         reading = decode_vehicle(value)
     except (ValueError, RecursionError):
-        raise refusal(VehicleReading, value, limits) from None
+        raise invalid_reading(VehicleReading, value, limits) from None
     if valid_id(reading.vehicle_id) and limits.check(reading.timestamp) is None:
         return reading
-    raise refusal(VehicleReading, value, limits)
+    raise invalid_reading(VehicleReading, value, limits)
 
 
-def refusal(kind: type[msgspec.Struct], value: bytes | None, limits: Limits) -> InvalidReading:
+def invalid_reading(kind: type[msgspec.Struct], value: bytes | None, limits: Limits) -> InvalidReading:
     """The exception that explains why the decoder or the limits rejected a value."""
     unexplained = FieldError("", Reason.INVALID_JSON, "the value is not a valid reading")
     return InvalidReading(explain(kind, value, limits) or (unexplained,))

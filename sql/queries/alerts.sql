@@ -1,7 +1,7 @@
--- name: waiting_alerts()^
+-- name: count_waiting_alerts()^
 SELECT count(*) AS alerts FROM alert_outbox WHERE published_at IS NULL;
 
--- name: try_alerts()^
+-- name: try_lock_alerts()^
 -- Whether this transaction may publish alerts. Until it ends, no other may.
 SELECT pg_try_advisory_xact_lock(hashtext('energy.alerts')) AS ours;
 

@@ -16,7 +16,7 @@ WHERE letter.consumer_group = :consumer_group
     AND letter.resolved_at IS NULL
 RETURNING letter.topic, letter.partition, letter."offset";
 
--- name: refuse_letters(consumer_group, topics, partitions, offsets, reasons, details)!
+-- name: reject_letters(consumer_group, topics, partitions, offsets, reasons, details)!
 -- Marks dead letters whose replay failed as unresolved again, with the new reason.
 UPDATE dead_letters AS letter
 SET resolved_at = NULL, resolution = NULL, reason = chosen.reason, detail = chosen.detail

@@ -1,4 +1,4 @@
--- name: first_seen(consumer_group, topics, partitions, offsets)!
+-- name: insert_missing_offsets(consumer_group, topics, partitions, offsets)!
 -- Inserts partitions that this group consumes for the first time, with their starting offset.
 INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset)
 SELECT :consumer_group, seen.topic, seen.partition, seen.first_offset, seen.first_offset

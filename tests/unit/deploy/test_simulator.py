@@ -20,7 +20,7 @@ from deploy.simulator.sessions import charged_share, real_sessions
 from deploy.simulator.timetable import Clock, clock_from, due, timetable
 from deploy.simulator.totals import expected_totals
 from schemas.records.assignments import decode_assignment
-from schemas.records.readings import InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
+from schemas.records.readings import InvalidReading, Reason, TimeLimits, parse_meter, parse_vehicle
 from sql.assign import read_assignments
 from tests.support.simulator import replay
 from tests.support.simulator.disturbances import doubled, shuffled, with_malformed
@@ -81,7 +81,7 @@ def test_adjacent_windows_neither_miss_nor_repeat_a_reading(cuts: list[int]) -> 
 def test_every_reading_of_a_day_is_within_the_contracts_limits() -> None:
     for record in minutes_of(Fleet(3), NOW - timedelta(days=1), 1440):
         assert record.value
-        (read_meter if record.record_type is RecordType.METER else read_vehicle)(record.value, LIMITS)
+        (parse_meter if record.record_type is RecordType.METER else parse_vehicle)(record.value, LIMITS)
 
 
 def test_state_of_charge_rises_only_while_charging_and_falls_only_while_driving() -> None:
@@ -152,7 +152,7 @@ def test_each_corruption_is_rejected_with_its_reason_code(corruption: object, re
     good = next(record for record in minutes_of(FLEET, NOW, 1) if record.record_type is record_type)
     bad = corrupted(good, corruption)  # type: ignore[arg-type]
     with pytest.raises(InvalidReading) as refused:
-        (read_meter if record_type is RecordType.METER else read_vehicle)(bad.value or b"", LIMITS)
+        (parse_meter if record_type is RecordType.METER else parse_vehicle)(bad.value or b"", LIMITS)
     assert refused.value.reason == corruption.reason  # type: ignore[attr-defined]
     assert bad.key == good.key
 

@@ -13,7 +13,7 @@ from consumer.records.batch import DeadLetter
 from consumer.records.decode import Decoder
 from consumer.records.record_type import RecordType, Row
 from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
-from schemas.records.readings import ID_PATTERN, InvalidReading, Reason, TimeLimits, read_meter, read_vehicle
+from schemas.records.readings import ID_PATTERN, InvalidReading, Reason, TimeLimits, parse_meter, parse_vehicle
 from tests.support.records import meter, records, vehicle
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -55,13 +55,13 @@ def reason(value: bytes | None, record_type: RecordType = METER_READINGS) -> Rea
     )
 )
 def test_every_record_becomes_a_row_or_a_dead_letter_with_a_reason(values: list[bytes | None]) -> None:
-    for record_type, read in ((METER_READINGS, read_meter), (VEHICLE_READINGS, read_vehicle)):
+    for record_type, parse in ((METER_READINGS, parse_meter), (VEHICLE_READINGS, parse_vehicle)):
         rows, letters = decode(*values, record_type=record_type)
         assert len(rows) + len(letters) == len(values)
         assert all(letter.reason in Reason and letter.detail for letter in letters)
         for letter in letters:  # HTTP ingestion rejects the same values for the same reason
             with pytest.raises(InvalidReading) as rejected:
-                read(letter.record.value or b"", LIMITS)
+                parse(letter.record.value or b"", LIMITS)
             assert rejected.value.reason == letter.reason
 
 
