@@ -36,7 +36,7 @@ async def move_rejected_rows(pool: "asyncpg.Pool[asyncpg.Record]", batch: Batch,
         dead_letters += dead_letters_for(buffer, rejected)
         accepted[record_type] = buffer.excluding(each.row for each in rejected)
     if len(dead_letters) == len(batch.dead_letters):
-        raise error  # no row is at fault, so this is a failure of the system after all
+        raise error  # no single row is rejected, so this is a failure of the system after all
     return replace(batch, rows_by_type=accepted, dead_letters=dead_letters)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer import fetcher
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -37,7 +38,9 @@ def settings(stack: Servers, database: Database, topics: Topics) -> ConsumerSett
 
 
 @pytest.fixture
-async def consumer(settings: ConsumerSettings) -> AsyncIterator[AIOKafkaConsumer]:
+async def consumer(settings: ConsumerSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AIOKafkaConsumer]:
+    # start_client replaces this class for the whole process; other tests of the process read the library's own records.
+    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)
     connected = await start_client(settings, Health())
     yield connected
     await close_client(connected, 10)
