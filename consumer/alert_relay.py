@@ -27,7 +27,7 @@ class TopicMissingError(Exception):
 
 
 class AlertRelay:
-    """Publishes the events of `alert_outbox`. Errors are logged once, retried, and never end the process."""
+    """Publishes the events of `alert_outbox`. Errors are retried and never end the process; a repeated one is logged once."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", settings: ConsumerSettings, metrics: Metrics) -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
 """The Kafka client: starting, checking and closing it, subscribing, static membership.
 
-Everything that touches aiokafka's internals is here.
+Only this room depends on aiokafka's private attributes and classes.
 """

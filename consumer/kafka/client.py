@@ -24,14 +24,14 @@ async def start_client(settings: ConsumerSettings, health: Health) -> AIOKafkaCo
     install_slim_records()
     client: AIOKafkaConsumer
     async for attempt in retry_forever(KafkaError, OSError):
+        client = _new_client(settings)  # outside the attempt: an error here does not mean that Kafka is away
         with attempt:
-            client = _new_client(settings)
             try:
                 await client.start()
             except (KafkaError, OSError) as error:
-                await client.stop()
                 health.block("kafka", settings.unreachable_message())
                 log.warning("waiting_for_kafka", servers=settings.kafka_bootstrap_servers, error=str(error))
+                await client.stop()
                 raise
     health.unblock("kafka")
     return client
@@ -75,7 +75,7 @@ def check_alive(client: AIOKafkaConsumer) -> None:
 
 
 async def close_client(client: AIOKafkaConsumer, within_seconds: float) -> bool:
-    """Close the client's connections in at most twice the given time; whether it stopped in order and in time.
+    """Close the client's connections in at most twice the given time; whether `stop()` ended in time.
 
     `stop()` of aiokafka cancels its tasks and awaits them; where one of them was asleep in a retry, the task's CancelledError
     comes out of `stop()` and looks like a cancellation of the caller. So `stop()` runs in a task of its own.

@@ -88,7 +88,7 @@ class _Waiting:
     sample: Sample | None = None
 
     def advance(self, unread: OffsetRange) -> "_Waiting":
-        """Carry the sample over to a longer range; one of markers alone says nothing about what follows them."""
+        """Keep the sample for a longer range, unless it found only markers: records may follow them."""
         outdated = self.sample == Sample(None) and unread != self.unread
         return _Waiting(unread, self.since, None if outdated else self.sample)
 
@@ -102,7 +102,7 @@ class _Waiting:
 class OldestUnread:
     """The oldest unread record of partitions without buffered records: stopped, halted, just assigned, or not yet fetched.
 
-    A partition is taken to wait since it was first seen waiting at an offset; after SAMPLE_AFTER_SECONDS at the same offset its
+    Until a partition has been at one offset for SAMPLE_AFTER_SECONDS, its age counts from when it was first seen there. Then its
     first record is sampled, once.
     """
 

@@ -10,7 +10,7 @@ SMOOTHING_SECONDS: Final = 60.0
 
 
 class ReplicasNeeded:
-    """Estimates from both rates, smoothed over about a minute."""
+    """Keeps both rates, smoothed over about a minute."""
 
     def __init__(self) -> None:
         self._observed_at: float | None = None
@@ -24,7 +24,7 @@ class ReplicasNeeded:
 
         Args:
             now: a monotonic clock, in seconds.
-            log_ends: the end of each partition's log; partitions of the last observation count towards the incoming rate.
+            log_ends: the end of each partition's log; the incoming rate counts partitions that are in the last observation, too.
             written: records written since the start of the process.
             write_seconds: seconds spent writing them, without failed attempts.
         """

@@ -18,7 +18,7 @@ STUCK_AFTER_SECONDS: Final = 30.0
 class Health:
     """Liveness and readiness of the process.
 
-    Live: the event loop runs, also while it waits for Kafka or the database. Ready: partitions are assigned and can be written.
+    Live: the poll loop runs, also while it waits for Kafka or the database. Ready: partitions are assigned and can be written.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Health:
         }
 
     def beat(self) -> None:
-        """Record that the event loop is alive."""
+        """Record that the poll loop is alive."""
         self._last_beat = time.monotonic()
 
     def block(self, reason: str, detail: str) -> None:
@@ -41,7 +41,7 @@ class Health:
     def live(self) -> dict[str, str]:
         """Empty when live, else the problem by its name."""
         silent = time.monotonic() - self._last_beat
-        return {"stuck": f"the event loop has not run for {silent:.0f} s"} if silent > STUCK_AFTER_SECONDS else {}
+        return {"stuck": f"the poll loop has not run for {silent:.0f} s"} if silent > STUCK_AFTER_SECONDS else {}
 
     def ready(self) -> dict[str, str]:
         """Empty when ready, else each reason for being blocked with its detail."""

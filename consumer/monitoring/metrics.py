@@ -136,17 +136,17 @@ class Metrics:
             for reason in Reason:
                 self.dead_letters.labels(topic, reason.value)
 
-    def count(self, outcome: BatchResult) -> None:
+    def count(self, result: BatchResult) -> None:
         """Add the result of one batch."""
-        for topic, number in outcome.consumed.items():
+        for topic, number in result.consumed.items():
             self.consumed.labels(topic).inc(number)
-        for topic, number in outcome.written.items():
+        for topic, number in result.written.items():
             self.written.labels(topic).inc(number)
-        for topic, number in outcome.duplicates.items():
+        for topic, number in result.duplicates.items():
             self.duplicates.labels(topic).inc(number)
-        for (topic, reason), number in outcome.dead_letters.items():
+        for (topic, reason), number in result.dead_letters.items():
             self.dead_letters.labels(topic, reason.value).inc(number)
-        self.batch_records.observe(outcome.consumed.total())
+        self.batch_records.observe(result.consumed.total())
 
     def set_lag(self, partition: TopicPartition, records: int, seconds: float) -> None:
         self.lag_records.labels(partition.topic, partition.partition).set(records)

@@ -30,9 +30,11 @@ from schemas.records.readings import TimeLimits
 log = structlog.get_logger(__name__)
 
 RECORDS_PER_SLICE: Final = 2_000  # decoded without a break: a few milliseconds, so that heartbeats are never late
-POLL_INTERVAL_SECONDS: Final = 5.0  # longest time without a poll while all buffers are full
+POLL_INTERVAL_SECONDS: Final = (
+    5.0  # the longest wait for a write, or for a rebalance within a fetch, before the next round
+)
 IDLE_FETCH_MS: Final = 200
-BUSY_FETCH_MS: Final = 20
+BUSY_FETCH_MS: Final = 20  # while a due batch waits for the write before it
 OPERATOR_CHECK_SECONDS: Final = 2.0
 HALTED_CHECK_EVERY: Final = 5  # operator checks
 

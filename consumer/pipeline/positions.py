@@ -20,7 +20,7 @@ from sql.connection import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
 
-TRANSIENT: Final = (KafkaError, *DATABASE_ERRORS)
+RETRIED: Final = (KafkaError, *DATABASE_ERRORS)
 
 
 class PartitionPositions:
@@ -47,7 +47,7 @@ class PartitionPositions:
         self._metrics = metrics
         self._health = health
         self._restoring: asyncio.Task[None] | None = None
-        self._confirmed_holes: dict[TopicPartition, int] = {}
+        self._suspected_holes: dict[TopicPartition, int] = {}
         self._stopped: set[TopicPartition] = set()  # partitions of topics whose breaker is open
         self.failure: BaseException | None = None  # raised by a background restore
         self.next_offsets: dict[TopicPartition, int] = {}
@@ -93,16 +93,16 @@ class PartitionPositions:
         A hole is confirmed when it is still there after a seek to its beginning. Without the second look, one mistake about
         which code consumes which records would lose some, and the stored offsets would say that they were written.
         """
-        if self._confirmed_holes.get(partition) == position:
+        if self._suspected_holes.get(partition) == position:
             return True
         log.info("log_hole_found", topic=partition.topic, partition=partition.partition, offset=position)
-        self._confirmed_holes[partition] = position
+        self._suspected_holes[partition] = position
         if partition in self._client.assignment():
             self._client.seek(partition, position)
         return False
 
     def recheck_halted(self) -> None:
-        """Restore the halted partitions whose gap an operator has accepted meanwhile."""
+        """Restore the halted partitions; one whose gap no operator has accepted halts again."""
         if self.halted and not self._is_restoring():
             self.restore(set(self.halted))
 
@@ -136,14 +136,14 @@ class PartitionPositions:
     async def _restore(self, partitions: set[TopicPartition], next_offsets: dict[TopicPartition, int]) -> None:
         if not partitions:
             return
-        async for attempt in retry_forever(*TRANSIENT):
+        async for attempt in retry_forever(*RETRIED):
             with attempt:
                 try:
                     beginnings = await self._client.beginning_offsets(partitions)
                     ends = await self._client.end_offsets(partitions)
                     await self._offsets.insert_missing(beginnings)
                     stored = await self._offsets.read(partitions)
-                except TRANSIENT as error:
+                except RETRIED as error:
                     self._report_restoring(blocked=True)
                     self._health.block("stored_offsets", f"the stored offsets cannot be read: {error}")
                     log.warning("stored_offsets_unavailable", error=repr(error), retry_in=attempt.next_wait)

@@ -1,6 +1,6 @@
 """Batches on their way: for each topic, one that is filling and one that is being written.
 
-At most one batch of a topic is written at a time, because the next one continues at its last offset. Topics do not wait for each
+At most one batch of a topic is written at a time, because the next one continues where it ends. Topics do not wait for each
 other: while the server stores a batch of one topic, the client decodes and sends that of another.
 """
 
@@ -112,7 +112,7 @@ class TopicBuffers:
         }
 
     def milliseconds_until_due(self, while_writing: int) -> list[float]:
-        """For each filling batch, the time until it is due, at least `while_writing` behind a write in flight."""
+        """The time until each filling batch is due; at least `while_writing` where a write is still in flight."""
         return [
             max(seconds * 1000, 0 if buffer.idle else while_writing)
             for buffer in self._buffers.values()

@@ -15,7 +15,7 @@ from consumer.records.record_type import DEVICE, RECORDED_AT, RecordType, Row
 from schemas.records.readings import Limits, TimeLimits, valid_id
 
 VALID_IDS_LIMIT: Final = 1_000_000
-VALUES_PER_DECODE: Final = 250  # when one value of a chunk is invalid, all of the chunk are decoded one by one
+VALUES_PER_DECODE: Final = 250  # when one value of a chunk is invalid, all values of the chunk are decoded one by one
 _value: Final = attrgetter("value")
 _device: Final = itemgetter(DEVICE)
 _recorded_at: Final = itemgetter(RECORDED_AT)

@@ -5,7 +5,7 @@ from aiokafka import TopicPartition
 
 
 class Record(msgspec.Struct, gc=False):
-    """`timestamp` is Kafka's, in milliseconds since 1970. All records of a partition share one `topic_partition` object."""
+    """`timestamp` is Kafka's, in milliseconds since 1970. Records of one fetch share their `topic_partition` object."""
 
     topic_partition: TopicPartition
     offset: int

@@ -79,7 +79,7 @@ class TelemetryType(RecordType):
     match: Callable[..., Any]
 
     def columnar(self, rows: list[Row]) -> dict[str, list[Any]]:
-        """Transpose rows into one list a column, keyed by the argument names of this type's queries."""
+        """Transpose rows into one list per column, keyed by the argument names of this type's queries."""
         if not rows:
             return {name: [] for name in self.arguments}
         return dict(zip(self.arguments, map(list, zip(*rows, strict=True)), strict=True))

@@ -1,4 +1,4 @@
-"""Writes batches to PostgreSQL, one transaction a batch.
+"""Writes batches to PostgreSQL, one transaction per batch.
 
 Input: batches of `records`. Output: history, live status, assignments, dead letters, stored offsets and the ledger's counts.
 """

@@ -42,7 +42,7 @@ class CommitOutcomeUnknownError(Exception):
 def is_row_error(error: BaseException) -> bool:
     """Whether PostgreSQL rejected a row for its content: data exceptions (22xxx) and check constraints of a table (23514).
 
-    A missing partition is a 23514 as well, but names no constraint. It is a failure of the system, as is every unknown error.
+    A missing table partition is a 23514 as well, but names no constraint. It is a failure of the system, as is any unknown error.
     """
     if not isinstance(error, asyncpg.PostgresError) or error.sqlstate is None:
         return False

@@ -1,4 +1,4 @@
-"""The ledger: one row of `kafka_offsets` a partition, with the next offset and the counts of the consumed records."""
+"""The ledger: one row of `kafka_offsets` per partition, with the next offset and the counts of the consumed records."""
 
 from collections import Counter
 from collections.abc import Iterable

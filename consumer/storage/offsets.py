@@ -12,7 +12,7 @@ from sql.connection import DATABASE_ERRORS
 from sql.queries import queries
 
 EVICT_AFTER_SECONDS: Final = 5.0  # below the writer's lock_timeout
-# A frozen consumer has one transaction a topic; we wait for the second one only after the first has ended.
+# A frozen consumer has one transaction per topic; we wait for the second one only after the first has ended.
 EVICTION_INTERVAL_SECONDS: Final = 0.25
 
 log = structlog.get_logger(__name__)

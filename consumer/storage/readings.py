@@ -105,7 +105,7 @@ async def _insert_missing(
     """
     if not rows:
         return [], [], []
-    unclaimed = {
+    newly_stored = {
         (row[DEVICE], row[RECORDED_AT])
         async for row in telemetry_type.insert_new(connection, **telemetry_type.columnar(rows))
     }
@@ -113,8 +113,8 @@ async def _insert_missing(
     present: list[Row] = []
     for row in rows:  # of several copies, the first is the inserted one
         identity = row[DEVICE], row[RECORDED_AT]
-        if identity in unclaimed:
-            unclaimed.remove(identity)
+        if identity in newly_stored:
+            newly_stored.remove(identity)
             inserted.append(row)
         else:
             present.append(row)

@@ -24,7 +24,7 @@ async def move_rejected_rows(pool: "asyncpg.Pool[asyncpg.Record]", batch: Batch,
     """The batch with the rows that PostgreSQL rejects moved to its dead letters.
 
     Args:
-        pool: of the writer's login.
+        pool: connections with the right to write.
         batch: a batch whose transaction failed.
         error: the row error with which it failed. It is raised when no single row is rejected.
     """

@@ -49,6 +49,7 @@ def start_probe_server(application: WsgiApplication, host: str, port: int | None
 
 
 def _bind(application: WsgiApplication, host: str, port: int) -> WSGIServer:
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)  # IPv4 where a name has both
     server_class = _ServerIPv6 if family == socket.AF_INET6 else _Server
     return make_server(str(address[0]), port, application, server_class, _Handler)

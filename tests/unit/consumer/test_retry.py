@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "LONGEST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -28,6 +28,25 @@ async def test_a_named_error_is_retried_beyond_any_limit() -> None:
             if attempts < 3000:  # the exponential wait has left the range of a float long before
                 raise ConnectionResetError
     assert attempts == 3000
+
+
+async def test_every_wait_is_between_half_and_all_of_the_doubling_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    bounds: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    async for attempt in retry_forever(ConnectionError):
+        with attempt:
+            if len(waits) < 50:
+                bounds.append(attempt.next_wait)
+                raise ConnectionResetError
+    assert bounds == [min(0.1 * 2**number, 5.0) for number in range(50)]
+    assert all(bound / 2 <= wait <= bound for wait, bound in zip(waits, bounds, strict=True))
+    assert len(set(waits)) == 50, "no two consumers keep step, however long the outage"
 
 
 @pytest.mark.parametrize("error", [ValueError, BrokenPipeError])
