@@ -57,9 +57,9 @@ async def _replay_once(connection: Connection, consumer_group: str, batch: Batch
     await _resolve(connection, consumer_group, replayed)
     late_before = (await queries.hold_late_before(connection))["late_before"]
     written = await write_rows(connection, batch, WriteContext(NewestReadings(), late_before, check_duplicates=True))
-    rejected = [*batch.dead_letters, *written.conflicts]
+    rejected = [*batch.dead_letters, *written.rejected]
     await _reopen(connection, consumer_group, rejected)
-    resolved = count_by_partition(replayed) - count_by_partition(each.record for each in written.conflicts)
+    resolved = count_by_partition(replayed) - count_by_partition(each.record for each in written.rejected)
     await adjust_ledger(
         connection,
         consumer_group,

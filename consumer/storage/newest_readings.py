@@ -1,6 +1,6 @@
 """A cache of the newest reading of each device: most rows are newer and can be written without a check for duplicates.
 
-The cache is a hint, and the primary key decides what is a duplicate: a wrong hint costs a second attempt, never a reading.
+The cache is a hint, and the primary key decides what is stored already: a wrong hint costs a second attempt, never a reading.
 """
 
 from collections.abc import Mapping

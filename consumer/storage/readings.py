@@ -1,7 +1,9 @@
 """Writer of telemetry readings: history and live status, within the store's transaction.
 
 A row newer than every stored reading of its device is written by COPY. A row that may be stored already is written by
-INSERT ... ON CONFLICT DO NOTHING, and compared with the stored reading if there is one.
+INSERT ... ON CONFLICT DO NOTHING, and where its identity (device, time) is taken, compared with the stored reading. Equal values
+make it a duplicate, which is only counted. Different values make it a conflict, which becomes a dead letter: the reading stored
+first stays, and of two in one batch the first to arrive.
 """
 
 from collections.abc import Callable
@@ -120,13 +122,13 @@ async def _insert_missing(
             present.append(row)
     if not present:
         return inserted, [], []
-    return inserted, *await _compare(connection, telemetry_type, present)
+    return inserted, *await _split_duplicates_from_conflicts(connection, telemetry_type, present)
 
 
-async def _compare(
+async def _split_duplicates_from_conflicts(
     connection: Connection, telemetry_type: TelemetryType, rows: list[Row]
 ) -> tuple[list[Row], list[Row]]:
-    """Split rows whose identity is stored into duplicates and conflicts."""
+    """Compare rows with the stored values under their identity, exactly: the queries `match_*` in sql/queries."""
     matches = [row["same"] async for row in telemetry_type.match(connection, **telemetry_type.columnar(rows))]
     if None in matches:
         raise RuntimeError("a stored reading disappeared while it was compared with its copy")

@@ -29,15 +29,15 @@ class WriteContext:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """The outcome for the rows of a batch. Rows that are neither duplicates nor conflicts were written.
+    """The outcome for the rows of a batch. All other rows were written.
 
-    `newest` holds the newest written row of each device, `duplicates` the records that were stored already, and `conflicts` the
-    records that contradict what is stored.
+    `newest` holds the newest written row of each device, `duplicates` the records that equal what is stored, and `rejected` a
+    dead letter for each record that contradicts it: a conflicting reading, an overlapping assignment.
     """
 
     newest: dict[RecordType, list[Row]] = field(default_factory=dict)
     duplicates: list[Record] = field(default_factory=list)
-    conflicts: list[DeadLetter] = field(default_factory=list)
+    rejected: list[DeadLetter] = field(default_factory=list)
 
 
 async def write_rows(connection: Connection, batch: Batch, context: WriteContext) -> WriteResult:
@@ -52,7 +52,7 @@ async def write_rows(connection: Connection, batch: Batch, context: WriteContext
         written = await record_type.write(connection, record_type, buffer, context)
         result.newest[record_type] = written.newest
         result.duplicates.extend(buffer.records_for(written.duplicates))
-        result.conflicts.extend(dead_letters_for(buffer, written.rejected))
+        result.rejected.extend(dead_letters_for(buffer, written.rejected))
     return result
 
 

@@ -1,6 +1,6 @@
 """The store: writes each batch in one PostgreSQL transaction, all of it or nothing.
 
-BEGIN -> claim offsets (the fence) -> rows, by type -> adjust the ledger -> dead letters -> COMMIT
+BEGIN -> claim offsets (the fence) -> rows, by type -> adjust the ledger (duplicates, conflicts) -> dead letters -> COMMIT
 """
 
 import asyncio
@@ -60,9 +60,9 @@ class Store:
                     connection,
                     self._group,
                     duplicates=count_by_partition(written.duplicates),
-                    dead_lettered=count_by_partition(each.record for each in written.conflicts),
+                    dead_lettered=count_by_partition(each.record for each in written.rejected),
                 )
-                dead_letters = [*batch.dead_letters, *written.conflicts]
+                dead_letters = [*batch.dead_letters, *written.rejected]
                 await insert_dead_letters(connection, self._group, dead_letters)
                 result = count_result(batch.consumed_by_topic(), written.duplicates, dead_letters)
             await _commit(transaction, result)  # outside the block: after a failed COMMIT there is nothing to roll back

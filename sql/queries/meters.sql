@@ -1,5 +1,5 @@
 -- name: newest_meter_readings(ids)
--- The newest reading of each of these meters: a reading newer than that cannot be a duplicate.
+-- The newest reading of each of these meters: a reading newer than that cannot be stored already.
 SELECT meter_id, recorded_at FROM meter_live_status WHERE meter_id = ANY(:ids::text[]);
 
 -- name: insert_new_meter_readings(ids, times, kwhs, voltages)

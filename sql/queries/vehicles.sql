@@ -1,5 +1,5 @@
 -- name: newest_vehicle_readings(ids)
--- The newest reading of each of these vehicles: a reading newer than that cannot be a duplicate.
+-- The newest reading of each of these vehicles: a reading newer than that cannot be stored already.
 SELECT vehicle_id, recorded_at FROM vehicle_live_status WHERE vehicle_id = ANY(:ids::text[]);
 
 -- name: insert_new_vehicle_readings(ids, times, kwhs, socs, temperatures)
