@@ -36,7 +36,7 @@ class PartitionPositions:
         client: AIOKafkaConsumer,
         offsets: StoredOffsets,
         breaker: Breaker,
-        drain: Callable[[], Awaitable[None]],
+        drain: Callable[[], Awaitable[None]],  # TopicBuffers.drain
         metrics: Metrics,
         health: Health,
     ) -> None:
@@ -55,7 +55,7 @@ class PartitionPositions:
         self.halted: dict[TopicPartition, str] = {}
 
     async def revoke_all(self) -> None:
-        """Stop reading all partitions; afterwards no write of them is in flight."""
+        """Stop reading all partitions; afterwards their writes have finished or were cancelled."""
         self.clear()
         await self._drain()
 

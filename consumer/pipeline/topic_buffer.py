@@ -19,7 +19,10 @@ from consumer.settings import ConsumerSettings
 log = structlog.get_logger(__name__)
 
 Write = asyncio.Task[BatchResult]
-CANCEL_ATTEMPTS: Final = 3
+DRAIN_SHARE: Final = (
+    1 / 3
+)  # of the session time-out: the other members wait for the drain, and heartbeats go on meanwhile
+CANCEL_ATTEMPTS: Final = 3  # of one second each
 
 
 class TopicBuffer:
@@ -87,7 +90,7 @@ class TopicBuffers:
 
     def __init__(self, topics: Iterable[str], writer: BatchWriter, settings: ConsumerSettings) -> None:
         self._writer = writer
-        self._drain_seconds = settings.kafka_session_timeout_ms / 3000
+        self._drain_seconds = DRAIN_SHARE * settings.kafka_session_timeout_ms / 1000
         max_wait = settings.batch_max_wait_ms / 1000
         self._buffers = {topic: TopicBuffer(settings.batch_max_records, max_wait) for topic in topics}
 
@@ -134,7 +137,7 @@ class TopicBuffers:
         return sum(self._writer.was_fenced(write) for write in finished) > 0
 
     async def drain(self) -> None:
-        """Discard the filling batches, and wait for the writes in flight in bounded time; afterwards none is in flight."""
+        """Discard the filling batches, wait for the writes in flight, and cancel those that do not finish in time."""
         writes = {write for buffer in self._buffers.values() if (write := buffer.discard())}
         if writes:
             _, unfinished = await asyncio.wait(writes, timeout=self._drain_seconds)
@@ -153,10 +156,10 @@ class TopicBuffers:
 
 
 async def _cancel_writes(writes: Set[Write]) -> None:
-    """Cancel writes, more than once where the cancellation is caught, and in bounded time.
+    """Cancel writes in bounded time: other consumers wait for our partitions.
 
-    A server that does not respond holds up the driver's shutdown of a connection, and other consumers wait for our partitions.
-    A write that survives can do no harm: the fence rejects it.
+    The driver asks the server to cancel the statement, so a server that does not respond holds up a cancellation. A write that
+    survives does no harm: the next consumer waits for its transaction or ends it, and the fence rejects a second one.
     """
     for _ in range(CANCEL_ATTEMPTS):
         for write in writes:

@@ -1,4 +1,7 @@
-"""The ledger: one row of `kafka_offsets` per partition, with the next offset and the counts of the consumed records."""
+"""The ledger: one row of `kafka_offsets` per partition, with the next offset and the counts of the consumed records.
+
+The SQL of the claim and the counts is in sql/queries/offsets.sql.
+"""
 
 from collections import Counter
 from collections.abc import Iterable

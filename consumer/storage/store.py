@@ -34,7 +34,8 @@ class Store:
 
         Raises:
             FencedError: another consumer has moved the offset of one of the partitions; nothing was written.
-            CommitOutcomeUnknownError: the stored offsets show whether the batch was written.
+            CommitOutcomeUnknownError: the stored offsets show whether the batch was written. So they do after a cancellation
+                during COMMIT, for the partitions' next consumer.
             Exception: any other error; nothing was written, and the batch may be retried.
         """
         check_duplicates = False
