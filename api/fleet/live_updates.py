@@ -11,7 +11,8 @@ import structlog
 from api.fleet.reading_rate import ReadingRate
 from api.fleet.summary import last_summary
 from api.problems import Unavailable
-from schemas.responses.base import ResponseBody, VehicleStatus
+from schemas.responses.base import ResponseBody
+from schemas.responses.devices import VehicleStatus
 from schemas.responses.fleet import UpdatesUnavailable
 from sql.queries import queries
 

@@ -7,8 +7,9 @@ from fastapi import APIRouter, HTTPException, Request
 
 from api.problems import problem_responses
 from api.routes.parameters import Database, End, VehicleId, VehicleIds
-from schemas.responses.base import Coverage, Performance
+from schemas.responses.base import Coverage
 from schemas.responses.fleet import Performances, TrendDay, VehicleTrend
+from schemas.responses.performance import Performance
 from sql.analytics.efficiency import WINDOW, EnergySums, Thresholds, assess_efficiency
 from sql.analytics.fault_state import JUDGED
 from sql.analytics.trend import WINDOW_DAYS, Day, trend

@@ -4,7 +4,7 @@ from fastapi import APIRouter, HTTPException
 
 from api.problems import problem_responses
 from api.routes.parameters import After, Database, Limit, MeterId, VehicleId
-from schemas.responses.base import MeterPage, MeterStatus, VehiclePage, VehicleStatus
+from schemas.responses.devices import MeterPage, MeterStatus, VehiclePage, VehicleStatus
 from sql.queries import queries
 
 router = APIRouter(prefix="/v1", tags=["live status"])

@@ -11,7 +11,7 @@ from api.database.routing import READ_ORIGIN, ReadOrigin, ReadRouter
 from api.metrics import Metrics
 from api.problems import Unavailable, problem_responses
 from api.routes.parameters import Database
-from schemas.responses.base import DeadLetterCount, DeadLetterCounts, Health, Readiness
+from schemas.responses.health import DeadLetterCount, DeadLetterCounts, Health, Readiness
 from sql.connection import DATABASE_ERRORS
 from sql.queries import queries
 

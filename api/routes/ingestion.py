@@ -11,8 +11,7 @@ from api.ingestion.parsing import JSON_ARRAY, METER, NDJSON, VEHICLE, ReadingTyp
 from api.ingestion.request import IngestionRequest
 from api.problems import MEDIA_TYPE, problem_responses
 from schemas.records.readings import example
-from schemas.responses.base import Ingested
-from schemas.responses.ingestion import BatchProblem, BatchResponse
+from schemas.responses.ingestion import BatchProblem, BatchResponse, Ingested
 
 router = APIRouter(prefix="/v1/ingestion", tags=["ingestion"])
 

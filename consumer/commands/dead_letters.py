@@ -22,7 +22,7 @@ from consumer.records.batch import Batch, DeadLetter
 from consumer.records.decode import Decoder
 from consumer.records.record import Record
 from consumer.records.record_type import RecordType
-from consumer.records.rows import RowBuffer
+from consumer.records.row_buffer import RowBuffer
 from consumer.settings import ConsumerSettings
 from consumer.storage.dead_letters import replay_dead_letters
 from consumer.storage.errors import FencedError

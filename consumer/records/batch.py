@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 
 from consumer.records.record import Record
 from consumer.records.record_type import RecordType, Row
-from consumer.records.rows import RowBuffer
+from consumer.records.row_buffer import RowBuffer
 from schemas.records.readings import Reason
 
 

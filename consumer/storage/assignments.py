@@ -4,7 +4,7 @@ from itertools import islice
 from typing import Final
 
 from consumer.records.record_type import RecordType, RejectedRow, TypeWriteResult
-from consumer.records.rows import RowBuffer
+from consumer.records.row_buffer import RowBuffer
 from consumer.storage.row_writers import Connection, WriteContext
 from schemas.records.readings import Reason
 from sql.queries import queries

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from consumer.records.record_type import DEVICE, RECORDED_AT, RejectedRow, Row, TelemetryType, TypeWriteResult
-from consumer.records.rows import RowBuffer
+from consumer.records.row_buffer import RowBuffer
 from consumer.storage.copy_encoding import encode_copy
 from consumer.storage.late_hours import late_hours
 from consumer.storage.newest_readings import SplitRows, in_order

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from consumer.records.record_type import DEVICE, RECORDED_AT, Row, TelemetryType, TypeWriteResult
-from consumer.records.rows import RowBuffer
+from consumer.records.row_buffer import RowBuffer
 from consumer.storage.readings import store_readings
 from consumer.storage.row_writers import Connection, WriteContext
 from sql.queries import queries

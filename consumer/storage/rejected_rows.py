@@ -11,7 +11,7 @@ import asyncpg
 
 from consumer.records.batch import Batch
 from consumer.records.record_type import RecordType, RejectedRow
-from consumer.records.rows import RowBuffer
+from consumer.records.row_buffer import RowBuffer
 from consumer.storage.errors import is_row_error
 from consumer.storage.newest_readings import NewestReadings
 from consumer.storage.row_writers import Connection, WriteContext, dead_letters_for

@@ -8,7 +8,7 @@ from typing import Any
 from consumer.records.batch import Batch, DeadLetter
 from consumer.records.record import Record
 from consumer.records.record_type import RecordType, RejectedRow, Row
-from consumer.records.rows import RowBuffer
+from consumer.records.row_buffer import RowBuffer
 from consumer.storage.newest_readings import NewestReadings
 
 Connection = Any  # asyncpg.Connection, or the pool's proxy for one

@@ -1,6 +1,6 @@
 """Readings: bytes -> MeterReading, RegisterReading or VehicleReading, or InvalidReading with the reasons.
 
-The consumer and the HTTP ingestion validate with the same limits, which are defined here.
+The consumer and the HTTP ingestion validate with the same structs and limits, which are defined here.
 """
 
 import re
@@ -15,8 +15,8 @@ from msgspec import Meta
 
 from schemas.records.instants import INSTANT_PATTERN
 
-# The first two fields of each reading are its identity. All fields are in the order of the table's columns, because the consumer
-# writes the struct as a tuple.
+# The first two fields of each reading are its identity. All fields are in the order of `TelemetryType.columns`
+# (consumer/topic_registry.py), because the consumer writes the struct as a tuple.
 ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,64}$"
 ID_RULE: Final = "1 to 64 characters of A-Z a-z 0-9 . _ : -"
 CLOCK_AHEAD: Final = timedelta(minutes=5)

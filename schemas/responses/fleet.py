@@ -5,7 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.responses.base import Coverage, Cursor, Judgement, Performance, ResponseBody
+from schemas.responses.base import Coverage, Cursor, Judgement, ResponseBody
+from schemas.responses.performance import Performance
 
 Trend = Literal["steady", "aging", "improving", "insufficient_data"]
 

@@ -7,6 +7,13 @@ from pydantic import Field
 from schemas.responses.base import FieldProblem, Problem, ResponseBody
 
 
+class Ingested(ResponseBody):
+    """Kafka has acknowledged the reading (acks=all)."""
+
+    success: Literal[True] = True
+    message: str = Field(examples=["Meter METER-001 data ingested successfully"])
+
+
 class ItemResult(ResponseBody):
     """The result of one reading of a batch."""
 

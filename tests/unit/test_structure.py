@@ -47,9 +47,9 @@ def breaches(tree: Path, rule: str, sources: dict[str, str]) -> list[str]:
         ("schemas/records/alerts.py", "import sql.queries", "schemas.records.alerts imports sql.queries"),
         ("sql/analytics/trend.py", "from sql import connection", "sql.analytics.trend imports sql.connection"),
         (
-            "consumer/records/rows.py",
+            "consumer/records/row_buffer.py",
             "import consumer.kafka.client",
-            "consumer.records.rows imports consumer.kafka.client",
+            "consumer.records.row_buffer imports consumer.kafka.client",
         ),
         ("consumer/storage/store.py", "from ..pipeline import x", "consumer.storage.store imports consumer.pipeline"),
         (
@@ -75,8 +75,12 @@ def test_a_forbidden_import_is_found_wherever_it_stands(
         ("schemas/config/logging.py", "import asyncpg.pool", "schemas.config.logging imports asyncpg.pool"),
         ("sql/analytics/trend.py", "import asyncpg", "sql.analytics.trend imports asyncpg"),
         ("sql/doctor/checks.py", "from fastapi.sse import x", "sql.doctor.checks imports fastapi.sse"),
-        ("consumer/records/rows.py", "import aiokafka.consumer", "consumer.records.rows imports aiokafka.consumer"),
-        ("consumer/records/rows.py", "from aiokafka import TopicPartition", None),
+        (
+            "consumer/records/row_buffer.py",
+            "import aiokafka.consumer",
+            "consumer.records.row_buffer imports aiokafka.consumer",
+        ),
+        ("consumer/records/row_buffer.py", "from aiokafka import TopicPartition", None),
         ("consumer/kafka/client.py", "import aiokafka.consumer", None),
     ],
 )

@@ -22,7 +22,7 @@ from schemas.config.version import VERSION
 from schemas.records.alerts import Alert
 from schemas.records.assignments import decode_assignment
 from schemas.records.readings import decode_meter, decode_register, decode_vehicle, valid_id
-from schemas.responses import access, base, fleet, history, ingestion
+from schemas.responses import access, base, devices, fleet, health, history, ingestion, performance
 from tests.contracts import asyncapi
 from tests.contracts.__main__ import RELEASED, documents, text
 from tests.contracts.breaking_changes import Comparison
@@ -70,7 +70,8 @@ def test_all_versions_agree() -> None:
     assert {document["info"]["version"] for document in DOCUMENTS.values()} == {VERSION}
 
 
-MODELS = {name: kind for module in (access, base, fleet, history, ingestion) for name, kind in vars(module).items()}
+MODULES = (access, base, devices, fleet, health, history, ingestion, performance)
+MODELS = {name: kind for module in MODULES for name, kind in vars(module).items()}
 
 
 def test_every_operation_has_a_valid_example_response() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.records.record_type import Row
-from consumer.records.rows import RowBuffer
+from consumer.records.row_buffer import RowBuffer
 from consumer.storage.newest_readings import in_order, split_rows
 from tests.support.records import records
 
