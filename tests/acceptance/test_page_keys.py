@@ -70,7 +70,7 @@ async def test_a_revoked_key_locks_the_page_until_another_is_entered(
         await enter_key(tab, first)
         await expect(tab.vehicles()).to_have_count(5)
         keys.succeed("revoke", id_of(first))
-        await expect(tab.find("#key-view [role=alert]")).to_contain_text("not known here")
+        await expect(tab.find("#key-view [role=alert]")).to_contain_text("is not known")
         await expect(tab.find("#pulse .says")).to_have_text("API key required")
         await enter_key(tab, second)
         await expect(tab.find("#pulse .says")).to_have_text("Live")
