@@ -109,7 +109,7 @@ async def _unavailable(_: Request, error: Any) -> Response:
 
 async def _database_unavailable(_: Request, error: Any) -> Response:
     log.warning("database_unavailable", error=repr(error))
-    return problem_response(503, "the database did not answer; try again")
+    return problem_response(503, "the database did not respond in time; try again")
 
 
 async def unexpected_error(request: Request, error: Any) -> Response:
