@@ -11,11 +11,11 @@ READY := $(VENV)/.ready
 $(LOCAL): requirements-local.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is required; choose one with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV)
-	@deploy/install.sh $(RUN) $<
+	@bash deploy/install.sh $(RUN) $<
 	@touch $@
 
 $(READY): requirements-dev.lock $(LOCAL)
-	@deploy/install.sh $(RUN) $<
+	@bash deploy/install.sh $(RUN) $<
 	@touch $@
 
 .PHONY: help setup demo smoke test faults bench fuzz lint structure audit format configuration lock schema contracts clean

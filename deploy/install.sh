@@ -2,12 +2,12 @@
 # deploy/install.sh PYTHON LOCK: installs the packages of a lock file into the environment of PYTHON and prints one line.
 #
 # uv is used where it is on the PATH and would use the same index as pip. It does not read pip's configuration: on a machine whose
-# index is configured for pip alone, pip is used. Both verify the hashes of the lock file. If uv fails, pip tries again.
+# index or way to it is configured for pip alone, pip is used. Both verify the hashes of the lock file. If uv fails, pip tries again.
 set -euo pipefail
 python=$1 lock=$2
 
 same_index() {
-    [[ -n ${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-} || ! $("$python" -m pip config list) =~ index-url|no-index ]]
+    [[ -n ${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-} || ! $("$python" -m pip config list) =~ index-url|no-index|find-links|proxy|cert ]]
 }
 
 tool=pip
