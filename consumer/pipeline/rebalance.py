@@ -1,17 +1,19 @@
 """Rebalances: partitions are drained before they are revoked, and restored after they are assigned.
 
-revoked  -> PartitionPositions.revoke_all -> TopicBuffers.drain: discard what is buffered, wait for the writes in flight
+revoked  -> PartitionPositions.revoke_all -> TopicBuffers.drain: discard what is buffered, wait a third of the session time-out
+            for the writes in flight, cancel the rest
 assigned -> pause -> PartitionPositions.restore: read the stored offsets, seek, resume
 
 A batch that is in COMMIT while its partitions are revoked is neither lost nor written twice, because its rows and its offsets are
 one transaction (storage/store.py):
 - COMMIT responds within the drain: the batch is written.
-- The connection breaks within the drain: BatchWriter reads the stored offsets, which show whether the batch was committed.
+- The connection breaks within the drain: BatchWriter reads the stored offsets. They show whether the batch was committed; if it
+  was not, the batch is written again.
 - The server does not respond: the write is cancelled, and its outcome stays unknown. The next consumer of the partition reads
-  the stored offsets FOR UPDATE (storage/offsets.py), so it waits for that transaction, and ends its session after five seconds.
-  Then it finds the old offset, and Kafka sends the records again; or the new one, and it continues behind them.
-- A cancelled write that survives and is tried again meets the fence (storage/ledger.py): of two transactions that expect the same
-  offset, only one can move it. docs/decisions/0002 tells the story of a frozen consumer.
+  the stored offsets FOR UPDATE (storage/offsets.py), so it waits for the old transaction, and terminates the session of that one
+  after five seconds. Then it finds the old offset, and Kafka sends the records again; or the new one, and it continues there.
+- A write that outlives the drain, as that of a frozen process does, meets the fence (storage/ledger.py): of two transactions that
+  expect the same offset, only one can move it. docs/decisions/0002 tells the story of a frozen consumer.
 """
 
 import asyncio
