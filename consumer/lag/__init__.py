@@ -1,1 +1,1 @@
-"""How far behind the partitions are, measured beside the pipeline."""
+"""How far behind the partitions are, measured alongside the pipeline."""
