@@ -99,7 +99,10 @@ class Invariants:
         """Every record that is still in Kafka has one outcome, and live status is the newest reading of its device."""
         for partition, log in self._broker.logs.items():
             for entry in log.records_between(log.start, log.last_stable_offset):
-                if not _outcome(tables["letters"], tables[TABLES[partition.topic]], partition, entry):
+                row = tables["offsets"][partition.topic, partition.partition]
+                letter = tables["letters"].get((*partition, entry.offset, row.incarnation))
+                stored = tables[TABLES[partition.topic]].get((entry.reading.device, entry.reading.instant))
+                if not _judge(letter, stored, entry):
                     raise Violation(
                         f"{partition} offset {entry.offset} ({entry.reading}) is neither stored nor a dead letter"
                     )
@@ -113,15 +116,11 @@ class Invariants:
 
 
 def _has_outcome(transaction: Transaction, partition: TopicPartition, entry: Entry) -> bool:
-    letter = transaction.get("letters", (*partition, entry.offset))
+    incarnation = transaction.get("offsets", (partition.topic, partition.partition)).incarnation
+    letter = transaction.get("letters", (*partition, entry.offset, incarnation))
     reading = entry.reading
     stored = transaction.get(TABLES[partition.topic], (reading.device, reading.instant)) if reading.valid else None
     return _judge(letter, stored, entry)
-
-
-def _outcome(letters: dict[Any, Any], history: dict[Any, Any], partition: TopicPartition, entry: Entry) -> bool:
-    reading = entry.reading
-    return _judge(letters.get((*partition, entry.offset)), history.get((reading.device, reading.instant)), entry)
 
 
 def _judge(letter: Any, stored: Any, entry: Entry) -> bool:

@@ -42,6 +42,7 @@ class Operator:
                 "partition": partition.partition,
                 "expected_offset": expected,
                 "to_offset": to,
+                "other_log": True,
                 "reason": "gap accepted",
             },
         )

@@ -29,6 +29,7 @@ class Offsets(NamedTuple):
     written: int = 0
     duplicate: int = 0
     dead_lettered: int = 0
+    incarnation: int = 0
 
 
 class Breaker(NamedTuple):
@@ -112,7 +113,7 @@ def recount(tx: Transaction, given: Arguments) -> Statement:
 
 def _check(row: Offsets) -> Offsets:
     """The check constraints of kafka_offsets."""
-    if row.consumed != row.written + row.duplicate + row.dead_lettered or min(row[3:]) < 0 or row.next < row.start:
+    if row.consumed != row.written + row.duplicate + row.dead_lettered or min(row[3:7]) < 0 or row.next < row.start:
         raise asyncpg.CheckViolationError("new row for relation kafka_offsets violates check constraint")
     return row
 
@@ -188,12 +189,15 @@ def mark_late(tx: Transaction, given: Arguments) -> Statement:
 
 def insert_dead_letters(tx: Transaction, given: Arguments) -> Statement:
     names = "topics", "partitions", "offsets", "values", "reasons"
+    inserted = []
     for topic, partition, offset, value, reason in zip(*(given[name] for name in names), strict=True):
-        key = topic, partition, offset
-        yield "letters", key
-        if tx.get("letters", key) is not None:
-            raise asyncpg.UniqueViolationError("duplicate key value violates unique constraint dead_letters_pkey")
-        tx.put("letters", key, (value, reason))
+        key = topic, partition, offset, tx.get("offsets", (topic, partition)).incarnation
+        if tx.get("letters", key) is None:
+            yield "letters", key
+            if tx.get("letters", key) is None:
+                tx.put("letters", key, (value, reason))
+                inserted.append({"topic": topic, "partition": partition, "offset": offset})
+    return inserted
 
 
 def breakers(tx: Transaction, given: Arguments) -> Statement:
@@ -244,7 +248,8 @@ def move_offset(tx: Transaction, given: Arguments) -> Statement:
     if row is None or row.next != given["expected_offset"]:
         return []
     to = given["to_offset"]
-    tx.put("offsets", key, row._replace(next=to, start=min(row.start, to)))
+    incarnation = row.incarnation + (1 if given["other_log"] and to < row.next else 0)
+    tx.put("offsets", key, row._replace(next=to, start=min(row.start, to), incarnation=incarnation))
     tx.put("decisions", (*key, row.next, to, _now(tx)), given["reason"])
     return [{"topic": key[0]}]
 
