@@ -88,6 +88,14 @@ class Faults:
             self._cluster.scheduler.call_later(seconds, server.end_idle_transactions, process.name)
         self._later(fault.seconds, loop.thaw)
 
+    def _host_lost(self, fault: Fault) -> None:
+        """The machine is gone without a word: its sessions stay, and a new process starts elsewhere."""
+        process = self._process(fault)
+        for session in process.sessions():
+            session.subject_to_timeouts = False
+        process.vanish()
+        self._later(fault.seconds, process.start)
+
     def _join(self, fault: Fault) -> None:
         if len(self._cluster.processes) < self._cluster.plan.processes + 2:
             process = self._cluster.add_process()

@@ -73,6 +73,7 @@ KINDS: Final[dict[str, tuple[int, float, float]]] = {
     "kill": (6, 0.2, 4.0),
     "stop": (3, 0.0, 2.0),
     "freeze": (6, 0.5, 14.0),
+    "host lost": (2, 0.5, 4.0),
     "join": (3, 2.0, 8.0),
     "kafka cut off": (3, 0.5, 8.0),
     "kafka away": (2, 0.5, 6.0),

@@ -20,6 +20,7 @@ from tests.simulation.plan import FIRST_INSTANT, Plan, Produce, Reading
 CALM_SECONDS: Final = 1.0  # between the last event and the end of all faults that still last
 RECOVERY_SECONDS: Final = 90.0  # in which everything must be stored once the faults have ended
 PROBE_SECONDS: Final = 60.0  # in which one more record of each partition must be stored
+READY_SECONDS: Final = 60.0  # in which every consumer that runs must be ready
 CHECK_SECONDS: Final = 0.5
 
 
@@ -87,6 +88,8 @@ class World:
         if not self._wait_until_stored(PROBE_SECONDS):
             raise Violation(f"one more record of each partition was not stored: {self._state()}")
         cluster.invariants.check_end(cluster.server.tables)
+        if not self._wait_until_ready(READY_SECONDS):
+            raise Violation(f"everything is stored, and yet not all are ready: {self._state()}")
 
     def _wait_until_stored(self, seconds: float) -> bool:
         cluster = self._cluster
@@ -94,6 +97,15 @@ class World:
         while not cluster.violated():
             if not cluster.invariants.unread(cluster.server.tables):
                 return True
+            if cluster.scheduler.now >= until:
+                return False
+            cluster.scheduler.run(cluster.violated, cluster.scheduler.now + CHECK_SECONDS)
+        return True
+
+    def _wait_until_ready(self, seconds: float) -> bool:
+        cluster = self._cluster
+        until = cluster.scheduler.now + seconds
+        while not cluster.violated() and any(each.health and each.health.ready() for each in cluster.processes):
             if cluster.scheduler.now >= until:
                 return False
             cluster.scheduler.run(cluster.violated, cluster.scheduler.now + CHECK_SECONDS)
@@ -112,5 +124,5 @@ class World:
 
     def _on_log(self, event: str, facts: Mapping[str, Any]) -> None:
         self._cluster.counts[f"log: {event}"] += 1
-        if event == "write_retried" and facts.get("cause") == "unknown":
+        if event == "write_retried" and facts.get("cause") == "unknown" and "CommitOutcome" not in facts["error"]:
             self._cluster.violate(f"an error of our own code is retried: {facts.get('error')}")

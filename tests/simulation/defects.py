@@ -1,0 +1,219 @@
+"""Planted defects: each replaces a text in one module, in memory, and some seed must find it.
+
+Most are in the consumer. Where the defect would be in SQL, which does not run here, it is in the model of the statement.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """`text` of a module is replaced by `replacement`."""
+
+    name: str
+    module: str
+    text: str
+    replacement: str
+
+    @property
+    def path(self) -> Path:
+        return ROOT / (self.module.replace(".", "/") + ".py")
+
+    def apply(self, source: str) -> str:
+        """The source with the defect.
+
+        Raises:
+            ValueError: the text is not there exactly once.
+        """
+        if source.count(self.text) != 1:
+            raise ValueError(f"{self.name}: {self.module} has {source.count(self.text)} times {self.text!r}")
+        return source.replace(self.text, self.replacement)
+
+
+DEFECTS: Final[Sequence[Defect]] = (
+    Defect(
+        "partitions are revoked without a drain",
+        "consumer.pipeline.positions",
+        "        self.clear()\n        await self._drain()\n",
+        "        self.clear()\n",
+    ),
+    Defect(
+        "a drain keeps the batch that was filling",
+        "consumer.pipeline.topic_buffer",
+        "        self.builder = BatchBuilder()\n        return self._take_write()\n",
+        "        return self._take_write()\n",
+    ),
+    Defect(
+        "a second write of a topic starts before the first has ended",
+        "consumer.pipeline.topic_buffer",
+        "if buffer.idle and len(buffer.builder):",
+        "if len(buffer.builder):",
+    ),
+    Defect(
+        "a fenced consumer keeps its positions",
+        "consumer.pipeline.poll_loop",
+        "            await self._positions.restart()\n\n",
+        "            pass\n\n",
+    ),
+    Defect(
+        "a position out of range is not restored",
+        "consumer.pipeline.poll_loop",
+        '            log.error("offset_out_of_range", detail=str(error))\n            await self._positions.restart()\n',
+        '            log.error("offset_out_of_range", detail=str(error))\n',
+    ),
+    Defect(
+        "partitions stay paused after backpressure",
+        "consumer.pipeline.poll_loop",
+        "            self._client.resume(*self._active_partitions())",
+        "            pass",
+    ),
+    Defect(
+        "the next position is the last record",
+        "consumer.pipeline.poll_loop",
+        "next_offsets[partition] = part[-1].offset + 1",
+        "next_offsets[partition] = part[-1].offset",
+    ),
+    Defect(
+        "the stored offset skips a record",
+        "consumer.records.batch",
+        "next_offset=records[-1].offset + 1,",
+        "next_offset=records[-1].offset + 2,",
+    ),
+    Defect(
+        "a batch counts only its last portion",
+        "consumer.records.batch",
+        "consumed=(before.consumed if before else 0) + len(records),",
+        "consumed=len(records),",
+    ),
+    Defect(
+        "a topic is resumed while its records are unwritten",
+        "consumer.pipeline.positions",
+        "for each in self._stopped - unwritten if",
+        "for each in self._stopped if",
+    ),
+    Defect(
+        "a topic that was stopped before a rebalance is forgotten",
+        "consumer.pipeline.positions",
+        "        if partition.topic in self._breaker.stopped:\n            self._stopped.add(partition)\n",
+        "        if partition.topic in self._breaker.stopped:\n            pass\n",
+    ),
+    Defect(
+        "halted partitions are never looked at again",
+        "consumer.pipeline.poll_loop",
+        "                self._positions.recheck_halted()",
+        "                pass",
+    ),
+    Defect(
+        "a partition that was revoked meanwhile is restored",
+        "consumer.pipeline.positions",
+        "            if partition in self._client.assignment():  # it may be revoked already, before the callback says so\n",
+        "            if True:\n",
+    ),
+    Defect(
+        "a new partition begins at the end of its log",
+        "consumer.pipeline.positions",
+        "insert_missing(beginnings)",
+        "insert_missing(ends)",
+    ),
+    Defect(
+        "a lost claim is not noticed",
+        "consumer.storage.ledger",
+        "    if len(claimed) != len(spans):\n",
+        "    if not claimed:\n",
+    ),
+    Defect(
+        "a fenced batch is tried again",
+        "consumer.pipeline.batch_writer",
+        "retry_forever(Exception, unless=(FencedError,))",
+        "retry_forever(Exception)",
+    ),
+    Defect(
+        "frozen sessions are not evicted",
+        "consumer.storage.offsets",
+        "        await asyncio.sleep(EVICT_AFTER_SECONDS)\n        while True:\n",
+        "        await asyncio.sleep(1000 * EVICT_AFTER_SECONDS)\n        while True:\n",
+    ),
+    Defect(
+        "a reading taken for new is not checked again",
+        "consumer.storage.store",
+        "                check_duplicates = True  # a reading",
+        "                check_duplicates = False  # a reading",
+    ),
+    Defect(
+        "late readings that were inserted leave no mark",
+        "consumer.storage.readings",
+        "        new=[*split.new, *inserted] if inserted else split.new,\n",
+        "        new=split.new,\n",
+    ),
+    Defect(
+        "duplicates are not counted",
+        "consumer.storage.store",
+        "duplicates=count_by_partition(duplicates), dead",
+        "duplicates=count_by_partition([]), dead",
+    ),
+    Defect(
+        "live status takes the oldest of the inserted readings",
+        "consumer.storage.readings",
+        "row[RECORDED_AT] > before[RECORDED_AT]:",
+        "row[RECORDED_AT] < before[RECORDED_AT]:",
+    ),
+    Defect(
+        "the claim has no condition",
+        "tests.simulation.database.statements",
+        "        if seen is None or seen.next != expected:\n            continue\n"
+        '        yield "offsets", (topic, partition)\n'
+        '        row = tx.get("offsets", (topic, partition))\n'
+        "        if row is None or row.next != expected:\n            continue\n",
+        '        yield "offsets", (topic, partition)\n        row = tx.get("offsets", (topic, partition))\n',
+    ),
+    Defect(
+        "live status is overwritten by older readings",
+        "tests.simulation.database.statements",
+        "            if live is None or at > live[0]:\n",
+        "            if True:\n",
+    ),
+)
+
+
+class _DefectiveLoader(SourceFileLoader):
+    """Compiles the source with the defect; the cache of compiled modules is left alone."""
+
+    def __init__(self, name: str, path: str, defect: Defect) -> None:
+        super().__init__(name, path)
+        self._defect = defect
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = self._defect.apply(self.get_data(self.path).decode())
+        return compile(source, self.path, "exec", dont_inherit=True)
+
+
+class _DefectFinder(MetaPathFinder):
+    def __init__(self, defect: Defect) -> None:
+        self._defect = defect
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._defect.module:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.origin is not None:
+            spec.loader = _DefectiveLoader(fullname, spec.origin, self._defect)
+        return spec
+
+
+def plant(name: str) -> None:
+    """Plant a defect in this interpreter, before its module is imported."""
+    defect = next(each for each in DEFECTS if each.name == name)
+    if defect.module in sys.modules:
+        raise RuntimeError(f"{defect.module} is imported already")
+    sys.meta_path.insert(0, _DefectFinder(defect))
