@@ -48,12 +48,17 @@ PAIRS: Final = (
     Pair("SOUND", 95), Pair("WORN", 88), Pair("FAULTY", 80), Pair("FAULTY-2", 60), Pair("SPARSE", 80, every=2),
     Pair("ABOVE", 120), Pair("UNASSIGNED", 80), Pair("CORRECTED", 92), Pair("REGISTER", 91),
 )  # fmt: skip
+HEALED: Final = "VEH-FAULTY-2"
 JUDGED: Final = tuple(each.vehicle for each in PAIRS)
 
 
-def today(now: datetime) -> Iterator[Message]:
+def beginning(now: datetime) -> datetime:
+    """The first minute of the fleet of today."""
+    return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=6)
+
+
+def today(start: datetime, now: datetime) -> Iterator[Message]:
     """Three hours of a small fleet, six hours ago: every status, every kind of assignment, every kind of invalid record."""
-    start = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=6)
     yield from _declarations(start)
     for pair in PAIRS:
         yield from _readings(pair, start)
@@ -88,6 +93,19 @@ def _declarations(start: datetime) -> Iterator[Message]:
     yield Message("assignment", "VEH-BAD", assignment("VEH-BAD", "METER-BAD", start, start - MINUTE), 0)
     yield Message("assignment", "VEH-BAD", b'{"vehicleId": "VEH-BAD"}', 0)
     yield Message("assignment", "VEH-BAD", assignment("VEH BAD", "METER-BAD", start), 0)
+
+
+def right_meter(start: datetime) -> Iterator[Message]:
+    """Late readings of a meter with which the vehicle HEALED has 95 %."""
+    for number in range(MINUTES_TODAY):
+        kwh = (0.1 + number % 7 / 100) * 0.6 / 0.95
+        yield Message("meter", "METER-RIGHT", meter("METER-RIGHT", start + number * MINUTE, kwh, voltage=228))
+
+
+def correction(start: datetime) -> Message:
+    """The declaration that assigns HEALED to that meter instead of the one it was declared to draw from."""
+    begins, ends = start + 5 * MINUTE, start + 170 * MINUTE
+    return Message("assignment", HEALED, assignment(HEALED, "METER-RIGHT", begins, ends), 0)
 
 
 def _readings(pair: Pair, start: datetime) -> Iterator[Message]:

@@ -18,7 +18,7 @@ from deploy.stack.processes import Processes, end_of
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.faults.load import Load
-from tests.faults.messages import JUDGED, today
+from tests.faults.messages import JUDGED, beginning, today
 from tests.faults.oracle.compare import DeliberateChanges, System, compare
 from tests.faults.oracle.log import LogRecord, TopicNames, read_log
 from tests.faults.oracle.verdict import Verdict
@@ -43,10 +43,9 @@ SESSIONS: Final = (
     "SELECT pid, state, wait_event_type, wait_event, now() - xact_start AS age, left(query, 90) AS query "
     "FROM pg_stat_activity WHERE datname = $1 AND application_name = 'energy-consumer'"
 )
-# From the first reading on, the rollups of a new database are complete up to the present hour.
-ROLLED_UP: Final = (
-    "UPDATE rollup_state SET late_before = date_trunc('hour', now()), complete_before = date_trunc('hour', now())"
-)
+# The rollups of a new database are complete up to the second hour of the fleet of today: readings before it are late from the
+# first one on, and the hours since then are rolled up by the first round of maintenance.
+ROLLED_UP: Final = "UPDATE rollup_state SET late_before = '{0}', complete_before = '{0}'"
 AT_REST: Final = """
 SELECT NOT EXISTS (SELECT FROM late_hours)
     AND NOT EXISTS (SELECT FROM alert_outbox WHERE published_at IS NULL)
@@ -65,7 +64,7 @@ class Testbed:
     `running` are the consumers that must be alive, `started` all consumers so far. `brokers` maps numbers to brokers when there
     are several. `attempts` is how often a duration may be measured until it is within its limit. An attack records what it does
     to the data in `changes`; `measurements` go to the report. Maintenance starts when consumers have stored the fleet of today,
-    so that its first evaluation sees all of it.
+    so that its first evaluation sees all of it; `today` is that fleet's first minute.
     """
 
     stack: Servers
@@ -76,6 +75,7 @@ class Testbed:
     services: Services
     log_progress: Callable[[str], None]
     brokers: Mapping[int, Kafka]
+    today: datetime
     attempts: int = 1
     running: list[ConsumerProcess] = field(default_factory=list)
     started: list[ConsumerProcess] = field(default_factory=list)
@@ -182,7 +182,7 @@ class Testbed:
         """Send the fleet of today, keep the load connected, run the other services and watch for stalls while the block runs."""
         self.services.start_api()
         await self.load.connect()
-        await self.load.send_messages(today(datetime.now(UTC)))
+        await self.load.send_messages(today(self.today, datetime.now(UTC)))
         await self.load.until_acknowledged()
         tasks = [
             asyncio.create_task(self._start_maintenance(), name="maintenance"),
@@ -253,13 +253,14 @@ def new_testbed(
         new_database(stack, topics.meter.replace("-", "_"), template) as database,
         Processes() as processes,
     ):
-        asyncio.run(database.execute(ROLLED_UP))
+        start = beginning(datetime.now(UTC))
+        asyncio.run(database.execute(ROLLED_UP.format(start + timedelta(hours=1))))
         environment = service_environment(stack, database, topics) | SETTINGS
         environment |= {"KAFKA_REGISTER_TOPIC": topics.register, "KAFKA_ALERT_TOPIC": topics.alert}
         group = ConsumerGroup(processes, environment, directory, code)
         load = Load(stack.kafka_bootstrap_servers, topic_names(topics))
         services = Services(processes, environment, database.migrator_url, directory, code)
-        yield Testbed(stack, database, topics, group, load, services, log_progress, brokers, attempts)
+        yield Testbed(stack, database, topics, group, load, services, log_progress, brokers, start, attempts)
 
 
 def topic_names(topics: Topics) -> TopicNames:
