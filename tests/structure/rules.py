@@ -47,7 +47,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings",
     "consumer.pipeline": "consumer.retry consumer.kafka consumer.monitoring consumer.records consumer.settings "
     "consumer.storage schemas sql.connection sql.queries",
-    "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.settings",
+    "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings",
     "consumer.alert_relay": "consumer.monitoring consumer.settings sql.queries",
     "consumer.commands": "consumer.records consumer.settings consumer.storage consumer.topic_registry schemas sql.connection "
     "sql.queries",
