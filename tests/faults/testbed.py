@@ -135,7 +135,7 @@ class Testbed:
         return all(stored.get((each.topic, each.partition), 0) >= end for each, end in end_offsets.items())
 
     async def has_consumed_twice(self) -> bool:
-        """Whether the ledger has counted more records than Kafka has acknowledged; only where nothing is deleted or read again."""
+        """Whether the ledger has counted more records than Kafka has acknowledged. False where records are deleted."""
         return bool(await self.database.value(RECORDS_CONSUMED) > len(self.load.journal))
 
     def fenced_writes(self) -> int:

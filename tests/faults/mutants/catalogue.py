@@ -108,9 +108,9 @@ MUTANTS: Final = (
         "duplicate-counted-as-written",
         "the ledger counts duplicates as written",
         Replacement(
-            "consumer/storage/store.py",
-            "duplicates=count_by_partition(written.duplicates)",
-            "duplicates=count_by_partition([])",
+            "consumer/storage/row_writers.py",
+            "result.duplicates.extend(buffer.records_for(written.duplicates))",
+            "result.duplicates.extend(buffer.records_for([]))",
         ),
     ),
     Mutant(
