@@ -125,11 +125,7 @@ MUTANTS: Final = (
     Mutant(
         "future-accepted",
         "readings of the future are stored",
-        Replacement(
-            "consumer/records/decode.py",
-            "if valid and limits.oldest <= row[RECORDED_AT] <= limits.newest:",
-            "if valid and limits.oldest <= row[RECORDED_AT]:",
-        ),
+        Replacement("schemas/records/readings.py", "timedelta(minutes=5)", "timedelta(days=5)"),
     ),
     Mutant(
         "dead-letter-cut",
