@@ -34,6 +34,7 @@ class Metrics:
     paused: Gauge = field(init=False)
     breaker_open: Gauge = field(init=False)
     freshness: Histogram = field(init=False)
+    clock_offset: Gauge = field(init=False)
     alerts_published: Counter = field(init=False)
     alerts_waiting: Gauge = field(init=False)
 
@@ -117,6 +118,12 @@ class Metrics:
             "energy_breaker_open",
             "1 while a topic is not read because most of its records are rejected",
             ("topic",),
+            registry=self.registry,
+        )
+
+        self.clock_offset = Gauge(
+            "energy_consumer_clock_offset_seconds",
+            "Seconds by which the clock of this consumer is ahead of the database's",
             registry=self.registry,
         )
 
