@@ -93,6 +93,7 @@ def _application(
         telemetry=NO_TELEMETRY,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the address of a redirect would have neither the proxy's scheme nor its prefix
     )
     metrics = Metrics()
     app.state.settings = settings

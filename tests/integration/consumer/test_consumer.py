@@ -213,3 +213,13 @@ async def test_a_gap_between_the_stored_offset_and_the_log_halts_only_the_partit
     )
     await until_written(database, topics, 150)
     await consumer.until_ready()
+
+
+async def test_a_session_timeout_that_the_brokers_reject_is_reported_with_its_setting(
+    group: ConsumerGroup, topics: Topics
+) -> None:
+    consumer = group.start(KAFKA_SESSION_TIMEOUT_MS="3600000")
+    failed = await consumer.until_logged("fetch_failed")
+    assert "KAFKA_SESSION_TIMEOUT_MS=3600000" in failed["detail"]
+    assert "1800000" in failed["detail"]
+    assert (await consumer.blocked_by())["kafka"] == failed["detail"]
