@@ -89,8 +89,7 @@ async def test_a_writer_that_meets_a_standby_names_it(owner_url: str, follower: 
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError, match=f"the server {standby} is a standby"):
             await connect(SecretStr(url), server_settings=WRITER_SETTINGS)
     writable = await connect(SecretStr(f"{owner_url}?target_session_attrs=primary"), server_settings=WRITER_SETTINGS)
-    host, port = await address_of(writable)
-    assert f"{host}:{port}" == netloc_of(database.migrator_url)
+    assert "{}:{}".format(*await address_of(writable)) == netloc_of(database.migrator_url)
     await writable.close()
 
 
