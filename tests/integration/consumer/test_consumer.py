@@ -218,6 +218,16 @@ async def test_a_gap_between_the_stored_offset_and_the_log_halts_only_the_partit
     await consumer.until_ready()
 
 
+async def test_a_session_timeout_that_the_brokers_reject_is_reported_with_its_setting(
+    group: ConsumerGroup, topics: Topics
+) -> None:
+    consumer = group.start(KAFKA_SESSION_TIMEOUT_MS="3600000")
+    failed = await consumer.until_logged("fetch_failed")
+    assert "KAFKA_SESSION_TIMEOUT_MS=3600000" in failed["detail"]
+    assert "1800000" in failed["detail"]
+    assert (await consumer.blocked_by())["kafka"] == failed["detail"]
+
+
 async def test_an_error_of_our_own_code_ends_the_process_and_is_not_blamed_on_the_database(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
