@@ -1,8 +1,8 @@
 """Partitions that no member of the group holds, and the rebalance that assigns them.
 
 Only the leader of the group watches the partition counts of topics: it rejoins when one changes, which starts a rebalance. A
-static member that returns gets its previous partitions without a rebalance, and does not learn that it is the leader. From then on
-no member watches, and new partitions are never assigned. Neither are those of a topic that a returning static member has newly
+static member that returns gets its previous partitions without a rebalance, and does not learn that it is the leader. From then
+on no member watches, and new partitions are never assigned. Neither are those of a topic that a returning static member has newly
 subscribed to. So each member compares the assignments of the group with the partitions that exist, once for each generation and
 each change of the partitions.
 """

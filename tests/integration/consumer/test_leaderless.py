@@ -1,5 +1,6 @@
 """A partition without a leader: the other partitions are read, and the one is named."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -37,7 +38,9 @@ async def create_topics(servers: str, topics: Topics) -> None:
         answer = await admin.create_topics(
             [
                 NewTopic(topics.meter, -1, -1, replica_assignments=placed, topic_configs={"min.insync.replicas": "1"}),
-                NewTopic(topics.vehicle, -1, -1, replica_assignments=elsewhere, topic_configs={"min.insync.replicas": "1"}),
+                NewTopic(
+                    topics.vehicle, -1, -1, replica_assignments=elsewhere, topic_configs={"min.insync.replicas": "1"}
+                ),
             ]
         )
     finally:
@@ -80,7 +83,7 @@ async def test_partitions_with_a_leader_are_read_and_the_one_without_is_named(
     assert await consumer.metric("energy_consumer_partition_unavailable", **labels) == 1
     assert await consumer.metric("energy_consumer_partition_unavailable") == 1
 
-    brokers[LEADERLESS].start()
+    await asyncio.to_thread(brokers[LEADERLESS].start)
     await consumer.until_ready()
     await produce(servers, topics.meter, [LEADERLESS], at=1)
     await until_consumed(database, topics.meter, 2 * PARTITIONS)
@@ -100,7 +103,7 @@ async def test_a_running_consumer_reads_the_other_partitions_when_one_loses_its_
     await produce(servers, topics.meter, others, at=0)
     await until_consumed(database, topics.meter, len(others))
     await consumer.until_logged("partitions_unavailable")
-    brokers[LEADERLESS].start()
+    await asyncio.to_thread(brokers[LEADERLESS].start)
     await consumer.until_ready()
     await produce(servers, topics.meter, [LEADERLESS], at=0)
     await until_consumed(database, topics.meter, PARTITIONS)
