@@ -22,7 +22,7 @@ PARTITIONS = 4
 LEADERLESS = 2  # this partition is on the broker of this number, and the others are on the other brokers
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster(stack: Servers) -> Iterator[Cluster]:
     with three_brokers(stack) as running:
         yield running
