@@ -90,12 +90,12 @@ async def run_pipeline(
     metrics.initialize(topics)
     store, offsets = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
     breaker = Breaker(database, settings, metrics, health)
-    writer = BatchWriter(store, offsets, metrics, health)
+    writer = BatchWriter(store, offsets, breaker, metrics, health)
     buffers = TopicBuffers(topics, writer, settings)
     positions = PartitionPositions(client, offsets, breaker, buffers.drain, metrics, health)
     listener = RebalanceListener(client, positions, StaticMembership(settings, client), metrics, health)
     subscription = Subscription(client, topics, listener, GroupCoverage(settings, client, metrics), metrics, health)
-    decoders = {topic: Decoder(record_type) for topic, record_type in topics.items()}
+    decoders = {topic: Decoder(record_type, settings.record_max_bytes) for topic, record_type in topics.items()}
     poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, health)
     logs = Logs(client, metrics, health)
     reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), logs, metrics)

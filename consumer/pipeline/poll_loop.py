@@ -15,7 +15,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from consumer.kafka.client import check_alive
+from consumer.kafka.client import check_alive, unreadable_message
 from consumer.monitoring.health import Health
 from consumer.pipeline.breaker import Breaker
 from consumer.pipeline.positions import PartitionPositions
@@ -131,8 +131,9 @@ class PollLoop:
             await self._positions.restart()
             return {}
         except KafkaError as error:
-            self._health.block("kafka", f"Kafka cannot be read: {error}")
-            log.warning("fetch_failed", error=repr(error))
+            detail = unreadable_message(error, self._settings)
+            self._health.block("kafka", detail)
+            log.warning("fetch_failed", error=repr(error), detail=detail)
             await asyncio.sleep(1)
             return {}
         self._health.unblock("kafka")
