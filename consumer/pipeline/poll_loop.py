@@ -85,11 +85,15 @@ class PollLoop:
             log.warning("batch_left_unwritten", records=self._buffers.buffered_records())
 
     async def apply_operator_decisions(self) -> None:
-        """Apply closed breakers every two seconds (at once when one opens here), accepted gaps every ten; until cancelled."""
+        """Apply closed breakers every two seconds (at once when one opens here), accepted gaps every ten; until cancelled.
+
+        Partitions whose leader did not answer are tried again every two seconds, too.
+        """
         for check in count(1):
             await self._breaker.wait(OPERATOR_CHECK_SECONDS)
             await self._breaker.sync()
             self._positions.apply_breaker(self._buffers.unwritten_partitions())
+            self._positions.recheck_unavailable()
             if check % HALTED_CHECK_EVERY == 0:
                 self._positions.recheck_halted()
 
