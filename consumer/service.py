@@ -90,7 +90,7 @@ async def run_pipeline(
     breaker = Breaker(database, settings, metrics, health)
     writer = BatchWriter(store, offsets, metrics, health)
     buffers = TopicBuffers(topics, writer, settings)
-    positions = PartitionPositions(client, offsets, breaker, buffers.drain, metrics, health)
+    positions = PartitionPositions(client, offsets, breaker, buffers, metrics, health)
     listener = RebalanceListener(client, positions, StaticMembership(settings, client), metrics, health)
     decoders = {topic: Decoder(record_type) for topic, record_type in topics.items()}
     poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, health)
@@ -99,6 +99,7 @@ async def run_pipeline(
         background = [
             group.create_task(subscribe(client, topics, listener, metrics, health)),
             group.create_task(reporter.run()),
+            group.create_task(positions.watch()),
             group.create_task(poll_loop.apply_operator_decisions()),
             group.create_task(AlertRelay(database, settings, metrics).run()),
             group.create_task(collect_on_schedule()),

@@ -86,7 +86,8 @@ class BatchWriter:
         async for attempt in retry_forever(Exception):
             with attempt, self._reporting_errors(batch, attempt.next_wait):
                 stored = await self._offsets.read(batch.spans)
-        if all(stored.get(partition) == span.next_offset for partition, span in batch.spans.items()):
+        found = {partition: offset.next_offset for partition, offset in stored.items()}
+        if found == {partition: span.next_offset for partition, span in batch.spans.items()}:
             log.info("commit_confirmed", records=len(batch))
             return result
         return await self._store.write(batch)  # the offsets stand where they were, or the batch is fenced
