@@ -16,6 +16,7 @@ import consumer.kafka.client
 import consumer.kafka.static_membership
 import consumer.lag.reporter
 import consumer.pipeline.poll_loop
+import consumer.pipeline.positions
 import consumer.retry
 import consumer.service
 from consumer.monitoring.metrics import Metrics
@@ -115,6 +116,11 @@ def _new_client(settings: ConsumerSettings) -> Any:
     return loop.machine.new_client()
 
 
+def _method(name: str) -> Callable[..., Any]:
+    """A function of our code that looks into the client, as a method of the simulated one."""
+    return lambda client, *arguments: getattr(client, name)(*arguments)
+
+
 def _hear(logger: Any, method: str, event: Any) -> Any:
     if Current.trace and Current.scheduler is not None:
         process = Current.scheduler.current
@@ -146,6 +152,10 @@ def install(*, trace: bool = False) -> None:
     membership.AIOKafkaAdminClient = SimulatedAdmin
     reporter: Any = consumer.lag.reporter
     reporter.REPORT_SECONDS = REPORT_SECONDS
+    positions: Any = consumer.pipeline.positions
+    for name in ("fetch_positions", "leaders", "log_ranges"):
+        setattr(positions, name, _method(name))
+    positions.metadata_version = lambda client: 0
     poll_loop: Any = consumer.pipeline.poll_loop
     poll_loop.IDLE_FETCH_MS = IDLE_FETCH_MS
     warnings.simplefilter("ignore", RuntimeWarning)  # coroutines of killed processes are never awaited

@@ -18,11 +18,13 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    LeaderNotAvailableError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
     UnknownMemberIdError,
 )
 
+from consumer.kafka.log_offsets import LogRange
 from consumer.records.record import Record
 from tests.simulation.event_loop import Handle, ProcessLoop
 from tests.simulation.kafka.broker import Assignment, Broker
@@ -203,6 +205,29 @@ class SimulatedConsumer:
             await asyncio.sleep(RETRY_SECONDS)
             state = self._state(partition)
         return state.position
+
+    def fetch_positions(self) -> dict[TopicPartition, int]:
+        states = self._assigned.states if self._assigned else {}
+        failed = {partition for partition, fetched in self._buffers.items() if fetched.error}
+        return {
+            each: state.position for each, state in states.items() if state.position is not None and each not in failed
+        }
+
+    def leaders(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        logs = {each: self._broker.logs.get(each) for each in partitions}
+        return {each: 1 for each, log in logs.items() if log is not None and log.leader}
+
+    async def log_ranges(
+        self, partitions: Iterable[TopicPartition]
+    ) -> tuple[dict[TopicPartition, LogRange], dict[TopicPartition, KafkaError]]:
+        wanted = set(partitions)
+        await asyncio.sleep(self._broker.latency())
+        found: dict[TopicPartition, LogRange] = {}
+        if not self._unreachable():
+            logs = {each: self._broker.logs[each] for each in self.leaders(wanted)}
+            found = {each: LogRange(log.start, log.end, log.last_stable_offset) for each, log in logs.items()}
+        await asyncio.sleep(self._broker.latency())
+        return found, {each: LeaderNotAvailableError() for each in wanted - found.keys()}
 
     def highwater(self, partition: TopicPartition) -> int | None:
         return self._state(partition).highwater
