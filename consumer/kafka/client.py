@@ -5,7 +5,7 @@ import asyncio
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
 from consumer.kafka.slim_records import install_slim_records
 from consumer.monitoring.health import Health
@@ -72,6 +72,16 @@ def check_alive(client: AIOKafkaConsumer) -> None:
             error = ClientStoppedError("the Kafka client has stopped fetching; restart this consumer")
             log.error("kafka_client_stopped", detail=str(error), error=repr(cause))
             raise error from cause
+
+
+def unreadable_message(error: KafkaError, settings: ConsumerSettings) -> str:
+    """Message for the time in which Kafka cannot be read; it names a setting that the brokers reject."""
+    if isinstance(error, InvalidSessionTimeoutError):
+        return (
+            f"the brokers reject KAFKA_SESSION_TIMEOUT_MS={settings.kafka_session_timeout_ms}: it must lie between their "
+            "group.min.session.timeout.ms (6000 by default) and group.max.session.timeout.ms (1800000 by default)"
+        )
+    return f"Kafka cannot be read: {error}"
 
 
 async def close_client(client: AIOKafkaConsumer, within_seconds: float) -> bool:

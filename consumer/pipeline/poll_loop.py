@@ -14,7 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from consumer.kafka.client import check_alive
+from consumer.kafka.client import check_alive, unreadable_message
 from consumer.monitoring.health import Health
 from consumer.pipeline.breaker import Breaker
 from consumer.pipeline.positions import PartitionPositions, Scan
@@ -125,8 +125,9 @@ class PollLoop:
             self._positions.compare_with_log(error.args[0])
             return None
         except KafkaError as error:
-            self._health.block("kafka", f"Kafka cannot be read: {error}")
-            log.warning("fetch_failed", error=repr(error))
+            detail = unreadable_message(error, self._settings)
+            self._health.block("kafka", detail)
+            log.warning("fetch_failed", error=repr(error), detail=detail)
             await asyncio.sleep(1)
             return None
         self._health.unblock("kafka")

@@ -29,9 +29,9 @@ ROOMS: Final[Mapping[str, str]] = {
     "sql.connection": "sql.slow_statements",
     "sql.partitions": "sql.queries",
     "sql.assign": "schemas sql.queries",
-    "sql.migrate": "sql.partitions sql.queries sql.settings",
+    "sql.migrate": "sql.connection sql.partitions sql.queries sql.settings",
     "sql.archive": "sql.queries",
-    "sql.doctor": "sql.partitions sql.queries sql.settings",
+    "sql.doctor": "sql.connection sql.partitions sql.queries sql.settings",
     "sql.maintenance": "schemas sql.analytics sql.archive sql.connection sql.partitions sql.queries sql.settings "
     "sql.slow_statements",
     "sql.commands": "schemas sql.archive sql.connection sql.doctor sql.migrate sql.queries sql.settings",
