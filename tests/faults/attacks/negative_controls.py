@@ -10,7 +10,7 @@ from tests.support.repository import ROOT
 
 CLAIM_CONDITION = "    AND stored.next_offset = claimed.expected_offset\n"
 OFFSETS_FROM_DATABASE = "stored = await self._offsets.read(partitions)"
-OFFSETS_FROM_KAFKA = "stored = {each: await self._client.committed(each) or 0 for each in partitions}"
+OFFSETS_FROM_KAFKA = "stored = {each: StoredOffset(await self._client.committed(each) or 0) for each in partitions}"
 
 
 async def remove_claim_condition(testbed: Testbed) -> None:

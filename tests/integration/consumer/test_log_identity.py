@@ -68,10 +68,11 @@ async def delete_all_records(stack: Servers, topics: Topics) -> None:
     await admin.close()
 
 
-async def row(database: Database, topics: Topics) -> tuple[int, str | None]:
-    """The stored offset and the halt of partition 1."""
+async def row(database: Database, topics: Topics) -> tuple[Any, ...]:
+    """The stored offset and the halt of partition 1; empty before it is read for the first time."""
     query = "SELECT next_offset, halt_reason FROM kafka_offsets WHERE topic = $1 AND partition = 1"
-    return tuple((await database.fetch(query, topics.meter))[0])
+    found = await database.fetch(query, topics.meter)
+    return tuple(found[0]) if found else ()
 
 
 async def read_by_a_first_consumer(stack: Servers, database: Database, topics: Topics, group: ConsumerGroup) -> None:
