@@ -7,7 +7,6 @@ getmany ──> Decoder ──> TopicBuffer: BatchBuilder ──(full, or waited
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -17,6 +16,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from consumer.kafka.client import check_alive, unreadable_message
 from consumer.monitoring.health import Health
 from consumer.pipeline.breaker import Breaker
+from consumer.pipeline.clock import Clock
 from consumer.pipeline.positions import PartitionPositions, Scan
 from consumer.pipeline.rebalance import RebalanceListener
 from consumer.pipeline.topic_buffer import TopicBuffers
@@ -49,6 +49,8 @@ class PollLoop:
         decoders: Mapping[str, Decoder],
         breaker: Breaker,
         buffers: TopicBuffers,
+        *,
+        clock: Clock,
         health: Health,
     ) -> None:
         self._settings = settings
@@ -57,9 +59,10 @@ class PollLoop:
         self._positions = positions
         self._decoders = decoders
         self._breaker = breaker
+        self._clock = clock
         self._buffers = buffers
         self._health = health
-        self._paused_for_backpressure = False
+        self._paused = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then write what is buffered, within the shutdown time-out; raises unrecoverable errors."""
@@ -69,7 +72,10 @@ class PollLoop:
             check_alive(self._client)
             await self._collect_finished_writes()
             self._buffers.start_due_writes()
-            await self._fetch_into_buffers()
+            if self._clock.agrees():
+                await self._fetch_into_buffers()
+            else:
+                await self._wait_for_clock()
         try:
             async with asyncio.timeout(self._settings.shutdown_timeout_seconds):
                 await self._flush()
@@ -100,11 +106,11 @@ class PollLoop:
         self._positions.align_client()
         builders, next_offsets = self._buffers.builders(), self._positions.next_offsets
         fetched = await self._fetch_records(fetchable)
-        if (
-            fetched is None or next_offsets is not self._positions.next_offsets
-        ):  # it failed, or a rebalance came between
+        if fetched is None or next_offsets is not self._positions.next_offsets:  # a rebalance came between
             return
-        limits = TimeLimits.at(datetime.now(UTC), self._settings.retention_days)
+        if not self._clock.agrees():  # it has jumped meanwhile
+            return
+        limits = TimeLimits.at(self._clock.now(), self._settings.retention_days)
         for partition, scan in self._positions.scanned().items():
             records = fetched.get(partition, [])
             await self._process(partition, scan, records, builders[partition.topic], next_offsets, limits)
@@ -170,9 +176,18 @@ class PollLoop:
         finished, _ = await asyncio.wait(
             self._buffers.writes_in_flight(), timeout=POLL_INTERVAL_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
-        if finished:
-            return
-        self._paused_for_backpressure = True
+        if not finished:
+            await self._poll_paused()
+
+    async def _wait_for_clock(self) -> None:
+        """Take no records while this clock is wrong, and stay in the group. What was fetched before is written."""
+        if self._client.subscription():
+            await self._poll_paused()
+        await asyncio.sleep(IDLE_FETCH_MS / 1000)
+
+    async def _poll_paused(self) -> None:
+        """Poll without taking records: a consumer that does not poll leaves the group."""
+        self._paused = True
         self._client.pause(*self._active_partitions())
         try:
             async with asyncio.timeout(POLL_INTERVAL_SECONDS):
@@ -181,8 +196,8 @@ class PollLoop:
             log.warning("fetch_failed", error=repr(error))
 
     def _resume(self) -> None:
-        if self._paused_for_backpressure:
-            self._paused_for_backpressure = False
+        if self._paused:
+            self._paused = False
             self._client.resume(*self._active_partitions())
 
     def _active_partitions(self) -> set[TopicPartition]:
