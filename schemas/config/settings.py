@@ -101,7 +101,10 @@ class KafkaSettings(Environment):
     kafka_ssl_keyfile: Path | None = Field(None, description="PEM file of the client certificate's key")
 
     def client_options(self) -> dict[str, Any]:
-        """Keyword arguments for any aiokafka client."""
+        """Keyword arguments for any aiokafka client. Clients created with them never create a topic."""
+        from schemas.config.kafka_topics import forbid_topic_creation  # noqa: PLC0415 - imports aiokafka, which takes half a second
+
+        forbid_topic_creation()
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,
             "security_protocol": self.kafka_security_protocol,
