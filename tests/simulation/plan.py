@@ -88,6 +88,11 @@ KINDS: Final[dict[str, tuple[int, float, float]]] = {
     "statement error": (3, 0.0, 0.0),
     "retention": (1, 0.0, 0.0),
     "invalid records": (2, 0.0, 0.0),
+    "failover": (3, 0.1, 4.0),
+    "truncation": (2, 0.2, 3.0),
+    "topic anew": (2, 6.0, 9.0),
+    "open transaction": (2, 1.0, 8.0),
+    "new partition": (1, 0.0, 3.0),
 }
 
 

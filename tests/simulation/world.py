@@ -74,6 +74,7 @@ class World:
         plan, cluster = self._plan, self._cluster
         for _ in range(plan.processes):
             cluster.add_process()
+        self._operator.start()
         for produced in plan.produced:
             cluster.scheduler.call_later(produced.at, cluster.produce, produced)
         for fault in plan.faults:
@@ -81,7 +82,6 @@ class World:
         instants = [*(each.at for each in plan.produced), *(each.at for each in plan.faults)]
         cluster.scheduler.run(cluster.violated, max(instants, default=0.0) + CALM_SECONDS)
         self._faults.end_all()
-        self._operator.start()
         if not self._wait_until_stored(RECOVERY_SECONDS):
             raise Violation(f"not stored within {RECOVERY_SECONDS:.0f} s after the faults: {self._state()}")
         self._probe()
@@ -113,10 +113,9 @@ class World:
 
     def _probe(self) -> None:
         """One more record for each partition: one that nobody reads any more does not show otherwise."""
-        for topic, count in self._plan.partitions.items():
-            for partition in range(count):
-                reading = Reading(f"{topic}-probe-{partition}", FIRST_INSTANT, 1.0)
-                self._cluster.produce(Produce(0.0, topic, partition, reading))
+        for topic, partition in sorted(self._cluster.broker.logs):
+            reading = Reading(f"{topic}-probe-{partition}", FIRST_INSTANT, 1.0)
+            self._cluster.produce(Produce(0.0, topic, partition, reading))
 
     def _state(self) -> str:
         health = {each.name: each.health.ready() for each in self._cluster.processes if each.health}
