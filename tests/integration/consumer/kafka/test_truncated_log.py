@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
 from deploy.stack.kafka import Kafka
 from deploy.stack.servers import Servers
@@ -52,17 +53,18 @@ async def produce(servers: str, topic: str, first: int, end: int) -> None:
 
 
 async def until_led_by(servers: str, topic: str, leader: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-
     async def led() -> bool:
-        (described,) = await admin.describe_topics([topic])
-        return all(each["leader"] == leader for each in described["partitions"])
+        admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+        try:
+            await admin.start()
+            (described,) = await admin.describe_topics([topic])
+        except KafkaError:  # it asked a broker that is down
+            return False
+        finally:
+            await admin.close()
+        return [each["leader"] for each in described["partitions"]] == [leader]
 
-    try:
-        await until(led, f"{leader} leads the partition", timeout=120, every=0.5)
-    finally:
-        await admin.close()
+    await until(led, f"{leader} leads the partition", timeout=120, every=0.5)
 
 
 @pytest.mark.parametrize("runs", [True, False], ids=["a running consumer", "a consumer that starts afterwards"])
