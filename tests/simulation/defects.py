@@ -43,7 +43,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         "partitions are revoked without a drain",
         "consumer.pipeline.positions",
-        "        self.clear()\n        await self._drain()\n",
+        "        self.clear()\n        await self._buffers.drain()\n",
         "        self.clear()\n",
     ),
     Defect(
@@ -55,20 +55,20 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         "a second write of a topic starts before the first has ended",
         "consumer.pipeline.topic_buffer",
-        "if buffer.idle and len(buffer.builder):",
-        "if len(buffer.builder):",
+        "if buffer.idle and buffer.builder.spans:",
+        "if buffer.builder.spans:",
     ),
     Defect(
-        "a fenced consumer keeps its positions",
-        "consumer.pipeline.poll_loop",
-        "            await self._positions.restart()\n\n",
-        "            pass\n\n",
+        "the order of arrival decides, not the claim",
+        "consumer.storage.ledger",
+        "    if len(claimed) != len(spans):\n",
+        "    if not spans:\n",
     ),
     Defect(
-        "a position out of range is not restored",
+        "a position out of range is not compared with the log",
         "consumer.pipeline.poll_loop",
-        '            log.error("offset_out_of_range", detail=str(error))\n            await self._positions.restart()\n',
-        '            log.error("offset_out_of_range", detail=str(error))\n',
+        "            self._positions.compare_with_log(error.args[0])\n",
+        "            pass\n",
     ),
     Defect(
         "partitions stay paused after backpressure",
@@ -77,28 +77,28 @@ DEFECTS: Final[Sequence[Defect]] = (
         "            pass",
     ),
     Defect(
-        "the next position is the last record",
+        "the next position stands still",
         "consumer.pipeline.poll_loop",
-        "next_offsets[partition] = part[-1].offset + 1",
-        "next_offsets[partition] = part[-1].offset",
+        "            next_offsets[partition] = position = end\n",
+        "            position = end\n",
     ),
     Defect(
         "the stored offset skips a record",
         "consumer.records.batch",
-        "next_offset=records[-1].offset + 1,",
-        "next_offset=records[-1].offset + 2,",
+        "        next_offset=offsets.stop,\n",
+        "        next_offset=offsets.stop + 1,\n",
     ),
     Defect(
         "a batch counts only its last portion",
         "consumer.records.batch",
-        "consumed=(before.consumed if before else 0) + len(records),",
+        "consumed=before.consumed + len(records),",
         "consumed=len(records),",
     ),
     Defect(
-        "a topic is resumed while its records are unwritten",
-        "consumer.pipeline.positions",
-        "for each in self._stopped - unwritten if",
-        "for each in self._stopped if",
+        "offsets move past what was only prefetched",
+        "consumer.pipeline.poll_loop",
+        "end = scan.offsets.stop if start + len(part) == len(records) else part[-1].offset + 1",
+        "end = self._log_end(partition) or scan.offsets.stop",
     ),
     Defect(
         "a topic that was stopped before a rebalance is forgotten",
@@ -107,34 +107,34 @@ DEFECTS: Final[Sequence[Defect]] = (
         "        if partition.topic in self._breaker.stopped:\n            pass\n",
     ),
     Defect(
-        "halted partitions are never looked at again",
-        "consumer.pipeline.poll_loop",
-        "                self._positions.recheck_halted()",
-        "                pass",
+        "the stored offsets are not watched",
+        "consumer.pipeline.positions",
+        "                await self.refresh()\n",
+        "                pass\n",
     ),
     Defect(
-        "a partition that was revoked meanwhile is restored",
+        "the last record is not compared",
         "consumer.pipeline.positions",
-        "            if partition in self._client.assignment():  # it may be revoked already, before the callback says so\n",
-        "            if True:\n",
+        "        if all(LastRecord(each.offset, record_hash(each)) == scan.last_record for each in taken):\n",
+        "        if True:\n",
+    ),
+    Defect(
+        "another leader is trusted",
+        "consumer.pipeline.positions",
+        "if self._leaders.get(each, leader) != leader}",
+        "if False}",
     ),
     Defect(
         "a new partition begins at the end of its log",
         "consumer.pipeline.positions",
-        "insert_missing(beginnings)",
-        "insert_missing(ends)",
+        "{each: found.beginning for each, found in ranges.items()}",
+        "{each: found.end for each, found in ranges.items()}",
     ),
     Defect(
-        "a lost claim is not noticed",
-        "consumer.storage.ledger",
-        "    if len(claimed) != len(spans):\n",
-        "    if not claimed:\n",
-    ),
-    Defect(
-        "a fenced batch is tried again",
+        "a COMMIT without an answer counts as committed",
         "consumer.pipeline.batch_writer",
-        "retry_forever(Exception, unless=(FencedError,))",
-        "retry_forever(Exception)",
+        "if unknown is not None and await self._is_committed(batch):",
+        "if unknown is not None:",
     ),
     Defect(
         "frozen sessions are not evicted",
@@ -145,8 +145,8 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         "a reading taken for new is not checked again",
         "consumer.storage.store",
-        "                check_duplicates = True  # a reading",
-        "                check_duplicates = False  # a reading",
+        "                check_duplicates = True  # the next",
+        "                check_duplicates = False  # the next",
     ),
     Defect(
         "late readings that were inserted leave no mark",
@@ -169,11 +169,8 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         "the claim has no condition",
         "tests.simulation.database.statements",
-        "        if seen is None or seen.next != expected:\n            continue\n"
-        '        yield "offsets", (topic, partition)\n'
-        '        row = tx.get("offsets", (topic, partition))\n'
-        "        if row is None or row.next != expected:\n            continue\n",
-        '        yield "offsets", (topic, partition)\n        row = tx.get("offsets", (topic, partition))\n',
+        "        if row is None or row.next != expected or row.halt_reason:\n",
+        "        if row is None:\n",
     ),
     Defect(
         "live status is overwritten by older readings",
