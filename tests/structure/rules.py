@@ -113,7 +113,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "aiokafka.consumer": "consumer.kafka tests",
     "aiokafka.coordinator": "consumer.kafka",
     "aiokafka.coordinator.protocol": "consumer.commands consumer.kafka tests",  # decodes the members of a group
-    "aiokafka.producer": "api.ingestion",
+    "aiokafka.producer": "api.ingestion tests",
 }
 
 # Rooms that may use private attributes of other objects, where a library has no public way; tests are not restricted.
