@@ -28,6 +28,7 @@ from consumer.monitoring.metrics import Metrics
 from consumer.monitoring.watchdog import Watchdog
 from consumer.pipeline.batch_writer import BatchWriter
 from consumer.pipeline.breaker import Breaker
+from consumer.pipeline.clock import Clock
 from consumer.pipeline.poll_loop import PollLoop
 from consumer.pipeline.positions import PartitionPositions
 from consumer.pipeline.rebalance import RebalanceListener
@@ -92,18 +93,21 @@ async def run_pipeline(
     breaker = Breaker(database, settings, metrics, health)
     writer = BatchWriter(store, offsets, breaker, metrics, health)
     buffers = TopicBuffers(topics, writer, settings)
-    positions = PartitionPositions(client, offsets, breaker, buffers.drain, metrics, health)
+    positions = PartitionPositions(client, offsets, breaker, buffers, metrics, health)
     listener = RebalanceListener(client, positions, StaticMembership(settings, client), metrics, health)
     subscription = Subscription(client, topics, listener, GroupCoverage(settings, client, metrics), metrics, health)
     decoders = {topic: Decoder(record_type, settings.record_max_bytes) for topic, record_type in topics.items()}
-    poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, health)
+    clock = Clock(database, metrics, health)
+    poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, clock=clock, health=health)
     logs = Logs(client, metrics, health)
     reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), logs, metrics)
     async with asyncio.TaskGroup() as group:
         background = [
             group.create_task(subscription.run()),
             group.create_task(reporter.run()),
+            group.create_task(positions.watch()),
             group.create_task(poll_loop.apply_operator_decisions()),
+            group.create_task(clock.keep_comparing()),
             group.create_task(AlertRelay(database, settings, metrics).run()),
             group.create_task(collect_on_schedule()),
         ]

@@ -34,9 +34,11 @@ class Metrics:
     retries: Counter = field(init=False)
     fenced: Counter = field(init=False)
     rebalances: Counter = field(init=False)
+    stored_offsets_moved: Counter = field(init=False)
     paused: Gauge = field(init=False)
     breaker_open: Gauge = field(init=False)
     freshness: Histogram = field(init=False)
+    clock_offset: Gauge = field(init=False)
     alerts_published: Counter = field(init=False)
     alerts_waiting: Gauge = field(init=False)
 
@@ -135,6 +137,11 @@ class Metrics:
         self.rebalances = Counter(
             "energy_rebalances", "Rebalances that assigned partitions to this consumer", registry=self.registry
         )
+        self.stored_offsets_moved = Counter(
+            "energy_stored_offsets_moved",
+            "Partitions whose stored offset was found elsewhere than this consumer had written it, and that are read from there",
+            registry=self.registry,
+        )
         self.paused = Gauge(
             "energy_ingest_paused", "1 while reading is paused for this reason", ("reason",), registry=self.registry
         )
@@ -142,6 +149,12 @@ class Metrics:
             "energy_breaker_open",
             "1 while a topic is not read because most of its records are rejected",
             ("topic",),
+            registry=self.registry,
+        )
+
+        self.clock_offset = Gauge(
+            "energy_consumer_clock_offset_seconds",
+            "Seconds by which the clock of this consumer is ahead of the database's",
             registry=self.registry,
         )
 
