@@ -161,6 +161,7 @@ class Postgres:
         file = self._directory / "passwords.json"
         file.touch(mode=0o600)
         file.write_bytes(msgspec.json.encode(passwords))
+        self._passwords = passwords
 
     def _as_account(self, command: Sequence[object]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

@@ -60,25 +60,35 @@ class Load:
         if self._producer:
             await self._producer.stop()
 
-    def send_continuously(self, records_per_second: float = 1000) -> None:
-        """Send at this rate in the background until stop_sending()."""
-        pause = 2 * DEVICES / records_per_second
-        self._sending = asyncio.create_task(self._send_continuously(pause), name="load")
+    def send_continuously(self, records_per_second: float = 1000, *, devices: int = DEVICES) -> None:
+        """Send at this rate in the background until stop_sending(); readings of the first `devices` of each kind only."""
+        pause = 2 * devices / records_per_second
+        self._sending = asyncio.create_task(self._send_continuously(pause, devices), name="load")
 
-    async def send(self, minutes: int) -> None:
-        """Send the next minutes of all devices without a pause."""
+    async def send(self, minutes: int, *, devices: int = DEVICES) -> None:
+        """Send the next minutes of the first `devices` meters and vehicles without a pause."""
         for _ in range(minutes):
             at = self.start_time + timedelta(minutes=self._minute)
             kwh = (self._minute % 97) / 97
             self._minute += 1
-            for device in range(DEVICES):
+            for device in range(devices):
                 await self.send_value(self._topics.meter, meter(f"METER-{device}", at, kwh), f"METER-{device}")
                 await self.send_value(self._topics.vehicle, vehicle(f"VEH-{device}", at, kwh), f"VEH-{device}")
 
-    async def send_value(self, topic: str, value: bytes, key: str) -> None:
-        """Send one record; it enters the journal when Kafka acknowledges it."""
-        future = await self._producer.send(topic, value, key.encode())
+    async def send_value(
+        self, topic: str, value: bytes, key: str, *, partition: int | None = None, timestamp_ms: int | None = None
+    ) -> None:
+        """Send one record; it enters the journal when Kafka acknowledges it.
+
+        Without a partition the key chooses one, and without a timestamp (of the record, in ms since 1970) it is that of now.
+        """
+        future = await self._producer.send(topic, value, key.encode(), partition=partition, timestamp_ms=timestamp_ms)
         future.add_done_callback(partial(self._acknowledge, value))
+
+    def record(self, sent: Acknowledged) -> None:
+        """Enter a record into the journal that Kafka has acknowledged."""
+        self.journal.append(sent)
+        self.end_offsets[sent.partition] = max(self.end_offsets[sent.partition], sent.offset + 1)
 
     async def resend(self, records: list[Acknowledged]) -> None:
         """Send the same values to the same partitions again, as a device does that missed the acknowledgement."""
@@ -96,6 +106,10 @@ class Load:
             self._sending = None
         await self.until_acknowledged()
 
+    async def flush(self) -> None:
+        """Wait until every record sent so far is acknowledged."""
+        await self._producer.flush()
+
     async def until_acknowledged(self) -> None:
         """Wait until every record is acknowledged; returns at once while the load is sending continuously.
 
@@ -103,15 +117,15 @@ class Load:
             RuntimeError: the continuous load has ended.
         """
         if self._sending is None:
-            await self._producer.flush()
+            await self.flush()
         elif self._sending.done():
             self._sending.result()  # raises the error that ended it
             raise RuntimeError("the load has stopped")
 
-    async def _send_continuously(self, pause: float) -> None:
+    async def _send_continuously(self, pause: float, devices: int) -> None:
         due = time.monotonic()
         while True:
-            await self.send(1)
+            await self.send(1, devices=devices)
             due = max(due + pause, time.monotonic() - MAX_BACKLOG_SECONDS)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
@@ -119,6 +133,4 @@ class Load:
         if future.cancelled() or isinstance(future.exception(), KafkaError):
             return  # Kafka has promised nothing; the oracle finds the record in the log if it was appended after all
         sent = future.result()
-        partition = TopicPartition(sent.topic, sent.partition)
-        self.journal.append(Acknowledged(partition, sent.offset, value))
-        self.end_offsets[partition] = max(self.end_offsets[partition], sent.offset + 1)
+        self.record(Acknowledged(TopicPartition(sent.topic, sent.partition), sent.offset, value))

@@ -2,7 +2,20 @@
 
 from typing import Final
 
-from tests.faults.attacks import consumers, data, database, kafka, negative_controls, rolling_upgrade, soak
+from tests.faults.attacks import (
+    clocks,
+    consumers,
+    data,
+    database,
+    failover,
+    kafka,
+    negative_controls,
+    records,
+    rolling_upgrade,
+    soak,
+    topics,
+    transactions,
+)
 from tests.faults.scenario import Scenario
 
 _two_under_load: Final = consumers.start_under_load(2)
@@ -33,9 +46,29 @@ SCENARIOS: Final = (
     Scenario("kafka-killed", 10, kafka.kill_broker, "1", _two_under_load),
     Scenario("kafka-leader-killed", 10, kafka.kill_leader, "1", _two_under_load, three_brokers=True),
     Scenario("postgres-outage", 1, database.be_down_for_long, "1, 5"),
+    Scenario("failover-synchronous", 3, failover.fail_over_synchronously, "1", copied_postgres=True),
+    Scenario("failover-asynchronous", 3, failover.fail_over_asynchronously, "1", copied_postgres=True),
+    Scenario("failover-split-brain", 3, failover.fail_over_and_keep_the_old_primary, "1", copied_postgres=True),
+    Scenario("postgres-restored", 3, failover.restore_to_an_instant, "1", copied_postgres=True),
+    Scenario("postgres-slow", 4, database.answer_slowly, "1, 5"),
     Scenario("kafka-offsets", 6, kafka.change_group_offsets, "1", min_rounds=3),
     Scenario("kafka-retention", 4, kafka.delete_unread_records, "1, 4"),
-    Scenario("kafka-topic-anew", 2, kafka.recreate_topic, "1, 4"),
+    Scenario("kafka-topic-anew", 4, topics.recreate_topic, "1, 4", min_rounds=2),
+    Scenario("kafka-partitions-added", 2, topics.add_partitions(topics.DYNAMIC), "1"),
+    Scenario("kafka-partitions-added-static", 2, topics.add_partitions(topics.STATIC), "1"),
+    Scenario(
+        "kafka-no-leader",
+        4,
+        topics.kill_the_only_copy,
+        "1, 4",
+        topics.leave_a_partition_on_one_broker,
+        three_brokers=True,
+    ),
+    Scenario("kafka-transactions", 4, transactions.mix_transactions, "1"),
+    Scenario("timestamps", 2, records.send_absurd_timestamps, "4", records.accept_any_timestamp),
+    Scenario("large-records", 2, records.send_large_records, "4, 5"),
+    Scenario("clock-consumer", 3, clocks.shift_a_consumer, "1, 4"),
+    Scenario("clock-maintenance", 2, clocks.shift_maintenance, "1"),
     Scenario("disk-full", 3, data.fill_disk, "4", data.add_insert_trigger),
     Scenario("poison", 3, data.send_rejected_rows, "4", data.add_check_constraint),
     Scenario("broken-release", 2, data.break_producer_release, "4", min_rounds=2),

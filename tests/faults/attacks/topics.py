@@ -1,0 +1,169 @@
+"""Attacks on topics: partitions are added, a partition has no leader, a topic is deleted and created again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.errors import KafkaError
+
+from tests.faults.oracle import read_log
+from tests.faults.testbed import Testbed
+from tests.support.command import partition_statuses
+from tests.support.records import meter
+from tests.support.waiting import until
+
+NEW_PARTITIONS_TIMEOUT_SECONDS: Final = 90
+DYNAMIC: Final = ("", "")  # an empty instance id is the same as none
+STATIC: Final = ("consumer-0", "consumer-1")
+
+
+def add_partitions(instance_ids: tuple[str, ...]) -> Callable[[Testbed, int], Awaitable[None]]:
+    """Partitions are added after each consumer was replaced, which elects no leader of the group where members are static."""
+
+    async def attack(testbed: Testbed, _: int) -> None:
+        for instance_id in instance_ids if testbed.running else 2 * instance_ids:
+            if len(testbed.running) == len(instance_ids):
+                await testbed.stop(testbed.running[0])
+            (consumer,) = testbed.start(KAFKA_GROUP_INSTANCE_ID=instance_id)
+            await consumer.until_logged("partitions_assigned")
+        await testbed.load.send(1)
+        await testbed.until_caught_up()
+        await _add_partitions(testbed, 2)
+        for partition in range(testbed.topics.partitions):
+            key = f"METER-{partition}"
+            await testbed.load.send_value(testbed.topics.meter, meter(key), key, partition=partition)
+        await testbed.until_caught_up(timeout=NEW_PARTITIONS_TIMEOUT_SECONDS)
+
+    return attack
+
+
+async def leave_a_partition_on_one_broker(testbed: Testbed) -> None:
+    """Preparation: the last partition of the meter topic has no copies; the others are on every broker."""
+    brokers = sorted(testbed.brokers)
+    copies = dict.fromkeys(range(testbed.topics.partitions - 1), brokers)
+    copies[testbed.topics.partitions - 1] = brokers[-1:]
+    await recreate(testbed, NewTopic(testbed.topics.meter, -1, -1, copies, {"min.insync.replicas": "1"}))
+    testbed.start()
+
+
+async def kill_the_only_copy(testbed: Testbed, _: int) -> None:
+    """SIGKILL the broker with the only copy of a partition; consumers that start meanwhile read all the other partitions."""
+    broker = testbed.brokers[max(testbed.brokers)]
+    without_leader = TopicPartition(testbed.topics.meter, testbed.topics.partitions - 1)
+    await testbed.load.send(2)
+    await testbed.until_caught_up()
+    await asyncio.to_thread(broker.kill)
+    await testbed.stop_all()
+    testbed.start(2)
+    for number in range(300):
+        partition = number % without_leader.partition
+        await testbed.load.send_value(without_leader.topic, meter(f"METER-{number}"), "any", partition=partition)
+    await testbed.until_caught_up()
+    await asyncio.to_thread(broker.start)
+    await testbed.load.send(2)
+    await testbed.until_caught_up()
+
+
+async def recreate_topic(testbed: Testbed, number: int) -> None:
+    """A topic is recreated and outgrows the stored offsets, before or after consumers see it: it halts until gaps are accepted.
+
+    No consumer runs meanwhile in odd rounds; one runs in even rounds.
+    """
+    if not testbed.running:
+        testbed.start()
+    await testbed.load.send(20)
+    await testbed.until_caught_up()
+    topic = testbed.topics.meter
+    log = await read_log(testbed.stack.kafka_bootstrap_servers, testbed.topics)
+    testbed.changes.consumed += [each for each in log if each.topic == topic]
+    if number % 2:
+        await testbed.stop_all()
+    await recreate(testbed, NewTopic(topic, testbed.topics.partitions, 1))
+    for partition in range(testbed.topics.partitions):
+        testbed.load.end_offsets.pop(TopicPartition(topic, partition), None)
+    stored = {each: offset for each, offset in (await testbed.stored_offsets()).items() if each[0] == topic}
+    await testbed.load.send(1)
+    await testbed.load.until_acknowledged()
+    if number % 2:
+        testbed.start()
+    await _until_halted(testbed)
+    await testbed.load.send(40)
+    await testbed.load.until_acknowledged()
+    await _until_consumed(testbed, testbed.topics.vehicle)
+    assert stored.items() <= (await testbed.stored_offsets()).items(), (
+        "halted although the log has outgrown the offsets"
+    )
+    for partition in range(testbed.topics.partitions):
+        await testbed.operator.succeed("offsets", "accept-gap", topic, str(partition), "--yes")
+    await testbed.until_caught_up()
+
+
+async def recreate(testbed: Testbed, topic: NewTopic) -> None:
+    """Delete a topic and create it again, empty; the load gets a new producer."""
+    await testbed.load.disconnect()
+    async with admin(testbed) as client:
+        await client.delete_topics([topic.name])
+
+        async def is_created() -> bool:
+            try:
+                answer = await client.create_topics([topic])
+            except KafkaError:  # the deletion is not complete
+                return False
+            return all(code == 0 for _, code, *_ in answer.topic_errors) and await _is_empty(testbed, topic.name)
+
+        await until(is_created, f"{topic.name} is created again", every=0.2)
+    await testbed.load.connect()
+
+
+@asynccontextmanager
+async def admin(testbed: Testbed) -> AsyncIterator[Any]:
+    client = AIOKafkaAdminClient(bootstrap_servers=testbed.stack.kafka_bootstrap_servers)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def _add_partitions(testbed: Testbed, number: int) -> None:
+    """Add partitions to both topics; the load gets a new producer, which knows them."""
+    partitions = testbed.topics.partitions + number
+    async with admin(testbed) as client:
+        names = (testbed.topics.meter, testbed.topics.vehicle)
+        await client.create_partitions({each: NewPartitions(partitions) for each in names})
+    testbed.topics = replace(testbed.topics, partitions=partitions)
+    await testbed.load.disconnect()
+    await testbed.load.connect()
+
+
+async def _is_empty(testbed: Testbed, topic: str) -> bool:
+    """Whether the topic exists and no partition holds a record."""
+    async with AIOKafkaConsumer(bootstrap_servers=testbed.stack.kafka_bootstrap_servers) as consumer:
+        if topic not in await consumer.topics():
+            return False
+        ends = await consumer.end_offsets([TopicPartition(topic, each) for each in range(testbed.topics.partitions)])
+    return set(ends.values()) == {0}
+
+
+async def _until_halted(testbed: Testbed) -> None:
+    """Wait until every partition of the meter topic is halted."""
+
+    async def is_halted() -> bool:
+        statuses = await partition_statuses(testbed.operator)
+        return all(each["gap"] for each in statuses if each["topic"] == testbed.topics.meter)
+
+    await until(is_halted, "the recreated topic is halted")
+
+
+async def _until_consumed(testbed: Testbed, topic: str) -> None:
+    ends = {tuple(each): end for each, end in testbed.load.end_offsets.items() if each.topic == topic}
+
+    async def is_consumed() -> bool:
+        stored = await testbed.stored_offsets()
+        return all(stored.get((topic, partition), 0) >= end for (_, partition), end in ends.items())
+
+    await until(is_consumed, f"{topic} is consumed")
