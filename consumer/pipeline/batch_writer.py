@@ -130,5 +130,6 @@ class BatchWriter:
         self._metrics.write_seconds.observe(seconds)
         for partition, span in batch.spans.items():
             self.committed[partition] = span.next_offset
-            self._metrics.freshness.observe(max(0.0, now - span.oldest / 1000))
+            if span.oldest is not None:
+                self._metrics.freshness.observe(max(0.0, now - span.oldest / 1000))
         log.debug("batch_written", records=result.consumed.total(), seconds=round(seconds, 4))

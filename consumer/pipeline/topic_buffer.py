@@ -109,9 +109,12 @@ class TopicBuffers:
         return {partition for buffer in self._buffers.values() for partition in buffer.spans()}
 
     def oldest_unwritten(self) -> dict[TopicPartition, int]:
-        """Kafka timestamp (ms since 1970) of the oldest unwritten record of each of these partitions."""
+        """Kafka timestamp (ms since 1970) of the oldest unwritten record, by partition; only where it is plausible."""
         return {
-            partition: span.oldest for buffer in self._buffers.values() for partition, span in buffer.spans().items()
+            partition: span.oldest
+            for buffer in self._buffers.values()
+            for partition, span in buffer.spans().items()
+            if span.oldest is not None
         }
 
     def milliseconds_until_due(self, while_writing: int) -> list[float]:

@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 
 from consumer.records.batch import Batch, BatchResult, DeadLetter, count_result
-from consumer.records.record import Record
+from consumer.records.record import Record, timestamp_as_instant
 from consumer.storage.errors import FencedError, is_row_error
 from consumer.storage.ledger import adjust_ledger, count_by_partition
 from consumer.storage.newest_readings import NewestReadings
@@ -28,7 +27,7 @@ async def insert_dead_letters(connection: Connection, consumer_group: str, dead_
         **_record_columns(records),
         keys=[record.key for record in records],
         values=[record.value for record in records],
-        timestamps=[datetime.fromtimestamp(record.timestamp / 1000, UTC) for record in records],
+        timestamps=[timestamp_as_instant(record.timestamp) for record in records],
         **_reason_columns(dead_letters),
     )
 

@@ -9,7 +9,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
-from tests.faults.oracle import read_log
 from tests.faults.testbed import Testbed
 from tests.support.ledger import committed_in_kafka
 from tests.support.waiting import until
@@ -92,8 +91,8 @@ async def delete_unread_records(testbed: Testbed, number: int) -> None:
     partition = TopicPartition(testbed.topics.meter, number % testbed.topics.partitions)
     stored = testbed.load.end_offsets[partition]
     beginning = stored + 10
-    log = await read_log(testbed.stack.kafka_bootstrap_servers, testbed.topics)
-    testbed.changes.consumed += [each for each in log if TopicPartition(each.topic, each.partition) == partition]
+    log = await testbed.read_log()
+    testbed.changes.consumed += [each for each in log if (each.topic, each.partition) == partition]
     testbed.changes.unread |= {(*partition, offset) for offset in range(stored, beginning)}
     await testbed.load.send(5)
     await testbed.load.stop_sending()

@@ -10,7 +10,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import KafkaError
 
-from tests.faults.oracle import read_log
 from tests.faults.testbed import Testbed
 from tests.support.command import partition_statuses
 from tests.support.records import meter
@@ -78,7 +77,7 @@ async def recreate_topic(testbed: Testbed, number: int) -> None:
     await testbed.load.send(20)
     await testbed.until_caught_up()
     topic = testbed.topics.meter
-    log = await read_log(testbed.stack.kafka_bootstrap_servers, testbed.topics)
+    log = await testbed.read_log()
     testbed.changes.consumed += [each for each in log if each.topic == topic]
     if number % 2:
         await testbed.stop_all()

@@ -8,8 +8,7 @@ from typing import Final
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from tests.faults.attacks.kafka import delete_records
-from tests.faults.load import Acknowledged
-from tests.faults.oracle import read_log
+from tests.faults.oracle.log import Acknowledged
 from tests.faults.testbed import Testbed
 from tests.support.records import meter
 from tests.support.waiting import until
@@ -56,7 +55,7 @@ async def _hang(testbed: Testbed, partition: TopicPartition, number: int) -> Non
 async def _remove_all(testbed: Testbed, partition: TopicPartition) -> None:
     """Retention removes all records, which were read, and the marker behind them; consumers start and do not halt."""
     await testbed.stop_all()
-    log = await read_log(testbed.stack.kafka_bootstrap_servers, testbed.topics)
+    log = await testbed.read_log()
     testbed.changes.consumed += [each for each in log if TopicPartition(each.topic, each.partition) == partition]
     await delete_records(testbed, partition, -1)
     (consumer,) = testbed.start()
