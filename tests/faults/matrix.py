@@ -19,6 +19,7 @@ from tests.faults.attacks import (
 )
 from tests.faults.scenario import Scenario
 
+_start_two: Final = failover.start_consumers
 _two_under_load: Final = consumers.start_under_load(2)
 
 SCENARIOS: Final = (
@@ -47,10 +48,24 @@ SCENARIOS: Final = (
     Scenario("kafka-killed", 10, kafka.kill_broker, "1", _two_under_load),
     Scenario("kafka-leader-killed", 10, kafka.kill_leader, "1", _two_under_load, three_brokers=True),
     Scenario("postgres-outage", 1, database.be_down_for_long, "1, 5"),
-    Scenario("failover-synchronous", 3, failover.fail_over_synchronously, "1", copied_postgres=True),
-    Scenario("failover-asynchronous", 3, failover.fail_over_asynchronously, "1", copied_postgres=True),
-    Scenario("failover-split-brain", 3, failover.fail_over_and_keep_the_old_primary, "1", copied_postgres=True),
-    Scenario("postgres-restored", 3, failover.restore_to_an_instant, "1", copied_postgres=True),
+    Scenario("failover-synchronous", 3, failover.fail_over_synchronously, "1", _start_two, copied_postgres=True),
+    Scenario(
+        "failover-asynchronous",
+        3,
+        failover.fail_over_asynchronously,
+        "1",
+        failover.start_consumers,
+        copied_postgres=True,
+    ),
+    Scenario(
+        "failover-split-brain",
+        3,
+        failover.split_brain,
+        "1",
+        failover.start_consumers,
+        copied_postgres=True,
+    ),
+    Scenario("postgres-restored", 3, failover.restore_to_an_instant, "1", _start_two, copied_postgres=True),
     Scenario("postgres-slow", 4, database.answer_slowly, "1, 5"),
     Scenario("kafka-offsets", 6, kafka.change_group_offsets, "1", min_rounds=3),
     Scenario("kafka-retention", 4, kafka.delete_unread_records, "1, 4"),

@@ -1,7 +1,7 @@
 """A PostgreSQL for one scenario: a copy of the run's server, which the scenario may replicate, lose and restore."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +11,14 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from deploy.stack.ports import free_port
 from deploy.stack.postgres import Postgres
 from deploy.stack.resolve import clear
 from deploy.stack.servers import Servers
 from tests.support.waiting import until
 
+DIRECTORY: Final = "copied-postgres"
+PRIMARY: Final = "target_session_attrs=primary"
 ARCHIVE: Final = "archive"  # beside the data directory
 # The relative path starts at the data directory; a segment is in the archive when it has its final name.
 ARCHIVING: Final = MappingProxyType(
@@ -28,37 +31,46 @@ IS_PRIMARY: Final = "SELECT NOT pg_is_in_recovery()"
 
 
 @contextmanager
-def copied_postgres(stack: Servers) -> Iterator[Servers]:
-    """The same Kafka with a PostgreSQL of its own, which archives its WAL; must be entered outside of an event loop."""
+def copied_postgres(stack: Servers, *, members: int) -> Iterator[Servers]:
+    """The same Kafka with a PostgreSQL of its own; must be entered outside of an event loop.
+
+    Its addresses name `members` servers, of which the first one is running and the others can be made by new_member(). Clients
+    use the first of them that is a primary, as with any cluster of PostgreSQL servers.
+    """
     assert stack.postgres is not None, "this scenario copies the server, so it must be one of our own"
-    directory = stack.directory / "copied-postgres"
+    directory, ports = stack.directory / DIRECTORY, [free_port() for _ in range(members)]
     clear(directory)
-    copy = stack.postgres.standby(directory / "0", ARCHIVING)
+    copy = stack.postgres.standby(directory / "0", ARCHIVING, ports[0])
     try:
         copy.start()
         asyncio.run(promote(copy))
-        yield moved(stack, copy)
+        yield addressed(stack, copy, ports)
     finally:
         copy.kill()
         clear(directory)
 
 
-def moved(stack: Servers, postgres: Postgres) -> Servers:
-    """The same Kafka with another PostgreSQL."""
-    return replace(
-        stack,
-        database_url=postgres.url("migrator"),
-        writer_url=postgres.url("writer"),
-        reader_url=postgres.url("reader"),
-        postgres=postgres,
-    )
+def addressed(stack: Servers, primary: Postgres, ports: Sequence[int]) -> Servers:
+    """The same Kafka with this primary, and addresses that name the servers at these ports."""
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    urls = [f"{_login(primary, login)}@{hosts}/energy?{PRIMARY}" for login in ("migrator", "writer", "reader")]
+    return replace(stack, postgres=primary, database_url=urls[0], writer_url=urls[1], reader_url=urls[2])
 
 
-def address_of(database: str, *servers: Postgres) -> str:
-    """The address of a database for a consumer that writes to the first of these servers that is a primary."""
-    urls = [urlsplit(server.url("writer", database)) for server in servers]
-    hosts = ",".join(url.netloc.rpartition("@")[2] for url in urls)
-    return f"postgresql://{urls[0].username}:{urls[0].password}@{hosts}/{database}?target_session_attrs=primary"
+def ports_of(stack: Servers) -> list[int]:
+    """The ports of all members."""
+    hosts = urlsplit(stack.database_url).netloc.rpartition("@")[2]
+    return [int(host.rpartition(":")[2]) for host in hosts.split(",")]
+
+
+def new_member(stack: Servers, number: int) -> Postgres:
+    """A base backup of the primary for the member with this number, not started. It becomes a standby when it is started."""
+    assert stack.postgres is not None
+    return stack.postgres.standby(stack.directory / DIRECTORY / str(number), port=ports_of(stack)[number])
+
+
+def _login(server: Postgres, login: str) -> str:
+    return server.url(login).rpartition("@")[0]
 
 
 async def promote(standby: Postgres) -> None:

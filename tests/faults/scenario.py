@@ -87,7 +87,7 @@ def run(
         if scenario.three_brokers:
             stack, brokers = exits.enter_context(three_brokers(stack))
         if scenario.copied_postgres:
-            stack = exits.enter_context(copied_postgres(stack))
+            stack = exits.enter_context(copied_postgres(stack, members=rounds + 1))
         testbed = exits.enter_context(new_testbed(stack, template, directory, log_progress, brokers, attempts, code))
         return asyncio.run(_run(scenario, rounds, testbed))
 
