@@ -73,5 +73,24 @@ async def _steady_memory_mib(testbed: Testbed) -> float:
     return max(samples)
 
 
+async def read_again(testbed: Testbed, number: int) -> None:
+    """Stored offsets are moved back over readings, duplicates, conflicts, all kinds of dead letters and declarations."""
+    if not testbed.running:
+        testbed.start()
+    await testbed.load.send(3)
+    await testbed.until_caught_up()
+    await testbed.stop_all()
+    log, topics = await testbed.read_log(), testbed.topics
+    moved = [(topics.meter, each) for each in range(topics.partitions)]
+    moved += [(each, number % topics.partitions) for each in (topics.vehicle, topics.register)]
+    moved.append((topics.assignment, 0))  # has all declarations
+    for topic, partition in moved:
+        await testbed.operator.succeed("offsets", "reset", topic, str(partition), "--to", "beginning", "--yes")
+    testbed.changes.read_again += [each for each in log if (each.topic, each.partition) in moved]
+    testbed.start()
+    await testbed.load.send(1)
+    await testbed.until_caught_up()
+
+
 def _memory_mib(testbed: Testbed) -> float:
     return float(sum(each.process.memory_info().rss for each in testbed.running) / 2**20)

@@ -20,12 +20,14 @@ from tests.faults.oracle.verdict import Verdict
 class DeliberateChanges:
     """What the scenario itself has done to the data.
 
-    `consumed` are records that were deleted from Kafka after they had been consumed, `unread` those that were deleted before, and
+    `consumed` are records that were deleted from Kafka after they had been consumed, `unread` those that were deleted before.
+    `read_again` are records whose stored offset was moved back: each counts as a duplicate, whatever became of it before.
     `rejects` says which readings the database has been set up to reject.
     """
 
     consumed: list[LogRecord] = field(default_factory=list)
     unread: set[tuple[str, int, int]] = field(default_factory=set)
+    read_again: list[LogRecord] = field(default_factory=list)
     rejects: Callable[[Reading], bool] = lambda _: False
 
 
@@ -53,6 +55,7 @@ async def compare(system: System, journal: Sequence[Acknowledged], changes: Deli
     _compare_journal(verdict, log, journal, changes)
     now = datetime.now(UTC)
     expected = expect(log, system.topics, changes.rejects, now)
+    expected.outcomes.update((each.topic, each.partition, "duplicate") for each in changes.read_again)
     connection = await asyncpg.connect(system.database_url)
     try:
         await compare_tables(verdict, connection, expected, system.topics)
