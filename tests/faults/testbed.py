@@ -111,7 +111,7 @@ class Testbed:
         for consumer in list(self.running):
             await self.stop(consumer)
 
-    async def until_caught_up(self, *, timeout: float = 40) -> None:
+    async def until_caught_up(self, *, timeout: float = 120) -> None:
         """Wait until the stored offsets cover every record that Kafka has acknowledged so far."""
         await self.load.until_acknowledged()
         end_offsets = dict(self.load.end_offsets)

@@ -4,9 +4,7 @@ import time
 from collections import deque
 from typing import Final
 
-from aiokafka.admin import NewTopic
-
-from tests.faults.attacks.topics import recreate
+from tests.faults.attacks.topics import admin, configure
 from tests.faults.testbed import Testbed
 from tests.support.database import locked_tables, waits_for_lock
 from tests.support.records import meter, minute
@@ -24,7 +22,8 @@ SAMPLES: Final = 20
 async def accept_any_timestamp(testbed: Testbed) -> None:
     """Preparation: Kafka takes meter readings with any timestamp, as it did before version 4."""
     limits = {f"message.timestamp.{side}.max.ms": str(MAX_LONG) for side in ("before", "after")}
-    await recreate(testbed, NewTopic(testbed.topics.meter, testbed.topics.partitions, 1, topic_configs=limits))
+    async with admin(testbed) as client:
+        await configure(client, testbed.topics.meter, limits)
     testbed.start()
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from tests.faults.testbed import Testbed
@@ -34,36 +35,38 @@ def add_partitions(instance_ids: tuple[str, ...]) -> Callable[[Testbed, int], Aw
         await _add_partitions(testbed, 2)
         for partition in range(testbed.topics.partitions):
             key = f"METER-{partition}"
-            await testbed.load.send_value(testbed.topics.meter, meter(key), key, partition=partition)
+            await testbed.load.send_value(testbed.topics.meter, meter(key), key, partition)
         await testbed.until_caught_up(timeout=NEW_PARTITIONS_TIMEOUT_SECONDS)
 
     return attack
 
 
-async def leave_a_partition_on_one_broker(testbed: Testbed) -> None:
-    """Preparation: the last partition of the meter topic has no copies; the others are on every broker."""
-    brokers = sorted(testbed.brokers)
-    copies = dict.fromkeys(range(testbed.topics.partitions - 1), brokers)
-    copies[testbed.topics.partitions - 1] = brokers[-1:]
-    await recreate(testbed, NewTopic(testbed.topics.meter, -1, -1, copies, {"min.insync.replicas": "1"}))
+async def add_a_partition_without_copies(testbed: Testbed) -> None:
+    """Preparation: the last broker alone has the last partition of the meter topic; the other partitions are on every broker."""
+    topic, partition = testbed.topics.meter, testbed.topics.partitions
+    async with admin(testbed) as client:
+        await client.create_partitions({topic: NewPartitions(partition + 1, [[max(testbed.brokers)]])})
+        await configure(client, topic, {"min.insync.replicas": "1"})
+    await testbed.load.disconnect()
+    await testbed.load.connect()
     testbed.start()
+    await testbed.load.send_value(topic, meter("METER-LONE"), "any", partition)
+    await testbed.until_caught_up()
 
 
-async def kill_the_only_copy(testbed: Testbed, _: int) -> None:
+async def kill_the_only_copy(testbed: Testbed, number: int) -> None:
     """SIGKILL the broker with the only copy of a partition; consumers that start meanwhile read all the other partitions."""
     broker = testbed.brokers[max(testbed.brokers)]
-    without_leader = TopicPartition(testbed.topics.meter, testbed.topics.partitions - 1)
-    await testbed.load.send(2)
-    await testbed.until_caught_up()
+    topic, without_leader = testbed.topics.meter, testbed.topics.partitions
     await asyncio.to_thread(broker.kill)
     await testbed.stop_all()
     testbed.start(2)
-    for number in range(300):
-        partition = number % without_leader.partition
-        await testbed.load.send_value(without_leader.topic, meter(f"METER-{number}"), "any", partition=partition)
+    for each in range(300):
+        value = meter(f"METER-{number}-{each}")
+        await testbed.load.send_value(topic, value, "any", each % without_leader)
     await testbed.until_caught_up()
     await asyncio.to_thread(broker.start)
-    await testbed.load.send(2)
+    await testbed.load.send_value(topic, meter(f"METER-LONE-{number}"), "any", without_leader)
     await testbed.until_caught_up()
 
 
@@ -81,7 +84,7 @@ async def recreate_topic(testbed: Testbed, number: int) -> None:
     testbed.changes.consumed += [each for each in log if each.topic == topic]
     if number % 2:
         await testbed.stop_all()
-    await recreate(testbed, NewTopic(topic, testbed.topics.partitions, 1))
+    await _recreate(testbed, NewTopic(topic, testbed.topics.partitions, 1))
     for partition in range(testbed.topics.partitions):
         testbed.load.end_offsets.pop(TopicPartition(topic, partition), None)
     stored = {each: offset for each, offset in (await testbed.stored_offsets()).items() if each[0] == topic}
@@ -101,7 +104,23 @@ async def recreate_topic(testbed: Testbed, number: int) -> None:
     await testbed.until_caught_up()
 
 
-async def recreate(testbed: Testbed, topic: NewTopic) -> None:
+@asynccontextmanager
+async def admin(testbed: Testbed) -> AsyncIterator[Any]:
+    client = AIOKafkaAdminClient(bootstrap_servers=testbed.stack.kafka_bootstrap_servers)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def configure(client: AIOKafkaAdminClient, topic: str, settings: dict[str, str]) -> None:
+    """Replace the settings of a topic."""
+    for answer in await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)]):
+        assert not any(code for code, *_ in answer.resources), answer
+
+
+async def _recreate(testbed: Testbed, topic: NewTopic) -> None:
     """Delete a topic and create it again, empty; the load gets a new producer."""
     await testbed.load.disconnect()
     async with admin(testbed) as client:
@@ -116,16 +135,6 @@ async def recreate(testbed: Testbed, topic: NewTopic) -> None:
 
         await until(is_created, f"{topic.name} is created again", every=0.2)
     await testbed.load.connect()
-
-
-@asynccontextmanager
-async def admin(testbed: Testbed) -> AsyncIterator[Any]:
-    client = AIOKafkaAdminClient(bootstrap_servers=testbed.stack.kafka_bootstrap_servers)
-    await client.start()
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def _add_partitions(testbed: Testbed, number: int) -> None:
