@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
+from aiokafka import TopicPartition
 
 from consumer.records.batch import Batch, BatchResult, DeadLetter, count_result
 from consumer.records.record import Record, timestamp_as_instant
@@ -17,11 +18,18 @@ from consumer.storage.row_writers import Connection, WriteContext, write_rows
 from sql.queries import queries
 
 
-async def insert_dead_letters(connection: Connection, consumer_group: str, dead_letters: Sequence[DeadLetter]) -> None:
+async def insert_dead_letters(
+    connection: Connection, consumer_group: str, dead_letters: Sequence[DeadLetter]
+) -> tuple[list[DeadLetter], list[DeadLetter]]:
+    """Insert dead letters of claimed partitions.
+
+    Returns:
+        The inserted ones, and those that were stored before: their records were read again after an offset was moved back.
+    """
     if not dead_letters:
-        return
+        return [], []
     records = [each.record for each in dead_letters]
-    await queries.insert_dead_letters(
+    found = queries.insert_dead_letters(
         connection,
         consumer_group=consumer_group,
         **_record_columns(records),
@@ -30,10 +38,18 @@ async def insert_dead_letters(connection: Connection, consumer_group: str, dead_
         timestamps=[timestamp_as_instant(record.timestamp) for record in records],
         **_reason_columns(dead_letters),
     )
+    new = {(TopicPartition(row["topic"], row["partition"]), row["offset"]) async for row in found}
+    inserted = [each for each in dead_letters if (each.record.topic_partition, each.record.offset) in new]
+    present = [each for each in dead_letters if (each.record.topic_partition, each.record.offset) not in new]
+    return inserted, present
 
 
-async def replay_dead_letters(pool: "asyncpg.Pool[asyncpg.Record]", consumer_group: str, batch: Batch) -> BatchResult:
+async def replay_dead_letters(
+    pool: "asyncpg.Pool[asyncpg.Record]", consumer_group: str, incarnation: int, batch: Batch
+) -> BatchResult:
     """Write the rows of a batch of dead letters and resolve these, in one transaction that adjusts the ledger as well.
+
+    All of them belong to the same incarnation of their logs.
 
     Dead letters without a row, and those that contradict a stored reading, stay unresolved; their reason is updated.
 
@@ -44,20 +60,20 @@ async def replay_dead_letters(pool: "asyncpg.Pool[asyncpg.Record]", consumer_gro
     while True:
         try:
             async with pool.acquire() as connection, connection.transaction():
-                return await _replay_once(connection, consumer_group, batch)
+                return await _replay_once(connection, consumer_group, incarnation, batch)
         except asyncpg.PostgresError as error:
             if not is_row_error(error):
                 raise
             batch = await move_rejected_rows(pool, batch, error)
 
 
-async def _replay_once(connection: Connection, consumer_group: str, batch: Batch) -> BatchResult:
+async def _replay_once(connection: Connection, consumer_group: str, incarnation: int, batch: Batch) -> BatchResult:
     replayed = [record for buffer in batch.rows_by_type.values() for record in buffer.records]
-    await _resolve(connection, consumer_group, replayed)
+    await _resolve(connection, consumer_group, incarnation, replayed)
     late_before = (await queries.hold_late_before(connection))["late_before"]
     written = await write_rows(connection, batch, WriteContext(NewestReadings(), late_before, check_duplicates=True))
     rejected = [*batch.dead_letters, *written.rejected]
-    await _reopen(connection, consumer_group, rejected)
+    await _reopen(connection, consumer_group, incarnation, rejected)
     resolved = count_by_partition(replayed) - count_by_partition(each.record for each in written.rejected)
     await adjust_ledger(
         connection,
@@ -69,20 +85,23 @@ async def _replay_once(connection: Connection, consumer_group: str, batch: Batch
     return count_result(Counter(each.topic_partition.topic for each in decoded), written.duplicates, rejected)
 
 
-async def _resolve(connection: Connection, consumer_group: str, records: list[Record]) -> None:
+async def _resolve(connection: Connection, consumer_group: str, incarnation: int, records: list[Record]) -> None:
     resolved = queries.resolve_letters(
-        connection, consumer_group=consumer_group, **_record_columns(records), how="replayed"
+        connection, consumer_group=consumer_group, **_record_columns(records), incarnation=incarnation, how="replayed"
     )
     if len([row async for row in resolved]) != len(records):
         raise FencedError({record.topic_partition for record in records})
 
 
-async def _reopen(connection: Connection, consumer_group: str, dead_letters: list[DeadLetter]) -> None:
+async def _reopen(
+    connection: Connection, consumer_group: str, incarnation: int, dead_letters: list[DeadLetter]
+) -> None:
     """Mark dead letters as unresolved, with the reason of this replay."""
     await queries.reject_letters(
         connection,
         consumer_group=consumer_group,
         **_record_columns([each.record for each in dead_letters]),
+        incarnation=incarnation,
         **_reason_columns(dead_letters),
     )
 

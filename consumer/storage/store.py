@@ -1,16 +1,17 @@
 """The store: writes each batch in one PostgreSQL transaction, all of it or nothing.
 
-BEGIN -> claim offsets (the fence) -> rows, by type -> adjust the ledger (duplicates, conflicts) -> dead letters -> COMMIT
+BEGIN -> claim offsets (the fence) -> rows, by type -> dead letters -> adjust the ledger (duplicates, conflicts) -> COMMIT
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
 
-from consumer.records.batch import Batch, BatchResult, count_result
+from consumer.records.batch import Batch, BatchResult, DeadLetter, count_result
+from consumer.records.record import Record
 from consumer.storage.dead_letters import insert_dead_letters
 from consumer.storage.errors import CommitOutcomeUnknownError, is_connection_lost, is_row_error
 from consumer.storage.ledger import adjust_ledger, claim_offsets, count_by_partition
@@ -57,18 +58,25 @@ class Store:
                 late_before = await claim_offsets(connection, self._group, batch)  # the fence
                 context = WriteContext(self._newest_readings, late_before, check_duplicates)
                 written = await write_rows(connection, batch, context)
-                await adjust_ledger(
-                    connection,
-                    self._group,
-                    duplicates=count_by_partition(written.duplicates),
-                    dead_lettered=count_by_partition(each.record for each in written.rejected),
+                dead_letters, present = await insert_dead_letters(
+                    connection, self._group, [*batch.dead_letters, *written.rejected]
                 )
-                dead_letters = [*batch.dead_letters, *written.rejected]
-                await insert_dead_letters(connection, self._group, dead_letters)
-                result = count_result(batch.consumed_by_topic(), written.duplicates, dead_letters)
+                duplicates = [*written.duplicates, *(each.record for each in present)]
+                await self._count_exceptions(connection, batch, duplicates, dead_letters)
+                result = count_result(batch.consumed_by_topic(), duplicates, dead_letters)
             await _commit(transaction, result)  # outside the block: after a failed COMMIT there is nothing to roll back
         self._newest_readings.update(written.newest)  # only after COMMIT
         return result
+
+    async def _count_exceptions(
+        self, connection: Connection, batch: Batch, duplicates: Sequence[Record], dead_letters: Sequence[DeadLetter]
+    ) -> None:
+        """Correct the ledger where the claim was wrong: it counted the dead letters of the batch, and all others as written."""
+        dead_lettered = count_by_partition(each.record for each in dead_letters)
+        dead_lettered.subtract(count_by_partition(each.record for each in batch.dead_letters))
+        await adjust_ledger(
+            connection, self._group, duplicates=count_by_partition(duplicates), dead_lettered=dead_lettered
+        )
 
 
 @asynccontextmanager

@@ -132,7 +132,9 @@ def hour_of(instant: datetime) -> datetime:
 
 
 def kafka_time(milliseconds: int) -> datetime | None:
-    """The instant of a Kafka timestamp, None where the calendar has none (before the year 1 or after 9999)."""
+    """The instant of a Kafka timestamp, None for -1 (no timestamp) and outside of the years 1 to 9999."""
+    if milliseconds == -1:
+        return None
     try:
         return EPOCH + timedelta(milliseconds=milliseconds)
     except OverflowError:
