@@ -112,7 +112,10 @@ def replay(
     async def replay_all(settings: ConsumerSettings) -> None:
         letters = await _unresolved(settings, selection)
         confirm(f"{len(letters)} dead letters will be decoded again.", yes=yes)
-        decoders = {topic: Decoder(record_type) for topic, record_type in record_types_by_topic(settings).items()}
+        decoders = {
+            topic: Decoder(record_type, settings.record_max_bytes)
+            for topic, record_type in record_types_by_topic(settings).items()
+        }
         written = duplicates = done = 0
         async with pool(
             settings.database_url, size=2, server_settings=SESSION_SETTINGS, command_timeout=65

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
-from consumer.records.record import Record, plausible_timestamp
+from consumer.records.record import Record, plausible_timestamp, total_size
 from consumer.records.record_type import RecordType, Row
 from consumer.records.row_buffer import RowBuffer
 from schemas.records.readings import Reason
@@ -90,13 +90,17 @@ def count_result(
 
 @dataclass(slots=True)
 class BatchBuilder:
-    """A batch that is being filled. `opened` is the monotonic time (s) at which its first records were added."""
+    """A batch that is being filled.
+
+    `opened` is the monotonic time (s) at which its first records were added, `size` the bytes of all their keys and values.
+    """
 
     opened: float = 0.0
     spans: dict[TopicPartition, Span] = field(default_factory=dict)
     rows_by_type: dict[RecordType, RowBuffer] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     records: int = 0
+    size: int = 0
 
     def __len__(self) -> int:
         return self.records
@@ -135,6 +139,7 @@ class BatchBuilder:
             oldest=oldest if oldest is not None else _oldest_timestamp(records),
         )
         self.records += len(records)
+        self.size += total_size(records)
         if record_type not in self.rows_by_type:
             self.rows_by_type[record_type] = RowBuffer()
         self.rows_by_type[record_type].add(decoded.rows, decoded.records)

@@ -1,7 +1,9 @@
 """A Kafka record, reduced to the fields that the consumer uses, and what its timestamp is worth."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -9,6 +11,8 @@ from aiokafka import TopicPartition
 
 from schemas.records.readings import CLOCK_AHEAD
 
+_key: Final = attrgetter("key")
+_value: Final = attrgetter("value")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _EARLIEST_PLAUSIBLE: Final = (datetime(2000, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
@@ -26,6 +30,11 @@ class Record(msgspec.Struct, gc=False):
     timestamp: int | None
     key: bytes | None
     value: bytes | None
+
+
+def total_size(records: Sequence[Record]) -> int:
+    """The bytes of all keys and values."""
+    return sum(map(len, filter(None, map(_value, records)))) + sum(map(len, filter(None, map(_key, records))))
 
 
 def timestamp_as_instant(timestamp: int | None) -> datetime | None:

@@ -182,20 +182,24 @@ def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | Non
 
 
 class SimulatedTransaction:
-    """connection.transaction()"""
+    """connection.transaction(); within a transaction a savepoint, whose errors all end the outer transaction here."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
+        self._nested = connection.is_in_transaction()
 
     async def start(self) -> None:
-        await self._connection.backend.run(_begin)
+        if not self._nested:
+            await self._connection.backend.run(_begin)
 
     async def commit(self) -> None:
         backend = self._connection.backend
-        await backend.run(_commit, backend)
+        if not self._nested:
+            await backend.run(_commit, backend)
 
     async def rollback(self) -> None:
-        await self._connection.backend.run(_roll_back)
+        if not self._nested:
+            await self._connection.backend.run(_roll_back)
 
     async def __aenter__(self) -> Self:
         await self.start()
