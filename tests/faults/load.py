@@ -43,6 +43,7 @@ class Load:
             acks="all",
             enable_idempotence=True,
             linger_ms=5,
+            max_request_size=4_194_304,
             request_timeout_ms=120_000,  # longer than any outage here, so that requests are retried until they are acknowledged
             metadata_max_age_ms=5_000,
         )

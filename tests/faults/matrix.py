@@ -83,7 +83,7 @@ SCENARIOS: Final = (
     Scenario("kafka-transactions", 4, transactions.mix_transactions, "1"),
     Scenario("timestamps", 2, records.send_absurd_timestamps, "4", records.accept_any_timestamp),
     Scenario("read-again", 4, records.read_again, "2, 4"),
-    Scenario("large-records", 2, records.send_large_records, "4, 5"),
+    Scenario("large-records", 2, records.send_large_records, "4, 5", records.accept_large_records),
     Scenario("clock-consumer", 3, clocks.shift_a_consumer, "1, 4"),
     Scenario("clock-maintenance", 2, clocks.shift_maintenance, "1"),
     Scenario("disk-full", 3, data.fill_disk, "4", data.add_insert_trigger),

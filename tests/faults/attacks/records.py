@@ -14,8 +14,9 @@ MAX_LONG: Final = 2**63 - 1
 YEAR_0_MS: Final = -62_167_219_200_000
 YEAR_10000_MS: Final = 253_402_300_800_000
 LARGE_BYTES: Final = 400_000
-LARGE_RECORDS: Final = 500
-MAX_GROWTH_MIB: Final = 100
+TOO_LARGE_BYTES: Final = 1_500_000
+LARGE_RECORDS: Final = 250
+MAX_GROWTH_MIB: Final = 60  # all of these records have 95 MiB
 SAMPLES: Final = 20
 
 
@@ -39,10 +40,15 @@ async def send_absurd_timestamps(testbed: Testbed, number: int) -> None:
     await testbed.until_caught_up()
 
 
+async def accept_large_records(testbed: Testbed) -> None:
+    """Preparation: Kafka takes meter readings that are larger than a consumer takes."""
+    async with admin(testbed) as client:
+        await configure(client, testbed.topics.meter, {"max.message.bytes": str(2 * TOO_LARGE_BYTES)})
+    testbed.start()
+
+
 async def send_large_records(testbed: Testbed, number: int) -> None:
-    """Records of 400 kB, good and refused ones, wait for the database: memory stays bounded."""
-    if not testbed.running:
-        testbed.start()
+    """Records of 400 kB, good, refused and too large ones, wait for the database: memory stays bounded."""
     await testbed.load.send(5)
     await testbed.until_caught_up()
     before = _memory_mib(testbed)
@@ -52,6 +58,8 @@ async def send_large_records(testbed: Testbed, number: int) -> None:
             name = f"METER-{number}-{each}"
             value = meter(name, raw=padding) if each % 5 else padding.encode()
             await testbed.load.send_value(testbed.topics.meter, value, name)
+        too_large = meter("METER-LARGE", raw="x" * TOO_LARGE_BYTES)
+        await testbed.load.send_value(testbed.topics.meter, too_large, "METER-LARGE")
         await testbed.load.until_acknowledged()
         await until(lambda: waits_for_lock(testbed.database), "a transaction is blocked")
         growth = round(await _steady_memory_mib(testbed) - before, 1)

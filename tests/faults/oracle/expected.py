@@ -24,6 +24,8 @@ from tests.faults.oracle.registers import intervals
 RETENTION: Final = timedelta(days=400)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ANY: Final[frozenset[str]] = frozenset()
+LARGEST: Final = 1_048_576  # bytes of a value
+TOO_LARGE: Final = frozenset({"too_large"})
 Readings = dict[tuple[str, datetime], Reading]
 Series = list[tuple[datetime, tuple[float, ...]]]  # of one device, in the order of its clock
 
@@ -62,7 +64,9 @@ def expect(log: Iterable[LogRecord], topics: TopicNames, rejects: Callable[[Read
     kinds = {topics.meter: "meter", topics.vehicle: "vehicle", topics.register: "register"}
     decoders = {topics.meter: decode_meter, topics.vehicle: decode_vehicle, topics.register: decode_register}
     for record in log:
-        if record.topic == topics.assignment:
+        if len(record.value or b"") > LARGEST:
+            _take(expected, record, Refused(TOO_LARGE))
+        elif record.topic == topics.assignment:
             _take(expected, record, _declare(assignments, decode_declaration(record.value)))
         else:
             reading = decoders[record.topic](record.value, window)
