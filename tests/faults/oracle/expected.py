@@ -58,8 +58,17 @@ class Expected:
     vehicles: dict[str, Series] = field(default_factory=dict)
 
 
-def expect(log: Iterable[LogRecord], topics: TopicNames, rejects: Callable[[Reading], bool], now: datetime) -> Expected:
-    """Take each record of the log in turn. `rejects` says which readings the database has been set up to refuse."""
+def expect(
+    log: Iterable[LogRecord],
+    topics: TopicNames,
+    rejects: Callable[[Reading], bool],
+    now: datetime,
+    read_again: Iterable[LogRecord] = (),
+) -> Expected:
+    """Take each record of the log in turn. `rejects` says which readings the database has been set up to refuse.
+
+    A record that is read again is a duplicate, whatever became of it before; a declaration is declared again.
+    """
     expected, assignments, window = Expected(), Assignments(), Window.at(now, RETENTION)
     kinds = {topics.meter: "meter", topics.vehicle: "vehicle", topics.register: "register"}
     decoders = {topics.meter: decode_meter, topics.vehicle: decode_vehicle, topics.register: decode_register}
@@ -71,6 +80,9 @@ def expect(log: Iterable[LogRecord], topics: TopicNames, rejects: Callable[[Read
         else:
             reading = decoders[record.topic](record.value, window)
             _take(expected, record, _store(expected.stored[kinds[record.topic]], reading, rejects))
+    for record in read_again:
+        again = _declare(assignments, decode_declaration(record.value)) if record.topic == topics.assignment else None
+        expected.outcomes[(record.topic, record.partition, "written" if again == "written" else "duplicate")] += 1
     expected.declarations, expected.assignments = assignments.accepted, assignments.valid()
     _derive(expected)
     return expected
