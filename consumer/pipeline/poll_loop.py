@@ -7,7 +7,6 @@ getmany ──> Decoder ──> TopicBuffer: BatchBuilder ──(full, or waited
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from itertools import count
 from typing import Final
 
@@ -15,9 +14,10 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from consumer.kafka.client import check_alive
+from consumer.kafka.client import check_alive, unreadable_message
 from consumer.monitoring.health import Health
 from consumer.pipeline.breaker import Breaker
+from consumer.pipeline.clock import Clock
 from consumer.pipeline.positions import PartitionPositions
 from consumer.pipeline.rebalance import RebalanceListener
 from consumer.pipeline.topic_buffer import TopicBuffers
@@ -51,6 +51,8 @@ class PollLoop:
         decoders: Mapping[str, Decoder],
         breaker: Breaker,
         buffers: TopicBuffers,
+        *,
+        clock: Clock,
         health: Health,
     ) -> None:
         self._settings = settings
@@ -59,9 +61,10 @@ class PollLoop:
         self._positions = positions
         self._decoders = decoders
         self._breaker = breaker
+        self._clock = clock
         self._buffers = buffers
         self._health = health
-        self._paused_for_backpressure = False
+        self._paused = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then write what is buffered, within the shutdown time-out; raises unrecoverable errors."""
@@ -71,7 +74,10 @@ class PollLoop:
             check_alive(self._client)
             await self._collect_finished_writes()
             self._buffers.start_due_writes()
-            await self._fetch_into_buffers()
+            if self._clock.agrees():
+                await self._fetch_into_buffers()
+            else:
+                await self._wait_for_clock()
         try:
             async with asyncio.timeout(self._settings.shutdown_timeout_seconds):
                 await self._flush()
@@ -79,11 +85,15 @@ class PollLoop:
             log.warning("batch_left_unwritten", records=self._buffers.buffered_records())
 
     async def apply_operator_decisions(self) -> None:
-        """Apply closed breakers every two seconds (at once when one opens here), accepted gaps every ten; until cancelled."""
+        """Apply closed breakers every two seconds (at once when one opens here), accepted gaps every ten; until cancelled.
+
+        Partitions whose leader did not answer are tried again every two seconds, too.
+        """
         for check in count(1):
             await self._breaker.wait(OPERATOR_CHECK_SECONDS)
             await self._breaker.sync()
             self._positions.apply_breaker(self._buffers.unwritten_partitions())
+            self._positions.recheck_unavailable()
             if check % HALTED_CHECK_EVERY == 0:
                 self._positions.recheck_halted()
 
@@ -106,7 +116,10 @@ class PollLoop:
         if next_offsets is not self._positions.next_offsets:  # a rebalance came between
             self._positions.rewind(fetched)
             return
-        limits = TimeLimits.at(datetime.now(UTC), self._settings.retention_days)
+        if not self._clock.agrees():  # it has jumped meanwhile
+            self._positions.rewind(fetched)
+            return
+        limits = TimeLimits.at(self._clock.now(), self._settings.retention_days)
         for partition, records in fetched.items():
             await self._process(partition, records, builders[partition.topic], next_offsets, limits)
 
@@ -127,8 +140,9 @@ class PollLoop:
             await self._positions.restart()
             return {}
         except KafkaError as error:
-            self._health.block("kafka", f"Kafka cannot be read: {error}")
-            log.warning("fetch_failed", error=repr(error))
+            detail = unreadable_message(error, self._settings)
+            self._health.block("kafka", detail)
+            log.warning("fetch_failed", error=repr(error), detail=detail)
             await asyncio.sleep(1)
             return {}
         self._health.unblock("kafka")
@@ -168,9 +182,18 @@ class PollLoop:
         finished, _ = await asyncio.wait(
             self._buffers.writes_in_flight(), timeout=POLL_INTERVAL_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
-        if finished:
-            return
-        self._paused_for_backpressure = True
+        if not finished:
+            await self._poll_paused()
+
+    async def _wait_for_clock(self) -> None:
+        """Take no records while this clock is wrong, and stay in the group. What was fetched before is written."""
+        if self._client.subscription():
+            await self._poll_paused()
+        await asyncio.sleep(IDLE_FETCH_MS / 1000)
+
+    async def _poll_paused(self) -> None:
+        """Poll without taking records: a consumer that does not poll leaves the group."""
+        self._paused = True
         self._client.pause(*self._active_partitions())
         try:
             async with asyncio.timeout(POLL_INTERVAL_SECONDS):
@@ -179,8 +202,8 @@ class PollLoop:
             log.warning("fetch_failed", error=repr(error))
 
     def _resume(self) -> None:
-        if self._paused_for_backpressure:
-            self._paused_for_backpressure = False
+        if self._paused:
+            self._paused = False
             self._client.resume(*self._active_partitions())
 
     def _active_partitions(self) -> set[TopicPartition]:

@@ -4,13 +4,13 @@ paused -> read the stored offsets (retried while the database is away) -> compar
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
+from consumer.kafka.log_offsets import LogRange, log_ranges
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.breaker import Breaker
@@ -20,7 +20,8 @@ from sql.connection import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
 
-RETRIED: Final = (KafkaError, *DATABASE_ERRORS)
+# Waits between requests for the logs of partitions whose leader does not answer; an election takes about as long.
+ELECTION_WAITS: Final = (0.1, 0.2, 0.4, 0.8)
 
 
 class PartitionPositions:
@@ -28,7 +29,8 @@ class PartitionPositions:
 
     `next_offsets` has every partition that may be read. It is replaced, never reused, when partitions are revoked, so that code
     which still holds the old one cannot disturb the new one. `stored` has the offset of every assigned partition, readable or
-    not, as last read from the database. `halted` has the gap of each partition that waits for an operator's decision.
+    not, as last read from the database. `halted` has the gap of each partition that waits for an operator's decision, and
+    `unavailable` every partition whose leader did not answer.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class PartitionPositions:
         self.next_offsets: dict[TopicPartition, int] = {}
         self.stored: dict[TopicPartition, int] = {}
         self.halted: dict[TopicPartition, str] = {}
+        self.unavailable: set[TopicPartition] = set()
 
     async def revoke_all(self) -> None:
         """Stop reading all partitions; afterwards their writes have finished or were cancelled."""
@@ -72,6 +75,7 @@ class PartitionPositions:
         self.next_offsets = {}
         self.stored = {}
         self.halted = {}
+        self.unavailable = set()
         self._stopped = set()
         if self._restoring:
             self._restoring.cancel()
@@ -106,6 +110,11 @@ class PartitionPositions:
         if self.halted and not self._is_restoring():
             self.restore(set(self.halted))
 
+    def recheck_unavailable(self) -> None:
+        """Restore the partitions whose leader did not answer."""
+        if self.unavailable and not self._is_restoring():
+            self.restore(set(self.unavailable))
+
     def apply_breaker(self, unwritten: Set[TopicPartition]) -> None:
         """Stop the topics whose breaker is open, and restore the partitions of those that may be read again.
 
@@ -134,27 +143,44 @@ class PartitionPositions:
             self.failure = restoring.exception()
 
     async def _restore(self, partitions: set[TopicPartition], next_offsets: dict[TopicPartition, int]) -> None:
-        if not partitions:
+        """Place each partition as soon as its leader answers; the last ones are left to `recheck_unavailable`."""
+        self.unavailable |= partitions
+        for wait in (*ELECTION_WAITS, None):
+            logs, _ = await log_ranges(self._client, partitions)
+            await self._place_found(logs, next_offsets)
+            self.unavailable -= logs.keys()
+            partitions = partitions - logs.keys()
+            if not partitions or wait is None:
+                return
+            await asyncio.sleep(wait)
+
+    async def _place_found(
+        self, logs: Mapping[TopicPartition, LogRange], next_offsets: dict[TopicPartition, int]
+    ) -> None:
+        if not logs:
             return
-        async for attempt in retry_forever(*RETRIED):
+        stored = await self._read_stored(logs)
+        self._health.unblock("starting")
+        for partition, logged in logs.items():
+            if partition in self._client.assignment():  # it may be revoked already, before the callback says so
+                gap = gap_between(stored[partition], logged.beginning, logged.end)
+                self._place(partition, stored[partition], gap, next_offsets)
+        self._report_halted()
+
+    async def _read_stored(self, logs: Mapping[TopicPartition, LogRange]) -> dict[TopicPartition, int]:
+        """The stored offsets; partitions that this group reads for the first time start at the beginning of their log."""
+        async for attempt in retry_forever(*DATABASE_ERRORS):
             with attempt:
                 try:
-                    beginnings = await self._client.beginning_offsets(partitions)
-                    ends = await self._client.end_offsets(partitions)
-                    await self._offsets.insert_missing(beginnings)
-                    stored = await self._offsets.read(partitions)
-                except RETRIED as error:
+                    await self._offsets.insert_missing({each: logged.beginning for each, logged in logs.items()})
+                    stored = await self._offsets.read(logs)
+                except DATABASE_ERRORS as error:
                     self._report_restoring(blocked=True)
                     self._health.block("stored_offsets", f"the stored offsets cannot be read: {error}")
                     log.warning("stored_offsets_unavailable", error=repr(error), retry_in=attempt.next_wait)
                     raise
         self._report_restoring(blocked=False)
-        self._health.unblock("starting")
-        for partition in partitions:
-            if partition in self._client.assignment():  # it may be revoked already, before the callback says so
-                gap = gap_between(stored[partition], beginnings[partition], ends[partition])
-                self._place(partition, stored[partition], gap, next_offsets)
-        self._report_halted()
+        return stored
 
     def _place(
         self, partition: TopicPartition, stored: int, gap: str | None, next_offsets: dict[TopicPartition, int]

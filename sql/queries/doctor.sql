@@ -5,7 +5,6 @@ SELECT current_database() AS database, pg_is_in_recovery() AS standby, current_s
 
 -- name: check_durability()^
 SELECT current_setting('fsync') = 'on' AS fsync, current_setting('full_page_writes') = 'on' AS full_page_writes,
-    current_setting('synchronous_commit') <> 'off' AS synchronous_commit,
     coalesce((SELECT checksum_failures FROM pg_stat_database WHERE datname = current_database()), 0) AS checksum_failures;
 
 -- name: check_cache()^

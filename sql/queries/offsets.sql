@@ -97,3 +97,7 @@ SELECT counted.*, stored.rows AS rows_stored, stored.letters AS dead_letters_sto
     consumed = written + duplicates + dead_lettered AND written = rows AND dead_lettered = letters AS adds_up
 FROM counted JOIN stored USING (topic)
 ORDER BY topic;
+
+-- name: time_of_day()^
+-- The database's clock, in seconds since 1970.
+SELECT extract(epoch FROM clock_timestamp())::double precision AS seconds;

@@ -1,5 +1,8 @@
 """Consumer processes on real servers: startup without topics, Kafka or schema, restarts, rewound offsets, and gaps."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -7,7 +10,7 @@ from deploy.stack.ports import free_port
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from tests.support.database import Database, locked_tables, waits_for_lock
-from tests.support.ledger import Entry, Topics, committed_in_kafka, ledger
+from tests.support.ledger import Entry, Topics, committed_in_kafka, consumed, ledger, until_consumed
 from tests.support.records import meter, minute, vehicle
 from tests.support.services import ConsumerGroup
 from tests.support.waiting import until
@@ -215,6 +218,16 @@ async def test_a_gap_between_the_stored_offset_and_the_log_halts_only_the_partit
     await consumer.until_ready()
 
 
+async def test_a_session_timeout_that_the_brokers_reject_is_reported_with_its_setting(
+    group: ConsumerGroup, topics: Topics
+) -> None:
+    consumer = group.start(KAFKA_SESSION_TIMEOUT_MS="3600000")
+    failed = await consumer.until_logged("fetch_failed")
+    assert "KAFKA_SESSION_TIMEOUT_MS=3600000" in failed["detail"]
+    assert "1800000" in failed["detail"]
+    assert (await consumer.blocked_by())["kafka"] == failed["detail"]
+
+
 async def test_an_error_of_our_own_code_ends_the_process_and_is_not_blamed_on_the_database(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
@@ -239,3 +252,44 @@ async def test_an_error_of_our_own_code_ends_the_process_and_is_not_blamed_on_th
     await database.execute(late_before)
     group.start()
     await until_written(database, topics, 100)
+
+
+SHIFTED_CLOCK = """
+import os, pathlib, time
+real = time.time
+time.time = lambda: real() + float(pathlib.Path(os.environ["CLOCK_AHEAD_FILE"]).read_text())
+"""
+
+
+async def test_a_consumer_whose_clock_is_wrong_takes_nothing_until_it_is_right(
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SHIFTED_CLOCK)
+    ahead = tmp_path / "ahead"
+    ahead.write_text("-600")
+    consumer = group.start(PYTHONPATH=str(tmp_path), CLOCK_AHEAD_FILE=str(ahead), BREAKER_WINDOW_RECORDS="10")
+    detail = (await consumer.until_logged("clock_wrong"))["detail"]
+    assert "600 s behind the database's" in detail
+    await consumer.until_logged("partitions_assigned")
+    assert (await consumer.blocked_by())["clock"] == detail
+    assert await consumer.metric("energy_ingest_paused", reason="clock") == 1
+    assert await consumer.metric("energy_consumer_clock_offset_seconds") == pytest.approx(-600, abs=5)
+
+    now = datetime.now(UTC)
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
+        for number in range(50):
+            await producer.send(topics.meter, meter(f"METER-{number}", now), f"METER-{number}".encode())
+
+    async def behind() -> bool:
+        return await consumer.metric("energy_consumer_lag_records", topic=topics.meter) == 50
+
+    await until(behind, "the readings of now wait: by the clock that is ten minutes slow they are of the future")
+    assert await consumed(database) == 0
+    assert consumer.events("breaker_opened") == []
+
+    replaced = tmp_path / "corrected"
+    replaced.write_text("0")
+    replaced.replace(ahead)
+    await until_consumed(database, topics.meter, 50)
+    assert (await ledger(database, topics))[topics.meter] == Entry(50, 50, 0, 0)
+    await consumer.until_ready()

@@ -205,6 +205,11 @@ def breakers(tx: Transaction, given: Arguments) -> Statement:
     return [{"topic": topic} | row._asdict() for topic, row in sorted(tx.tables["breakers"].items())]
 
 
+def time_of_day(tx: Transaction, given: Arguments) -> Statement:
+    yield from ()
+    return [{"seconds": _now(tx).timestamp()}]
+
+
 def open_breaker(tx: Transaction, given: Arguments) -> Statement:
     topic = given["topic"]
     if tx.get("breakers", topic) is None:
@@ -284,6 +289,7 @@ STATEMENTS: Final[dict[str, Callable[[Transaction, Arguments], Statement]]] = {
     "let_through": let_through,
     "close_breaker": close_breaker,
     "move_offset": move_offset,
+    "time_of_day": time_of_day,
 }
 # Tables of the database by the names that COPY uses.
 HISTORIES: Final = {"meter_telemetry_history": "meter", "vehicle_telemetry_history": "vehicle"}
