@@ -18,11 +18,7 @@ $(READY): requirements-dev.lock $(LOCAL)
 	@bash deploy/install.sh $(RUN) $<
 	@touch $@
 
-<<<<<<< HEAD
-.PHONY: help setup demo smoke test faults mutants bench fuzz lint structure audit format configuration lock schema contracts clean
-=======
-.PHONY: help setup demo smoke test faults bench simulate fuzz lint structure audit format configuration lock schema contracts clean
->>>>>>> main
+.PHONY: help setup demo smoke test faults mutants bench simulate fuzz lint structure audit format configuration lock schema contracts clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

@@ -89,7 +89,6 @@ def _declarations(start: datetime) -> Iterator[Message]:
     yield declare("VEH-CORRECTED", "METER-CORRECTED", 30, 150)  # a correction
     yield declare("VEH-REGISTER", "REG-REGISTER", 30, 150)
     yield declare("VEH-YESTERDAY", "METER-YESTERDAY", -60 * 40)
-    yield declare("VEH-NOW", "METER-NOW", 0)
     yield Message("assignment", "VEH-BAD", assignment("VEH-BAD", "METER-BAD", start, start - MINUTE), 0)
     yield Message("assignment", "VEH-BAD", b'{"vehicleId": "VEH-BAD"}', 0)
     yield Message("assignment", "VEH-BAD", assignment("VEH BAD", "METER-BAD", start), 0)
@@ -208,6 +207,7 @@ def mixture(minute: int, at: datetime, now: datetime) -> Iterator[Message]:
     device = minute % 50
     meter_id, vehicle_id = f"METER-{device}", f"VEH-{device}"
     late = at - timedelta(hours=2) + MINUTE / 2
+    # VEH-NOW has no meter: it sends more than a reading a minute, not all of which have come when it would be judged.
     yield Message("meter", "METER-NOW", meter("METER-NOW", now, minute % 10 / 10))
     yield Message("vehicle", "VEH-NOW", vehicle("VEH-NOW", now, minute % 10 / 20, soc=minute % 101))
     yield Message("register", "REG-MASS", register("REG-MASS", at, 1000 + minute * 0.25, voltage=230 + minute % 7))

@@ -134,6 +134,10 @@ class Testbed:
     def _reach(stored: Mapping[tuple[str, int], int], end_offsets: Mapping[TopicPartition, int]) -> bool:
         return all(stored.get((each.topic, each.partition), 0) >= end for each, end in end_offsets.items())
 
+    async def has_consumed_twice(self) -> bool:
+        """Whether the ledger has counted more records than Kafka has acknowledged. False where records are deleted."""
+        return bool(await self.database.value(RECORDS_CONSUMED) > len(self.load.journal))
+
     def fenced_writes(self) -> int:
         """Number of writes that the claim of offsets has fenced."""
         return sum(len(each.events("write_fenced")) for each in self.started)

@@ -15,15 +15,19 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from deploy.stack.resolve import ROOT, servers
+from deploy.stack.resolve import ROOT as STACK
+from deploy.stack.resolve import servers
 from deploy.stack.servers import Servers
 from deploy.stack.signals import stopped_by_signals
+from schemas.config.logging import configure_logging
+from schemas.config.settings import LogSettings
 from tests.bench.setup.harness import migrated_template
 from tests.faults.altered_code import altered_copy
 from tests.faults.matrix import SCENARIOS
 from tests.faults.mutants.catalogue import MUTANTS, Mutant
 from tests.faults.scenario import Report, run
 from tests.support.database import Database, new_database
+from tests.support.repository import ROOT
 
 NAMES: Final = [mutant.name for mutant in MUTANTS]
 BY_NAME: Final = {scenario.name: scenario for scenario in SCENARIOS}
@@ -54,6 +58,7 @@ def main(
     chosen = [mutant for mutant in MUTANTS if only in {None, mutant.name}]
     if not chosen:
         raise typer.BadParameter(f"{only} is not one of: {', '.join(NAMES)}", param_hint="ONLY")
+    configure_logging(LogSettings(log_level="WARNING", log_format="console"))
     with stopped_by_signals():
         outcomes = _run_all(chosen, jobs)
     typer.echo("\n" + _markdown(outcomes), err=True)
@@ -66,7 +71,7 @@ def _run_all(chosen: list[Mutant], jobs: int) -> list[Outcome]:
     logs = Path(mkdtemp(prefix="energy-mutants-"))
     _log_progress(f"the logs of the services are in {logs}")
     with ExitStack() as exits:
-        stack = exits.enter_context(servers(ROOT / "faults", report=_log_progress, fresh=True))
+        stack = exits.enter_context(servers(STACK / "faults", report=_log_progress, fresh=True))
         template = exits.enter_context(migrated_template(stack))
         threads = exits.enter_context(ThreadPoolExecutor(jobs))
         scenarios = sorted({mutant.scenario for mutant in chosen})

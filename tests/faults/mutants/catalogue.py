@@ -90,12 +90,12 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "span-one-too-long",
-        "the stored offset is one beyond the batch",
+        "span-one-too-many",
+        "a batch counts one record more than it holds",
         Replacement(
             "consumer/records/batch.py",
-            "            next_offset=records[-1].offset + 1,",
-            "            next_offset=records[-1].offset + 2,",
+            "consumed=(before.consumed if before else 0) + len(records),",
+            "consumed=(before.consumed if before else 1) + len(records),",
         ),
     ),
     Mutant(
@@ -105,20 +105,12 @@ MUTANTS: Final = (
         scenario="freeze",
     ),
     Mutant(
-        "unknown-commit-taken-for-done",
-        "a batch whose COMMIT got no answer is not written again",
-        Replacement(
-            "consumer/pipeline/batch_writer.py", "if all(stored.get(partition) ==", "if all(stored.get(partition) !="
-        ),
-        scenario="postgres-cut-in-commit",
-    ),
-    Mutant(
         "duplicate-counted-as-written",
         "the ledger counts duplicates as written",
         Replacement(
-            "consumer/storage/store.py",
-            "duplicates=count_by_partition(written.duplicates)",
-            "duplicates=count_by_partition([])",
+            "consumer/storage/row_writers.py",
+            "result.duplicates.extend(buffer.records_for(written.duplicates))",
+            "result.duplicates.extend(buffer.records_for([]))",
         ),
     ),
     Mutant(
@@ -133,11 +125,7 @@ MUTANTS: Final = (
     Mutant(
         "future-accepted",
         "readings of the future are stored",
-        Replacement(
-            "consumer/records/decode.py",
-            "if valid and limits.oldest <= row[RECORDED_AT] <= limits.newest:",
-            "if valid and limits.oldest <= row[RECORDED_AT]:",
-        ),
+        Replacement("schemas/records/readings.py", "timedelta(minutes=5)", "timedelta(days=5)"),
     ),
     Mutant(
         "dead-letter-cut",
@@ -149,12 +137,12 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "rollup-of-one-hour-too-few",
-        "the last hour before the watermark is not rolled up",
+        "rollup-of-wrong-hour",
+        "the readings of a meter are summed under the hour after theirs",
         Replacement(
-            "sql/maintenance/rollups.py",
-            "closes = min(target, complete + PERIOD_PER_TRANSACTION)\n        async",
-            "closes = min(target, complete + PERIOD_PER_TRANSACTION)\n        target -= HOUR\n        async",
+            "sql/queries/rollups.sql",
+            "date_trunc('hour', history.recorded_at, 'UTC') AS hour, sum(history.kwh_consumed_ac)",
+            "date_trunc('hour', history.recorded_at, 'UTC') + interval '1 hour' AS hour, sum(history.kwh_consumed_ac)",
         ),
     ),
     Mutant(
