@@ -63,7 +63,7 @@ SCENARIOS: Final = (
         4,
         topics.kill_the_only_copy,
         "1, 4",
-        topics.add_a_partition_without_copies,
+        topics.keep_single_copies,
         three_brokers=True,
     ),
     Scenario("kafka-transactions", 4, transactions.mix_transactions, "1"),

@@ -37,6 +37,7 @@ async def shift_maintenance(testbed: Testbed, _: int) -> None:
     """Maintenance runs on a host whose clock is wrong, and then right: history and rollups are as if it had been right always."""
     if not testbed.running:
         testbed.start()
+    await testbed.until_caught_up()
     await testbed.until_at_rest()
     clock = shifted_clock(testbed.group.directory)
     for jump in (*MAINTENANCE_JUMPS, timedelta()):

@@ -31,6 +31,7 @@ Offsets = dict[tuple[str, int], int]
 async def start_consumers(testbed: Testbed) -> None:
     """Preparation: two consumers; maintenance has nothing left to do."""
     testbed.start(2)
+    await testbed.until_caught_up()
     await testbed.until_at_rest()
 
 

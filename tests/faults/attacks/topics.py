@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
+from tests.faults.messages import today
 from tests.faults.testbed import Testbed
 from tests.support.command import partition_statuses
 from tests.support.records import meter
@@ -41,23 +43,22 @@ def add_partitions(instance_ids: tuple[str, ...]) -> Callable[[Testbed, int], Aw
     return attack
 
 
-async def add_a_partition_without_copies(testbed: Testbed) -> None:
-    """Preparation: the last broker alone has the last partition of the meter topic; the other partitions are on every broker."""
-    topic, partition = testbed.topics.meter, testbed.topics.partitions
-    async with admin(testbed) as client:
-        await client.create_partitions({topic: NewPartitions(partition + 1, [[max(testbed.brokers)]])})
-        await configure(client, topic, {"min.insync.replicas": "1"})
-    await testbed.load.disconnect()
-    await testbed.load.connect()
+async def keep_single_copies(testbed: Testbed) -> None:
+    """Preparation: each partition of the meter topic is on one broker, and the last broker has the last partition alone."""
+    topic, (*others, last) = testbed.topics.meter, sorted(testbed.brokers)
+    places = {each: [others[each % len(others)]] for each in range(testbed.topics.partitions - 1)}
+    places[testbed.topics.partitions - 1] = [last]
+    await _recreate(testbed, NewTopic(topic, -1, -1, places, {"min.insync.replicas": "1"}))
+    testbed.load.journal[:] = [each for each in testbed.load.journal if each.partition.topic != topic]
+    await testbed.load.send_messages(today(testbed.today, datetime.now(UTC)))
     testbed.start()
-    await testbed.load.send_value(topic, meter("METER-LONE"), "any", partition)
     await testbed.until_caught_up()
 
 
 async def kill_the_only_copy(testbed: Testbed, number: int) -> None:
     """SIGKILL the broker with the only copy of a partition; consumers that start meanwhile read all the other partitions."""
     broker = testbed.brokers[max(testbed.brokers)]
-    topic, without_leader = testbed.topics.meter, testbed.topics.partitions
+    topic, without_leader = testbed.topics.meter, testbed.topics.partitions - 1
     await asyncio.to_thread(broker.kill)
     await testbed.stop_all()
     testbed.start(2)
@@ -85,8 +86,6 @@ async def recreate_topic(testbed: Testbed, number: int) -> None:
     if number % 2:
         await testbed.stop_all()
     await _recreate(testbed, NewTopic(topic, testbed.topics.partitions, 1))
-    for partition in range(testbed.topics.partitions):
-        testbed.load.end_offsets.pop(TopicPartition(topic, partition), None)
     stored = {each: offset for each, offset in (await testbed.stored_offsets()).items() if each[0] == topic}
     await testbed.load.send(1)
     await testbed.load.until_acknowledged()
@@ -129,11 +128,14 @@ async def _recreate(testbed: Testbed, topic: NewTopic) -> None:
         async def is_created() -> bool:
             try:
                 answer = await client.create_topics([topic])
+                codes = {code for _, code, *_ in answer.topic_errors}
+                return codes <= {0, TopicAlreadyExistsError.errno} and await _is_empty(testbed, topic.name)
             except KafkaError:  # the deletion is not complete
                 return False
-            return all(code == 0 for _, code, *_ in answer.topic_errors) and await _is_empty(testbed, topic.name)
 
         await until(is_created, f"{topic.name} is created again", every=0.2)
+    for partition in range(testbed.topics.partitions):
+        testbed.load.end_offsets.pop(TopicPartition(topic.name, partition), None)
     await testbed.load.connect()
 
 

@@ -41,12 +41,14 @@ async def _hang(testbed: Testbed, partition: TopicPartition, number: int) -> Non
             await testbed.load.send_value(partition.topic, value, "any", partition=partition.partition)
         await testbed.load.until_acknowledged()
 
-        async def is_behind() -> bool:
-            labels = {"topic": partition.topic, "partition": str(partition.partition)}
-            lags = [await each.metric("energy_consumer_lag_records", **labels) for each in testbed.running]
-            return sum(lags) >= BEHIND
+        (consumer,) = testbed.running
+        labels = {"topic": partition.topic, "partition": str(partition.partition)}
 
-        await until(is_behind, "the readings behind the open transaction count as lag")
+        async def is_reported() -> bool:
+            lag = await consumer.metric("energy_consumer_lag_records", **labels)
+            return lag >= BEHIND and await consumer.metric("energy_consumer_open_transaction_seconds", **labels) > 0
+
+        await until(is_reported, "the readings behind the open transaction count as lag")
         async with _producer(testbed) as successor:  # it aborts the transaction of its predecessor
             await _send(testbed, successor, partition, minute=10 * number + 9, abort=False)
     await testbed.until_caught_up()
