@@ -78,7 +78,7 @@ async def recreate_topic(testbed: Testbed, number: int) -> None:
     """
     if not testbed.running:
         testbed.start()
-    await testbed.load.send(20)
+    await testbed.load.send(2)
     await testbed.until_caught_up()
     topic = testbed.topics.meter
     testbed.changes.consumed += [each for each in await testbed.read_log() if each.topic == topic]
