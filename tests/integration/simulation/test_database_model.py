@@ -24,7 +24,7 @@ async def _on_postgres(script: Script, database: Database) -> list[Any]:
     async with AsyncExitStack() as exits:
 
         async def connect() -> Any:
-            connection = await asyncpg.connect(database.writer_url, server_settings=WRITER_SETTINGS)
+            connection = await asyncpg.connect(database.migrator_url, server_settings=WRITER_SETTINGS)
             exits.callback(connection.terminate)
             return connection
 
