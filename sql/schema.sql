@@ -272,6 +272,15 @@ CREATE FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp
     WHERE (vehicle_id = vehicle OR meter_id = meter) AND lower(valid_during) > begun
 $$;
 
+CREATE FUNCTION public.next_fault_id() RETURNS bigint
+    LANGUAGE sql
+    AS $$
+    SELECT greatest(
+        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+        (SELECT coalesce(max(fault_id), 0) + 1 FROM efficiency_faults)
+    )
+$$;
+
 CREATE FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision) RETURNS public.register_walk
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -385,7 +394,7 @@ CREATE TABLE public.dead_letters (
 );
 
 CREATE TABLE public.efficiency_faults (
-    fault_id bigint NOT NULL,
+    fault_id bigint DEFAULT public.next_fault_id() NOT NULL,
     vehicle_id text NOT NULL COLLATE pg_catalog."C",
     meter_ids text[] NOT NULL,
     opened_at timestamp with time zone NOT NULL,
@@ -399,15 +408,6 @@ CREATE TABLE public.efficiency_faults (
     closed_dc_kwh double precision,
     CONSTRAINT efficiency_faults_check CHECK ((closed_at >= opened_at)),
     CONSTRAINT efficiency_faults_check1 CHECK (((closed_at IS NULL) = (closed_ratio IS NULL)))
-);
-
-ALTER TABLE public.efficiency_faults ALTER COLUMN fault_id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME public.efficiency_faults_fault_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
 );
 
 CREATE TABLE public.kafka_offsets (
@@ -583,6 +583,8 @@ CREATE TABLE public.vehicle_efficiency (
     reason text NOT NULL,
     faulty_in_a_row integer DEFAULT 0 NOT NULL,
     sound_in_a_row integer DEFAULT 0 NOT NULL,
+    ac_kwh_compared double precision,
+    dc_kwh_compared double precision,
     CONSTRAINT vehicle_efficiency_status_check CHECK ((status = ANY (ARRAY['healthy'::text, 'degraded'::text, 'faulty'::text, 'insufficient_data'::text, 'unassigned'::text, 'implausible'::text])))
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
@@ -728,9 +730,13 @@ ALTER TABLE ONLY public.vehicle_telemetry_history
 ALTER TABLE ONLY public.vehicle_trends
     ADD CONSTRAINT vehicle_trends_pkey PRIMARY KEY (vehicle_id);
 
+CREATE INDEX alert_outbox_published ON public.alert_outbox USING btree (published_at) WHERE (published_at IS NOT NULL);
+
 CREATE INDEX alert_outbox_unpublished ON public.alert_outbox USING btree (event_id) WHERE (published_at IS NULL);
 
 CREATE INDEX assignment_declarations_of_vehicle ON public.assignment_declarations USING btree (vehicle_id, valid_from, declaration_id);
+
+CREATE INDEX dead_letters_resolved ON public.dead_letters USING btree (resolved_at) WHERE (resolved_at IS NOT NULL);
 
 CREATE INDEX dead_letters_unresolved ON public.dead_letters USING btree (topic, reason) WHERE (resolved_at IS NULL);
 
@@ -767,6 +773,8 @@ GRANT ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time 
 
 REVOKE ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.next_fault_id() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision) FROM PUBLIC;
 

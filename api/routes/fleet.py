@@ -1,6 +1,5 @@
 """The whole fleet: summary, ranking, aging vehicles."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -48,7 +47,7 @@ async def fleet_summary(request: Request, database: Database, end: End = None) -
             return await last_summary(connection, reading_rate)
     async with request.app.state.fleet_evaluations, database.acquire() as connection:
         tally = await evaluate_fleet(connection, end, thresholds)
-        return await summarize(connection, reading_rate, tally, datetime.now(UTC))
+        return await summarize(connection, reading_rate, tally, await queries.database_clock(connection))
 
 
 @router.get(
