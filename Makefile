@@ -18,7 +18,7 @@ $(READY): requirements-dev.lock $(LOCAL)
 	@bash deploy/install.sh $(RUN) $<
 	@touch $@
 
-.PHONY: help setup demo smoke test faults bench fuzz lint structure audit format configuration lock schema contracts clean
+.PHONY: help setup demo smoke test faults bench simulate fuzz lint structure audit format configuration lock schema contracts clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -38,6 +38,9 @@ faults: $(READY) ## the fault matrix (ONLY=scenario, ROUNDS=n): kills, freezes, 
 
 bench: $(READY) ## the benchmarks (ONLY=measure, RUNS=n, SCALE=share): progress on stderr, one JSON object per result on stdout
 	@exec $(RUN) -m tests.bench
+
+simulate: $(READY) ## the consumer under virtual time with random faults (SEEDS=n, FROM=seed, JOBS=processors, TRACE=1); exit 1 when a seed fails
+	@exec $(RUN) -m tests.simulation
 
 fuzz: $(READY) ## fuzzing: MINUTES=10 for the decoders with a coverage-guided fuzzer, then as long for the HTTP service
 	@exec $(RUN) -m tests.fuzz $(or $(MINUTES),10)

@@ -1,7 +1,6 @@
 """Garbage collection on a timer instead of by allocation counts: a large batch is nothing but allocations.
 
-Records, rows and batches hold no reference cycles, so reference counting frees them; only tasks and tracebacks make cycles
-(the error of a fenced write keeps its batch until the next collection).
+Records, rows and batches hold no reference cycles, so reference counting frees them; only tasks and tracebacks make cycles.
 Searching for cycles every few hundred allocations took about a third of a consumer's CPU while it drained a backlog.
 """
 

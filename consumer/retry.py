@@ -1,7 +1,7 @@
 """The retry policy of a consumer: without end, with exponential backoff from 0.1 to 5 seconds."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 import stamina
@@ -14,22 +14,30 @@ LONGEST_WAIT_SECONDS: Final = 5.0
 stamina.instrumentation.set_on_retry_hooks(())
 
 
-def retry_forever(*errors: type[Exception], unless: tuple[type[Exception], ...] = ()) -> AsyncIterator[stamina.Attempt]:
-    """Attempts that repeat a block while it raises one of `errors`; any other error and those of `unless` are raised.
+def backoff() -> Iterator[float]:
+    """The waits between the attempts, in seconds, without end.
 
-    The wait doubles with each attempt up to `next_wait` of the attempt, of which a random half to whole is slept: consumers that
-    lost the database together do not return to it in step. stamina's own jitter ends where the longest wait is reached.
-    Cancellation ends the attempts at once.
+    The bound doubles up to the longest wait; a wait is a random half to whole of it, so that consumers that lost the database
+    together do not return to it in step. stamina's own jitter ends where the longest wait is reached.
     """
     longest = FIRST_WAIT_SECONDS
+    while True:
+        yield longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, protects nothing
+        longest = min(2 * longest, LONGEST_WAIT_SECONDS)
+
+
+def retry_forever(
+    *errors: type[Exception], unless: Callable[[BaseException], bool] = lambda _: False
+) -> AsyncIterator[stamina.Attempt]:
+    """Attempts that repeat a block while it raises one of `errors`; others, and those for which `unless` is true, are raised.
+
+    `errors` are faults of the world, which may pass; an error of our own code is never among them. `next_wait` of an attempt is
+    the upper bound of the next wait. Cancellation ends the attempts at once.
+    """
+    waits = backoff()
 
     def wait_seconds(error: BaseException) -> float | bool:
-        nonlocal longest
-        if not isinstance(error, errors) or isinstance(error, unless):
-            return False
-        seconds = longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, protects nothing
-        longest = min(2 * longest, LONGEST_WAIT_SECONDS)
-        return seconds
+        return next(waits) if isinstance(error, errors) and not unless(error) else False
 
     return stamina.retry_context(
         on=wait_seconds,

@@ -88,11 +88,11 @@ async def run_pipeline(
     metrics.initialize(topics)
     store, offsets = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
     breaker = Breaker(database, settings, metrics, health)
-    writer = BatchWriter(store, offsets, metrics, health)
+    writer = BatchWriter(store, offsets, breaker, metrics, health)
     buffers = TopicBuffers(topics, writer, settings)
     positions = PartitionPositions(client, offsets, breaker, buffers.drain, metrics, health)
     listener = RebalanceListener(client, positions, StaticMembership(settings, client), metrics, health)
-    decoders = {topic: Decoder(record_type) for topic, record_type in topics.items()}
+    decoders = {topic: Decoder(record_type, settings.record_max_bytes) for topic, record_type in topics.items()}
     poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, health)
     reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), metrics)
     async with asyncio.TaskGroup() as group:

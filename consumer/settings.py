@@ -27,6 +27,14 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
         300_000, ge=1000, description="a consumer that does not poll for this long leaves the group"
     )
     batch_max_records: int = Field(50_000, ge=1, le=1_000_000, description="records in a batch while behind")
+    batch_max_bytes: int = Field(
+        67_108_864,
+        ge=1_048_576,
+        description="bytes of keys and values that all batches of a consumer may hold, in equal parts for each topic",
+    )
+    record_max_bytes: int = Field(
+        1_048_576, ge=1024, description="a record with a larger value becomes a dead letter (too_large)"
+    )
     batch_max_wait_ms: int = Field(200, ge=1, le=60_000, description="longest wait for a batch to fill while caught up")
     breaker_share: float = Field(
         0.5,

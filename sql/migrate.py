@@ -21,6 +21,7 @@ from sql.settings import SqlSettings
 log = structlog.get_logger(__name__)
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+CONCURRENT_RUN_CHECK_SECONDS: Final = 0.5
 LOCK_TIMEOUT_MESSAGE: Final = "due to lock timeout"  # PostgreSQL's message; dbmate does not pass on the SQLSTATE
 # The environment of dbmate: no secrets but the database URL. Variables of libpq (PG...) are passed on as well.
 DBMATE_ENVIRONMENT: Final = frozenset(
@@ -47,6 +48,7 @@ async def migrate(settings: SqlSettings, migrations: Path = MIGRATIONS) -> None:
     """
     connection = await connect(settings)
     try:
+        await _wait_for_concurrent_run(connection)
         encrypted = await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
         url = _dbmate_url(
             settings.database_url.get_secret_value(),
@@ -71,6 +73,11 @@ async def migrate(settings: SqlSettings, migrations: Path = MIGRATIONS) -> None:
         await _warn_of_public_privileges(connection)
     finally:
         await connection.close()
+
+
+async def _wait_for_concurrent_run(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    while not (await queries.lock_migrations(connection))["acquired"]:  # noqa: ASYNC110 - another process has it
+        await asyncio.sleep(CONCURRENT_RUN_CHECK_SECONDS)
 
 
 async def _drop_invalid_indexes(connection: "asyncpg.Connection[asyncpg.Record]", lock_timeout_ms: int) -> None:
@@ -113,15 +120,7 @@ async def _log_lock_timeout(connection: "asyncpg.Connection[asyncpg.Record]", at
 
 
 async def _run_dbmate(url: str, migrations: Path) -> None:
-    wait_for_concurrent_runs = ["--migration-lock", "--migration-lock-timeout", "0"]
-    command = [
-        _dbmate_binary(),
-        "--migrations-dir",
-        str(migrations),
-        "--no-dump-schema",
-        *wait_for_concurrent_runs,
-        "migrate",
-    ]
+    command = [_dbmate_binary(), "--migrations-dir", str(migrations), "--no-dump-schema", "migrate"]
     process = await asyncio.create_subprocess_exec(
         *command,
         env=_dbmate_environment() | {"DATABASE_URL": url},

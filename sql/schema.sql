@@ -389,9 +389,12 @@ CREATE TABLE public.dead_letters (
     rejected_at timestamp with time zone DEFAULT now() NOT NULL,
     resolved_at timestamp with time zone,
     resolution text,
+    incarnation integer DEFAULT 0 NOT NULL,
     CONSTRAINT dead_letters_resolution_check CHECK ((resolution = ANY (ARRAY['replayed'::text, 'discarded'::text]))),
     CONSTRAINT resolved_somehow CHECK (((resolved_at IS NULL) = (resolution IS NULL)))
 );
+
+COMMENT ON COLUMN public.dead_letters.incarnation IS 'the incarnation of the log that held the record';
 
 CREATE TABLE public.efficiency_faults (
     fault_id bigint DEFAULT public.next_fault_id() NOT NULL,
@@ -422,6 +425,12 @@ CREATE TABLE public.kafka_offsets (
     records_dead_lettered bigint DEFAULT 0 NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     end_offset bigint,
+    halt_reason text,
+    halted_at timestamp with time zone,
+    incarnation integer DEFAULT 0 NOT NULL,
+    topic_id uuid,
+    last_record_offset bigint,
+    last_record_hash bytea,
     CONSTRAINT kafka_offsets_add_up CHECK ((records_consumed = ((records_written + records_duplicate) + records_dead_lettered))),
     CONSTRAINT kafka_offsets_check CHECK ((next_offset >= start_offset)),
     CONSTRAINT kafka_offsets_partition_check CHECK ((partition >= 0)),
@@ -434,6 +443,14 @@ WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
 COMMENT ON COLUMN public.kafka_offsets.start_offset IS 'the first offset this group ever read of the partition';
 
 COMMENT ON COLUMN public.kafka_offsets.next_offset IS 'the first offset not yet written; consumers resume here, whatever Kafka has stored';
+
+COMMENT ON COLUMN public.kafka_offsets.halt_reason IS 'why the partition is not read; only an operator ends a halt (offsets accept-gap, offsets reset)';
+
+COMMENT ON COLUMN public.kafka_offsets.incarnation IS 'grows by one when an operator accepts that the log is another one than before';
+
+COMMENT ON COLUMN public.kafka_offsets.topic_id IS 'Kafka''s id of the topic; a topic that is deleted and created again gets another one';
+
+COMMENT ON COLUMN public.kafka_offsets.last_record_hash IS 'of the last record taken, at last_record_offset: its timestamp, key and value';
 
 CREATE TABLE public.late_hours (
     marked_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -665,7 +682,7 @@ ALTER TABLE ONLY public.assignment_declarations
     ADD CONSTRAINT assignment_declarations_pkey PRIMARY KEY (declaration_id);
 
 ALTER TABLE ONLY public.dead_letters
-    ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (consumer_group, topic, partition, "offset");
+    ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (consumer_group, topic, partition, "offset", incarnation);
 
 ALTER TABLE ONLY public.efficiency_faults
     ADD CONSTRAINT efficiency_faults_pkey PRIMARY KEY (fault_id);
@@ -793,12 +810,16 @@ GRANT SELECT ON TABLE public.assignment_declarations TO energy_reader;
 GRANT INSERT ON TABLE public.dead_letters TO energy_writer;
 
 GRANT SELECT(consumer_group) ON TABLE public.dead_letters TO energy_reader;
+GRANT SELECT(consumer_group) ON TABLE public.dead_letters TO energy_writer;
 
 GRANT SELECT(topic) ON TABLE public.dead_letters TO energy_reader;
+GRANT SELECT(topic) ON TABLE public.dead_letters TO energy_writer;
 
 GRANT SELECT(partition) ON TABLE public.dead_letters TO energy_reader;
+GRANT SELECT(partition) ON TABLE public.dead_letters TO energy_writer;
 
 GRANT SELECT("offset") ON TABLE public.dead_letters TO energy_reader;
+GRANT SELECT("offset") ON TABLE public.dead_letters TO energy_writer;
 
 GRANT SELECT(reason) ON TABLE public.dead_letters TO energy_reader;
 
@@ -807,6 +828,9 @@ GRANT SELECT(rejected_at) ON TABLE public.dead_letters TO energy_reader;
 GRANT SELECT(resolved_at) ON TABLE public.dead_letters TO energy_reader;
 
 GRANT SELECT(resolution) ON TABLE public.dead_letters TO energy_reader;
+
+GRANT SELECT(incarnation) ON TABLE public.dead_letters TO energy_writer;
+GRANT SELECT(incarnation) ON TABLE public.dead_letters TO energy_reader;
 
 GRANT SELECT ON TABLE public.efficiency_faults TO energy_reader;
 

@@ -1,6 +1,9 @@
 """`python -m consumer dead-letters`: commands that list dead letters, replay them with the current code, or discard them."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -109,22 +112,25 @@ def replay(
     async def replay_all(settings: ConsumerSettings) -> None:
         letters = await _unresolved(settings, selection)
         confirm(f"{len(letters)} dead letters will be decoded again.", yes=yes)
-        decoders = {topic: Decoder(record_type) for topic, record_type in record_types_by_topic(settings).items()}
-        written = duplicates = 0
+        decoders = {
+            topic: Decoder(record_type, settings.record_max_bytes)
+            for topic, record_type in record_types_by_topic(settings).items()
+        }
+        written = duplicates = done = 0
         async with pool(
             settings.database_url, size=2, server_settings=SESSION_SETTINGS, command_timeout=65
         ) as database:
-            for start in range(0, len(letters), DEAD_LETTERS_PER_TRANSACTION):
-                batch = _decode(letters[start : start + DEAD_LETTERS_PER_TRANSACTION], decoders, settings)
+            for incarnation, chunk in _chunks(letters):
+                batch = _decode(chunk, decoders, settings)
                 try:
-                    result = await replay_dead_letters(database, settings.kafka_group_id, batch)
+                    result = await replay_dead_letters(database, settings.kafka_group_id, incarnation, batch)
                 except FencedError:
                     raise CommandError(
                         "another process is resolving dead letters at the same time; run the command again"
                     ) from None
                 written += result.written.total()
                 duplicates += result.duplicates.total()
-                done = min(start + DEAD_LETTERS_PER_TRANSACTION, len(letters))
+                done += len(chunk)
                 typer.echo(f"{done} of {len(letters)} dead letters processed", err=True)
         rejected = len(letters) - written - duplicates
         typer.echo(f"written: {written}, duplicates: {duplicates}, still rejected: {rejected}", err=True)
@@ -143,15 +149,18 @@ def discard(
         letters = await _unresolved(settings, selection)
         confirm(f"{len(letters)} dead letters will be discarded and cannot be replayed afterwards.", yes=yes)
         async with connect(settings) as connection:
-            discarded = queries.resolve_letters(
-                connection,
-                consumer_group=settings.kafka_group_id,
-                topics=[each["topic"] for each in letters],
-                partitions=[each["partition"] for each in letters],
-                offsets=[each["offset"] for each in letters],
-                how="discarded",
-            )
-            count = len([row async for row in discarded])
+            count = 0
+            for incarnation, chunk in _chunks(letters):
+                discarded = queries.resolve_letters(
+                    connection,
+                    consumer_group=settings.kafka_group_id,
+                    topics=[each["topic"] for each in chunk],
+                    partitions=[each["partition"] for each in chunk],
+                    offsets=[each["offset"] for each in chunk],
+                    incarnation=incarnation,
+                    how="discarded",
+                )
+                count += len([row async for row in discarded])
         typer.echo(f"dead letters discarded: {count}", err=True)
 
     run(discard_all)
@@ -175,6 +184,14 @@ async def _unresolved(settings: ConsumerSettings, selection: dict[str, Any]) -> 
     if not letters:
         raise CommandError("no unresolved dead letter matches; nothing was changed")
     return letters
+
+
+def _chunks(letters: list[Any]) -> Iterator[tuple[int, list[Any]]]:
+    """Dead letters for one transaction each, with the incarnation of the log that they share."""
+    by_incarnation = itemgetter("incarnation")
+    for incarnation, group in groupby(sorted(letters, key=by_incarnation), by_incarnation):
+        while chunk := list(islice(group, DEAD_LETTERS_PER_TRANSACTION)):
+            yield incarnation, chunk
 
 
 def _decode(letters: list[Any], decoders: dict[str, Decoder], settings: ConsumerSettings) -> Batch:

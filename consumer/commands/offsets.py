@@ -122,6 +122,7 @@ async def _move(settings: ConsumerSettings, status: PartitionStatus, target: int
             partition=status.partition,
             expected_offset=status.stored,
             to_offset=target,
+            other_log=status.gap is not None,
             reason=reason,
         )
     if moved is None:

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumer.kafka.client import close_client
+from consumer.records.record import plausible_timestamp
 from consumer.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
@@ -93,10 +94,13 @@ class _Waiting:
         return _Waiting(unread, self.since, None if outdated else self.sample)
 
     def oldest(self) -> float | None:
-        """When the oldest record was produced, in seconds since 1970; None when there is no record."""
+        """When the oldest record was produced, or first seen unread, in seconds since 1970; None when there is no record."""
         if self.sample is None:
             return self.since
-        return None if self.sample.timestamp is None else self.sample.timestamp / 1000
+        if self.sample.timestamp is None:
+            return None
+        produced = plausible_timestamp(self.sample.timestamp)
+        return self.since if produced is None else produced / 1000
 
 
 class OldestUnread:

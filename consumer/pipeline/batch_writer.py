@@ -1,40 +1,54 @@
 """The batch writer: retries a batch until it is committed or fenced, and reports what was written.
 
-write -> Store.write ──(committed)──────────────────────────────> result
-            ├──(fenced)─────────────────────────────────────────> FencedError
-            ├──(outcome of COMMIT unknown)──> read the offsets ─> result, or write again
-            └──(any other error)────────────────────────────────> report, back off, write again
+write -> Store.write ──(committed)──────────────────────────> result
+            ├──(fenced)─────────────────────────────────────> FencedError
+            ├──(error that may pass)──> report, back off ───> write again
+            ├──(outcome of COMMIT unknown)──> the same ─────> read the offsets: result, or write again
+            └──(any other error)────────────────────────────> InternalError, which ends the process
 """
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from aiokafka import TopicPartition
 
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
+from consumer.pipeline.breaker import Breaker
 from consumer.records.batch import Batch, BatchResult
-from consumer.retry import retry_forever
-from consumer.storage.errors import CommitOutcomeUnknownError, FencedError, retry_cause
+from consumer.retry import backoff
+from consumer.storage.errors import CommitOutcomeUnknownError, FencedError, InternalError, is_passing, retry_cause
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
+from schemas.records.readings import Reason
 
 log = structlog.get_logger(__name__)
+
+UNEXPECTED: Final = {
+    Reason.REFUSED_BY_DATABASE,
+    Reason.INTERNAL_ERROR,
+}  # reasons found while writing that count for the breaker
+
+
+class WriteAbandonedError(Exception):
+    """The partitions were revoked while a batch was being retried. Nothing of it was written by the last attempt."""
 
 
 class BatchWriter:
     """Writes batches; several may be in flight, of different partitions.
 
-    `committed` holds the next offset of each partition as this process has committed it since the last rebalance.
+    `committed` holds the next offset of each partition as this process has committed it since the last rebalance. It is
+    replaced, never reused, when partitions are revoked: a write that outlives that moment is not retried any more.
     """
 
-    def __init__(self, store: Store, offsets: StoredOffsets, metrics: Metrics, health: Health) -> None:
+    def __init__(
+        self, store: Store, offsets: StoredOffsets, breaker: Breaker, metrics: Metrics, health: Health
+    ) -> None:
         self._store = store
         self._offsets = offsets
+        self._breaker = breaker
         self._metrics = metrics
         self._health = health
         self._retrying: set[asyncio.Task[Any] | None] = set()
@@ -47,59 +61,82 @@ class BatchWriter:
 
         Raises:
             FencedError: another consumer has written one of the partitions; nothing of the batch was written.
+            WriteAbandonedError: the partitions were revoked before the batch could be written.
+            InternalError: this program cannot write the batch, and no single record is to blame.
         """
-        started = time.monotonic()
+        started, committed = time.monotonic(), self.committed
         try:
-            async for attempt in retry_forever(Exception, unless=(FencedError,)):
-                with attempt, self._reporting_errors(batch, attempt.next_wait):
-                    attempt_started = time.monotonic()
-                    result = await self._write_once(batch)
+            attempt_started, result = await self._write_until_committed(batch, committed)
+        except InternalError as error:
+            log.critical("internal_error", error=str(error), records=len(batch), exc_info=error)
+            self._health.block("internal_error", str(error))
+            raise
         finally:
             self._report_unblocked()
         self._add_throughput(len(batch), attempt_started, time.monotonic())
         self._report_written(batch, result, time.monotonic() - started)
+        for partition, span in batch.spans.items():
+            committed[partition] = span.next_offset
         return result
 
+    async def _write_until_committed(
+        self, batch: Batch, committed: dict[TopicPartition, int]
+    ) -> tuple[float, BatchResult]:
+        """The beginning of the attempt that was committed (monotonic seconds), and its result.
+
+        A loop of its own instead of `retry_forever`, which would keep the error, and with it the batch, in a reference cycle.
+        """
+        unknown: BatchResult | None = None  # of a COMMIT whose response was lost
+        for wait in backoff():
+            started = time.monotonic()
+            try:
+                if unknown is not None and await self._is_committed(batch):
+                    return started, unknown
+                unknown = None
+                return started, await self._store.write(batch)
+            except FencedError:
+                raise
+            except Exception as error:
+                if not is_passing(error):
+                    raise InternalError(error) from error
+                if isinstance(error, CommitOutcomeUnknownError):
+                    log.warning("commit_outcome_unknown", error=repr(error.__cause__))
+                    unknown = error.result
+                self._report_retry(error, batch, wait)
+            await asyncio.sleep(wait)
+            if committed is not self.committed:
+                raise WriteAbandonedError
+        raise AssertionError("the backoff never ends")
+
+    async def _is_committed(self, batch: Batch) -> bool:
+        """Whether the stored offsets say that this batch was committed.
+
+        Waits for our own transaction, which may still be in COMMIT, but evicts no session: the partitions may belong to another
+        consumer by now.
+        """
+        stored = await self._offsets.read(batch.spans, evict=False)
+        confirmed = all(stored.get(partition) == span.next_offset for partition, span in batch.spans.items())
+        if confirmed:
+            log.info("commit_confirmed", records=len(batch))
+        return confirmed
+
     def was_fenced(self, write: "asyncio.Task[BatchResult]") -> bool:
-        """Whether a finished write was fenced; any other error is raised."""
-        try:
-            write.result()
-        except FencedError as fenced:
+        """Whether a finished write was fenced or abandoned, so that the offsets must be read again; other errors are raised."""
+        error = write.exception()  # raising it here would tie it, and with it the batch, to this frame
+        if error is None:
+            return False
+        if isinstance(error, FencedError):
             self._metrics.fenced.inc()
-            log.warning("write_fenced", partitions=[f"{each.topic}-{each.partition}" for each in fenced.partitions])
-            return True
-        return False
+            log.warning("write_fenced", partitions=[f"{each.topic}-{each.partition}" for each in error.partitions])
+        elif isinstance(error, WriteAbandonedError):
+            log.warning("write_abandoned", reason="partitions were revoked while the write was being retried")
+        else:
+            raise error
+        return True
 
     def clear_committed(self) -> None:
         """Forget the committed offsets: the partitions may belong to another consumer now."""
         self.committed = {}
-
-    async def _write_once(self, batch: Batch) -> BatchResult:
-        try:
-            return await self._store.write(batch)
-        except CommitOutcomeUnknownError as unknown:
-            log.warning("commit_outcome_unknown", error=repr(unknown.__cause__))
-            return await self._resolve_commit(batch, unknown.result)
-
-    async def _resolve_commit(self, batch: Batch, result: BatchResult) -> BatchResult:
-        """The result of a commit whose response was lost: confirmed by the stored offsets, or written again."""
-        async for attempt in retry_forever(Exception):
-            with attempt, self._reporting_errors(batch, attempt.next_wait):
-                stored = await self._offsets.read(batch.spans)
-        if all(stored.get(partition) == span.next_offset for partition, span in batch.spans.items()):
-            log.info("commit_confirmed", records=len(batch))
-            return result
-        return await self._store.write(batch)  # the offsets stand where they were, or the batch is fenced
-
-    @contextmanager
-    def _reporting_errors(self, batch: Batch, retry_in: float) -> Iterator[None]:
-        try:
-            yield
-        except FencedError:
-            raise
-        except Exception as error:
-            self._report_retry(error, batch, retry_in)
-            raise
 
     def _report_retry(self, error: Exception, batch: Batch, retry_in: float) -> None:
         label = retry_cause(error)
@@ -128,7 +165,10 @@ class BatchWriter:
         now = time.time()
         self._metrics.count(result)
         self._metrics.write_seconds.observe(seconds)
-        for partition, span in batch.spans.items():
-            self.committed[partition] = span.next_offset
-            self._metrics.freshness.observe(max(0.0, now - span.oldest / 1000))
+        for span in batch.spans.values():
+            if span.oldest is not None:
+                self._metrics.freshness.observe(max(0.0, now - span.oldest / 1000))
+        for (topic, reason), number in result.dead_letters.items():
+            if reason in UNEXPECTED:
+                self._breaker.record(topic, 0, number)  # the records themselves are counted when they are decoded
         log.debug("batch_written", records=result.consumed.total(), seconds=round(seconds, 4))

@@ -19,10 +19,12 @@ from consumer.settings import ConsumerSettings
 log = structlog.get_logger(__name__)
 
 Write = asyncio.Task[BatchResult]
-DRAIN_SHARE: Final = (
-    1 / 3
-)  # of the session time-out: the other members wait for the drain, and heartbeats go on meanwhile
-CANCEL_ATTEMPTS: Final = 3  # of one second each
+# Shares of the session time-out: the other members wait for the drain, and heartbeats go on meanwhile.
+DRAIN_SHARE: Final = 1 / 3  # for the writes to finish
+CANCEL_SHARE: Final = 1 / 3  # for the others to be cancelled
+CANCEL_ATTEMPTS: Final = 3
+BATCHES_PER_TOPIC: Final = 2  # one that is filling and one that is being written
+LONGEST_CANCEL_SECONDS: Final = 1.0  # of one attempt
 
 
 class TopicBuffer:
@@ -30,11 +32,13 @@ class TopicBuffer:
 
     Args:
         max_records: records that a batch may hold.
+        max_bytes: bytes of keys and values at which a batch is full.
         max_wait: seconds that the first record of a batch may wait for others.
     """
 
-    def __init__(self, max_records: int, max_wait: float) -> None:
+    def __init__(self, max_records: int, max_bytes: int, max_wait: float) -> None:
         self._max_records = max_records
+        self._max_bytes = max_bytes
         self._max_wait = max_wait
         self._in_flight: Batch | None = None
         self.builder = BatchBuilder()
@@ -43,6 +47,8 @@ class TopicBuffer:
     @property
     def capacity(self) -> int:
         """Records that still fit; 0 below a tenth of a batch: fetching the last few would cost as much as fetching many."""
+        if self.builder.size >= self._max_bytes:
+            return 0
         capacity = self._max_records - len(self.builder)
         return capacity if capacity > self._max_records // 10 else 0
 
@@ -90,9 +96,14 @@ class TopicBuffers:
 
     def __init__(self, topics: Iterable[str], writer: BatchWriter, settings: ConsumerSettings) -> None:
         self._writer = writer
-        self._drain_seconds = DRAIN_SHARE * settings.kafka_session_timeout_ms / 1000
+        session_seconds = settings.kafka_session_timeout_ms / 1000
+        self._drain_seconds = DRAIN_SHARE * session_seconds
+        self._cancel_seconds = min(LONGEST_CANCEL_SECONDS, CANCEL_SHARE * session_seconds / CANCEL_ATTEMPTS)
+        self._abandoned: set[Write] = set()  # writes that survived their cancellation
         max_wait = settings.batch_max_wait_ms / 1000
-        self._buffers = {topic: TopicBuffer(settings.batch_max_records, max_wait) for topic in topics}
+        names = list(topics)
+        max_bytes = settings.batch_max_bytes // (BATCHES_PER_TOPIC * len(names))
+        self._buffers = {topic: TopicBuffer(settings.batch_max_records, max_bytes, max_wait) for topic in names}
 
     def builders(self) -> dict[str, BatchBuilder]:
         """The filling batch of each topic."""
@@ -109,9 +120,12 @@ class TopicBuffers:
         return {partition for buffer in self._buffers.values() for partition in buffer.spans()}
 
     def oldest_unwritten(self) -> dict[TopicPartition, int]:
-        """Kafka timestamp (ms since 1970) of the oldest unwritten record of each of these partitions."""
+        """Kafka timestamp (ms since 1970) of the oldest unwritten record, by partition; only where it is plausible."""
         return {
-            partition: span.oldest for buffer in self._buffers.values() for partition, span in buffer.spans().items()
+            partition: span.oldest
+            for buffer in self._buffers.values()
+            for partition, span in buffer.spans().items()
+            if span.oldest is not None
         }
 
     def milliseconds_until_due(self, while_writing: int) -> list[float]:
@@ -143,7 +157,7 @@ class TopicBuffers:
             _, unfinished = await asyncio.wait(writes, timeout=self._drain_seconds)
             if unfinished:
                 log.warning("write_abandoned", reason="partitions were revoked and the database does not respond")
-                await _cancel_writes(unfinished)
+                await self._cancel(unfinished)
             for write in writes:
                 if write.done() and not write.cancelled():
                     self._writer.was_fenced(write)
@@ -154,16 +168,25 @@ class TopicBuffers:
             if buffer.idle and len(buffer.builder):
                 buffer.start_write(lambda batch: asyncio.create_task(self._writer.write(batch), name="write"))
 
+    async def _cancel(self, writes: Set[Write]) -> None:
+        """Cancel writes in bounded time: other consumers wait for our partitions.
 
-async def _cancel_writes(writes: Set[Write]) -> None:
-    """Cancel writes in bounded time: other consumers wait for our partitions.
-
-    The driver asks the server to cancel the statement, so a server that does not respond holds up a cancellation. A write that
-    survives does no harm: the next consumer waits for its transaction or ends it, and the fence rejects a second one.
-    """
-    for _ in range(CANCEL_ATTEMPTS):
+        The driver asks the server to cancel the statement, so a server that does not respond holds up a cancellation. A write
+        that survives does no harm: the next consumer waits for its transaction or ends it, the fence rejects a second one, and
+        the writer does not retry it. It is kept until it ends.
+        """
+        for _ in range(CANCEL_ATTEMPTS):
+            for write in writes:
+                write.cancel()
+            _, writes = await asyncio.wait(writes, timeout=self._cancel_seconds)
+            if not writes:
+                return
+        log.warning("write_outlives_drain", writes=len(writes))
+        self._abandoned |= writes
         for write in writes:
-            write.cancel()
-        _, writes = await asyncio.wait(writes, timeout=1)
-        if not writes:
-            return
+            write.add_done_callback(self._forget)
+
+    def _forget(self, write: Write) -> None:
+        self._abandoned.discard(write)
+        if not write.cancelled() and (error := write.exception()):
+            log.warning("abandoned_write_ended", error=repr(error))

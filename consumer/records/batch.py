@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
-from consumer.records.record import Record
+from consumer.records.record import Record, plausible_timestamp, total_size
 from consumer.records.record_type import RecordType, Row
 from consumer.records.row_buffer import RowBuffer
 from schemas.records.readings import Reason
@@ -37,14 +37,14 @@ class Span:
 
     The batch may be written only while the stored offset equals `expected_offset`. Offsets may have holes, so `consumed` may be
     less than their difference. `end_offset` is the end of the partition's log when the last record was fetched. `oldest` is the
-    Kafka timestamp of the first record, in milliseconds since 1970.
+    Kafka timestamp, in milliseconds since 1970, of the first record that has a plausible one; None when no record has.
     """
 
     expected_offset: int
     next_offset: int
     end_offset: int
     consumed: int
-    oldest: int
+    oldest: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,17 @@ def count_result(
 
 @dataclass(slots=True)
 class BatchBuilder:
-    """A batch that is being filled. `opened` is the monotonic time (s) at which its first records were added."""
+    """A batch that is being filled.
+
+    `opened` is the monotonic time (s) at which its first records were added, `size` the bytes of all their keys and values.
+    """
 
     opened: float = 0.0
     spans: dict[TopicPartition, Span] = field(default_factory=dict)
     rows_by_type: dict[RecordType, RowBuffer] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     records: int = 0
+    size: int = 0
 
     def __len__(self) -> int:
         return self.records
@@ -126,14 +130,16 @@ class BatchBuilder:
             raise RuntimeError(
                 f"{partition}: records at offset {position} do not follow those before {before.next_offset}"
             )
+        oldest = before.oldest if before else None
         self.spans[partition] = Span(
             expected_offset=before.expected_offset if before else position,
             next_offset=records[-1].offset + 1,
             end_offset=max(end_offset, records[-1].offset + 1),
             consumed=(before.consumed if before else 0) + len(records),
-            oldest=before.oldest if before else records[0].timestamp,
+            oldest=oldest if oldest is not None else _oldest_timestamp(records),
         )
         self.records += len(records)
+        self.size += total_size(records)
         if record_type not in self.rows_by_type:
             self.rows_by_type[record_type] = RowBuffer()
         self.rows_by_type[record_type].add(decoded.rows, decoded.records)
@@ -141,3 +147,9 @@ class BatchBuilder:
 
     def build(self) -> Batch:
         return Batch(self.spans, self.rows_by_type, self.dead_letters)
+
+
+def _oldest_timestamp(records: Iterable[Record]) -> int | None:
+    """The first plausible timestamp, in milliseconds since 1970; Kafka returns records in the order in which they arrived."""
+    plausible = (plausible_timestamp(record.timestamp) for record in records)
+    return next((each for each in plausible if each is not None), None)

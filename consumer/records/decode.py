@@ -7,13 +7,17 @@ from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
+import structlog
 from msgspec.structs import astuple
 
 from consumer.records.batch import DeadLetter, Decoded
 from consumer.records.record import Record
 from consumer.records.record_type import DEVICE, RECORDED_AT, RecordType, Row
-from schemas.records.readings import Limits, TimeLimits, valid_id
+from schemas.records.readings import Limits, Reason, TimeLimits, valid_id
 
+log = structlog.get_logger(__name__)
+
+RECORD_MAX_BYTES: Final = 1_048_576
 VALID_IDS_LIMIT: Final = 1_000_000
 VALUES_PER_DECODE: Final = 250  # when one value of a chunk is invalid, all values of the chunk are decoded one by one
 _value: Final = attrgetter("value")
@@ -22,10 +26,16 @@ _recorded_at: Final = itemgetter(RECORDED_AT)
 
 
 class Decoder:
-    """Decodes the records of one topic. A cache of device ids found valid halves the work."""
+    """Decodes the records of one topic. A cache of device ids found valid halves the work.
 
-    def __init__(self, record_type: RecordType) -> None:
+    Args:
+        record_type: what the topic carries.
+        max_bytes: the largest value of a valid record.
+    """
+
+    def __init__(self, record_type: RecordType, max_bytes: int = RECORD_MAX_BYTES) -> None:
         self.record_type = record_type
+        self._max_bytes = max_bytes
         self._valid_ids: set[str] = set()
 
     def decode(self, records: list[Record], limits: TimeLimits) -> Decoded:
@@ -39,7 +49,10 @@ class Decoder:
         type_limits = self.record_type.limits or limits
         remaining = iter(records)
         while chunk := list(islice(remaining, VALUES_PER_DECODE)):
-            rows = self._decode_chunk(chunk, type_limits)
+            try:
+                rows = self._decode_chunk(chunk, type_limits)
+            except Exception:  # noqa: BLE001 - decoding one by one finds the record that causes it
+                rows = None
             if rows is None:
                 self._decode_one_by_one(chunk, type_limits, decoded)
             else:
@@ -48,17 +61,14 @@ class Decoder:
         return decoded
 
     def _decode_chunk(self, records: list[Record], limits: Limits) -> list[Row] | None:
-        """Decode all records in one call; None unless every one of them is certainly valid."""
+        """Decode all records in one call; None, or any error, unless every one of them is certainly valid."""
         decode = self.record_type.decode_lines
-        if decode is None:
+        if decode is None or sum(map(len, map(_value, records))) > self._max_bytes:
             return None
-        try:
-            lines = b"\n".join(map(_value, records))
-            if not _has_one_object_per_line(lines, len(records)):
-                return None
-            rows = list(map(astuple, decode(lines)))
-        except (ValueError, TypeError, RecursionError):
+        lines = b"\n".join(map(_value, records))
+        if not _has_one_object_per_line(lines, len(records)):
             return None
+        rows = list(map(astuple, decode(lines)))
         if len(rows) != len(records):
             return None
         if not self._valid_ids.issuperset(map(_device, rows)) and not all(map(self._is_valid_id, map(_device, rows))):
@@ -67,19 +77,32 @@ class Decoder:
         return rows if limits.oldest <= min(times) and max(times) <= limits.newest else None
 
     def _decode_one_by_one(self, records: list[Record], limits: Limits, decoded: Decoded) -> None:
-        decode, valid_ids = self.record_type.decode, self._valid_ids
         for record in records:
             try:
-                row = astuple(decode(record.value))
-            except (ValueError, TypeError, RecursionError):  # msgspec raises ValueErrors; a None value is a TypeError
-                decoded.dead_letters.append(self._reject(record, limits))
-                continue
-            valid = row[DEVICE] in valid_ids or self._is_valid_id(row[DEVICE])
-            if valid and limits.oldest <= row[RECORDED_AT] <= limits.newest:
+                row = self._decode_one(record, limits)
+                rejection = None if row else self._reject(record, limits)
+            except Exception as error:  # of our own code: it concerns this record, not its neighbours
+                partition = record.topic_partition
+                log.exception(
+                    "record_failed", topic=partition.topic, partition=partition.partition, offset=record.offset
+                )
+                row, rejection = None, DeadLetter(record, Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+            if row:
                 decoded.rows.append(row)
                 decoded.records.append(record)
-            else:
-                decoded.dead_letters.append(self._reject(record, limits))
+            if rejection:
+                decoded.dead_letters.append(rejection)
+
+    def _decode_one(self, record: Record, limits: Limits) -> Row | None:
+        """The row of a record; None when it is not valid."""
+        if len(record.value or b"") > self._max_bytes:
+            return None
+        try:
+            row = astuple(self.record_type.decode(record.value))
+        except (ValueError, TypeError, RecursionError):  # msgspec raises ValueErrors; a None value is a TypeError
+            return None
+        valid = row[DEVICE] in self._valid_ids or self._is_valid_id(row[DEVICE])
+        return row if valid and limits.oldest <= row[RECORDED_AT] <= limits.newest else None
 
     def _is_valid_id(self, device_id: Any) -> bool:
         if not valid_id(device_id):
@@ -90,6 +113,10 @@ class Decoder:
         return True
 
     def _reject(self, record: Record, limits: Limits) -> DeadLetter:
+        size = len(record.value or b"")
+        if size > self._max_bytes:
+            detail = f"the value has {size} bytes, more than {self._max_bytes} (RECORD_MAX_BYTES)"
+            return DeadLetter(record, Reason.TOO_LARGE, detail)
         error = self.record_type.explain_rejection(record.value, limits)
         return DeadLetter(record, error.reason, str(error))
 

@@ -1,10 +1,12 @@
 """A buffer of decoded rows: in the order of arrival, by device, and each with its record."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from consumer.records.record import Record
 from consumer.records.record_type import DEVICE, Row
+
+Pair = tuple[Row, Record]
 
 
 @dataclass(slots=True)
@@ -35,26 +37,21 @@ class RowBuffer:
         if not wanted:
             return []
         missing = set(wanted)
-        found = {id(row): record for row, record in self._pairs() if id(row) in missing}
+        found = {id(row): record for row, record in self.pairs() if id(row) in missing}
         return [found[each] for each in wanted]
 
     def excluding(self, rows: Iterable[Row]) -> "RowBuffer":
         """A copy without the given rows."""
         excluded = set(map(id, rows))
-        return _buffer_of((row, record) for row, record in self._pairs() if id(row) not in excluded)
+        return buffer_of([(row, record) for row, record in self.pairs() if id(row) not in excluded])
 
-    def split(self) -> "tuple[RowBuffer, RowBuffer]":
-        """Two buffers, of the first and the second half of the rows."""
-        pairs = list(self._pairs())
-        middle = len(pairs) // 2
-        return _buffer_of(pairs[:middle]), _buffer_of(pairs[middle:])
-
-    def _pairs(self) -> Iterable[tuple[Row, Record]]:
-        return zip(self.rows, self.records, strict=True)
+    def pairs(self) -> list[Pair]:
+        """Each row with its record."""
+        return list(zip(self.rows, self.records, strict=True))
 
 
-def _buffer_of(pairs: Iterable[tuple[Row, Record]]) -> RowBuffer:
+def buffer_of(pairs: Sequence[Pair]) -> RowBuffer:
+    """A buffer of these rows and records."""
     buffer = RowBuffer()
-    rows, records = map(list, zip(*pairs, strict=True)) if (pairs := list(pairs)) else ([], [])
-    buffer.add(rows, records)
+    buffer.add([row for row, _ in pairs], [record for _, record in pairs])
     return buffer

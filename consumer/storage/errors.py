@@ -1,4 +1,7 @@
-"""Errors of the store, and the classification of database errors: an invalid row, or a failure of the system."""
+"""Errors of the store, and the classification of errors: a failure of the database, an invalid row, or an error of our own code.
+
+Only the first passes by itself and is retried. A record that causes one of the others is set aside.
+"""
 
 from collections.abc import Iterable
 from typing import Final
@@ -7,7 +10,7 @@ import asyncpg
 from aiokafka import TopicPartition
 
 from consumer.records.batch import BatchResult
-from sql.connection import CONNECTION_ERRORS
+from sql.connection import CONNECTION_ERRORS, DATABASE_ERRORS
 
 _CAUSES: Final = {
     "08": "connection",
@@ -20,6 +23,11 @@ _CAUSES: Final = {
     "58": "system",
     "XX": "internal",
 }
+# Cardinality violations, data exceptions, integrity violations, and limits of the program such as the size of an index entry.
+_ABOUT_DATA: Final = ("21", "22", "23", "54")
+# asyncpg's words for a connection that has broken. Its other InterfaceErrors say that the driver was used wrongly.
+_CONNECTION_CLOSED: Final = ("is closed", "is closing", "released back to the pool")
+_HANDLER_CLOSED: Final = "the handler is closed"  # uvloop's words for the same
 
 
 class FencedError(Exception):
@@ -39,14 +47,37 @@ class CommitOutcomeUnknownError(Exception):
         self.result = result
 
 
-def is_row_error(error: BaseException) -> bool:
-    """Whether PostgreSQL rejected a row for its content: data exceptions (22xxx) and check constraints of a table (23514).
+class InternalError(Exception):
+    """An error of this program, which no single record causes: retrying would repeat it, and the process has to end."""
 
-    A missing table partition is a 23514 as well, but names no constraint. It is a failure of the system, as is any unknown error.
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"this consumer cannot write a batch: {describe(error)}")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error may pass by itself: a failure of the database, or of the connection to it.
+
+    A missing table or privilege (42xxx) passes once an operator migrates the schema. A missing table partition is a 23514 that
+    names no constraint; it passes once maintenance creates the partition. So may any unknown error of PostgreSQL.
     """
-    if not isinstance(error, asyncpg.PostgresError) or error.sqlstate is None:
-        return False
-    return error.sqlstate.startswith("22") or (error.sqlstate == "23514" and error.constraint_name is not None)
+    if isinstance(error, RuntimeError) and _HANDLER_CLOSED in str(error):
+        return True
+    return isinstance(error, CommitOutcomeUnknownError) or (isinstance(error, DATABASE_ERRORS) and not is_misuse(error))
+
+
+def is_misuse(error: BaseException) -> bool:
+    """Whether a database error is caused by what it was given: invalid data, or a wrong use of the driver."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_ABOUT_DATA) and not _is_missing_partition(error)
+    return isinstance(error, asyncpg.InterfaceError) and not any(words in str(error) for words in _CONNECTION_CLOSED)
+
+
+def is_rejection(error: BaseException) -> bool:
+    """Whether PostgreSQL has rejected data, as opposed to an error on our side of the connection.
+
+    asyncpg raises a PostgresError too when it cannot encode a value, but one without the fields that a server sends.
+    """
+    return isinstance(error, asyncpg.PostgresError) and is_misuse(error) and error.severity is not None
 
 
 def is_connection_lost(error: BaseException) -> bool:
@@ -60,7 +91,17 @@ def is_connection_lost(error: BaseException) -> bool:
 def retry_cause(error: BaseException) -> str:
     """The cause of a retry, as a metric label with few values."""
     if isinstance(error, asyncpg.PostgresError):
-        if error.sqlstate == "23514":
+        if _is_missing_partition(error):
             return "no_partition"
         return _CAUSES.get((error.sqlstate or "")[:2], "unknown")
-    return "connection" if is_connection_lost(error) else "unknown"
+    return "connection" if isinstance(error, CommitOutcomeUnknownError) or is_connection_lost(error) else "unknown"
+
+
+def describe(error: BaseException, most_characters: int = 500) -> str:
+    """An error in one line; its message may quote a batch, so it is cut."""
+    sqlstate = f" (SQLSTATE {error.sqlstate})" if isinstance(error, asyncpg.PostgresError) else ""
+    return f"{type(error).__name__}{sqlstate}: {error}"[:most_characters]
+
+
+def _is_missing_partition(error: asyncpg.PostgresError) -> bool:
+    return error.sqlstate == "23514" and error.constraint_name is None

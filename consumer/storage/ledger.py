@@ -57,7 +57,7 @@ async def adjust_ledger(
     dead_lettered: Counter[TopicPartition],
 ) -> None:
     """Count records as duplicates or dead letters instead of as written; negative numbers count them back."""
-    partitions = list(duplicates.keys() | dead_lettered.keys())
+    partitions = [each for each in duplicates.keys() | dead_lettered.keys() if duplicates[each] or dead_lettered[each]]
     if not partitions:
         return
     await queries.recount(

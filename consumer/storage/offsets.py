@@ -25,15 +25,17 @@ class StoredOffsets:
         self._pool = pool
         self._group = consumer_group
 
-    async def read(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    async def read(self, partitions: Iterable[TopicPartition], *, evict: bool = True) -> dict[TopicPartition, int]:
         """The next offset of each partition that this group has read before.
 
-        Waits for transactions that still claim one of the partitions. The group has assigned these partitions to us, so a
-        session that holds its claim for longer than EVICT_AFTER_SECONDS is frozen or cut off, and is terminated.
+        Waits for transactions that still claim one of the partitions. Where the group has assigned these partitions to us
+        (`evict`), a session that holds its claim for longer than EVICT_AFTER_SECONDS is frozen or cut off, and is terminated.
         """
         columns = partition_columns(partitions)
         async with self._pool.acquire() as connection:
-            evicting = asyncio.create_task(self._evict_holders(connection.get_server_pid()), name="evict")
+            evicting = asyncio.create_task(
+                self._evict_holders(connection.get_server_pid()) if evict else asyncio.sleep(0), name="evict"
+            )
             try:
                 return {
                     TopicPartition(row["topic"], row["partition"]): row["next_offset"]

@@ -87,6 +87,8 @@ class Reason(StrEnum):
     CONFLICTING_READING = "conflicting_reading"
     OVERLAPPING_ASSIGNMENT = "overlapping_assignment"
     REFUSED_BY_DATABASE = "refused_by_database"
+    TOO_LARGE = "too_large"
+    INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,42 @@
--- name: insert_dead_letters(consumer_group, topics, partitions, offsets, keys, values, timestamps, reasons, details)!
-INSERT INTO dead_letters (consumer_group, topic, partition, "offset", key, value, kafka_timestamp, reason, detail)
-SELECT :consumer_group, letter.*
+-- name: insert_dead_letters(consumer_group, topics, partitions, offsets, keys, values, timestamps, reasons, details)
+-- Inserts dead letters of partitions that this transaction has claimed, and returns those that are new. The others are records of
+-- the same incarnation of the log that are read again; they stay as they are, resolved or not.
+INSERT INTO dead_letters (consumer_group, topic, partition, "offset", key, value, kafka_timestamp, reason, detail, incarnation)
+SELECT :consumer_group, letter.*, claimed.incarnation
 FROM unnest(
     :topics::text[], :partitions::integer[], :offsets::bigint[], :keys::bytea[], :values::bytea[],
     :timestamps::timestamptz[], :reasons::text[], :details::text[]
-) AS letter;
+) AS letter (topic, partition, "offset", key, value, kafka_timestamp, reason, detail)
+JOIN kafka_offsets AS claimed
+    ON claimed.consumer_group = :consumer_group AND (claimed.topic, claimed.partition) = (letter.topic, letter.partition)
+ON CONFLICT DO NOTHING
+RETURNING topic, partition, "offset";
 
--- name: resolve_letters(consumer_group, topics, partitions, offsets, how)
--- Marks unresolved dead letters as replayed or discarded, and returns them. Missing ones were resolved concurrently.
+-- name: resolve_letters(consumer_group, topics, partitions, offsets, incarnation, how)
+-- Marks unresolved dead letters of one incarnation as replayed or discarded, and returns them. Missing ones were resolved
+-- concurrently.
 UPDATE dead_letters AS letter
 SET resolved_at = now(), resolution = :how
 FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[]) AS chosen (topic, partition, "offset")
 WHERE letter.consumer_group = :consumer_group
     AND (letter.topic, letter.partition, letter."offset") = (chosen.topic, chosen.partition, chosen."offset")
+    AND letter.incarnation = :incarnation
     AND letter.resolved_at IS NULL
 RETURNING letter.topic, letter.partition, letter."offset";
 
--- name: reject_letters(consumer_group, topics, partitions, offsets, reasons, details)!
+-- name: reject_letters(consumer_group, topics, partitions, offsets, incarnation, reasons, details)!
 -- Marks dead letters whose replay failed as unresolved again, with the new reason.
 UPDATE dead_letters AS letter
 SET resolved_at = NULL, resolution = NULL, reason = chosen.reason, detail = chosen.detail
 FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[], :reasons::text[], :details::text[])
     AS chosen (topic, partition, "offset", reason, detail)
 WHERE letter.consumer_group = :consumer_group
-    AND (letter.topic, letter.partition, letter."offset") = (chosen.topic, chosen.partition, chosen."offset");
+    AND (letter.topic, letter.partition, letter."offset") = (chosen.topic, chosen.partition, chosen."offset")
+    AND letter.incarnation = :incarnation;
 
 -- name: list_letters(consumer_group, topic, reason, since, before, resolved, row_limit)
 -- Dead letters in the order of their rejection; NULL for topic, reason, since or before means any.
-SELECT topic, partition, "offset", key, value, kafka_timestamp, reason, detail, rejected_at, resolved_at, resolution
+SELECT topic, partition, "offset", incarnation, key, value, kafka_timestamp, reason, detail, rejected_at, resolved_at, resolution
 FROM dead_letters
 WHERE consumer_group = :consumer_group
     AND (:topic::text IS NULL OR topic = :topic)
@@ -39,8 +48,11 @@ ORDER BY rejected_at, topic, partition, "offset"
 LIMIT :row_limit;
 
 -- name: letter(consumer_group, topic, partition, offset)^
+-- The dead letter at an offset; of a topic that was made anew, that of the newest log.
 SELECT * FROM dead_letters
-WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND "offset" = :offset;
+WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND "offset" = :offset
+ORDER BY incarnation DESC
+LIMIT 1;
 
 -- name: count_letters(consumer_group, topic, reason, since, before)
 -- Unresolved dead letters by topic and reason; NULL means any.

@@ -3,11 +3,14 @@ SELECT topic, partition, start_offset, next_offset, records_consumed, records_wr
     records_dead_lettered, updated_at
 FROM kafka_offsets WHERE consumer_group = :consumer_group ORDER BY topic, partition;
 
--- name: move_offset(consumer_group, topic, partition, expected_offset, to_offset, reason)^
+-- name: move_offset(consumer_group, topic, partition, expected_offset, to_offset, other_log, reason)^
 -- Moves the offset of a partition by hand, only if it is still the expected one, and records the decision with its author.
+-- With other_log, the log is not the one that the stored offset belongs to, so the offsets from to_offset on are another
+-- incarnation's.
 WITH moved AS (
     UPDATE kafka_offsets
-    SET next_offset = :to_offset, start_offset = least(start_offset, :to_offset), updated_at = now()
+    SET next_offset = :to_offset, start_offset = least(start_offset, :to_offset), updated_at = now(),
+        incarnation = incarnation + (:other_log AND :to_offset < next_offset)::integer
     WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND next_offset = :expected_offset
     RETURNING consumer_group, topic, partition
 )

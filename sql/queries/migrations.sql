@@ -1,3 +1,8 @@
+-- name: lock_migrations()^
+-- Held until the session ends. It does not wait: a statement that waits has a snapshot, which CREATE INDEX CONCURRENTLY of the
+-- run that holds the lock would wait for in turn.
+SELECT pg_try_advisory_lock(hashtext('energy.migrate')) AS acquired;
+
 -- name: invalid_indexes()
 -- Invalid indexes left by an interrupted CREATE INDEX CONCURRENTLY. Excludes tables on which an index is being built now, and
 -- leftovers of REINDEX, which maintenance drops.

@@ -48,7 +48,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings",
     "consumer.pipeline": "consumer.retry consumer.kafka consumer.monitoring consumer.records consumer.settings "
     "consumer.storage schemas sql.connection sql.queries",
-    "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.settings",
+    "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings",
     "consumer.alert_relay": "consumer.monitoring consumer.settings sql.queries",
     "consumer.commands": "consumer.records consumer.settings consumer.storage consumer.topic_registry schemas sql.connection "
     "sql.queries",
@@ -87,9 +87,12 @@ ROOMS: Final[Mapping[str, str]] = {
     "tests.fuzz": f"{PRODUCT} tests.contracts tests.support",
     "tests.bench": f"{PRODUCT} tests.support",
     "tests.faults": f"{PRODUCT} tests.bench tests.support",
+    "tests.simulation": PRODUCT,
     "tests.conftest": f"{PRODUCT} tests.support",
-    "tests.unit": f"{PRODUCT} tests.bench tests.contracts tests.faults tests.fuzz tests.structure tests.support tests.tls",
-    "tests.integration": f"{PRODUCT} tests.bench tests.contracts tests.faults tests.fuzz tests.support tests.tls",
+    "tests.unit": f"{PRODUCT} tests.bench tests.contracts tests.faults tests.fuzz tests.simulation tests.structure tests.support "
+    "tests.tls",
+    "tests.integration": f"{PRODUCT} tests.bench tests.contracts tests.faults tests.fuzz tests.simulation tests.support "
+    "tests.tls",
     "tests.acceptance": f"{PRODUCT} tests.faults tests.support",
 }
 

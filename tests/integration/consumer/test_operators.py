@@ -103,7 +103,7 @@ async def test_a_recreated_topic_is_halted_and_read_from_its_beginning_once_the_
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
     first = group.start()
-    await produce(stack, topics.meter, meters(0, 50), partition=1)
+    await produce(stack, topics.meter, [BROKEN, *meters(1, 50)], partition=1)
     await until_consumed(database, topics.meter, 50)
     group.stop(first)
     admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka_bootstrap_servers)
@@ -116,7 +116,7 @@ async def test_a_recreated_topic_is_halted_and_read_from_its_beginning_once_the_
     await until(gone, "the topic is deleted")
     await admin.close()
     await until(lambda: created(stack, topics), "the topic is recreated")
-    await produce(stack, topics.meter, meters(50, 60), partition=1)
+    await produce(stack, topics.meter, [BROKEN, *meters(51, 60)], partition=1)
 
     consumer = group.start()
     assert "recreated" in (await consumer.until_logged("partition_halted"))["gap"]
@@ -131,7 +131,8 @@ async def test_a_recreated_topic_is_halted_and_read_from_its_beginning_once_the_
     await operator.succeed("offsets", "accept-gap", topics.meter, "1", "--yes")
     await until_consumed(database, topics.meter, 60)
     await consumer.until_ready()
-    assert (await ledger(database, topics))[topics.meter] == Entry(60, 60, 0, 0)
+    assert (await ledger(database, topics))[topics.meter] == Entry(60, 58, 0, 2)
+    assert [row[0] for row in await database.fetch("SELECT incarnation FROM dead_letters ORDER BY 1")] == [0, 1]
     decided = await database.fetch("SELECT from_offset, to_offset, decided_by FROM offset_decisions")
     assert [tuple(row) for row in decided] == [(50, 0, "migrator")]
     assert "has no gap" in await operator.fail("offsets", "accept-gap", topics.meter, "1", "--yes")

@@ -3,15 +3,22 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
 from aiokafka import TopicPartition
 
+from consumer.records.batch import DeadLetter
+from consumer.records.record_type import RECORDED_AT, RecordType
+from consumer.records.row_buffer import RowBuffer
+from consumer.storage import dead_letters, rejected_rows
 from consumer.storage.errors import FencedError
 from consumer.storage.offsets import EVICT_AFTER_SECONDS, StoredOffsets
+from consumer.storage.row_writers import WriteContext
 from consumer.storage.store import Store
+from consumer.topic_registry import METER_READINGS
 from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS
 from tests.support.database import Database, waits_for_lock
@@ -20,6 +27,7 @@ from tests.support.records import assignment, batch, meter, minute, records, veh
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
+RowsByType = dict[RecordType, RowBuffer]
 TOPICS = Topics("meter-readings", "vehicle-readings", 1)
 METERS, VEHICLES = TopicPartition("meter-readings", 0), TopicPartition("vehicle-readings", 0)
 ASSIGNMENTS = TopicPartition("assignments", 0)
@@ -303,3 +311,128 @@ async def test_a_failure_of_the_system_is_raised_and_causes_no_dead_letters(
     assert await stored.read([METERS]) == {METERS: 0}
     assert await database.value("SELECT count(*) FROM pg_class WHERE relname = 'dead_letters'") in {0, 1}
     assert (await database.fetch("SELECT records_dead_lettered FROM kafka_offsets"))[0][0] == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("year 58878 is out of range"),
+        KeyError("meter"),
+        asyncpg.InterfaceError("the server expects 3 arguments"),
+    ],
+)
+async def test_rows_that_our_own_code_fails_to_write_become_dead_letters_and_the_others_are_stored(
+    store: Store, database: Database, error: Exception
+) -> None:
+    async def write(connection: Any, record_type: RecordType, buffer: RowBuffer, context: WriteContext) -> Any:
+        if any(row[RECORDED_AT] in {minute(3), minute(11)} for row in buffer.rows):
+            raise error
+        return await METER_READINGS.write(connection, METER_READINGS, buffer, context)
+
+    failing = replace(METER_READINGS, write=write)
+    written = batch(
+        records([meter(at=minute(each)) for each in range(20)]), records([vehicle()], topic="vehicle-readings")
+    )
+    types = {failing if each is METER_READINGS else each: rows for each, rows in written.rows_by_type.items()}
+    outcome = await store.write(replace(written, rows_by_type=types))
+
+    assert outcome.dead_letters == Counter({("meter-readings", Reason.INTERNAL_ERROR): 2})
+    letters = await database.fetch('SELECT "offset", value, detail FROM dead_letters ORDER BY 1')
+    assert [(row["offset"], row["value"]) for row in letters] == [(each, meter(at=minute(each))) for each in (3, 11)]
+    assert all(type(error).__name__ in row["detail"] for row in letters)
+    assert await ledger(database, TOPICS) == {
+        "meter-readings": Entry(20, 18, 0, 2),
+        "vehicle-readings": Entry(1, 1, 0, 0),
+    }
+
+
+async def test_an_error_of_our_own_code_that_no_single_record_causes_is_raised_and_nothing_is_written(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    async def write(connection: Any, record_type: RecordType, buffer: RowBuffer, context: WriteContext) -> Any:
+        if len(buffer.rows) == 20:
+            raise KeyError("the whole batch")
+        return await METER_READINGS.write(connection, METER_READINGS, buffer, context)
+
+    written = batch(records([meter(at=minute(each)) for each in range(20)]))
+    failing: RowsByType = {replace(METER_READINGS, write=write): written.rows_by_type[METER_READINGS]}
+    with pytest.raises(KeyError, match="the whole batch"):
+        await store.write(replace(written, rows_by_type=failing))
+
+    assert await stored.read([METERS]) == {METERS: 0}
+    assert await database.value("SELECT count(*) FROM meter_telemetry_history") == 0
+    assert await database.value("SELECT count(*) FROM dead_letters") == 0
+
+
+async def test_a_program_that_fails_for_every_record_fills_no_dead_letters(
+    store: Store, stored: StoredOffsets, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def write(*_: Any) -> Any:
+        raise KeyError("any record")
+
+    monkeypatch.setattr(rejected_rows, "MOST_FAILING", 10)
+    written = batch(records([meter(at=minute(each)) for each in range(20)]))
+    failing: RowsByType = {replace(METER_READINGS, write=write): written.rows_by_type[METER_READINGS]}
+    with pytest.raises(KeyError, match="any record"):
+        await store.write(replace(written, rows_by_type=failing))
+    assert await stored.read([METERS]) == {METERS: 0}
+    assert await database.value("SELECT count(*) FROM dead_letters") == 0
+
+
+async def test_a_dead_letter_that_cannot_be_stored_whole_is_stored_without_its_content(
+    store: Store, database: Database
+) -> None:
+    """Whatever about a record the row of its dead letter cannot hold; here a constraint stands for it."""
+    await database.execute("ALTER TABLE dead_letters ADD CONSTRAINT small CHECK (octet_length(value) < 100)")
+    await store.write(batch(records([b"malformed", meter(), b"x" * 100, meter(at=minute(1)), None])))
+
+    letters = await database.fetch(
+        'SELECT "offset", key, value, kafka_timestamp, reason, detail FROM dead_letters ORDER BY 1'
+    )
+    assert [(row["offset"], row["key"], row["value"]) for row in letters] == [
+        (0, b"key", b"malformed"),
+        (2, None, None),
+        (4, b"key", None),
+    ]
+    assert letters[1]["kafka_timestamp"] is None
+    assert letters[1]["reason"] == Reason.INVALID_JSON
+    assert "small" in letters[1]["detail"]
+    assert (await ledger(database, TOPICS))["meter-readings"] == Entry(5, 2, 0, 3)
+
+
+async def test_the_details_of_dead_letters_may_contain_any_text(store: Store, database: Database) -> None:
+    fetched = records([b"malformed"] * 3)
+    texts = ["\0 and \ud800", "x" * 100_000, "\U0001f600"]
+    letters = [DeadLetter(record, Reason.INTERNAL_ERROR, text) for record, text in zip(fetched, texts, strict=True)]
+    await store.write(replace(batch(fetched), dead_letters=letters))
+    stored = await database.fetch('SELECT detail FROM dead_letters ORDER BY "offset"')
+    assert [row["detail"] for row in stored] == ["\\0 and \\ud800", "x" * 2000, "\U0001f600"]
+
+
+async def test_dead_letters_that_are_too_large_for_one_statement_are_stored_in_several(
+    store: Store, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL takes no message above 1 GiB."""
+    monkeypatch.setattr(dead_letters, "CHUNK_BYTES", 1000)
+    values = [b"x" * 400, b"x" * 599, b"x" * 1000, None, b"x", b"x" * 990, meter()]
+    await store.write(batch(records(values)))
+    letters = await database.fetch(
+        'SELECT key, octet_length(value) AS bytes, detail FROM dead_letters ORDER BY "offset"'
+    )
+    assert [row["bytes"] for row in letters] == [400, 599, None, None, 1, 990]
+    assert letters[2]["key"] is None, "with its key of three bytes, the record is larger than any statement may be"
+    assert "1003 bytes" in letters[2]["detail"]
+    assert (await ledger(database, TOPICS))["meter-readings"] == Entry(7, 1, 0, 6)
+
+
+async def test_the_error_of_a_write_is_raised_even_when_the_pool_has_released_its_connection(
+    connections: Any, store: Store, database: Database
+) -> None:
+    async def write(connection: Any, *_: Any) -> Any:
+        await connections.release(connection)
+        raise ConnectionResetError("the real error")
+
+    written = batch(records([meter()]))
+    failing: RowsByType = {replace(METER_READINGS, write=write): written.rows_by_type[METER_READINGS]}
+    with pytest.raises(ConnectionResetError, match="the real error"):
+        await store.write(replace(written, rows_by_type=failing))

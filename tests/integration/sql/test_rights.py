@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 TABLES = {
     "alert_outbox": ("s[u]", ""),
     "assignment_declarations": ("si", "s"),
-    "dead_letters": ("i", "[s]"),
+    "dead_letters": ("[s]i", "[s]"),
     "efficiency_faults": ("", "s"),
     "kafka_offsets": ("siu", "s"),
     "late_hours": ("i", "s"),
@@ -70,10 +70,14 @@ _READABLE_COLUMNS_OF_DEAD_LETTERS = (
     "rejected_at",
     "resolved_at",
     "resolution",
+    "incarnation",
 )
+# INSERT ... ON CONFLICT DO NOTHING RETURNING reads them
+_KEY_OF_DEAD_LETTERS = ("consumer_group", "topic", "partition", "offset", "incarnation")
 COLUMNS = {
     ("reader", "dead_letters"): dict.fromkeys(_READABLE_COLUMNS_OF_DEAD_LETTERS, "s"),
     ("writer", "alert_outbox"): {"published_at": "u"},
+    ("writer", "dead_letters"): dict.fromkeys(_KEY_OF_DEAD_LETTERS, "s"),
 }
 RIGHTS = {"s": "SELECT", "i": "INSERT", "u": "UPDATE", "d": "DELETE"}
 OURS = "NOT EXISTS (SELECT FROM pg_depend WHERE objid = {}.oid AND deptype = 'e')"

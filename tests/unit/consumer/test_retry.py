@@ -55,7 +55,7 @@ async def test_errors_that_are_not_named_or_excluded_are_raised(error: type[Exce
 
     async def work() -> None:
         nonlocal attempts
-        async for attempt in retry_forever(ConnectionError, unless=(BrokenPipeError,)):
+        async for attempt in retry_forever(ConnectionError, unless=lambda error: isinstance(error, BrokenPipeError)):
             with attempt:
                 attempts += 1
                 raise error

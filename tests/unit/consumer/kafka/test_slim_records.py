@@ -1,6 +1,8 @@
 """Our slim records, compared with the records of aiokafka."""
 
 import struct
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
@@ -8,7 +10,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from consumer.kafka.slim_records import install_slim_records
+from consumer.kafka.slim_records import BYTES_AT_ONCE, install_slim_records
 from consumer.records.record import Record
 
 PARTITION = TopicPartition("meter-readings", 3)
@@ -18,6 +20,7 @@ READ_COMMITTED = 1
 @pytest.fixture
 def _slim(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)  # restored afterwards
+    monkeypatch.setattr(fetcher, "FetchResult", fetcher.FetchResult)
     install_slim_records()
 
 
@@ -32,7 +35,7 @@ def log_of(*batches: list[bytes | None], first: int, hole: int = 0) -> MemoryRec
             producer_id=1,
             producer_epoch=0,
             base_sequence=0,
-            batch_size=1 << 20,
+            batch_size=1 << 24,
         )
         for number, value in enumerate(values):
             assert builder.append(number, timestamp=1_000 + number, key=b"M-1", value=value, headers=[("h", b"x")])
@@ -76,3 +79,50 @@ def test_a_wrong_checksum_still_raises() -> None:
 
     with pytest.raises(Exception, match="CRC"):
         unpacked(MemoryRecords(bytes(log)), 0)
+
+
+class Assignment:
+    """The part of aiokafka's assignment that a fetch result uses."""
+
+    active = True
+
+    def __init__(self, position: int) -> None:
+        self.state = SimpleNamespace(paused=False, position=position, consumed_to=self.consume)
+
+    def consume(self, position: int) -> None:
+        self.state.position = position
+
+    def state_value(self, partition: TopicPartition) -> SimpleNamespace:
+        return self.state
+
+
+def portions(values: list[bytes | None], max_records: int) -> list[list[int]]:
+    """The offsets of each portion until nothing is left, and the position after each."""
+    log = log_of(values, first=10)
+    records = fetcher.PartitionRecords(PARTITION, log, [], 10, None, None, True, READ_COMMITTED)
+    assignment = Assignment(10)
+    result: Any = fetcher.FetchResult(PARTITION, assignment=assignment, partition_records=records, backoff=0)
+    found = []
+    while result.has_more():
+        portion = [record.offset for record in result.getall(max_records)]
+        found.append(portion)
+        assert not portion or assignment.state.position == portion[-1] + 1
+    assert assignment.state.position == 10 + len(values)
+    return [portion for portion in found if portion]
+
+
+@pytest.mark.parametrize("max_records", [1, 3, 7, 100])
+def test_small_records_are_returned_as_the_library_returns_them(
+    max_records: int, request: pytest.FixtureRequest
+) -> None:
+    values: list[bytes | None] = [b"{}", None, b"", b"{1}", b"{2}", b"{3}", b"{4}"]
+    theirs = portions(values, max_records)
+    request.getfixturevalue("_slim")
+    assert portions(values, max_records) == theirs
+
+
+@pytest.mark.usefixtures("_slim")
+def test_large_records_are_returned_in_portions_of_bounded_size() -> None:
+    size = BYTES_AT_ONCE // 4
+    assert portions([b"x" * size] * 10, 100) == [[10, 11, 12, 13], [14, 15, 16, 17], [18, 19]]
+    assert portions([b"x" * 3 * BYTES_AT_ONCE] * 2, 100) == [[10], [11]]

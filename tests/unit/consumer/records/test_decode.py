@@ -183,7 +183,9 @@ def test_values_beyond_the_limits_of_a_vehicle_are_rejected(soc: float, temperat
         (GOOD[:-1], Reason.INVALID_JSON),
         (b"{}", Reason.MISSING_FIELD),
         (b"x" * (1 << 20), Reason.INVALID_JSON),
-        (meter("x" * (1 << 20), NOW), Reason.INVALID_ID),
+        (meter("x" * (1 << 19), NOW), Reason.INVALID_ID),
+        (meter(at=NOW, comment="x" * (1 << 20)), Reason.TOO_LARGE),
+        (b"x" * (1 << 20) + b"x", Reason.TOO_LARGE),
     ],
 )
 def test_a_value_that_is_not_a_reading_is_rejected_and_the_others_are_kept(
@@ -210,3 +212,33 @@ def test_impossible_timestamps_are_rejected_without_an_exception(timestamp: str)
         Reason.TIMESTAMP_TOO_OLD,
         Reason.TIMESTAMP_IN_FUTURE,
     }
+
+
+@pytest.mark.parametrize("broken", ["decode", "explain_rejection"])
+@pytest.mark.parametrize("error", [KeyError("meter"), ArithmeticError(), RuntimeError("\ud800 \0"), ValueError()])
+def test_an_error_of_our_own_code_concerns_one_record_and_not_its_neighbours(broken: str, error: Exception) -> None:
+    poison = b"not JSON" if broken == "explain_rejection" else meter("METER-13", NOW)
+    original: Any = getattr(METER_READINGS, broken)
+
+    def fails(value: bytes, *arguments: Any) -> Any:
+        if value == poison:
+            raise error
+        return original(value, *arguments)
+
+    def fails_for_a_chunk(lines: bytes) -> Any:
+        raise error
+
+    changes: dict[str, Any] = {broken: fails, "decode_lines": fails_for_a_chunk}
+    record_type = replace(METER_READINGS, **changes)
+    rows, letters = decode(GOOD, poison, GOOD, b"{}", record_type=record_type)
+    assert len(rows) == 2
+    unexplained = isinstance(error, ValueError) and broken == "decode"  # cannot be told from an error of the value
+    expected = Reason.INVALID_JSON if unexplained else Reason.INTERNAL_ERROR
+    assert [letter.reason for letter in letters] == [expected, Reason.MISSING_FIELD]
+
+
+def test_the_largest_value_is_a_setting() -> None:
+    value = meter(at=NOW, comment="x" * 2000)
+    fetched = records([GOOD, value, GOOD])
+    assert len(Decoder(METER_READINGS, len(value)).decode(fetched, LIMITS).rows) == 3
+    assert len(Decoder(METER_READINGS, len(value) - 1).decode(fetched, LIMITS).rows) == 2
