@@ -7,7 +7,9 @@ COMMENT ON EXTENSION btree_gist IS 'support for indexing common datatypes in GiS
 CREATE TYPE public.register_walk AS (
 	recorded_at timestamp with time zone,
 	high double precision,
-	kwh double precision
+	kwh double precision,
+	before double precision,
+	before_at timestamp with time zone
 );
 
 CREATE FUNCTION public.contents_of(part regclass, energy name, columns text[]) RETURNS TABLE(readings bigint, derived bigint, energy_mwh numeric, first timestamp with time zone, last timestamp with time zone, fingerprint numeric)
@@ -99,6 +101,10 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.deliverable_kwh(elapsed interval) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((1000)::double precision * (GREATEST(EXTRACT(epoch FROM elapsed), (60)::numeric))::double precision) / (3600)::double precision);
+
 CREATE FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -127,36 +133,43 @@ BEGIN
                 (
                     -- the one before: the walk begins where it stood there
                     SELECT seed.recorded_at, coalesce(seed.kwh_high, seed.kwh_register) AS register,
-                        NULL::double precision AS high, NULL::double precision AS voltage
+                        NULL::double precision AS high, seed.kwh_before AS before, seed.before_at, NULL::double precision AS voltage
                     FROM meter_register_history AS seed
                     WHERE seed.meter_id = new.meter_id AND seed.recorded_at < new.earliest
                     ORDER BY seed.recorded_at DESC LIMIT 1
                 )
                 UNION ALL
-                SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.voltage
+                SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.kwh_before, history.before_at, history.voltage
                 FROM meter_register_history AS history
                 WHERE history.meter_id = new.meter_id
                     AND history.recorded_at >= new.earliest AND history.recorded_at <= new.latest
                 UNION ALL
                 (
-                    SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.voltage
+                    SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.kwh_before, history.before_at, history.voltage
                     FROM meter_register_history AS history
                     WHERE history.meter_id = new.meter_id AND history.recorded_at > new.latest
                     ORDER BY history.recorded_at LIMIT beyond
                 )
             ) AS found
         ), walked AS (
-            SELECT *, walk_registers(recorded_at, register, jitter) OVER (
+            SELECT *, walk_registers(
+                    recorded_at, register, jitter,
+                    CASE WHEN voltage IS NULL THEN before END, CASE WHEN voltage IS NULL THEN before_at END
+                ) OVER (
                     PARTITION BY meter_id ORDER BY recorded_at ROWS UNBOUNDED PRECEDING
                 ) AS walk
             FROM readings
         ), intervals AS MATERIALIZED (
-            SELECT meter_id, recorded_at, after, (walk).kwh, voltage, high AS noted, nullif((walk).high, register) AS high
+            SELECT meter_id, recorded_at, after, (walk).kwh, voltage, nullif((walk).high, register) AS high, (walk).before,
+                (walk).before_at,
+                (high, before, before_at) IS NOT DISTINCT FROM (nullif((walk).high, register), (walk).before, (walk).before_at)
+                    AS noted
             FROM walked WHERE voltage IS NOT NULL
-        ), highs AS (
-            UPDATE meter_register_history AS history SET kwh_high = intervals.high
+        ), states AS (
+            UPDATE meter_register_history AS history
+            SET kwh_high = intervals.high, kwh_before = intervals.before, before_at = intervals.before_at
             FROM intervals
-            WHERE intervals.noted IS DISTINCT FROM intervals.high
+            WHERE NOT intervals.noted
                 AND history.meter_id = intervals.meter_id AND history.recorded_at = intervals.recorded_at
         ), changed AS (
             INSERT INTO meter_telemetry_history AS history (meter_id, recorded_at, kwh_consumed_ac, voltage, derived)
@@ -184,7 +197,7 @@ BEGIN
             SELECT meter_id, max(recorded_at) AS reached
             FROM intervals
             GROUP BY meter_id
-            HAVING count(*) FILTER (WHERE after) = beyond AND NOT bool_or(after AND noted IS NOT DISTINCT FROM high)
+            HAVING count(*) FILTER (WHERE after) = beyond AND NOT bool_or(after AND noted)
         )
         SELECT array_agg(meter_id ORDER BY meter_id), array_agg(reached ORDER BY meter_id), array_agg(reached ORDER BY meter_id)
         INTO meters, earliest, latest FROM unsettled;
@@ -281,24 +294,40 @@ CREATE FUNCTION public.next_fault_id() RETURNS bigint
     )
 $$;
 
-CREATE FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision) RETURNS public.register_walk
+CREATE FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision, before double precision, before_at timestamp with time zone) RETURNS public.register_walk
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 DECLARE
     kwh double precision;
+    plausible boolean;
 BEGIN
     IF walk IS NULL THEN -- the first of all: a base, and no interval yet
-        RETURN ROW(recorded_at, register, 0)::register_walk;
+        RETURN ROW(recorded_at, register, 0, before, before_at)::register_walk;
+    END IF;
+    before := walk.before;
+    before_at := walk.before_at;
+    IF before IS NOT NULL AND abs(register - walk.high) > jitter AND register >= before - jitter
+        AND recorded_at - before_at <= interval '1 day' AND register - before <= deliverable_kwh(recorded_at - before_at)
+    THEN -- back where it was, or as far as a charger can have moved it since: what came between was an error
+        RETURN ROW(recorded_at, greatest(register, before), greatest(register - before, 0), NULL, NULL)::register_walk;
     ELSIF register < walk.high AND walk.high - register <= jitter THEN
-        RETURN ROW(recorded_at, walk.high, 0)::register_walk;
-    END IF;
-    -- Below what jitter explains the register was reset, or the meter replaced: it has counted since.
-    kwh := CASE WHEN register >= walk.high THEN register - walk.high ELSE register END;
-    -- More than any meter can measure since the last reading: a replaced meter, and nobody knows where it began.
-    IF kwh > 1000 * ceil(extract(epoch FROM recorded_at - walk.recorded_at) / 3600) THEN
+        register := walk.high;
         kwh := 0;
+    ELSE
+        -- Below what jitter explains the register was reset, or the meter replaced: it has counted since.
+        kwh := CASE WHEN register >= walk.high THEN register - walk.high ELSE register END;
+        plausible := kwh <= deliverable_kwh(recorded_at - walk.recorded_at);
+        -- More than any charger can deliver: an error, or a replaced meter, and nobody knows where it began.
+        kwh := CASE WHEN plausible THEN kwh ELSE 0 END;
+        IF before IS NULL AND (register < walk.high OR NOT plausible) THEN
+            RETURN ROW(recorded_at, register, kwh, walk.high, walk.recorded_at)::register_walk;
+        END IF;
     END IF;
-    RETURN ROW(recorded_at, register, kwh)::register_walk;
+    IF kwh > jitter OR recorded_at - before_at > interval '1 hour' THEN -- it counts from there, so it was no error
+        before := NULL;
+        before_at := NULL;
+    END IF;
+    RETURN ROW(recorded_at, register, kwh, before, before_at)::register_walk;
 END
 $$;
 
@@ -334,7 +363,7 @@ CREATE FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zo
     ) AS part
 $$;
 
-CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision) (
+CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) (
     SFUNC = public.next_register,
     STYPE = public.register_walk
 );
@@ -493,6 +522,8 @@ CREATE TABLE public.meter_register_history (
     kwh_high double precision,
     voltage double precision NOT NULL,
     meter_id text NOT NULL COLLATE pg_catalog."C",
+    kwh_before double precision,
+    before_at timestamp with time zone,
     CONSTRAINT meter_register_history_check CHECK ((kwh_high > kwh_register)),
     CONSTRAINT meter_register_history_kwh_register_check CHECK (((kwh_register >= (0)::double precision) AND (kwh_register <= ('1000000000'::numeric)::double precision))),
     CONSTRAINT meter_register_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
@@ -501,6 +532,8 @@ CREATE TABLE public.meter_register_history (
 PARTITION BY RANGE (recorded_at);
 
 COMMENT ON COLUMN public.meter_register_history.kwh_high IS 'the highest register since the last reset; NULL: this one';
+
+COMMENT ON COLUMN public.meter_register_history.kwh_before IS 'the highest register before a fall or jump that may be an error; NULL: none';
 
 CREATE TABLE public.meter_telemetry_history (
     recorded_at timestamp with time zone NOT NULL,
@@ -771,6 +804,8 @@ REVOKE ALL ON FUNCTION public.contents_of(part regclass, energy name, columns te
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) TO energy_writer;
 
+REVOKE ALL ON FUNCTION public.deliverable_kwh(elapsed interval) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) TO energy_writer;
 
@@ -793,12 +828,12 @@ GRANT ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun tim
 
 REVOKE ALL ON FUNCTION public.next_fault_id() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision, before double precision, before_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
 
-REVOKE ALL ON FUNCTION public.walk_registers(timestamp with time zone, double precision, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) FROM PUBLIC;
 
 GRANT SELECT ON TABLE public.alert_outbox TO energy_writer;
 
