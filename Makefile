@@ -18,7 +18,7 @@ $(READY): requirements-dev.lock $(LOCAL)
 	@bash deploy/install.sh $(RUN) $<
 	@touch $@
 
-.PHONY: help setup demo smoke test faults bench simulate fuzz lint structure audit format configuration lock schema contracts clean
+.PHONY: help setup demo smoke test faults mutants bench simulate fuzz lint structure audit format configuration lock schema contracts clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -35,6 +35,9 @@ test: $(READY) ## all tests, against a real Kafka and a real PostgreSQL (ARGS="-
 
 faults: $(READY) ## the fault matrix (ONLY=scenario, ROUNDS=n): kills, freezes, disconnects; exit 1 when a guarantee is broken
 	@exec $(RUN) -m tests.faults
+
+mutants: $(READY) ## mistakes made in a copy of the engine (ONLY=mutant, JOBS=n), each of which the fault matrix must find; exit 1 when one survives
+	@exec $(RUN) -m tests.faults.mutants
 
 bench: $(READY) ## the benchmarks (ONLY=measure, RUNS=n, SCALE=share): progress on stderr, one JSON object per result on stdout
 	@exec $(RUN) -m tests.bench

@@ -20,10 +20,12 @@ from api.auth.key_store import KeyStore
 from api.database.pools import open_read_router
 from api.fleet.live_updates import LiveUpdates
 from api.fleet.reading_rate import ReadingRate
+from api.fleet.shared_work import SharedWork
 from api.ingestion.fast_path import FastPath
 from api.ingestion.metrics import GatewayMetrics
 from api.ingestion.producer import ReadingProducer
 from api.metrics import Metrics
+from api.middleware.abandoned_requests import AbandonedRequestsMiddleware
 from api.middleware.authentication import AuthenticationMiddleware
 from api.middleware.data_source import SOURCE, STALENESS, DataSourceMiddleware
 from api.middleware.disconnects import IgnoreDisconnectsMiddleware
@@ -55,7 +57,8 @@ GATEWAY_DESCRIPTION: Final = (
     "Ingestion of readings over HTTP: a request is answered once Kafka has acknowledged its readings."
 )
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}  # /metrics has our own
-MAX_FLEET_EVALUATIONS: Final = 2  # at a time; each holds a database connection for seconds
+FLEET_EVALUATIONS: Final = 2  # at a time; each holds a database connection for seconds
+QUEUED_FLEET_EVALUATIONS: Final = 8
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -67,7 +70,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     """
     app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
     app.state.reading_rate = ReadingRate()
-    app.state.fleet_evaluations = asyncio.Semaphore(MAX_FLEET_EVALUATIONS)
+    app.state.last_summary = SharedWork(running=1, queued=0)
+    app.state.fleet_evaluations = SharedWork(running=FLEET_EVALUATIONS, queued=QUEUED_FLEET_EVALUATIONS)
     modules = (analytics, fleet, faults, history, devices, events, access, health, page)
     return _completed(app, *(module.router for module in modules))
 
@@ -93,6 +97,7 @@ def _application(
         telemetry=NO_TELEMETRY,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the address of a redirect would have neither the proxy's scheme nor its prefix
     )
     metrics = Metrics()
     app.state.settings = settings
@@ -148,6 +153,7 @@ def _add_middleware(app: FastAPI) -> None:
         *([cors] if settings.origins else []),
         Middleware(AuthenticationMiddleware, app.state.key_store, app.state.metrics.registry),
         Middleware(FastPath, ingestion.ENDPOINTS if app.state.producer else {}),
+        Middleware(AbandonedRequestsMiddleware),
         Middleware(DataSourceMiddleware),
     ]
     app.user_middleware = [inside]

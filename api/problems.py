@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = "2"
+RETRIED: Final = {status.HTTP_429_TOO_MANY_REQUESTS, status.HTTP_503_SERVICE_UNAVAILABLE}
 # Answered with 400: the body cannot be parsed. Every other reason is about a field of a parsed object, and answered with 422.
 UNREADABLE: Final = {Reason.EMPTY_VALUE, Reason.INVALID_JSON, Reason.NOT_AN_OBJECT}
 TITLES: Final = {
@@ -38,6 +39,10 @@ TITLES: Final = {
 }
 
 
+class Overloaded(Exception):  # noqa: N818 - a temporary state, not a failure
+    """A bound is reached and nothing was started. The client may retry in a moment."""
+
+
 class Unavailable(Exception):  # noqa: N818 - a temporary state rather than an error
     """A dependency is unavailable; the message says which. The client may retry."""
 
@@ -54,7 +59,7 @@ def problem_body(
 
 
 def problem_response(code: int, detail: str, errors: list[FieldProblem] | None = None) -> Response:
-    headers = {"Retry-After": RETRY_AFTER_SECONDS} if code == status.HTTP_503_SERVICE_UNAVAILABLE else None
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if code in RETRIED else None
     return Response(problem_body(code, detail, errors), status_code=code, headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -78,6 +83,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Unavailable, _unavailable)
+    app.add_exception_handler(Overloaded, _overloaded)
     for error in (*CONNECTION_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
                   asyncpg.InsufficientResourcesError, asyncpg.InvalidAuthorizationSpecificationError):  # fmt: skip
         app.add_exception_handler(error, _database_unavailable)
@@ -105,6 +111,10 @@ async def _validation_error(_: Request, error: Any) -> Response:
 
 async def _unavailable(_: Request, error: Any) -> Response:
     return problem_response(503, str(error))
+
+
+async def _overloaded(_: Request, error: Any) -> Response:
+    return problem_response(429, str(error))
 
 
 async def _database_unavailable(_: Request, error: Any) -> Response:

@@ -6,9 +6,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from schemas.config.database_url import DatabaseUrl
 from schemas.config.settings import (
     DatabaseSettings,
-    DatabaseUrl,
     Environment,
     JudgementSettings,
     KafkaSettings,

@@ -16,8 +16,10 @@ from aiokafka import AIOKafkaConsumer
 from consumer.alert_relay import AlertRelay
 from consumer.gc_schedule import collect_on_schedule
 from consumer.kafka.client import close_client, start_client
+from consumer.kafka.group_coverage import GroupCoverage
 from consumer.kafka.static_membership import StaticMembership
-from consumer.kafka.subscription import subscribe
+from consumer.kafka.subscription import Subscription
+from consumer.lag.logs import Logs
 from consumer.lag.oldest_unread import RecordSampler
 from consumer.lag.reporter import LagReporter
 from consumer.monitoring import health as probes
@@ -26,6 +28,7 @@ from consumer.monitoring.metrics import Metrics
 from consumer.monitoring.watchdog import Watchdog
 from consumer.pipeline.batch_writer import BatchWriter
 from consumer.pipeline.breaker import Breaker
+from consumer.pipeline.clock import Clock
 from consumer.pipeline.poll_loop import PollLoop
 from consumer.pipeline.positions import PartitionPositions
 from consumer.pipeline.rebalance import RebalanceListener
@@ -90,16 +93,21 @@ async def run_pipeline(
     breaker = Breaker(database, settings, metrics, health)
     writer = BatchWriter(store, offsets, breaker, metrics, health)
     buffers = TopicBuffers(topics, writer, settings)
-    positions = PartitionPositions(client, offsets, breaker, buffers.drain, metrics, health)
+    positions = PartitionPositions(client, offsets, breaker, buffers, metrics, health)
     listener = RebalanceListener(client, positions, StaticMembership(settings, client), metrics, health)
+    subscription = Subscription(client, topics, listener, GroupCoverage(settings, client, metrics), metrics, health)
     decoders = {topic: Decoder(record_type, settings.record_max_bytes) for topic, record_type in topics.items()}
-    poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, health)
-    reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), metrics)
+    clock = Clock(database, metrics, health)
+    poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, clock=clock, health=health)
+    logs = Logs(client, metrics, health)
+    reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), logs, metrics)
     async with asyncio.TaskGroup() as group:
         background = [
-            group.create_task(subscribe(client, topics, listener, metrics, health)),
+            group.create_task(subscription.run()),
             group.create_task(reporter.run()),
+            group.create_task(positions.watch()),
             group.create_task(poll_loop.apply_operator_decisions()),
+            group.create_task(clock.keep_comparing()),
             group.create_task(AlertRelay(database, settings, metrics).run()),
             group.create_task(collect_on_schedule()),
         ]

@@ -1,10 +1,12 @@
 """Settings of a consumer."""
 
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, model_validator
 
 from schemas.config.settings import DatabaseSettings, KafkaSettings, LogSettings, RetentionDays
+
+MAX_INT32: Final = 2**31 - 1  # of the fields in Kafka's protocol
 
 
 class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
@@ -21,10 +23,14 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
         description="static membership: each consumer's own name; a restart within the session time-out moves no partition",
     )
     kafka_session_timeout_ms: int = Field(
-        10_000, ge=1000, description="a consumer without heartbeats for this long loses its partitions to the others"
+        10_000,
+        ge=1000,
+        le=MAX_INT32,
+        description="a consumer without heartbeats for this long loses its partitions to the others; "
+        "brokers accept 6000 to 1800000, unless their group.min.session.timeout.ms or group.max.session.timeout.ms differ",
     )
     kafka_max_poll_interval_ms: int = Field(
-        300_000, ge=1000, description="a consumer that does not poll for this long leaves the group"
+        300_000, ge=1000, le=MAX_INT32, description="a consumer that does not poll for this long leaves the group"
     )
     batch_max_records: int = Field(50_000, ge=1, le=1_000_000, description="records in a batch while behind")
     batch_max_bytes: int = Field(

@@ -66,8 +66,8 @@ def assign(
 ) -> None:
     """Import vehicle-meter assignments from a CSV file: all lines or none."""
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
-        assignments = read_assignments(text.splitlines())
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        assignments = read_assignments(content.decode("utf-8-sig").splitlines())
         asyncio.run(_assign(_settings(), assignments, f"csv:{file.name}"))
     except (AssignmentError, UnicodeDecodeError, *DATABASE_ERRORS) as error:
         _fail("nothing was imported", error)

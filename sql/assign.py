@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 
+from schemas.records.assignments import CALENDAR
 from schemas.records.readings import ID_RULE, valid_id
 from sql.queries import queries
 
@@ -69,6 +70,8 @@ def _instant(line: int, name: str, text: str) -> datetime:
         raise AssignmentError(
             f"line {line}: {name} must be RFC 3339 with an offset, like 2026-02-09T15:30:00Z; found {text!r}"
         )
+    if error := CALENDAR.check(instant, name):
+        raise AssignmentError(f"line {line}: {error.detail}")
     return instant
 
 

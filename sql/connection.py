@@ -1,32 +1,76 @@
-"""Connection pools with bounded waits: session settings and timeouts that keep a stuck connection from blocking others."""
+"""Connections with bounded waits: session settings and timeouts that keep a stuck connection from blocking others.
 
+Every session of the engine is opened here, by `connect` or from a `pool`, and sets what its statements rely on (SESSION).
+"""
+
+import asyncio
 from functools import partial
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from pydantic import SecretStr
 
 from sql.slow_statements import log_slow_statements
 
+# What the statements rely on. A session would otherwise inherit it from the server, the database or its login (ALTER DATABASE or
+# ALTER ROLE ... SET). docs/postgresql.md lists what is inherited on purpose.
+SESSION: Final = {
+    "search_path": "public",
+    "default_transaction_isolation": "read committed",  # after a wait for a lock, the next statement must see what was committed
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",  # archives are copied as text: below 1 it would be rounded
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "row_security": "on",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_session_timeout": "0",
+    "jit": "off",
+}
 # A consumer that stops in the middle of a transaction (SIGSTOP, a frozen machine) holds the claim on its partitions. The server
 # ends such a session where it can (idle_in_transaction_session_timeout); the consumer that takes over the partitions ends others.
-WRITER_SETTINGS: Final = {
+WRITER_SETTINGS: Final = SESSION | {
     "application_name": "energy-consumer",
     "idle_in_transaction_session_timeout": "10s",
     "lock_timeout": "10s",
     "statement_timeout": "60s",
-    "jit": "off",
 }
-READER_SETTINGS: Final = {
+READ_ONLY: Final = {"default_transaction_read_only": "on"}
+READER_SETTINGS: Final = SESSION | READ_ONLY | {
     "application_name": "energy-api",
-    "default_transaction_read_only": "on",
     "statement_timeout": "5s",
-    "jit": "off",
-}
+    "client_connection_check_interval": "1s",  # ends the statement of a client that has disconnected
+}  # fmt: skip
 PROBE_SETTINGS: Final = {**READER_SETTINGS, "application_name": "energy-api-probe", "statement_timeout": "2s"}
 # Errors of an unreachable database. InternalClientError: the server has ended a session while it was idle.
 CONNECTION_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 DATABASE_ERRORS: Final = (asyncpg.PostgresError, *CONNECTION_ERRORS)
+# The driver takes a session that asks for default_transaction_read_only to be one on a standby.
+_READ_ONLY_TARGETS: Final = {"read-write": "primary", "read-only": "standby"}
+
+
+async def connect(
+    url: SecretStr, *, server_settings: dict[str, str], command_timeout: float | None = None, timeout: float = 10
+) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection for a command or a task.
+
+    Args:
+        url: of the database, of one host or several; secret, because it may contain a password.
+        server_settings: of the session, in addition to SESSION.
+        command_timeout: seconds after which a silent server is treated as gone; None: never.
+        timeout: seconds for connecting to one host.
+
+    Raises:
+        asyncpg.ReadOnlySQLTransactionError: a session that writes has met a server that does not allow it. The message names it.
+    """
+    opened: asyncpg.Connection[asyncpg.Record] = await _open(
+        url.get_secret_value(), server_settings=server_settings, command_timeout=command_timeout, timeout=timeout
+    )
+    return opened
 
 
 def pool(
@@ -38,12 +82,12 @@ def pool(
     slower_than_ms: int | None = None,
     **options: Any,
 ) -> "asyncpg.Pool[asyncpg.Record]":
-    """A pool that connects on first use, so that a process can start before its database.
+    """A pool that connects on first use, so that a process can start before its database. Its connections are those of `connect`.
 
     Args:
-        url: of the database; secret, because it may contain a password.
+        url: of the database, of one host or several; secret, because it may contain a password.
         size: maximum number of connections.
-        server_settings: of each session.
+        server_settings: of each session, in addition to SESSION.
         command_timeout: seconds after which a silent server is treated as gone.
         slower_than_ms: log statements that take longer; None: no statement.
         options: further arguments of asyncpg.create_pool.
@@ -55,9 +99,47 @@ def pool(
         server_settings=server_settings,
         command_timeout=command_timeout,
         timeout=5,
+        connect=_open,
         init=partial(_initialize, slower_than_ms=slower_than_ms),
         **options,
     )
+
+
+async def address_of(connection: Any) -> tuple[str, int] | str:
+    """The host and port of the server that a connection was made to, or the path of its Unix socket."""
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    with connection.query_logger(answer.set_result):  # the driver tells the address to loggers alone
+        await connection.execute("SELECT")
+    address: tuple[str, int] | str = (await answer).conn_addr
+    return address
+
+
+async def _open(dsn: str | None = None, **options: Any) -> Any:
+    settings = options["server_settings"] = SESSION | options["server_settings"]
+    if READ_ONLY.items() <= settings.items():
+        (target,) = parse_qs(urlsplit(dsn or "").query).get("target_session_attrs", [None])[-1:]
+        options["target_session_attrs"] = _READ_ONLY_TARGETS.get(target or "", target)
+        return await asyncpg.connect(dsn, **options)
+    connection = await asyncpg.connect(dsn, **options)
+    try:
+        await _require_writable(connection)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+async def _require_writable(connection: Any) -> None:
+    reported = connection.get_settings()
+    if getattr(reported, "in_hot_standby", "off") == "on":
+        why = "is a standby; where the URL has several hosts, target_session_attrs=primary selects the primary"
+    elif getattr(reported, "default_transaction_read_only", "off") == "on":
+        why = "is read-only: default_transaction_read_only is on for the server, the database or the login"
+    else:
+        return
+    address = await address_of(connection)
+    server = address if isinstance(address, str) else "{}:{}".format(*address)
+    raise asyncpg.ReadOnlySQLTransactionError(f"the server {server} {why}")
 
 
 async def _initialize(connection: Any, slower_than_ms: int | None) -> None:

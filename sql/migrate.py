@@ -14,6 +14,7 @@ import asyncpg
 import stamina
 import structlog
 
+from sql import connection as database
 from sql.partitions import ensure_partitions
 from sql.queries import queries
 from sql.settings import SqlSettings
@@ -27,6 +28,8 @@ LOCK_TIMEOUT_MESSAGE: Final = "due to lock timeout"  # PostgreSQL's message; dbm
 DBMATE_ENVIRONMENT: Final = frozenset(
     {"APPDATA", "HOME", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "SYSTEMROOT", "TZ", "USERPROFILE"}
 )
+DBMATE_URL_HAS: Final = ("PGHOST", "PGPORT", "PGTARGETSESSIONATTRS")
+SESSION: Final = {"application_name": "energy-sql"}
 
 
 class MigrationError(Exception):
@@ -49,12 +52,7 @@ async def migrate(settings: SqlSettings, migrations: Path = MIGRATIONS) -> None:
     connection = await connect(settings)
     try:
         await _wait_for_concurrent_run(connection)
-        encrypted = await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-        url = _dbmate_url(
-            settings.database_url.get_secret_value(),
-            encrypted=bool(encrypted),
-            lock_timeout_ms=settings.migrate_lock_timeout_ms,
-        )
+        url = await _dbmate_url(connection, settings)
         async for attempt in stamina.retry_context(
             on=LockTimeoutError,
             attempts=None,
@@ -111,7 +109,7 @@ def _is_transient(error: Exception) -> bool:
 @stamina.retry(on=_is_transient, attempts=None, timeout=None)
 async def connect(settings: SqlSettings) -> "asyncpg.Connection[asyncpg.Record]":
     """A connection for a command; retries until the database accepts it, and logs each retry."""
-    return await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
+    return await database.connect(settings.database_url, server_settings=SESSION)
 
 
 async def _log_lock_timeout(connection: "asyncpg.Connection[asyncpg.Record]", attempt: int) -> None:
@@ -137,7 +135,9 @@ async def _run_dbmate(url: str, migrations: Path) -> None:
 
 def _dbmate_environment() -> dict[str, str]:
     return {
-        name: value for name, value in os.environ.items() if name.startswith("PG") or name.upper() in DBMATE_ENVIRONMENT
+        name: value
+        for name, value in os.environ.items()
+        if (name.startswith("PG") and name not in DBMATE_URL_HAS) or name.upper() in DBMATE_ENVIRONMENT
     }
 
 
@@ -149,11 +149,20 @@ def _dbmate_binary() -> str:
     return found
 
 
-def _dbmate_url(url: str, *, encrypted: bool, lock_timeout_ms: int) -> str:
+async def _dbmate_url(connection: "asyncpg.Connection[asyncpg.Record]", settings: SqlSettings) -> str:
+    """DATABASE_URL with the server of a connection as its only host: dbmate's driver selects none of several."""
+    encrypted = await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    parts = urlsplit(settings.database_url.get_secret_value())
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items() if name != "target_session_attrs"}
     # dbmate's driver requires TLS by default, asyncpg uses what the server offers: pass on what asyncpg has negotiated.
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    query.setdefault("sslmode", ["require" if encrypted else "disable"])
+    query.setdefault("sslmode", "require" if encrypted else "disable")
     # dbmate's driver passes parameters it does not know to the server as session settings.
-    query["lock_timeout"] = [str(lock_timeout_ms)]
-    return urlunsplit(parts._replace(query=urlencode(query, doseq=True)))
+    query |= database.SESSION | SESSION | {"lock_timeout": str(settings.migrate_lock_timeout_ms)}
+    address = await database.address_of(connection)
+    netloc = parts.netloc
+    if not isinstance(address, str):
+        host, port = address
+        login, at, _ = netloc.rpartition("@")
+        netloc = f"{login}{at}[{host}]:{port}" if ":" in host else f"{login}{at}{host}:{port}"
+        query = {name: value for name, value in query.items() if name not in ("host", "port")}
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(query)))

@@ -794,6 +794,8 @@ CREATE INDEX efficiency_faults_of_vehicle ON public.efficiency_faults USING btre
 
 CREATE UNIQUE INDEX efficiency_faults_one_open ON public.efficiency_faults USING btree (vehicle_id) WHERE (closed_at IS NULL);
 
+CREATE INDEX efficiency_faults_open ON public.efficiency_faults USING btree (fault_id) WHERE (closed_at IS NULL);
+
 CREATE INDEX late_hours_by_hour ON public.late_hours USING btree (side, hour, device_id);
 
 GRANT USAGE ON SCHEMA public TO energy_writer;

@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import Counter
 
 from api.database.replica import ReplicaMonitor, is_connection_error
-from api.problems import Unavailable
+from api.problems import Overloaded, Unavailable
 from sql.connection import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
@@ -28,6 +28,7 @@ CONNECTION_LOST: Final = (
     asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError,
     asyncpg.DatabaseDroppedError,
 )  # fmt: skip
+CONNECTION_TIMEOUT_SECONDS: Final = 10.0  # for a connection of an exhausted pool
 SourceName = Literal["replica", "primary"]
 
 
@@ -42,6 +43,12 @@ class ReadOrigin:
 READ_ORIGIN: Final[ContextVar[ReadOrigin | None]] = ContextVar("read_origin", default=None)
 
 
+def adopt_origin(origin: ReadOrigin) -> None:
+    """Makes an origin that of this request, whose response was read by another task."""
+    if own := READ_ORIGIN.get():
+        own.source, own.staleness = origin.source, origin.staleness
+
+
 class ReadSource:
     """One database to read from: its pool, and the connections in use."""
 
@@ -51,9 +58,20 @@ class ReadSource:
         self.name: SourceName = name
         self.setting = setting
 
-    async def acquire(self, timeout: float | None) -> Any:
-        """A connection. Waits without a limit while the pool is exhausted, unless a timeout (seconds) is given."""
-        connection = await self._pool.acquire(timeout=timeout)
+    async def acquire(self, timeout: float) -> Any:
+        """A connection; waits up to `timeout` seconds for one.
+
+        Raises:
+            Overloaded: all connections stayed in use.
+            TimeoutError: the server did not answer.
+        """
+        try:
+            connection = await self._pool.acquire(timeout=timeout)
+        except TimeoutError:
+            if len(self._in_use) < self._pool.get_max_size():
+                raise
+            busy = f"all {len(self._in_use)} connections to the {self.name} database are in use"
+            raise Overloaded(f"{busy}; try again in a moment") from None
         self._in_use.add(connection)
         return connection
 
@@ -78,7 +96,7 @@ def _terminate(connection: Any) -> None:
 class RoutedConnection:
     """The connection of one request. It fails over to the next of `sources` when the current one fails."""
 
-    def __init__(self, router: "ReadRouter", sources: list[ReadSource], timeout: float | None) -> None:
+    def __init__(self, router: "ReadRouter", sources: list[ReadSource], timeout: float) -> None:
         self._router = router
         self._sources = sources
         self._timeout = timeout
@@ -95,7 +113,7 @@ class RoutedConnection:
             source = self._sources.pop(0)
             try:
                 self._connection = await source.acquire(self._timeout)
-            except TimeoutError as error:  # an exhausted pool or an unresponsive server; the monitor finds out which
+            except TimeoutError as error:
                 self._raise_if_last(source, error)
             except DATABASE_ERRORS as error:
                 self._report_failure(source, error)
@@ -167,10 +185,11 @@ class ReadRouter:
             monitor.on_down = replica.terminate_in_use
 
     @asynccontextmanager
-    async def acquire(self, timeout: float | None = None) -> AsyncIterator[RoutedConnection]:
+    async def acquire(self, timeout: float = CONNECTION_TIMEOUT_SECONDS) -> AsyncIterator[RoutedConnection]:
         """A connection for the duration of the block; `timeout` limits the wait for one (seconds).
 
         Raises:
+            Overloaded: all connections stayed in use.
             Unavailable: no database may be read from, or none responds.
         """
         connection = RoutedConnection(self, self._candidates(), timeout)

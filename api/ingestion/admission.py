@@ -3,11 +3,8 @@
 A request above a bound is rejected at once. An unbounded queue would only make every response late.
 """
 
+from api.problems import Overloaded
 from api.settings import GatewaySettings
-
-
-class Overloaded(Exception):  # noqa: N818 - a temporary state, not a failure
-    """A bound is reached and nothing was accepted. The client may retry in a moment."""
 
 
 class Admission:

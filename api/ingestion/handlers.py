@@ -13,13 +13,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from api.auth.access import access_of, may_ingest
-from api.ingestion.admission import Overloaded
 from api.ingestion.batches import FORBIDDEN, INGESTED, INVALID, SEND_AGAIN, produce_all
 from api.ingestion.metrics import GatewayMetrics, Outcome
 from api.ingestion.parsing import METER, ReadingType, batch_media_type, parse_all, split_batch, time_limits
 from api.ingestion.producer import ReadingProducer
 from api.ingestion.request import JSON, RETRY_AFTER_SECONDS, IngestionRequest, RejectedRequest
-from api.problems import MEDIA_TYPE, UNREADABLE, Unavailable, field_problems
+from api.problems import MEDIA_TYPE, UNREADABLE, Overloaded, Unavailable, field_problems
 from api.settings import GatewaySettings
 from schemas.records.readings import InvalidReading, Reading
 

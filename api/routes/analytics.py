@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/analytics", tags=["analytics"])
     "/performance",
     operation_id="vehiclePerformances",
     summary="Energy, efficiency and temperature of up to 500 vehicles over 24 hours",
-    responses=problem_responses(422, 503),
+    responses=problem_responses(422, 429, 503),
 )
 async def vehicle_performances(
     request: Request, database: Database, vehicle_ids: VehicleIds, end: End = None
@@ -45,7 +45,7 @@ async def vehicle_performances(
     "/performance/{vehicleId}",
     operation_id="vehiclePerformance",
     summary="Energy in, energy out, efficiency and temperature of a vehicle over 24 hours",
-    responses=problem_responses(404, 422, 503),
+    responses=problem_responses(404, 422, 429, 503),
 )
 async def vehicle_performance(
     request: Request, database: Database, vehicle_id: VehicleId, end: End = None
@@ -66,7 +66,7 @@ async def vehicle_performance(
     "/trend/{vehicleId}",
     operation_id="vehicleTrend",
     summary="Efficiency trend of a vehicle over its last 30 days",
-    responses=problem_responses(404, 422, 503),
+    responses=problem_responses(404, 422, 429, 503),
 )
 async def vehicle_trend(request: Request, database: Database, vehicle_id: VehicleId, end: End = None) -> VehicleTrend:
     """The 30 UTC days before the day of `end`. Only days with enough energy and coverage count for the trend."""

@@ -10,7 +10,7 @@ from sql.queries import queries
 router = APIRouter(prefix="/v1", tags=["live status"])
 
 
-@router.get("/vehicles/{vehicleId}", operation_id="vehicle", responses=problem_responses(404, 422, 503))
+@router.get("/vehicles/{vehicleId}", operation_id="vehicle", responses=problem_responses(404, 422, 429, 503))
 async def vehicle(database: Database, vehicle_id: VehicleId) -> VehicleStatus:
     """The newest reading of a vehicle, by its timestamp."""
     async with database.acquire() as connection:
@@ -20,7 +20,7 @@ async def vehicle(database: Database, vehicle_id: VehicleId) -> VehicleStatus:
     return VehicleStatus(**row)
 
 
-@router.get("/meters/{meterId}", operation_id="meter", responses=problem_responses(404, 422, 503))
+@router.get("/meters/{meterId}", operation_id="meter", responses=problem_responses(404, 422, 429, 503))
 async def meter(database: Database, meter_id: MeterId) -> MeterStatus:
     """The newest reading of a meter, by its timestamp."""
     async with database.acquire() as connection:
@@ -30,7 +30,7 @@ async def meter(database: Database, meter_id: MeterId) -> MeterStatus:
     return MeterStatus(**row)
 
 
-@router.get("/vehicles", operation_id="vehicles", responses=problem_responses(422, 503))
+@router.get("/vehicles", operation_id="vehicles", responses=problem_responses(422, 429, 503))
 async def vehicles(database: Database, after: After = "", limit: Limit = 100) -> VehiclePage:
     """Live status of all vehicles, ordered by id, page by page."""
     async with database.acquire() as connection:
@@ -39,7 +39,7 @@ async def vehicles(database: Database, after: After = "", limit: Limit = 100) ->
     return VehiclePage(items=items, next=items[-1].vehicle_id if len(rows) > limit else None)
 
 
-@router.get("/meters", operation_id="meters", responses=problem_responses(422, 503))
+@router.get("/meters", operation_id="meters", responses=problem_responses(422, 429, 503))
 async def meters(database: Database, after: After = "", limit: Limit = 100) -> MeterPage:
     """Live status of all meters, ordered by id, page by page."""
     async with database.acquire() as connection:

@@ -24,7 +24,7 @@ class FaultCursor(msgspec.Struct, frozen=True, array_like=True):
     "/faults",
     operation_id="faults",
     summary="Efficiency faults, open and closed, newest first",
-    responses=problem_responses(422, 503),
+    responses=problem_responses(422, 429, 503),
 )
 async def faults(
     database: Database,

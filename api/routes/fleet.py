@@ -1,10 +1,14 @@
 """The whole fleet: summary, ranking, aging vehicles."""
 
+from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
 
+from api.database.routing import READ_ORIGIN, ReadOrigin, adopt_origin
+from api.fleet.shared_work import SharedWork
 from api.fleet.summary import evaluate_fleet, last_summary, summarize
 from api.problems import invalid_parameter, problem_responses
 from api.routes.pagination import decode_cursor, encode_cursor
@@ -36,25 +40,35 @@ class RankingCursor(msgspec.Struct, frozen=True, array_like=True):
     "/summary",
     operation_id="fleetSummary",
     summary="Energy, efficiency and status of all vehicles over 24 hours, and live figures",
-    responses=problem_responses(422, 503),
+    responses=problem_responses(422, 429, 503),
 )
-async def fleet_summary(request: Request, database: Database, end: End = None) -> FleetSummary:
+async def fleet_summary(request: Request, end: End = None) -> FleetSummary:
     """Without `end`: the last evaluation, which runs every minute. With `end`: all vehicles are evaluated now, which takes a
-    while. Faults, trends and live figures are always those of now."""
-    reading_rate, thresholds = request.app.state.reading_rate, Thresholds.from_settings(request.app.state.settings)
-    if end is None:
-        async with database.acquire() as connection:
-            return await last_summary(connection, reading_rate)
-    async with request.app.state.fleet_evaluations, database.acquire() as connection:
-        tally = await evaluate_fleet(connection, end, thresholds)
-        return await summarize(connection, reading_rate, tally, await queries.database_clock(connection))
+    while. Faults, trends and live figures are always those of now. Requests for the same `end` share one evaluation; when too
+    many are queued, the response is 429."""
+    state = request.app.state
+    shared: SharedWork[tuple[FleetSummary, ReadOrigin]] = state.last_summary if end is None else state.fleet_evaluations
+    summary, origin = await shared.result(end, partial(_summary, state, end))
+    adopt_origin(origin)
+    return summary
+
+
+async def _summary(state: Any, end: datetime | None) -> tuple[FleetSummary, ReadOrigin]:
+    """The summary, and where it was read from; runs in a task of its own."""
+    origin = ReadOrigin()
+    READ_ORIGIN.set(origin)
+    async with state.database.acquire() as connection:
+        if end is None:
+            return await last_summary(connection, state.reading_rate), origin
+        tally = await evaluate_fleet(connection, end, Thresholds.from_settings(state.settings))
+        return await summarize(connection, state.reading_rate, tally, await queries.database_clock(connection)), origin
 
 
 @router.get(
     "/ranking",
     operation_id="fleetRanking",
     summary="Vehicles by efficiency, energy or temperature, as last evaluated",
-    responses=problem_responses(422, 503),
+    responses=problem_responses(422, 429, 503),
 )
 async def fleet_ranking(
     database: Database,
@@ -89,7 +103,7 @@ async def fleet_ranking(
     "/aging",
     operation_id="fleetAging",
     summary="Vehicles whose efficiency declines from day to day, soonest fault first",
-    responses=problem_responses(422, 503),
+    responses=problem_responses(422, 429, 503),
 )
 async def fleet_aging(database: Database, limit: Limit = 100) -> Aging:
     """The trends are computed once a day from the daily efficiency of each vehicle."""

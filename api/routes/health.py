@@ -69,7 +69,7 @@ async def gateway_readyz(request: Request, response: Response) -> Health:
     return Health(status="unavailable", waiting_for={"gateway": waiting_for})
 
 
-@router.get("/v1/dead-letters", operation_id="deadLetters", responses=problem_responses(503))
+@router.get("/v1/dead-letters", operation_id="deadLetters", responses=problem_responses(429, 503))
 async def dead_letters(database: Database) -> DeadLetterCounts:
     """Unresolved dead letters by topic and reason. `python -m consumer dead-letters` replays or discards them."""
     items = [DeadLetterCount(**row) for row in await _count_dead_letters(database)]

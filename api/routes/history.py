@@ -84,7 +84,7 @@ HistoryParameters = Annotated[HistoryQuery, Depends(_history_query)]
     "/vehicles/{vehicleId}/history",
     operation_id="vehicleHistory",
     summary="Readings of a vehicle, or its energy and efficiency by the hour or day",
-    responses=problem_responses(404, 422, 503),
+    responses=problem_responses(404, 422, 429, 503),
 )
 async def vehicle_history(
     request: Request, database: Database, vehicle_id: VehicleId, query: HistoryParameters
@@ -109,7 +109,7 @@ async def vehicle_history(
     "/meters/{meterId}/history",
     operation_id="meterHistory",
     summary="Readings of a meter, or its energy by the hour or day",
-    responses=problem_responses(404, 422, 503),
+    responses=problem_responses(404, 422, 429, 503),
 )
 async def meter_history(
     database: Database, meter_id: MeterId, query: HistoryParameters

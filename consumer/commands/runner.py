@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from consumer.settings import ConsumerSettings
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
+from sql import connection as database
 from sql.connection import CONNECTION_ERRORS
 
 T = TypeVar("T")
@@ -56,8 +57,7 @@ def _fail(message: str) -> NoReturn:
 
 @asynccontextmanager
 async def connect(settings: ConsumerSettings) -> AsyncIterator[Any]:
-    url = settings.database_url.get_secret_value()
-    connection = await asyncpg.connect(url, timeout=10, server_settings=SESSION_SETTINGS)
+    connection = await database.connect(settings.database_url, server_settings=SESSION_SETTINGS)
     try:
         yield connection
     finally:

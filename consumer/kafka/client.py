@@ -1,18 +1,25 @@
 """The aiokafka consumer: starting it, checking that it still works, closing it in bounded time."""
 
 import asyncio
+import uuid
+from collections.abc import Iterable
+from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
+from consumer.kafka.metadata_requests import limit_metadata_requests
 from consumer.kafka.slim_records import install_slim_records
 from consumer.monitoring.health import Health
 from consumer.retry import retry_forever
 from consumer.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
+
+METADATA_MAX_AGE_SECONDS: Final = 10.0  # of partition counts and leaders
 
 
 class ClientStoppedError(Exception):
@@ -38,7 +45,7 @@ async def start_client(settings: ConsumerSettings, health: Health) -> AIOKafkaCo
 
 
 def _new_client(settings: ConsumerSettings) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
+    client = AIOKafkaConsumer(
         **settings.client_options(),
         group_id=settings.kafka_group_id,
         group_instance_id=settings.kafka_group_instance_id,  # with an instance id, stop() does not leave the group
@@ -49,10 +56,35 @@ def _new_client(settings: ConsumerSettings) -> AIOKafkaConsumer:
         session_timeout_ms=settings.kafka_session_timeout_ms,
         max_poll_interval_ms=settings.kafka_max_poll_interval_ms,
         heartbeat_interval_ms=max(300, settings.kafka_session_timeout_ms // 4),
-        metadata_max_age_ms=30_000,
-        # Round robin deals out the partitions of all topics one by one: as many consumers as partitions find work.
-        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+        metadata_max_age_ms=int(METADATA_MAX_AGE_SECONDS * 1000),
+        partition_assignment_strategy=[_Assignor()],
     )
+    limit_metadata_requests(client)
+    return client
+
+
+class _Assignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
+    """Deals out the partitions of all topics one by one: as many consumers as partitions find work.
+
+    The user data of a member has no meaning to the assignment. Brokers start a rebalance when a member joins with different data,
+    while a member that joins again with the same data gets its previous assignment.
+    """
+
+    def __init__(self) -> None:
+        self._user_data = b""
+
+    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        return ConsumerProtocolMemberMetadata(self.version, list(topics), self._user_data)
+
+    def renew_user_data(self) -> None:
+        self._user_data = uuid.uuid4().bytes
+
+
+def request_rebalance(client: AIOKafkaConsumer) -> None:
+    """Join the group again in such a way that all of its partitions are assigned anew, whichever member is the leader."""
+    (assignor,) = client._coordinator._assignors  # noqa: SLF001
+    assignor.renew_user_data()
+    client._coordinator.request_rejoin()  # noqa: SLF001
 
 
 def check_alive(client: AIOKafkaConsumer) -> None:
@@ -72,6 +104,16 @@ def check_alive(client: AIOKafkaConsumer) -> None:
             error = ClientStoppedError("the Kafka client has stopped fetching; restart this consumer")
             log.error("kafka_client_stopped", detail=str(error), error=repr(cause))
             raise error from cause
+
+
+def unreadable_message(error: KafkaError, settings: ConsumerSettings) -> str:
+    """Message for the time in which Kafka cannot be read; it names a setting that the brokers reject."""
+    if isinstance(error, InvalidSessionTimeoutError):
+        return (
+            f"the brokers reject KAFKA_SESSION_TIMEOUT_MS={settings.kafka_session_timeout_ms}: it must lie between their "
+            "group.min.session.timeout.ms (6000 by default) and group.max.session.timeout.ms (1800000 by default)"
+        )
+    return f"Kafka cannot be read: {error}"
 
 
 async def close_client(client: AIOKafkaConsumer, within_seconds: float) -> bool:

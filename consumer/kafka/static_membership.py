@@ -6,13 +6,13 @@ before the older client may join again.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from consumer.kafka.group_members import describe_group
 from consumer.settings import ConsumerSettings
 
 log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ class StaticMembership:
             return False
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
-                members = await self._member_ids()
+                members = [each.member_id for each in (await describe_group(self._settings)).members]
         except (KafkaError, OSError) as error:
             log.warning("group_members_unavailable", error=repr(error))
             return False
@@ -61,12 +61,3 @@ class StaticMembership:
             detail = str(InstanceIdTakenError(self.instance_id))
             log.error("instance_id_taken", instance_id=self.instance_id, detail=detail)
         return taken
-
-    async def _member_ids(self) -> list[str]:
-        admin: Any = AIOKafkaAdminClient(**self._settings.client_options())
-        try:
-            await admin.start()
-            responses = await admin.describe_consumer_groups([self._settings.kafka_group_id])
-        finally:
-            await admin.close()
-        return [member[0] for response in responses for group in response.groups for member in group[5]]

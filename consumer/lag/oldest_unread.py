@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,15 +23,20 @@ FETCH_BYTES: Final = 65_536  # of each partition; a broker sends at least one ba
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """The unread offsets [first, end) of a partition."""
+    """The unread offsets [first, end) of a partition, of which those from `stable_end` on are behind an open transaction."""
 
     first: int
     end: int
+    stable_end: int
+
+    @property
+    def is_behind_transaction(self) -> bool:
+        return self.first >= self.stable_end
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The Kafka timestamp (ms) of the first unread record; None when the range holds only transaction markers."""
+    """The Kafka timestamp (ms) of the first unread record; None when the range holds none, only transaction markers."""
 
     timestamp: int | None
 
@@ -43,13 +48,26 @@ class RecordSampler:
         self._settings = settings
 
     async def sample(self, unread: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, Sample]:
-        """A sample of each range; those that cannot be read in time (no broker, an open transaction) are left out."""
+        """A sample of each range; those that cannot be read in time are left out.
+
+        Of a range behind an open transaction, the first record of that transaction is sampled.
+        """
+        behind = {partition: offsets for partition, offsets in unread.items() if offsets.is_behind_transaction}
+        readable = {partition: offsets for partition, offsets in unread.items() if partition not in behind}
+        return {
+            **(await self._sample(readable, "read_committed") if readable else {}),
+            **(await self._sample(behind, "read_uncommitted") if behind else {}),
+        }
+
+    async def _sample(
+        self, unread: Mapping[TopicPartition, OffsetRange], isolation_level: str
+    ) -> dict[TopicPartition, Sample]:
         client = AIOKafkaConsumer(
             **self._settings.client_options(),
             client_id="energy-consumer-lag",
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # where retention has deleted the first record, the oldest remaining one counts
-            isolation_level="read_committed",
+            isolation_level=isolation_level,
             max_partition_fetch_bytes=FETCH_BYTES,
         )
         samples: dict[TopicPartition, Sample] = {}
@@ -78,7 +96,7 @@ class RecordSampler:
             samples.setdefault(partition, Sample(records[0].timestamp))
             client.pause(partition)
         for partition in unread.keys() - samples.keys():
-            if await client.position(partition) >= unread[partition].end:
+            if await client.position(partition) >= max(unread[partition].stable_end, unread[partition].first + 1):
                 samples[partition] = Sample(None)
 
 
@@ -98,7 +116,7 @@ class _Waiting:
         if self.sample is None:
             return self.since
         if self.sample.timestamp is None:
-            return None
+            return self.since if self.unread.stable_end < self.unread.end else None
         produced = plausible_timestamp(self.sample.timestamp)
         return self.since if produced is None else produced / 1000
 
@@ -114,10 +132,13 @@ class OldestUnread:
         self._sampler = sampler
         self._waiting: dict[TopicPartition, _Waiting] = {}
 
-    async def timestamps(self, unread: Mapping[TopicPartition, OffsetRange]) -> dict[TopicPartition, float]:
+    async def timestamps(
+        self, unread: Mapping[TopicPartition, OffsetRange], available: Set[TopicPartition]
+    ) -> dict[TopicPartition, float]:
         """When the oldest unread record of each partition was produced, in seconds since 1970.
 
-        A partition without records, only transaction markers, is left out.
+        A partition without records, only transaction markers, is left out. Only `available` partitions are sampled: Kafka would
+        not answer for the others.
         """
         now = time.time()
         waiting = {
@@ -128,7 +149,7 @@ class OldestUnread:
         due = {
             partition: each.unread
             for partition, each in waiting.items()
-            if each.sample is None and now - each.since >= SAMPLE_AFTER_SECONDS
+            if partition in available and each.sample is None and now - each.since >= SAMPLE_AFTER_SECONDS
         }
         for partition, sample in (await self._sampler.sample(due) if due else {}).items():
             waiting[partition] = replace(waiting[partition], sample=sample)

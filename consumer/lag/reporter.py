@@ -12,6 +12,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from consumer.lag.logs import Logs
 from consumer.lag.oldest_unread import OffsetRange, OldestUnread, RecordSampler
 from consumer.lag.replicas_needed import ReplicasNeeded
 from consumer.monitoring.metrics import Metrics
@@ -35,6 +36,7 @@ class LagReporter:
         buffers: TopicBuffers,
         writer: BatchWriter,
         sampler: RecordSampler,
+        logs: Logs,
         metrics: Metrics,
     ) -> None:
         self._client = client
@@ -42,9 +44,9 @@ class LagReporter:
         self._buffers = buffers
         self._writer = writer
         self._oldest = OldestUnread(sampler)
+        self._logs = logs
         self._metrics = metrics
         self._replicas_needed = ReplicasNeeded()
-        self._log_ends: dict[TopicPartition, int] = {}
         self._committed_to_kafka: dict[TopicPartition, int] = {}
 
     async def run(self) -> None:
@@ -68,11 +70,13 @@ class LagReporter:
 
     async def _report(self) -> None:
         """Report all assigned partitions: one that is stopped, halted or being restored is behind, too."""
-        assigned = set(self._positions.stored)
-        await self._update_log_ends(assigned)
+        await self._logs.update()
+        assigned = self._positions.stored.keys() & self._logs.ranges.keys()
         unread = self._unread(assigned)
         buffered = {each: timestamp / 1000 for each, timestamp in self._buffers.oldest_unwritten().items()}
-        unfetched = await self._oldest.timestamps({each: span for each, span in unread.items() if each not in buffered})
+        unfetched = await self._oldest.timestamps(
+            {each: span for each, span in unread.items() if each not in buffered}, self._logs.available
+        )
         oldest, now = unfetched | buffered, time.time()
         behind = {each: span.end - span.first for each, span in unread.items() if each in oldest}
         assigned &= self._positions.stored.keys()  # a rebalance meanwhile has ended the series of revoked partitions
@@ -81,29 +85,15 @@ class LagReporter:
             self._metrics.set_lag(partition, behind.get(partition, 0), seconds)
         self._report_replicas_needed(assigned & self._positions.next_offsets.keys(), behind)
 
-    async def _update_log_ends(self, partitions: Set[TopicPartition]) -> None:
-        """Ask Kafka for the log ends: a partition that is not being fetched has no fresh high watermark."""
-        ends: Mapping[TopicPartition, int] = {}
-        try:
-            async with asyncio.timeout(KAFKA_TIMEOUT_SECONDS):
-                ends = await self._client.end_offsets(partitions) if partitions else {}
-        except (KafkaError, TimeoutError) as error:
-            log.debug("log_ends_unavailable", error=repr(error))
-        self._log_ends = {each: ends.get(each, self._log_ends.get(each, 0)) for each in partitions}
-
     def _unread(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
-        """The offsets that are not in the database yet, of partitions that have any."""
-        stored, committed = self._positions.stored, self._writer.committed
-        spans = {
-            each: OffsetRange(max(stored[each], committed.get(each, 0)), self._log_ends[each])
-            for each in partitions
-            if each in stored
-        }
+        """The offsets that are not in the database, as last read from it; records that cannot be read yet count."""
+        stored, ranges = self._positions.stored, self._logs.ranges
+        spans = {each: OffsetRange(stored[each], ranges[each].end, ranges[each].stable_end) for each in partitions}
         return {each: span for each, span in spans.items() if span.end > span.first}
 
     def _report_replicas_needed(self, readable: Set[TopicPartition], behind: Mapping[TopicPartition, int]) -> None:
         """Count readable partitions alone: more consumers would not help the others."""
-        ends = {each: self._log_ends[each] for each in readable}
+        ends = {each: self._logs.ranges[each].end for each in readable}
         self._replicas_needed.observe(time.monotonic(), ends, *self._writer.throughput)
         lag = sum(behind.get(each, 0) for each in readable)
         self._metrics.replicas_needed.set(self._replicas_needed.estimate(lag, len(readable)))

@@ -22,6 +22,9 @@ class Metrics:
     lag_records: Gauge = field(init=False)
     lag_seconds: Gauge = field(init=False)
     replicas_needed: Gauge = field(init=False)
+    unassigned_partitions: Gauge = field(init=False)
+    partition_unavailable: Gauge = field(init=False)
+    open_transaction: Gauge = field(init=False)
     consumed: Counter = field(init=False)
     written: Counter = field(init=False)
     duplicates: Counter = field(init=False)
@@ -31,14 +34,17 @@ class Metrics:
     retries: Counter = field(init=False)
     fenced: Counter = field(init=False)
     rebalances: Counter = field(init=False)
+    stored_offsets_moved: Counter = field(init=False)
     paused: Gauge = field(init=False)
     breaker_open: Gauge = field(init=False)
     freshness: Histogram = field(init=False)
+    clock_offset: Gauge = field(init=False)
     alerts_published: Counter = field(init=False)
     alerts_waiting: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         self._create_lag_metrics()
+        self._create_partition_metrics()
         self._create_record_counters()
         self._create_write_metrics()
         self._create_state_metrics()
@@ -64,6 +70,27 @@ class Metrics:
             "energy_freshness_seconds",
             "From the Kafka timestamp of the oldest record of each partition in a batch to its commit",
             buckets=_SECONDS,
+            registry=self.registry,
+        )
+
+    def _create_partition_metrics(self) -> None:
+        partition = ("topic", "partition")
+        self.unassigned_partitions = Gauge(
+            "energy_consumer_unassigned_partitions",
+            "Partitions of the topic that no consumer of the group holds",
+            ("topic",),
+            registry=self.registry,
+        )
+        self.partition_unavailable = Gauge(
+            "energy_consumer_partition_unavailable",
+            "1 while an assigned partition has no leader, or its leader does not answer",
+            partition,
+            registry=self.registry,
+        )
+        self.open_transaction = Gauge(
+            "energy_consumer_open_transaction_seconds",
+            "How long one transaction of a producer has kept the records behind it from being read, 0 without one",
+            partition,
             registry=self.registry,
         )
 
@@ -110,6 +137,11 @@ class Metrics:
         self.rebalances = Counter(
             "energy_rebalances", "Rebalances that assigned partitions to this consumer", registry=self.registry
         )
+        self.stored_offsets_moved = Counter(
+            "energy_stored_offsets_moved",
+            "Partitions whose stored offset was found elsewhere than this consumer had written it, and that are read from there",
+            registry=self.registry,
+        )
         self.paused = Gauge(
             "energy_ingest_paused", "1 while reading is paused for this reason", ("reason",), registry=self.registry
         )
@@ -117,6 +149,12 @@ class Metrics:
             "energy_breaker_open",
             "1 while a topic is not read because most of its records are rejected",
             ("topic",),
+            registry=self.registry,
+        )
+
+        self.clock_offset = Gauge(
+            "energy_consumer_clock_offset_seconds",
+            "Seconds by which the clock of this consumer is ahead of the database's",
             registry=self.registry,
         )
 
@@ -156,4 +194,6 @@ class Metrics:
         """End the series of revoked partitions."""
         self.lag_records.clear()
         self.lag_seconds.clear()
+        self.partition_unavailable.clear()
+        self.open_transaction.clear()
         self.replicas_needed.set(0)

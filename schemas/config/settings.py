@@ -4,9 +4,8 @@ import ssl
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -16,6 +15,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from schemas.config.database_url import DatabaseUrl
 from schemas.config.secrets import SecretFiles
 
 RetentionDays = Annotated[
@@ -101,7 +101,10 @@ class KafkaSettings(Environment):
     kafka_ssl_keyfile: Path | None = Field(None, description="PEM file of the client certificate's key")
 
     def client_options(self) -> dict[str, Any]:
-        """Keyword arguments for any aiokafka client."""
+        """Keyword arguments for any aiokafka client. Clients created with them never create a topic."""
+        from schemas.config.kafka_topics import forbid_topic_creation  # noqa: PLC0415 - imports aiokafka, which takes half a second
+
+        forbid_topic_creation()
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,
             "security_protocol": self.kafka_security_protocol,
@@ -150,32 +153,13 @@ class KafkaSettings(Environment):
         return context
 
 
-def _check_database_url(url: SecretStr) -> SecretStr:
-    """Checked here because the error messages of drivers quote the part they cannot parse, which may be part of a password."""
-    try:
-        parts = urlsplit(url.get_secret_value())
-        for host in parts.netloc.rpartition("@")[2].split(","):
-            _ = urlsplit(f"//{host}").port
-        valid = parts.scheme in ("postgres", "postgresql")
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError(
-            "must have the form postgresql://user:password@host:port/database; "
-            "in a password, write @ : / ? # [ ] % as %40 %3A %2F %3F %23 %5B %5D %25"
-        )
-    return url
-
-
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
-
-
 class DatabaseSettings(Environment):
     """Connection to PostgreSQL."""
 
     database_url: DatabaseUrl = Field(
         SecretStr("postgresql://localhost:5432/energy"),
-        description="postgresql://user:password@host:port/database",
+        description="postgresql://user:password@host:port/database; of two servers with failover: "
+        "postgresql://user:password@host1:port,host2:port/database?target_session_attrs=primary",
     )
     sql_log_slower_than_ms: int | None = Field(
         None, ge=0, description="log statements that take longer, without their arguments; unset: none"

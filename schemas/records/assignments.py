@@ -27,7 +27,11 @@ class Assignment(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="ca
 
 @dataclass(frozen=True, slots=True)
 class _Calendar:
-    """Limits of plausible dates only: assignments may begin long ago or in the future."""
+    """Limits of plausible dates only: assignments may begin long ago or in the future.
+
+    A date beyond them is no open end, although other systems write 9999-12-31 for one: an assignment with an end, however late,
+    does not give way to the next one.
+    """
 
     oldest: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     newest: datetime = datetime(9000, 1, 1, tzinfo=UTC)
@@ -36,7 +40,8 @@ class _Calendar:
         if self.oldest <= instant <= self.newest:
             return None
         years = f"{self.oldest.year} and the year {self.newest.year}"
-        return FieldError(field, Reason.OUT_OF_RANGE, f"{field} {instant.isoformat()} must lie between {years}")
+        hint = "; an open end is left out" if instant > self.newest else ""
+        return FieldError(field, Reason.OUT_OF_RANGE, f"{field} {instant.isoformat()} must lie between {years}{hint}")
 
 
 CALENDAR: Final[Limits] = _Calendar()

@@ -4,13 +4,12 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-import asyncpg
 import msgspec
 import typer
 
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
-from sql.connection import DATABASE_ERRORS
+from sql.connection import DATABASE_ERRORS, connect
 from sql.doctor.checks import SESSION, examine
 from sql.doctor.server_findings import LEVELS, Finding, worst
 from sql.queries import queries
@@ -47,7 +46,7 @@ def doctor(
 
 
 async def _examine(settings: DoctorSettings, *, count_rows: bool) -> tuple[Any, list[Finding]]:
-    connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10, server_settings=SESSION)
+    connection = await connect(settings.database_url, server_settings=SESSION)
     try:
         return await queries.check_server(connection), await examine(connection, settings, count_rows=count_rows)
     finally:

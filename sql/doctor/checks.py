@@ -11,18 +11,13 @@ from typing import Any, Final
 import asyncpg
 
 from sql.clocks import read_clocks
+from sql.connection import READ_ONLY
 from sql.doctor import engine_findings, server_findings
 from sql.doctor.server_findings import Finding
 from sql.queries import queries
 from sql.settings import DoctorSettings
 
-SESSION: Final = {
-    "application_name": "energy-doctor",
-    "default_transaction_read_only": "on",
-    "statement_timeout": "10s",
-    "lock_timeout": "2s",
-    "jit": "off",
-}
+SESSION: Final = READ_ONLY | {"application_name": "energy-doctor", "statement_timeout": "10s", "lock_timeout": "2s"}
 ROW_COUNT_TIMEOUT: Final = "1h"  # for the rows of the whole history
 Connection = Any  # asyncpg.Connection
 Check = Callable[[Connection, DoctorSettings], Awaitable[Finding]]

@@ -34,7 +34,7 @@ def worst(findings: Sequence[Finding]) -> Level:
 
 def durability(row: Row) -> Finding:
     """Settings without which a crash may lose data whose offsets are committed."""
-    off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if not row[name]]
+    off = [name for name in ("fsync", "full_page_writes") if not row[name]]
     if off:
         return Finding(
             "durability",
@@ -45,9 +45,7 @@ def durability(row: Row) -> Finding:
     if row["checksum_failures"]:
         what = f"{row['checksum_failures']} pages failed checksum verification"
         return Finding("durability", "fail", what, "check the disk, and restore from a backup or a replica")
-    return Finding(
-        "durability", "ok", "fsync, full_page_writes and synchronous_commit are on; no page failed its checksum"
-    )
+    return Finding("durability", "ok", "fsync and full_page_writes are on; no page failed its checksum")
 
 
 def cache(row: Row) -> Finding:

@@ -3,12 +3,11 @@
 import asyncio
 from typing import Any, Final
 
-import asyncpg
 import structlog
 from pydantic import SecretStr
 
 from sql.clocks import Clocks, read_clocks
-from sql.connection import DATABASE_ERRORS
+from sql.connection import DATABASE_ERRORS, READ_ONLY, connect
 from sql.maintenance.metrics import NUMBERS, DatabaseState, Measurement
 from sql.queries import queries
 
@@ -16,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_SECONDS: Final = 15.0
 TIMEOUT_SECONDS: Final = 30.0
-SESSION: Final = {"application_name": "energy-measure", "default_transaction_read_only": "on", "jit": "off"}
+SESSION: Final = READ_ONLY | {"application_name": "energy-measure"}
 ALL_DEAD_LETTERS: Final = {"consumer_group": None, "topic": None, "reason": None, "since": None, "before": None}
 
 
@@ -38,7 +37,7 @@ async def measure(url: SecretStr) -> Measurement:
     Args:
         url: of the schema's owner; replication lag also needs pg_read_all_stats.
     """
-    connection = await asyncpg.connect(url.get_secret_value(), timeout=10, server_settings=SESSION)
+    connection = await connect(url, server_settings=SESSION)
     try:
         found = {
             **await queries.measure_database(connection),

@@ -15,14 +15,13 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Final
 
-import asyncpg
 import structlog
 
 from sql.analytics.efficiency import Thresholds
 from sql.analytics.fault_state import Hysteresis
 from sql.archive.manifest import ArchiveError
 from sql.clocks import ClocksDisagreeError, require_agreeing_clocks
-from sql.connection import DATABASE_ERRORS
+from sql.connection import DATABASE_ERRORS, connect
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.metrics import MaintenanceMetrics
 from sql.maintenance.reindexing import reindex_primary_keys
@@ -37,15 +36,8 @@ from sql.slow_statements import log_slow_statements
 
 log = structlog.get_logger(__name__)
 
-FREQUENT_SESSION: Final = {"application_name": "energy-maintain", "jit": "off"}
-# Hourly tasks wait at most half a minute for a lock, and archives contain times in UTC and dates in ISO format.
-HOURLY_SESSION: Final = {
-    "application_name": "energy-housekeeping",
-    "jit": "off",
-    "lock_timeout": "30s",
-    "timezone": "UTC",
-    "datestyle": "ISO",
-}
+FREQUENT_SESSION: Final = {"application_name": "energy-maintain"}
+HOURLY_SESSION: Final = {"application_name": "energy-housekeeping", "lock_timeout": "30s"}
 FREQUENT_STATEMENT_SECONDS: Final = 600.0  # after which a silent server is treated as gone
 HOURLY_STATEMENT_SECONDS: Final = 24 * 3600.0
 HOURLY_INTERVAL_SECONDS: Final = 3600
@@ -102,11 +94,8 @@ async def _run_round(
     schedule: Schedule, settings: MaintainSettings, metrics: MaintenanceMetrics, report: Report = lambda _: None
 ) -> bool:
     try:
-        connection = await asyncpg.connect(
-            settings.database_url.get_secret_value(),
-            timeout=10,
-            command_timeout=schedule.statement_seconds,
-            server_settings=schedule.session,
+        connection = await connect(
+            settings.database_url, command_timeout=schedule.statement_seconds, server_settings=schedule.session
         )
     except DATABASE_ERRORS as error:
         log.warning("maintenance_failed", task="connect", error=repr(error))

@@ -17,7 +17,19 @@ from deploy.stack.signals import stopped_by_signals
 from schemas.config.logging import configure_logging
 from schemas.config.settings import LogSettings
 from tests.bench.instruments.results import Result
-from tests.bench.measures import api, drain, fleet, fleet_day, gateway, growth, limit, query, quick, steady
+from tests.bench.measures import (
+    api,
+    drain,
+    fleet,
+    fleet_day,
+    gateway,
+    growth,
+    limit,
+    memory,
+    query,
+    quick,
+    steady,
+)
 from tests.bench.others import compare
 from tests.bench.setup.harness import Harness, migrated_template
 
@@ -33,7 +45,7 @@ MEASURES: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
     "query": query.measure,
     "fleet": fleet.measure,
 }
-ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {"quick": quick.measure}
+ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {"quick": quick.measure, "memory": memory.measure}
 
 
 def main(

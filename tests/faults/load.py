@@ -3,14 +3,16 @@
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from tests.support.ledger import Topics
+from tests.faults.messages import Message, mixture
+from tests.faults.oracle.log import Acknowledged, TopicNames
 from tests.support.records import meter, vehicle
 
 DEVICES: Final = 50
@@ -18,22 +20,14 @@ MAX_BACKLOG_SECONDS: Final = 60.0  # devices keep what Kafka could not accept du
 AGE_OF_FIRST_READING: Final = timedelta(days=300)
 
 
-class Acknowledged(NamedTuple):
-    """A record that Kafka has acknowledged with `acks=all`."""
-
-    partition: TopicPartition
-    offset: int
-    value: bytes
-
-
 class Load:
-    """Sends readings of DEVICES meters and as many vehicles; each minute has the next minute's timestamp.
+    """Sends a mixture of records, and readings of DEVICES meters and as many vehicles; each minute has the next timestamp.
 
     `journal` holds every acknowledged record, `end_offsets` the offset after the last of them in each partition, `start_time` the
     timestamp of the first readings.
     """
 
-    def __init__(self, bootstrap_servers: str, topics: Topics) -> None:
+    def __init__(self, bootstrap_servers: str, topics: TopicNames) -> None:
         self._servers = bootstrap_servers
         self._topics = topics
         self.start_time = datetime.now(UTC).replace(second=0, microsecond=0) - AGE_OF_FIRST_READING
@@ -68,16 +62,24 @@ class Load:
     async def send(self, minutes: int) -> None:
         """Send the next minutes of all devices without a pause."""
         for _ in range(minutes):
-            at = self.start_time + timedelta(minutes=self._minute)
-            kwh = (self._minute % 97) / 97
+            minute, at = self._minute, self.start_time + timedelta(minutes=self._minute)
             self._minute += 1
             for device in range(DEVICES):
-                await self.send_value(self._topics.meter, meter(f"METER-{device}", at, kwh), f"METER-{device}")
-                await self.send_value(self._topics.vehicle, vehicle(f"VEH-{device}", at, kwh), f"VEH-{device}")
+                step = minute + 3 * device
+                name, kwh, voltage = f"METER-{device}", step % 97 / 97, 220 + step % 41 / 2
+                await self.send_value(self._topics.meter, meter(name, at, kwh, voltage=voltage), name)
+                name, changes = f"VEH-{device}", {"soc": step % 101, "batteryTemp": 10 + step % 37 / 4}
+                await self.send_value(self._topics.vehicle, vehicle(name, at, kwh / 2, **changes), name)
+            await self.send_messages(mixture(minute, at, datetime.now(UTC)))
 
-    async def send_value(self, topic: str, value: bytes, key: str) -> None:
+    async def send_messages(self, messages: Iterable[Message]) -> None:
+        for each in messages:
+            topic: str = getattr(self._topics, each.topic)
+            await self.send_value(topic, each.value, each.key, each.partition)
+
+    async def send_value(self, topic: str, value: bytes | None, key: str, partition: int | None = None) -> None:
         """Send one record; it enters the journal when Kafka acknowledges it."""
-        future = await self._producer.send(topic, value, key.encode())
+        future = await self._producer.send(topic, value, key.encode(), partition=partition)
         future.add_done_callback(partial(self._acknowledge, value))
 
     async def resend(self, records: list[Acknowledged]) -> None:
@@ -115,7 +117,7 @@ class Load:
             due = max(due + pause, time.monotonic() - MAX_BACKLOG_SECONDS)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
-    def _acknowledge(self, value: bytes, future: "asyncio.Future[Any]") -> None:
+    def _acknowledge(self, value: bytes | None, future: "asyncio.Future[Any]") -> None:
         if future.cancelled() or isinstance(future.exception(), KafkaError):
             return  # Kafka has promised nothing; the oracle finds the record in the log if it was appended after all
         sent = future.result()

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.faults.attacks import consumers, data, database, kafka, negative_controls, rolling_upgrade, soak
+from tests.faults.attacks import consumers, data, database, everything, kafka, negative_controls, rolling_upgrade, soak
 from tests.faults.scenario import Scenario
 
 _two_under_load: Final = consumers.start_under_load(2)
@@ -40,6 +40,8 @@ SCENARIOS: Final = (
     Scenario("poison", 3, data.send_rejected_rows, "4", data.add_check_constraint),
     Scenario("broken-release", 2, data.break_producer_release, "4", min_rounds=2),
     Scenario("duplicate-storm", 3, data.resend_an_hour, "2, 3"),
+    Scenario("everything", 5, everything.kill_and_restart, "1, 2, 3, 4"),
+    Scenario("fault-heals", 1, everything.heal_fault, "1, 4"),
     Scenario(
         "soak",
         120,

@@ -12,9 +12,10 @@ import msgspec
 from deploy.stack.kafka import Kafka
 from deploy.stack.servers import Servers
 from tests.faults.kafka_cluster import three_brokers
-from tests.faults.oracle import Verdict
+from tests.faults.oracle.verdict import Verdict
 from tests.faults.testbed import Testbed, new_testbed
 from tests.support.database import Database
+from tests.support.repository import ROOT
 
 Attack = Callable[[Testbed, int], Awaitable[None]]
 
@@ -72,16 +73,18 @@ def run(
     log_progress: Callable[[str], None],
     *,
     attempts: int = 1,
+    code: Path = ROOT,
 ) -> Report:
     """Run a scenario on these servers; must be called outside of an event loop.
 
     `attempts` is how often a duration may be measured until it is within its limit, for a machine that is busy with other work.
+    `code` is the checkout that the system runs from.
     """
     with ExitStack() as exits:
         brokers: Mapping[int, Kafka] = {}
         if scenario.three_brokers:
             stack, brokers = exits.enter_context(three_brokers(stack))
-        testbed = exits.enter_context(new_testbed(stack, template, directory, log_progress, brokers, attempts))
+        testbed = exits.enter_context(new_testbed(stack, template, directory, log_progress, brokers, attempts, code))
         return asyncio.run(_run(scenario, rounds, testbed))
 
 

@@ -7,15 +7,17 @@ import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from random import Random
+from types import SimpleNamespace
 from typing import Any, Final, Self
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 import consumer.kafka.client
-import consumer.kafka.static_membership
+import consumer.kafka.group_members
 import consumer.lag.reporter
 import consumer.pipeline.poll_loop
+import consumer.pipeline.positions
 import consumer.retry
 import consumer.service
 from consumer.monitoring.metrics import Metrics
@@ -96,13 +98,7 @@ class SimulatedAdmin:
         return
 
     async def describe_consumer_groups(self, groups: list[str]) -> list[Any]:
-        members: list[tuple[str, ...]] = await self._machine.group_members()
-        return [_GroupResponse(members)]
-
-
-class _GroupResponse:
-    def __init__(self, members: list[tuple[str, ...]]) -> None:
-        self.groups = [(0, "", "", "", "", members)]
+        return [SimpleNamespace(groups=[await self._machine.describe_group()])]
 
 
 async def _idle() -> None:
@@ -142,10 +138,13 @@ def install(*, trace: bool = False) -> None:
     service.AlertRelay, service.RecordSampler, service.collect_on_schedule = NoAlertRelay, NoSampler, _idle
     kafka_client: Any = consumer.kafka.client
     kafka_client._new_client = _new_client
-    membership: Any = consumer.kafka.static_membership
-    membership.AIOKafkaAdminClient = SimulatedAdmin
+    members: Any = consumer.kafka.group_members
+    members.AIOKafkaAdminClient = SimulatedAdmin
     reporter: Any = consumer.lag.reporter
     reporter.REPORT_SECONDS = REPORT_SECONDS
+    positions: Any = consumer.pipeline.positions
+    positions.fetch_positions = lambda client: client.fetch_positions()
+    positions.metadata_version = lambda client: 0
     poll_loop: Any = consumer.pipeline.poll_loop
     poll_loop.IDLE_FETCH_MS = IDLE_FETCH_MS
     warnings.simplefilter("ignore", RuntimeWarning)  # coroutines of killed processes are never awaited

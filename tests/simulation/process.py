@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aiokafka import TopicPartition
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+
 from consumer.kafka.client import ClientStoppedError, start_client
 from consumer.kafka.static_membership import InstanceIdTakenError
 from consumer.monitoring.health import Health
@@ -86,11 +89,13 @@ class ConsumerProcess:
         self.client = SimulatedConsumer(machine.broker, self.loop, self._instance_id, machine.session_seconds)
         return self.client
 
-    async def group_members(self) -> list[tuple[str, ...]]:
-        """The members of the group as an administrator sees them: (member id, client id, host, ...)."""
+    async def describe_group(self) -> tuple[Any, ...]:
+        """The group as an administrator sees it: a group of DescribeGroupsResponse."""
         assert self.client is not None
         await self.client._request()
-        return [(each, "", "", "", "", "") for each in self._machine.broker.group.members]
+        group = self._machine.broker.group
+        members = [(each, "", "", "", _encode(group.assignment.get(each, []))) for each in group.members]
+        return 0, "", "Stable" if group.phase == "stable" else "PreparingRebalance", "consumer", "roundrobin", members
 
     async def _main(self, stop: asyncio.Event) -> None:
         """`consumer.service.run_consumer` without probes, watchdog and signals."""
@@ -132,3 +137,11 @@ class ConsumerProcess:
             self.past.append(self.loop)
         for loop in self.past:
             loop.dispose()
+
+
+def _encode(partitions: list[TopicPartition]) -> bytes:
+    """The assignment of a member as Kafka's clients encode it."""
+    topics = sorted({each.topic for each in partitions})
+    by_topic = [(topic, [each.partition for each in partitions if each.topic == topic]) for topic in topics]
+    encoded: bytes = ConsumerProtocolMemberAssignment(0, by_topic, b"").encode()
+    return encoded

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg
+from pydantic import SecretStr
 
+from sql.connection import connect
 from sql.maintenance.scheduler import HOURLY_SESSION
 from tests.support.database import Database
 
@@ -31,7 +32,7 @@ HISTORIES = (METERS, "vehicle_telemetry_history", "meter_register_history")
 
 async def connect_as_maintenance(database: Database) -> Any:
     """A connection with the session settings of maintenance's long tasks."""
-    return await asyncpg.connect(database.migrator_url, server_settings=HOURLY_SESSION)
+    return await connect(SecretStr(database.migrator_url), server_settings=HOURLY_SESSION)
 
 
 async def fill_histories(database: Database, minutes: int = 500) -> None:

@@ -20,6 +20,7 @@ class Topics:
     partitions: int
     assignment: str = "assignments"
     register: str = "register-readings"
+    alert: str = "efficiency-alerts"
 
 
 @dataclass(frozen=True, slots=True)

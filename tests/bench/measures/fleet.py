@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
-import asyncpg
 import httpx
+from pydantic import SecretStr
 
 from deploy.stack.processes import Processes
 from sql.analytics.efficiency import Thresholds
 from sql.analytics.fault_state import Hysteresis
+from sql.connection import connect
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.scheduler import FREQUENT_SESSION
@@ -39,7 +40,7 @@ def measure(harness: Harness) -> Iterator[Result]:
 
 async def _fill_and_roll_up(harness: Harness, database: Database, end: datetime) -> Result:
     """Store the day and roll it up; the time of the rollup is the first result."""
-    connection = await asyncpg.connect(database.migrator_url, server_settings=FREQUENT_SESSION)
+    connection = await connect(SecretStr(database.migrator_url), server_settings=FREQUENT_SESSION)
     try:
         await insert_day(harness, connection, VEHICLES, end)
         started = time.perf_counter()
@@ -72,7 +73,7 @@ def _runs(harness: Harness, database: Database, end: datetime) -> Iterator[Resul
 
 
 async def _evaluate(harness: Harness, database: Database, end: datetime, run: int) -> Result:
-    connection = await asyncpg.connect(database.migrator_url, server_settings=FREQUENT_SESSION)
+    connection = await connect(SecretStr(database.migrator_url), server_settings=FREQUENT_SESSION)
     try:
         started = time.perf_counter()
         evaluated = await evaluate_fleet(connection, end + timedelta(minutes=run), LIMITS, RULES)

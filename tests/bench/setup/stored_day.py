@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import asyncpg
+from pydantic import SecretStr
 
+from sql.connection import connect
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.scheduler import FREQUENT_SESSION
 from tests.bench.setup.harness import Harness
@@ -65,7 +66,7 @@ async def insert_day(
 
 
 async def _fill(harness: Harness, database: Database, vehicles: int, end: datetime) -> None:
-    connection = await asyncpg.connect(database.migrator_url, server_settings=FREQUENT_SESSION)
+    connection = await connect(SecretStr(database.migrator_url), server_settings=FREQUENT_SESSION)
     try:
         await insert_day(harness, connection, vehicles, end)
         await refresh_rollups(connection, end, grace=ROLLUP_GRACE)

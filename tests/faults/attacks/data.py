@@ -2,13 +2,11 @@
 
 from aiokafka import TopicPartition
 
-from consumer.records.record_type import RECORDED_AT
 from tests.faults.testbed import Testbed
 from tests.support.records import meter
 from tests.support.waiting import until
 
 REJECTED_KWH = 6.66
-KWH = RECORDED_AT + 1
 
 RAISE_DISK_FULL = """
 CREATE OR REPLACE FUNCTION space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -23,7 +21,7 @@ async def add_check_constraint(testbed: Testbed) -> None:
     await testbed.database.execute(
         f"ALTER TABLE meter_telemetry_history ADD CONSTRAINT no_poison CHECK (kwh_consumed_ac <> {REJECTED_KWH})"
     )
-    testbed.changes.rejects = lambda row: row[KWH] == REJECTED_KWH
+    testbed.changes.rejects = lambda reading: reading.values[0] == REJECTED_KWH
     testbed.start(BATCH_MAX_RECORDS="50000")
 
 
@@ -44,7 +42,8 @@ async def resend_an_hour(testbed: Testbed, _: int) -> None:
         testbed.start(2)
     await testbed.load.send(60)
     await testbed.load.stop_sending()
-    last_hour = testbed.load.journal[-60 * 100 :]
+    readings = testbed.topics.meter, testbed.topics.vehicle
+    last_hour = [each for each in testbed.load.journal if each.partition.topic in readings][-60 * 100 :]
     await testbed.load.resend(last_hour)
     await testbed.load.send(1)
     await testbed.load.stop_sending()
@@ -72,7 +71,7 @@ async def fill_disk(testbed: Testbed, number: int) -> None:
         return len([line for line in retries if line["sqlstate"] == "53100"]) >= number
 
     await until(is_reported, "a consumer reports the full disk")
-    assert await testbed.database.value("SELECT count(*) FROM dead_letters") == 0
+    assert await testbed.database.value("SELECT count(*) FROM dead_letters WHERE reason = 'refused_by_database'") == 0
     await testbed.database.execute(ALLOW_INSERTS)
     await testbed.until_caught_up()
 

@@ -11,7 +11,6 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from deploy.stack.topics import create_topics
-from tests.faults.oracle import read_log
 from tests.faults.testbed import Testbed
 from tests.support.command import partition_statuses
 from tests.support.ledger import committed_in_kafka
@@ -95,8 +94,8 @@ async def delete_unread_records(testbed: Testbed, number: int) -> None:
     partition = TopicPartition(testbed.topics.meter, number % testbed.topics.partitions)
     stored = testbed.load.end_offsets[partition]
     beginning = stored + 10
-    log = await read_log(testbed.stack.kafka_bootstrap_servers, testbed.topics)
-    testbed.changes.consumed += [each for each in log if TopicPartition(each.topic, each.partition) == partition]
+    log = await testbed.read_log()
+    testbed.changes.consumed += [each for each in log if (each.topic, each.partition) == partition]
     testbed.changes.unread |= {(*partition, offset) for offset in range(stored, beginning)}
     await testbed.load.send(5)
     await testbed.load.stop_sending()
@@ -121,7 +120,7 @@ async def recreate_topic(testbed: Testbed, _: int) -> None:
     await testbed.until_caught_up()
     await testbed.stop_all()
     servers, topic = testbed.stack.kafka_bootstrap_servers, testbed.topics.meter
-    testbed.changes.consumed += [each for each in await read_log(servers, testbed.topics) if each.topic == topic]
+    testbed.changes.consumed += [each for each in await testbed.read_log() if each.topic == topic]
     await testbed.load.disconnect()
     await _delete_and_create(servers, topic, testbed.topics.partitions)
     await testbed.load.connect()

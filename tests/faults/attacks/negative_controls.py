@@ -1,37 +1,36 @@
 """Negative controls: attacks on a copy of the code without a safeguard, in which the oracle must find duplicates."""
 
-import shutil
-from pathlib import Path
+from typing import Final
 
+from tests.faults.altered_code import Replacement, altered_copy
 from tests.faults.attacks.consumers import freeze_in_transaction
 from tests.faults.attacks.kafka import set_offsets_in_kafka
 from tests.faults.testbed import Testbed
-from tests.support.repository import ROOT
 
-CLAIM_CONDITION = "    AND stored.next_offset = claimed.expected_offset\n"
-OFFSETS_FROM_DATABASE = "stored = await self._offsets.read(partitions)"
-OFFSETS_FROM_KAFKA = "stored = {each: await self._client.committed(each) or 0 for each in partitions}"
+NO_CLAIM_CONDITION: Final = Replacement(
+    "sql/queries/offsets.sql", "    AND stored.next_offset = claimed.expected_offset\n", ""
+)
+OFFSETS_FROM_KAFKA: Final = Replacement(
+    "consumer/pipeline/positions.py",
+    "stored = await self._offsets.read(partitions)",
+    "stored = {each: StoredOffset(await self._client.committed(each) or 0) for each in partitions}",
+)
 
 
 async def remove_claim_condition(testbed: Testbed) -> None:
     """Preparation: the claim moves a partition's offset from any value."""
-    _replace_in_code(testbed, {"sql/queries/offsets.sql": (CLAIM_CONDITION, "")})
+    _run_without_safeguards(testbed, NO_CLAIM_CONDITION)
 
 
 async def start_at_offsets_in_kafka(testbed: Testbed) -> None:
     """Preparation: consumers start at the offsets that Kafka has for the group, and the claim accepts any offset."""
-    _replace_in_code(
-        testbed,
-        {
-            "sql/queries/offsets.sql": (CLAIM_CONDITION, ""),
-            "consumer/pipeline/positions.py": (OFFSETS_FROM_DATABASE, OFFSETS_FROM_KAFKA),
-        },
-    )
+    _run_without_safeguards(testbed, NO_CLAIM_CONDITION, OFFSETS_FROM_KAFKA)
 
 
 async def freeze(testbed: Testbed, _: int) -> None:
-    """Without the claim condition the frozen consumer writes its batch again when it continues."""
-    await freeze_in_transaction(testbed)
+    """Without the claim condition a frozen consumer writes its batch again, unless it learns of its eviction first."""
+    while not await testbed.has_consumed_twice():
+        await freeze_in_transaction(testbed)
 
 
 async def rewind(testbed: Testbed, _: int) -> None:
@@ -48,14 +47,5 @@ async def rewind(testbed: Testbed, _: int) -> None:
     await testbed.until_caught_up()
 
 
-def _replace_in_code(testbed: Testbed, replacements: dict[str, tuple[str, str]]) -> None:
-    """Let consumers run from a copy of the code in which, in each file, one text is replaced by another."""
-    copy = testbed.group.directory / "without-safeguard"
-    for package in ("schemas", "sql", "consumer"):
-        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, (original, replacement) in replacements.items():
-        file: Path = copy / name
-        text = file.read_text()
-        assert original in text, f"{name} has changed: {original!r} is not in it"
-        file.write_text(text.replace(original, replacement))
-    testbed.group.code = copy
+def _run_without_safeguards(testbed: Testbed, *replacements: Replacement) -> None:
+    testbed.group.code = altered_copy(testbed.group.directory / "without-safeguard", replacements)

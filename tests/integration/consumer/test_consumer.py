@@ -1,13 +1,17 @@
 """Consumer processes on real servers: startup without topics, Kafka or schema, restarts, rewound offsets, and gaps."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from deploy.stack.ports import free_port
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
+from tests.support.command import consumer_command
 from tests.support.database import Database, locked_tables, waits_for_lock
-from tests.support.ledger import Entry, Topics, committed_in_kafka, ledger
+from tests.support.ledger import Entry, Topics, committed_in_kafka, consumed, ledger, until_consumed
 from tests.support.records import meter, minute, vehicle
 from tests.support.services import ConsumerGroup
 from tests.support.waiting import until
@@ -145,7 +149,7 @@ async def test_a_consumer_that_was_frozen_in_a_transaction_writes_nothing_twice(
 async def test_gaps_left_by_kafka_transactions_are_skipped_and_aborted_records_are_not_consumed(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
-    consumer = group.start()
+    group.start()
     producer = AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, transactional_id=topics.meter)
     async with producer:
         for number in range(10):
@@ -162,7 +166,6 @@ async def test_gaps_left_by_kafka_transactions_are_skipped_and_aborted_records_a
 
     await until(all_consumed, "the committed records are consumed")
     assert (await ledger(database, topics))[topics.meter] == Entry(58, 58, 0, 0)
-    assert consumer.events("log_hole_found")
 
 
 async def test_offsets_rewound_in_kafka_have_no_effect(
@@ -208,11 +211,25 @@ async def test_a_gap_between_the_stored_offset_and_the_log_halts_only_the_partit
 
     await until(vehicles_are_consumed, "the readings of the vehicles are written")
 
-    await database.execute(
-        f"UPDATE kafka_offsets SET next_offset = next_offset - 1000000 WHERE topic = '{topics.meter}' AND partition < 3"
-    )
-    await until_written(database, topics, 150)
+    for partition in range(3):
+        operator = ("offsets", "reset", topics.meter, str(partition), "--to", "beginning", "--yes")
+        await consumer_command(group.environment | {"KAFKA_GROUP_ID": "other"}, database).succeed(*operator)
+
+    async def meters_are_consumed() -> bool:
+        return (await ledger(database, topics))[topics.meter].written == 150
+
+    await until(meters_are_consumed, "the readings of the meters are written")
     await consumer.until_ready()
+
+
+async def test_a_session_timeout_that_the_brokers_reject_is_reported_with_its_setting(
+    group: ConsumerGroup, topics: Topics
+) -> None:
+    consumer = group.start(KAFKA_SESSION_TIMEOUT_MS="3600000")
+    failed = await consumer.until_logged("fetch_failed")
+    assert "KAFKA_SESSION_TIMEOUT_MS=3600000" in failed["detail"]
+    assert "1800000" in failed["detail"]
+    assert (await consumer.blocked_by())["kafka"] == failed["detail"]
 
 
 async def test_an_error_of_our_own_code_ends_the_process_and_is_not_blamed_on_the_database(
@@ -239,3 +256,44 @@ async def test_an_error_of_our_own_code_ends_the_process_and_is_not_blamed_on_th
     await database.execute(late_before)
     group.start()
     await until_written(database, topics, 100)
+
+
+SHIFTED_CLOCK = """
+import os, pathlib, time
+real = time.time
+time.time = lambda: real() + float(pathlib.Path(os.environ["CLOCK_AHEAD_FILE"]).read_text())
+"""
+
+
+async def test_a_consumer_whose_clock_is_wrong_takes_nothing_until_it_is_right(
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SHIFTED_CLOCK)
+    ahead = tmp_path / "ahead"
+    ahead.write_text("-600")
+    consumer = group.start(PYTHONPATH=str(tmp_path), CLOCK_AHEAD_FILE=str(ahead), BREAKER_WINDOW_RECORDS="10")
+    detail = (await consumer.until_logged("clock_wrong"))["detail"]
+    assert "600 s behind the database's" in detail
+    await consumer.until_logged("partitions_assigned")
+    assert (await consumer.blocked_by())["clock"] == detail
+    assert await consumer.metric("energy_ingest_paused", reason="clock") == 1
+    assert await consumer.metric("energy_consumer_clock_offset_seconds") == pytest.approx(-600, abs=5)
+
+    now = datetime.now(UTC)
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
+        for number in range(50):
+            await producer.send(topics.meter, meter(f"METER-{number}", now), f"METER-{number}".encode())
+
+    async def behind() -> bool:
+        return await consumer.metric("energy_consumer_lag_records", topic=topics.meter) == 50
+
+    await until(behind, "the readings of now wait: by the clock that is ten minutes slow they are of the future")
+    assert await consumed(database) == 0
+    assert consumer.events("breaker_opened") == []
+
+    replaced = tmp_path / "corrected"
+    replaced.write_text("0")
+    replaced.replace(ahead)
+    await until_consumed(database, topics.meter, 50)
+    assert (await ledger(database, topics))[topics.meter] == Entry(50, 50, 0, 0)
+    await consumer.until_ready()

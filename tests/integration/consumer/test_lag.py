@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack.servers import Servers
 from tests.support.database import Database
-from tests.support.ledger import Topics
+from tests.support.ledger import Topics, until_consumed
 from tests.support.records import meter, minute
 from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.waiting import until
@@ -128,3 +128,24 @@ async def test_a_consumer_drops_the_lag_series_of_partitions_it_no_longer_has(
     await until(lambda: reports(second, 4), "the second consumer reports the lag of its half")
     await until(lambda: reports(first, 4), "the first consumer reports only the lag of the other half")
     assert await partitions_with_lag(first) | await partitions_with_lag(second) == all_partitions
+
+
+async def test_records_behind_an_open_transaction_are_lag_and_the_transaction_is_named(
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
+) -> None:
+    consumer = group.start()
+    await consumer.until_ready()
+    at = int((time.time() - HOUR) * 1000)
+    producer = AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, transactional_id=f"tx-{topics.meter}")
+    async with producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topics.meter, meter(at=minute(0)), partition=0, timestamp_ms=at)
+        await produce(stack, topics.meter, [meter(at=minute(number)) for number in range(1, 51)])
+        await until_lag(consumer, topics.meter, 51, at_least=HOUR, below=2 * HOUR)
+        labels = {"topic": topics.meter, "partition": "0"}
+        assert await consumer.metric("energy_consumer_open_transaction_seconds", **labels) > 0
+        assert await consumer.blocked_by() == {}
+        await producer.commit_transaction()
+    await until_consumed(database, topics.meter, 51)
+    await until_lag(consumer, topics.meter, 0, at_least=0, below=0.001)
+    assert await consumer.metric("energy_consumer_open_transaction_seconds") == 0

@@ -52,16 +52,19 @@ class Explaining:
         self.plan: dict[str, Any] = {}
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
-        literals = ", ".join(
-            [await self._connection.fetchval("SELECT quote_literal($1)", _text(each)) for each in arguments]
-        )
+        literals = ", ".join([await self._literal(each) for each in arguments])
         await self._connection.execute(f"PREPARE asked AS {sql}")
         explained = await self._connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE asked({literals})")
         self.plan = json.loads(explained)[0]["Plan"]
         return []
 
+    async def _literal(self, argument: Any) -> str:
+        return str(await self._connection.fetchval("SELECT quote_nullable($1)", _text(argument)))
 
-def _text(argument: Any) -> str:
+
+def _text(argument: Any) -> str | None:
+    if argument is None:
+        return None
     if isinstance(argument, list):
         return "{" + ",".join(f'"{_text(each)}"' for each in argument) + "}"
     return str(argument)
@@ -195,3 +198,38 @@ async def test_a_page_of_readings_reads_no_more_than_the_page(
             opens=midnight - HOUR, closes=midnight + DAY, row_limit=101,
         )  # fmt: skip
         check(plan, f"{side}_telemetry_history", partitions=2, rows=101)
+
+
+@BOTH_MODES
+@pytest.mark.parametrize(
+    ("state", "vehicle", "before", "rows"),
+    [
+        ("open", None, None, 5),
+        ("open", None, 50_000, 2),
+        ("open", "VEH-2", None, 1),
+        ("closed", None, None, 101),
+        ("closed", None, 50_000, 101),
+        ("closed", "VEH-2", None, 101),
+        ("all", None, None, 101),
+        ("all", "VEH-2", 50_000, 101),
+    ],
+)
+async def test_a_page_of_faults_reads_no_more_than_the_page(
+    database: Database, mode: Mode, state: str, vehicle: str | None, before: int | None, rows: int
+) -> None:
+    """Of 100,000 faults of 200 vehicles, five are open: the oldest of each of five vehicles."""
+    await database.execute(
+        "INSERT INTO efficiency_faults "
+        "(vehicle_id, meter_ids, opened_at, opened_ratio, opened_ac_kwh, opened_dc_kwh, lowest_ratio, closed_at, closed_ratio) "
+        "SELECT 'VEH-' || number % 200, '{}', now(), 80, 10, 8, 79, CASE WHEN number NOT IN (2, 3, 60001, 60004, 60005) "
+        "THEN now() END, CASE WHEN number NOT IN (2, 3, 60001, 60004, 60005) THEN 90 END "
+        "FROM generate_series(1, 100000) AS number"
+    )
+    await database.execute("VACUUM ANALYZE efficiency_faults")
+    plan = await explain(
+        database, mode, queries.list_faults, state=state, vehicle_id=vehicle, before=before, row_limit=101
+    )
+    scans = list(_scans(plan, "efficiency_faults"))
+    assert sum(scan["Actual Rows"] for scan in scans) == rows
+    assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) <= 501, "of one vehicle at most"
+    assert {scan["Node Type"] for scan in scans} <= {"Index Scan", "Bitmap Heap Scan"}

@@ -10,18 +10,21 @@ the first heartbeat. What a callback raises is swallowed.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any, Final
 
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED, OffsetResetStrategy
 from aiokafka.errors import (
     IllegalStateError,
     KafkaConnectionError,
     KafkaError,
-    KafkaTimeoutError,
     NoOffsetForPartitionError,
+    NotLeaderForPartitionError,
     OffsetOutOfRangeError,
     UnknownMemberIdError,
 )
+from aiokafka.protocol.offset import OffsetRequest
 
 from consumer.records.record import Record
 from tests.simulation.event_loop import Handle, ProcessLoop
@@ -29,7 +32,7 @@ from tests.simulation.kafka.broker import Assignment, Broker
 
 RETRY_SECONDS: Final = 0.1
 LONG_POLL_SECONDS: Final = 0.5  # fetch_max_wait_ms
-REQUEST_SECONDS: Final = 40.0
+BROKER: Final = 1
 POLL_RECORDS: Final = 500
 RESPONSE_RECORDS: Final = (1, 3, 10, 500)  # as many records fit into one response
 
@@ -116,11 +119,20 @@ class SimulatedConsumer:
         self._fetcher = self
         self._coordinator = self
         self._client = self
+        self.cluster = self
+        self._assignors = (self,)
         self.error_future = self._coordination_task = _Finished()
 
     @property
     def member_id(self) -> str:
         return self._member_id
+
+    @property
+    def generation(self) -> int:
+        return self._generation
+
+    def renew_user_data(self) -> None:
+        """Each join of a member starts a rebalance here, whatever its user data."""
 
     # The client
 
@@ -204,17 +216,18 @@ class SimulatedConsumer:
             state = self._state(partition)
         return state.position
 
+    def fetch_positions(self) -> dict[TopicPartition, int]:
+        states = self._assigned.states if self._assigned else {}
+        failed = {partition for partition, fetched in self._buffers.items() if fetched.error}
+        return {
+            each: state.position for each, state in states.items() if state.position is not None and each not in failed
+        }
+
     def highwater(self, partition: TopicPartition) -> int | None:
         return self._state(partition).highwater
 
     def last_stable_offset(self, partition: TopicPartition) -> int | None:
         return self._state(partition).last_stable_offset
-
-    async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        return await self._offsets(list(partitions), lambda log: log.start)
-
-    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        return await self._offsets(list(partitions), lambda log: log.last_stable_offset)
 
     async def commit(self, offsets: Any = None) -> None:
         await self._request()
@@ -236,18 +249,31 @@ class SimulatedConsumer:
             raise KafkaConnectionError("the broker does not respond")
         await asyncio.sleep(self._broker.latency())
 
-    async def _offsets(self, partitions: list[TopicPartition], of: Callable[[Any], int]) -> dict[TopicPartition, int]:
-        """ListOffsets; repeated while a leader is missing or the broker is away, for up to 40 seconds."""
-        until = self._process.time() + REQUEST_SECONDS
-        while self._process.time() < until:
-            await asyncio.sleep(self._broker.latency())
-            logs = [self._broker.logs.get(each) for each in partitions]
-            if not self._unreachable() and all(log is not None and log.leader for log in logs):
-                found = {each: of(self._broker.logs[each]) for each in partitions}
-                await asyncio.sleep(self._broker.latency())
-                return found
-            await asyncio.sleep(RETRY_SECONDS)
-        raise KafkaTimeoutError("Failed to get offsets by times in 40000 ms")
+    # The cluster and its leaders, for kafka/log_offsets.py
+
+    def leader_for_partition(self, partition: TopicPartition) -> int | None:
+        """The number of the only broker, -1 without a leader, None for an unknown partition."""
+        log = self._broker.logs.get(partition)
+        return None if log is None else BROKER if log.leader else -1
+
+    async def send(self, _: int, request: OffsetRequest) -> Any:
+        """ListOffsets."""
+        await self._request()
+        topics = [
+            (topic, [self._listed(TopicPartition(topic, each), position, request) for each, position in asked])
+            for topic, asked in request._topics
+        ]
+        return SimpleNamespace(topics=topics)
+
+    def _listed(self, partition: TopicPartition, position: int, request: OffsetRequest) -> tuple[int, int, int, int]:
+        log = self._broker.logs.get(partition)
+        if log is None or not log.leader:
+            return partition.partition, NotLeaderForPartitionError.errno, -1, -1
+        end = log.last_stable_offset if request._isolation_level == READ_COMMITTED else log.end
+        return partition.partition, 0, -1, log.start if position == OffsetResetStrategy.EARLIEST else end
+
+    def force_metadata_update(self) -> None:
+        """Leaders are always up to date here."""
 
     def _unreachable(self) -> bool:
         return self._broker.away or self.cut_off

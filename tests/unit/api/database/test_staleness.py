@@ -48,11 +48,44 @@ def test_the_staleness_is_unknown_after_a_reset() -> None:
     assert staleness.seconds(101) is None
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 60), st.booleans()), min_size=1, max_size=60))
-def test_the_bound_is_never_too_low(seconds: list[tuple[int, int, bool]]) -> None:
-    """Each second the primary writes some bytes, the replica replays some, and the primary can be queried or not."""
+def test_a_failover_to_a_lower_position_does_not_leave_the_replica_stale() -> None:
+    staleness = ReplicaStaleness()
+    staleness.record_primary(100, 5000)
+    staleness.record_replica(100, 4000, committed_ago=None)
+    for second in range(101, 200):
+        staleness.record_primary(second, 4000)
+        staleness.record_replica(second, 4000, committed_ago=second - 99)
+    assert staleness.seconds(199) == 0
+
+
+def test_a_replica_that_is_ahead_of_a_restored_primary_is_as_old_as_its_last_commit() -> None:
+    """Nothing of the new history reaches it, also when the primary's position has passed its own."""
+    staleness = ReplicaStaleness()
+    staleness.record_primary(100, 5000)
+    staleness.record_replica(100, 5000, committed_ago=1)
+    assert staleness.seconds(100) == 0
+    for second in range(101, 200):
+        staleness.record_primary(second, 4000 + 20 * (second - 101))
+        staleness.record_replica(second, 5000, committed_ago=second - 99)
+        assert staleness.seconds(second) == second - 99
+
+
+SECONDS = st.tuples(st.integers(0, 50), st.integers(0, 60), st.booleans(), st.none() | st.integers(0, 40))
+
+
+@given(st.lists(SECONDS, min_size=1, max_size=60))
+def test_the_bound_is_never_too_low_and_zero_for_a_replica_that_has_everything(
+    seconds: list[tuple[int, int, bool, int | None]],
+) -> None:
+    """Each second the primary writes some bytes, the replica replays some, and the primary can be queried or not.
+
+    A failover loses the last bytes of the primary's WAL, and of the replica's (pg_rewind).
+    """
     staleness, ends, replayed = ReplicaStaleness(), [0], 0
-    for now, (written, replays, queried) in enumerate(seconds):
+    for now, (written, replays, queried, lost) in enumerate(seconds):
+        if lost is not None:
+            fork = max(0, ends[-1] - lost)
+            ends, replayed = [min(end, fork) for end in ends], min(replayed, fork)
         ends.append(ends[-1] + written)
         replayed = min(ends[-1], replayed + replays)
         if queried:
@@ -65,3 +98,5 @@ def test_the_bound_is_never_too_low(seconds: list[tuple[int, int, bool]]) -> Non
         if bound is not None:
             assert current_as_of is not None
             assert bound >= now - current_as_of
+        if queried and lost is None and replayed == ends[-1]:
+            assert bound == 0

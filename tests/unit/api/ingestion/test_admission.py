@@ -6,7 +6,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from api.ingestion.admission import Admission, Overloaded
+from api.ingestion.admission import Admission
+from api.problems import Overloaded
 
 READINGS, REQUESTS, BYTES = 100, 8, 1000
 

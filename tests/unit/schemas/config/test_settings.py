@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings
 from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
 from schemas.config.secrets import secret_settings
+from schemas.config.settings import from_environment
 from sql.settings import MaintainSettings
 from tests.support.repository import ROOT
 
@@ -56,3 +57,53 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://someone:hush@localhost/energy")
     monkeypatch.setenv("KAFKA_SASL_PASSWORD", "hush")
     assert "hush" not in repr(ConsumerSettings())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("connect_timeout=10", "does not implement the parameters connect_timeout; remove them"),
+        ("sslmode=require&channel_binding=require", "does not implement the parameters channel_binding; remove them"),
+        ("keepalives=1&gssencmode=disable", "does not implement the parameters gssencmode, keepalives; remove them"),
+        ("sslmod=require", "has an unknown parameter; known are application_name, "),
+        ("statement_timeout=5s", "settings of the server are given as options="),
+        ("sslmode=on", "sslmode must be one of disable, allow, prefer, require, verify-ca, verify-full"),
+        ("target_session_attrs=write", "target_session_attrs must be one of any, read-write"),
+        ("sslrootcert=/nowhere/ca.pem", "the file of sslrootcert does not exist"),
+        ("sslmode", "must have the form"),
+    ],
+)
+@pytest.mark.parametrize("setting", ["DATABASE_URL", "DATABASE_READ_URL"])
+def test_a_url_that_can_never_work_ends_the_process_with_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str, parameters: str, message: str
+) -> None:
+    monkeypatch.setenv(setting, f"postgresql://someone:hush@localhost/energy?{parameters}")
+    with pytest.raises(SystemExit) as ended:
+        from_environment(ApiSettings)
+    assert ended.value.code == 2
+    stderr = capsys.readouterr().err
+    assert setting.lower() in stderr
+    assert message in stderr
+    assert "hush" not in stderr
+
+
+def test_the_name_of_an_unknown_parameter_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://someone:12?hush=3@localhost/energy")
+    with pytest.raises(ValidationError) as rejected:
+        ConsumerSettings()
+    assert "hush" not in str(rejected.value)
+
+
+def test_parameters_of_the_driver_and_options_of_the_server_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = (
+        "postgresql://a:5432,b:5432/energy?target_session_attrs=read-write&sslmode=require&options=-c%20work_mem%3D8MB"
+    )
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert ConsumerSettings().database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize("setting", ["KAFKA_SESSION_TIMEOUT_MS", "KAFKA_MAX_POLL_INTERVAL_MS"])
+def test_a_time_that_kafkas_protocol_cannot_carry_is_rejected(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    monkeypatch.setenv(setting, str(2**31))
+    with pytest.raises(ValidationError, match="less than or equal to 2147483647"):
+        ConsumerSettings()

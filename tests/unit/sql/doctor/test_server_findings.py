@@ -13,7 +13,7 @@ from sql.doctor import server_findings as server
 from sql.doctor.server_findings import LEVELS, Finding, worst
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
-DURABLE = {"fsync": True, "full_page_writes": True, "synchronous_commit": True, "checksum_failures": 0}
+DURABLE = {"fsync": True, "full_page_writes": True, "checksum_failures": 0}
 YOUNG: dict[str, Any] = {
     "transactions": 5,
     "multixacts": 5,

@@ -1,0 +1,152 @@
+"""The tables against what the log means: history, live status, dead letters, assignments, rollups, and the ledger."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from math import fsum, isclose
+from typing import Any, Final
+
+from tests.faults.oracle.expected import Expected, Series, hour_of, kafka_time
+from tests.faults.oracle.log import TopicNames
+from tests.faults.oracle.verdict import EXAMPLES, Verdict
+
+Connection = Any  # asyncpg.Connection
+Values = Mapping[Any, tuple[float, ...]]
+
+HISTORY: Final = {
+    "meter": "SELECT meter_id, recorded_at, kwh_consumed_ac, voltage FROM meter_telemetry_history WHERE derived IS NOT TRUE",
+    "vehicle": "SELECT vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp FROM vehicle_telemetry_history",
+    "register": "SELECT meter_id, recorded_at, kwh_register, voltage FROM meter_register_history",
+}
+DERIVED: Final = (
+    "SELECT meter_id, recorded_at, kwh_consumed_ac, voltage FROM meter_telemetry_history WHERE derived IS TRUE"
+)
+LIVE: Final = {
+    "meter": "SELECT meter_id, recorded_at, last_kwh_consumed_ac, last_voltage FROM meter_live_status",
+    "vehicle": "SELECT vehicle_id, recorded_at, last_kwh_delivered_dc, soc, last_battery_temp FROM vehicle_live_status",
+}
+HOURLY: Final = {
+    "meter": "SELECT meter_id, hour, readings, kwh_consumed_ac FROM meter_energy_hourly",
+    "vehicle": "SELECT vehicle_id, hour, readings, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max "
+    "FROM vehicle_energy_hourly",
+}
+LETTERS: Final = (
+    'SELECT topic, partition, "offset", key, value, kafka_timestamp, reason, detail FROM dead_letters '
+    'ORDER BY topic, partition, "offset", rejected_at'
+)
+ASSIGNMENTS: Final = (
+    "SELECT vehicle_id, meter_id, lower(valid_during), upper(valid_during) FROM vehicle_meter_assignments"
+)
+DECLARATIONS: Final = "SELECT count(*) FROM assignment_declarations WHERE source = $1"
+LEDGER: Final = (
+    "SELECT topic, partition, records_consumed, records_written, records_duplicate, records_dead_lettered, next_offset "
+    "FROM kafka_offsets"
+)
+COMPLETE_BEFORE: Final = "SELECT complete_before FROM rollup_state"
+
+
+async def compare_tables(verdict: Verdict, connection: Connection, expected: Expected, topics: TopicNames) -> None:
+    """Compare every table that consumers write."""
+    for kind, query in HISTORY.items():
+        wanted = [(*key, *reading.values) for key, reading in expected.stored[kind].items()]
+        verdict.compare(f"readings in {kind} history", wanted, map(tuple, await connection.fetch(query)))
+    derived = {(row[0], row[1]): tuple(row[2:]) for row in await connection.fetch(DERIVED)}
+    _compare_values(verdict, "intervals derived from registers", expected.derived, derived)
+    for kind, series in (("meter", expected.meters), ("vehicle", expected.vehicles)):
+        rows = {(row[0], row[1]): tuple(row[2:]) for row in await connection.fetch(LIVE[kind])}
+        newest = {(device, readings[-1][0]): readings[-1][1] for device, readings in series.items()}
+        _compare_values(verdict, f"live status of {kind}s", newest, rows)
+    await _compare_dead_letters(verdict, connection, expected)
+    await _compare_assignments(verdict, connection, expected, topics)
+    await _compare_ledger(verdict, connection, expected)
+
+
+async def compare_rollups(verdict: Verdict, connection: Connection, expected: Expected) -> None:
+    """Compare the hours below the watermark with plain sums; call it once no late hour waits to be refreshed."""
+    complete_before = await connection.fetchval(COMPLETE_BEFORE)
+    sums = {"meter": _meter_hours(expected.meters), "vehicle": _vehicle_hours(expected.vehicles)}
+    for kind, query in HOURLY.items():
+        wanted = {key: values for key, values in sums[kind].items() if key[1] < complete_before}
+        rows = {(row[0], row[1]): tuple(map(float, row[2:])) for row in await connection.fetch(query)}
+        _compare_values(verdict, f"hours of {kind}s", wanted, rows)
+
+
+def _meter_hours(meters: Mapping[str, Series]) -> dict[tuple[str, datetime], tuple[float, ...]]:
+    return {key: (len(values), fsum(each[0] for each in values)) for key, values in _by_hour(meters).items()}
+
+
+def _vehicle_hours(vehicles: Mapping[str, Series]) -> dict[tuple[str, datetime], tuple[float, ...]]:
+    hours: dict[tuple[str, datetime], tuple[float, ...]] = {}
+    for key, readings in _by_hour(vehicles).items():
+        kwhs, socs, temperatures = zip(*readings, strict=True)
+        hours[key] = (len(kwhs), fsum(kwhs), fsum(temperatures), max(temperatures), min(socs), max(socs))
+    return hours
+
+
+def _by_hour(series: Mapping[str, Series]) -> dict[tuple[str, datetime], list[tuple[float, ...]]]:
+    hours: defaultdict[tuple[str, datetime], list[tuple[float, ...]]] = defaultdict(list)
+    for device, readings in series.items():
+        for at, values in readings:
+            hours[(device, hour_of(at))].append(values)
+    return hours
+
+
+async def _compare_dead_letters(verdict: Verdict, connection: Connection, expected: Expected) -> None:
+    """Each refused record exactly once and byte by byte, with one of the reasons that apply."""
+    rows = await connection.fetch(LETTERS)
+    wanted = [(*each.record.id, each.record.key, each.record.value) for each in expected.letters]
+    verdict.compare("dead letters", wanted, [tuple(row[:5]) for row in rows])
+    facts = {each.record.id: each for each in expected.letters}
+    wrong = []
+    for row in rows:
+        letter = facts.get(tuple(row[:3]))
+        if letter and (
+            row["reason"] not in letter.reasons or row["kafka_timestamp"] != kafka_time(letter.record.timestamp)
+        ):
+            wrong.append(f"{tuple(row)}, expected one of {sorted(letter.reasons)}")
+    verdict.require(f"{len(wrong)} dead letters have a wrong reason or time: {wrong[:EXAMPLES]}", holds=not wrong)
+    verdict.require("a dead letter has no detail", holds=all(row["detail"] for row in rows))
+
+
+async def _compare_assignments(
+    verdict: Verdict, connection: Connection, expected: Expected, topics: TopicNames
+) -> None:
+    wanted = [(each.vehicle, each.meter, each.start, each.end) for each in expected.assignments]
+    verdict.compare("assignments", wanted, map(tuple, await connection.fetch(ASSIGNMENTS)))
+    declared = await connection.fetchval(DECLARATIONS, f"kafka:{topics.assignment}")
+    verdict.require(
+        f"{declared} declarations of assignments are stored, {expected.declarations} were accepted",
+        holds=declared == expected.declarations,
+    )
+
+
+async def _compare_ledger(verdict: Verdict, connection: Connection, expected: Expected) -> None:
+    """Each count of each partition, and the stored offset behind the last record."""
+    rows = {(row["topic"], row["partition"]): row for row in await connection.fetch(LEDGER)}
+    counted: Counter[tuple[str, int, str]] = Counter()
+    for (topic, partition), row in rows.items():
+        counted[(topic, partition, "written")] = row["records_written"]
+        counted[(topic, partition, "duplicate")] = row["records_duplicate"]
+        counted[(topic, partition, "dead_letter")] = row["records_dead_lettered"]
+    verdict.compare("records as counted by the ledger", expected.outcomes.elements(), counted.elements())
+    for place, row in rows.items():
+        total = row["records_written"] + row["records_duplicate"] + row["records_dead_lettered"]
+        verdict.require(f"the ledger of {place} does not add up: {dict(row)}", holds=row["records_consumed"] == total)
+    behind = {
+        place: offset
+        for place, offset in expected.next_offsets.items()
+        if place not in rows or rows[place]["next_offset"] < offset
+    }
+    verdict.require(f"stored offsets are below the end of the log: {behind}", holds=not behind)
+
+
+def _compare_values(verdict: Verdict, what: str, expected: Values, found: Values) -> None:
+    """Compare numbers by key. Sums and differences of floats may differ in the last digits."""
+    verdict.compare(what, expected, found)
+    wrong = [key for key in expected.keys() & found.keys() if not _close(expected[key], found[key])]
+    examples = [f"{key}: expected {expected[key]}, found {found[key]}" for key in sorted(wrong)[:EXAMPLES]]
+    verdict.require(f"{what}: {len(wrong)} wrong values ({'; '.join(examples)})", holds=not wrong)
+
+
+def _close(one: Iterable[float], other: Iterable[float]) -> bool:
+    return all(isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) for a, b in zip(one, other, strict=True))
