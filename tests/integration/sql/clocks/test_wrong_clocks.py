@@ -9,10 +9,12 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from sql.connection import SESSION
 from sql.maintenance.metrics import MaintenanceMetrics
 from sql.maintenance.scheduler import maintain_once
 from sql.queries import queries
 from sql.settings import MaintainSettings
+from tests.integration.sql.clocks.wrong_clocks import shift_database_clock, shift_host_clock
 from tests.integration.sql.test_energy import Fleet
 from tests.support.command import sql_command
 from tests.support.database import Database
@@ -20,7 +22,6 @@ from tests.support.database_rows import insert_evaluation, insert_row
 from tests.support.doctor import run_doctor
 from tests.support.expired_months import fill_histories
 from tests.support.responses import StartApi, body
-from tests.support.wrong_clocks import shift_database_clock, shift_host_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -41,6 +42,12 @@ async def fleet(database: Database) -> AsyncIterator[Fleet]:
     await found.vehicle("VEH-1", 0.19, NOW - 20 * DAY, NOW)
     yield found
     await connection.close()
+
+
+@pytest.fixture(autouse=True)
+def replaceable_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets functions of the schema public stand for those of the server, in the sessions of this process."""
+    monkeypatch.setitem(SESSION, "search_path", "public, pg_catalog")
 
 
 class Rounds:

@@ -2,7 +2,7 @@
 
 import sys
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Self
+from typing import Self
 
 import pytest
 
@@ -38,8 +38,3 @@ async def shift_database_clock(database: Database, offset: timedelta) -> None:
         ALTER DATABASE {database.name} SET search_path = public, pg_catalog;
         """
     )
-
-
-async def database_clock(database: Database) -> Any:
-    """What the queries of the product see."""
-    return await database.value("SELECT clock_timestamp()")
