@@ -155,11 +155,13 @@ class PartitionPositions:
         """The records that were not taken before. Halts the partition when the log is not the one that they were taken from."""
         if scan.last_record is None:
             return records
+        # Others between the last record and the next offset were taken by a version that did not store the last record.
         taken = [record for record in records if record.offset < scan.offsets.start]
-        if all(LastRecord(each.offset, record_hash(each)) == scan.last_record for each in taken):
+        found = next((each for each in taken if each.offset == scan.last_record.offset), None)
+        if found is None or record_hash(found) == scan.last_record.hash:
             return records[len(taken) :]
         reason = (
-            f"offset {taken[0].offset} holds another record than the one that was read there: "
+            f"offset {found.offset} holds another record than the one that was read there: "
             "the topic was recreated or its log was truncated"
         )
         self._suspend({partition})
