@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -14,12 +14,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from consumer.commands.runner import CommandError, Partition, Topic, Yes, confirm, connect, run, table
+from consumer.records.record import record_hash
 from consumer.settings import ConsumerSettings
-from consumer.storage.offsets import gap_between
+from consumer.storage.offsets import LastRecord, gap_between, last_record_of
 from consumer.topic_registry import record_types_by_topic
 from sql.queries import queries
 
 app = typer.Typer(no_args_is_help=True, help="Stored offsets: where the reading of each partition continues.")
+FETCH_MS: Final = 5_000
 HEADER = ("topic", "partition", "next offset", "log start", "log end", "lag", "held by", "state")
 
 
@@ -34,6 +36,7 @@ class PartitionStatus:
     end: int
     held_by: str | None
     halt_reason: str | None
+    last_record: LastRecord | None
 
     @property
     def gap(self) -> str | None:
@@ -47,7 +50,9 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="one JSON object p
     statuses = run(_all_statuses)
     if as_json:
         for status in statuses:
-            typer.echo(msgspec.json.encode(msgspec.to_builtins(status) | {"gap": status.gap}))
+            shown = msgspec.to_builtins(status) | {"gap": status.gap}
+            del shown["last_record"]
+            typer.echo(msgspec.json.encode(shown))
         return
     rows = [
         (each.topic, each.partition, each.stored, each.beginning, each.end, max(0, each.end - each.stored), each.held_by,
@@ -109,12 +114,14 @@ def reset(
             f"{skipped} records are skipped and never stored, {again} are read again and counted as duplicates.",
             yes=yes,
         )
-        await _move(settings, status, target, f"reset to {to}")
+        await _move(settings, status, target, f"reset to {to}", other_log=await _is_other_log(settings, status))
 
     run(move)
 
 
-async def _move(settings: ConsumerSettings, status: PartitionStatus, target: int, reason: str) -> None:
+async def _move(
+    settings: ConsumerSettings, status: PartitionStatus, target: int, reason: str, *, other_log: bool = False
+) -> None:
     async with connect(settings) as connection:
         moved = await queries.move_offset(
             connection,
@@ -123,7 +130,7 @@ async def _move(settings: ConsumerSettings, status: PartitionStatus, target: int
             partition=status.partition,
             expected_offset=status.stored,
             to_offset=target,
-            other_log=status.gap is not None,
+            other_log=other_log or status.gap is not None,
             reason=reason,
         )
     if moved is None:
@@ -132,6 +139,20 @@ async def _move(settings: ConsumerSettings, status: PartitionStatus, target: int
             "nothing was changed; run the command again"
         )
     typer.echo(f"{status.topic}-{status.partition} continues at offset {target}", err=True)
+
+
+async def _is_other_log(settings: ConsumerSettings, status: PartitionStatus) -> bool:
+    """Whether Kafka has another record at the offset of the last record taken; False where nothing can be compared."""
+    if status.last_record is None or not status.beginning <= status.last_record.offset < status.end:
+        return False
+    partition = TopicPartition(status.topic, status.partition)
+    async with _kafka_client(settings) as consumer:
+        consumer.assign([partition])
+        consumer.seek(partition, status.last_record.offset)
+        found = (await consumer.getmany(partition, timeout_ms=FETCH_MS, max_records=1)).get(partition, [])
+    return any(
+        each.offset == status.last_record.offset and record_hash(each) != status.last_record.hash for each in found
+    )
 
 
 async def _target_offset(settings: ConsumerSettings, status: PartitionStatus, to: str) -> int:
@@ -161,7 +182,7 @@ async def _status(settings: ConsumerSettings, topic: str, partition: int) -> Par
 async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
     async with connect(settings) as connection:
         stored = {
-            TopicPartition(row["topic"], row["partition"]): (row["next_offset"], row["halt_reason"])
+            TopicPartition(row["topic"], row["partition"]): row
             async for row in queries.all_offsets(connection, consumer_group=settings.kafka_group_id)
         }
     existing, holders = await _describe_group(settings)
@@ -170,10 +191,17 @@ async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
         beginnings, ends = await consumer.beginning_offsets(present), await consumer.end_offsets(present)
     return [
         PartitionStatus(
-            each.topic, each.partition, next_offset, beginnings[each], ends[each], holders.get(each), halt_reason
+            each.topic,
+            each.partition,
+            row["next_offset"],
+            beginnings[each],
+            ends[each],
+            holders.get(each),
+            row["halt_reason"],
+            last_record_of(row),
         )
         for each in present
-        for next_offset, halt_reason in (stored[each],)
+        for row in (stored[each],)
     ]
 
 
