@@ -367,6 +367,16 @@ ALTER TABLE public.assignment_declarations ALTER COLUMN declaration_id ADD GENER
     CACHE 1
 );
 
+CREATE TABLE public.assignment_positions (
+    consumer_group text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    valid_from timestamp with time zone NOT NULL,
+    incarnation integer NOT NULL,
+    "offset" bigint NOT NULL
+);
+
 CREATE TABLE public.dead_letters (
     consumer_group text NOT NULL,
     topic text NOT NULL,
@@ -679,6 +689,9 @@ ALTER TABLE ONLY public.alert_outbox
 ALTER TABLE ONLY public.assignment_declarations
     ADD CONSTRAINT assignment_declarations_pkey PRIMARY KEY (declaration_id);
 
+ALTER TABLE ONLY public.assignment_positions
+    ADD CONSTRAINT assignment_positions_pkey PRIMARY KEY (consumer_group, topic, partition, vehicle_id, valid_from);
+
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (consumer_group, topic, partition, "offset", incarnation);
 
@@ -800,6 +813,8 @@ GRANT UPDATE(published_at) ON TABLE public.alert_outbox TO energy_writer;
 
 GRANT SELECT,INSERT ON TABLE public.assignment_declarations TO energy_writer;
 GRANT SELECT ON TABLE public.assignment_declarations TO energy_reader;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.assignment_positions TO energy_writer;
 
 GRANT INSERT ON TABLE public.dead_letters TO energy_writer;
 

@@ -49,8 +49,8 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.storage schemas sql.connection sql.queries",
     "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings",
     "consumer.alert_relay": "consumer.monitoring consumer.settings sql.queries",
-    "consumer.commands": "consumer.records consumer.settings consumer.storage consumer.topic_registry schemas sql.connection "
-    "sql.queries",
+    "consumer.commands": "consumer.kafka consumer.records consumer.settings consumer.storage consumer.topic_registry schemas "
+    "sql.connection sql.queries",
     "consumer.service": "consumer schemas sql.connection sql.queries",
     "consumer.__main__": "consumer schemas sql.connection sql.queries",
     # api: read service, web page, HTTP ingestion
@@ -113,8 +113,8 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "aiokafka.cluster": "consumer.kafka",
     "aiokafka.consumer": "consumer.kafka tests",
     "aiokafka.coordinator": "consumer.kafka",
-    "aiokafka.coordinator.protocol": "consumer.commands consumer.kafka tests",  # decodes the members of a group
-    "aiokafka.producer": "api.ingestion",
+    "aiokafka.coordinator.protocol": "consumer.kafka tests",  # decodes the members of a group
+    "aiokafka.producer": "api.ingestion tests",
 }
 
 # Rooms that may use private attributes of other objects, where a library has no public way; tests are not restricted.
