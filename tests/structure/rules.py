@@ -28,11 +28,12 @@ ROOMS: Final[Mapping[str, str]] = {
     "sql.slow_statements": "sql.queries",
     "sql.connection": "sql.slow_statements",
     "sql.partitions": "sql.queries",
+    "sql.clocks": "sql.queries",
     "sql.assign": "schemas sql.queries",
     "sql.migrate": "sql.connection sql.partitions sql.queries sql.settings",
     "sql.archive": "sql.queries",
-    "sql.doctor": "sql.connection sql.partitions sql.queries sql.settings",
-    "sql.maintenance": "schemas sql.analytics sql.archive sql.connection sql.partitions sql.queries sql.settings "
+    "sql.doctor": "sql.clocks sql.connection sql.partitions sql.queries sql.settings",
+    "sql.maintenance": "schemas sql.analytics sql.archive sql.clocks sql.connection sql.partitions sql.queries sql.settings "
     "sql.slow_statements",
     "sql.commands": "schemas sql.archive sql.connection sql.doctor sql.migrate sql.queries sql.settings",
     "sql.__main__": "schemas sql",
