@@ -25,6 +25,7 @@ from consumer.pipeline.breaker import Breaker
 from consumer.pipeline.topic_buffer import TopicBuffers
 from consumer.records.record import Record, record_hash
 from consumer.retry import retry_forever
+from consumer.storage.errors import is_misuse
 from consumer.storage.offsets import LastRecord, StoredOffset, StoredOffsets, gap_between
 from sql.connection import DATABASE_ERRORS
 
@@ -270,7 +271,7 @@ class PartitionPositions:
     async def _read(self, partitions: set[TopicPartition]) -> dict[TopicPartition, StoredOffset]:
         while partitions & self._buffers.unwritten_partitions():  # noqa: ASYNC110 - the poll loop collects the writes
             await asyncio.sleep(WRITTEN_CHECK_SECONDS)
-        async for attempt in retry_forever(*DATABASE_ERRORS):
+        async for attempt in retry_forever(*DATABASE_ERRORS, unless=is_misuse):
             with attempt, self._reporting_errors(attempt.next_wait):
                 stored = await self._offsets.read(partitions)
         return stored
@@ -279,7 +280,7 @@ class PartitionPositions:
         """Let partitions that this group reads for the first time start at the beginning of their log, once it is known."""
         while partitions and next_offsets is self.next_offsets:
             ranges, _ = await log_ranges(self._client, partitions)
-            async for attempt in retry_forever(*DATABASE_ERRORS):
+            async for attempt in retry_forever(*DATABASE_ERRORS, unless=is_misuse):
                 with attempt, self._reporting_errors(attempt.next_wait):
                     await self._offsets.insert_missing({each: found.beginning for each, found in ranges.items()})
             if next_offsets is self.next_offsets:
@@ -322,7 +323,7 @@ class PartitionPositions:
     ) -> None:
         """Store the halt, then restore the partition: it is halted, or another consumer or an operator has moved its offset."""
         (partition,) = partitions
-        async for attempt in retry_forever(*DATABASE_ERRORS):
+        async for attempt in retry_forever(*DATABASE_ERRORS, unless=is_misuse):
             with attempt, self._reporting_errors(attempt.next_wait):
                 await self._offsets.halt(partition, expected_offset, reason)
         if next_offsets is self.next_offsets:

@@ -16,20 +16,21 @@ from sql.queries import queries
 log = structlog.get_logger(__name__)
 
 HOUR: Final = timedelta(hours=1)
-PERIOD_PER_TRANSACTION: Final = timedelta(days=1)  # when there is much to catch up with
+DAY: Final = timedelta(days=1)
+# A statement covers so many devices, and a period from an hour up to a day as long as all devices take no longer than this.
+# However large the fleet is, no statement reaches its time-out, and what was rolled up before a failure is kept.
+DEVICES_PER_STATEMENT: Final = 20_000
+SECONDS_PER_PERIOD: Final = 2.0
 Connection = Any  # asyncpg.Connection
 
 
-async def refresh_rollups(
-    connection: Connection, now: datetime, *, grace: timedelta, oldest: datetime | None = None, seconds: float = inf
-) -> None:
+async def refresh_rollups(connection: Connection, now: datetime, *, grace: timedelta, seconds: float = inf) -> None:
     """Roll up the hours that ended at least `grace` before `now`, and those that late readings have changed.
 
     Args:
         connection: of the schema's owner, not in a transaction. Only one refresh may run at a time.
-        now: the server's clock.
+        now: the database's clock.
         grace: how late a reading may be before its hour has to be computed a second time.
-        oldest: start of the retention period, None for unlimited; older hours have no partition.
         seconds: about how long it may take; the rest is left to the next refresh.
 
     Raises:
@@ -37,6 +38,8 @@ async def refresh_rollups(
             below the present one were refreshed nevertheless.
     """
     deadline = monotonic() + seconds
+    if ahead := await queries.move_watermarks_back(connection, target=_hour(now - grace), now=now):
+        log.warning("rollup_watermark_moved_back", was=ahead["was"].isoformat(), reason="it was ahead of the clock")
     blocked: asyncpg.LockNotAvailableError | None = None
     try:
         await _move_late_before(connection, _hour(now - grace))
@@ -44,7 +47,7 @@ async def refresh_rollups(
         blocked = error
     state = await queries.rollup_state(connection)
     if state["late_before"]:
-        complete = state["complete_before"] or await _first_hour(connection, state["late_before"], oldest)
+        complete = state["complete_before"] or await _first_hour(connection, state["late_before"])
         await _roll_up(connection, complete, state["late_before"], deadline)
         await _refresh_late_hours(connection, deadline)
     await queries.record_refresh(connection)
@@ -63,25 +66,36 @@ async def _move_late_before(connection: Connection, target: datetime) -> None:
         await queries.move_late_before(connection, instant=target)
 
 
-async def _first_hour(connection: Connection, target: datetime, oldest: datetime | None) -> datetime:
-    """The start of the very first rollup; older readings that arrive from now on are marked as late."""
+async def _first_hour(connection: Connection, target: datetime) -> datetime:
+    """The start of the very first rollup: no stored reading is older, and those that arrive from now on are marked as late."""
     first = (await queries.oldest_reading(connection))["recorded_at"]
     if first is None:
         return target - HOUR
-    return min(_hour(max(first, oldest or first)), target - HOUR)
+    return min(_hour(first), target - HOUR)
 
 
 async def _roll_up(connection: Connection, complete: datetime, target: datetime, deadline: float) -> None:
-    while complete < target and monotonic() < deadline:
-        closes = min(target, complete + PERIOD_PER_TRANSACTION)
-        async with connection.transaction():
-            meters = await queries.roll_up_meters(connection, opens=complete, closes=closes)
-            vehicles = await queries.roll_up_vehicles(connection, opens=complete, closes=closes)
-            await queries.move_complete_before(connection, instant=closes)
-        hours = meters["hours"] + vehicles["hours"]
+    """Roll up [complete, target) period by period; readings that arrive meanwhile are marked as late by their writers."""
+    period = HOUR
+    while complete < target and (begun := monotonic()) < deadline:
+        closes = min(target, complete + period)
+        hours = await _roll_up_devices(connection, queries.roll_up_meters, complete, closes)
+        hours += await _roll_up_devices(connection, queries.roll_up_vehicles, complete, closes)
+        await queries.move_complete_before(connection, instant=closes)
         if hours:
             log.info("hours_rolled_up", up_to=closes.isoformat(), device_hours=hours)
         complete = closes
+        period = min(DAY, 2 * period) if monotonic() - begun < SECONDS_PER_PERIOD else HOUR
+
+
+async def _roll_up_devices(connection: Connection, roll_up: Any, opens: datetime, closes: datetime) -> int:
+    """Roll up a period of all devices of one side, in batches; returns the number of device hours."""
+    hours = 0
+    after: str | None = ""
+    while after is not None:
+        done = await roll_up(connection, opens=opens, closes=closes, after=after, row_limit=DEVICES_PER_STATEMENT)
+        hours, after = hours + done["hours"], done["last"]
+    return hours
 
 
 async def _refresh_late_hours(connection: Connection, deadline: float) -> None:

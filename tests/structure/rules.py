@@ -28,11 +28,12 @@ ROOMS: Final[Mapping[str, str]] = {
     "sql.slow_statements": "sql.queries",
     "sql.connection": "sql.slow_statements",
     "sql.partitions": "sql.queries",
+    "sql.clocks": "sql.queries",
     "sql.assign": "schemas sql.queries",
     "sql.migrate": "sql.connection sql.partitions sql.queries sql.settings",
     "sql.archive": "sql.queries",
-    "sql.doctor": "sql.connection sql.partitions sql.queries sql.settings",
-    "sql.maintenance": "schemas sql.analytics sql.archive sql.connection sql.partitions sql.queries sql.settings "
+    "sql.doctor": "sql.clocks sql.connection sql.partitions sql.queries sql.settings",
+    "sql.maintenance": "schemas sql.analytics sql.archive sql.clocks sql.connection sql.partitions sql.queries sql.settings "
     "sql.slow_statements",
     "sql.commands": "schemas sql.archive sql.connection sql.doctor sql.migrate sql.queries sql.settings",
     "sql.__main__": "schemas sql",
@@ -48,7 +49,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.pipeline": "consumer.retry consumer.kafka consumer.monitoring consumer.records consumer.settings "
     "consumer.storage schemas sql.connection sql.queries",
     "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings",
-    "consumer.alert_relay": "consumer.monitoring consumer.settings sql.queries",
+    "consumer.alert_relay": "consumer.monitoring consumer.settings sql.connection sql.queries",
     "consumer.commands": "consumer.kafka consumer.records consumer.settings consumer.storage consumer.topic_registry schemas "
     "sql.connection sql.queries",
     "consumer.service": "consumer schemas sql.connection sql.queries",

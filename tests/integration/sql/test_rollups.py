@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from sql.connection import WRITER_SETTINGS, pool
+from sql.maintenance import rollups
 from sql.maintenance.rollups import _move_late_before, refresh_rollups
 from sql.queries import queries
 from tests.support.database import Database, locked_tables, waits_for_lock
@@ -112,11 +113,27 @@ class World:
             for each, minute in self.stored
             if each == device and first <= minute < last
         ]
+        newest = {device: max(minute for each, minute in self.stored if each == device) for device, _ in self.stored}
+        both = [min(newest.get(device, -1), newest.get(VEHICLE, -1)) for device, _, _ in ASSIGNED]
+        compared = [
+            (device, first, min(last, until + 1)) for (device, first, last), until in zip(periods, both, strict=True)
+        ]
+        ac_compared = [
+            kwh(device, minute)
+            for device, first, last in compared
+            for each, minute in self.stored
+            if each == device and first <= minute < last
+        ]
         dc = [minute for device, minute in self.stored if device == VEHICLE and opens <= minute < closes]
         assigned = [minute for minute in dc if any(first <= minute < last for _, first, last in periods)]
         assert (found["ac_points"], found["dc_points"], found["dc_points_assigned"]) == (
             len(ac), len(dc), len(assigned),
         )  # fmt: skip
+        of_both = [minute for minute in dc if any(first <= minute < last for _, first, last in compared)]
+        if all(device in newest for device in (*METERS, VEHICLE)):
+            assert (found["ac_points_compared"], found["dc_points_compared"]) == (len(ac_compared), len(of_both))
+            assert found["ac_kwh_compared"] == pytest.approx(fsum(ac_compared))
+            assert found["dc_kwh_compared"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in of_both))
         assert found["ac_kwh"] == pytest.approx(fsum(ac))
         assert found["dc_kwh"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in dc))
         assert found["dc_kwh_assigned"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in assigned))
@@ -206,6 +223,36 @@ async def test_a_refresh_waits_for_a_writer_that_relies_on_the_old_late_before(d
             assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "the late hours were refreshed"
         await writing
         await world.check(0, 120)
+    await connection.close()
+
+
+@pytest.mark.anyio
+async def test_a_failure_keeps_what_was_rolled_up_before_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a statement reaches its time-out: each of them covers two devices here, and starts with an hour."""
+    monkeypatch.setattr(rollups, "DEVICES_PER_STATEMENT", 2)
+    await _assign(database)
+    connection = await asyncpg.connect(database.migrator_url)
+    async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
+        await StoredOffsets(to, "test").insert_missing(dict.fromkeys(PARTITIONS, 0))
+        world = World(Store(to, "test"), connection)
+        meters = [*METERS, "METER-C", "METER-D", "METER-E"]
+        await world.write([(device, minute) for device in (*meters, VEHICLE) for minute in range(0, MINUTES, 20)])
+        bad_hour = (
+            "ALTER TABLE meter_energy_hourly ADD CONSTRAINT bad_hour CHECK (meter_id <> 'METER-E' OR hour < '{}')"
+        )
+        await connection.execute(bad_hour.format(at(180).isoformat()))
+        with pytest.raises(asyncpg.CheckViolationError):
+            await refresh_rollups(connection, at(MINUTES), grace=timedelta(0))
+        assert (await queries.rollup_state(connection))["complete_before"] >= at(60)
+        await world.check(0, MINUTES)
+
+        await connection.execute("ALTER TABLE meter_energy_hourly DROP CONSTRAINT bad_hour")
+        await refresh_rollups(connection, at(MINUTES), grace=timedelta(0))
+        assert (await queries.rollup_state(connection))["complete_before"] == at(MINUTES)
+        assert await connection.fetchval("SELECT sum(readings) FROM meter_energy_hourly") == len(meters) * MINUTES // 20
+        await world.check(0, MINUTES)
     await connection.close()
 
 
