@@ -93,7 +93,7 @@ async def run_pipeline(
     breaker = Breaker(database, settings, metrics, health)
     writer = BatchWriter(store, offsets, breaker, metrics, health)
     buffers = TopicBuffers(topics, writer, settings)
-    positions = PartitionPositions(client, offsets, breaker, buffers.drain, metrics, health)
+    positions = PartitionPositions(client, offsets, breaker, buffers, metrics, health)
     listener = RebalanceListener(client, positions, StaticMembership(settings, client), metrics, health)
     subscription = Subscription(client, topics, listener, GroupCoverage(settings, client, metrics), metrics, health)
     decoders = {topic: Decoder(record_type, settings.record_max_bytes) for topic, record_type in topics.items()}
@@ -105,6 +105,7 @@ async def run_pipeline(
         background = [
             group.create_task(subscription.run()),
             group.create_task(reporter.run()),
+            group.create_task(positions.watch()),
             group.create_task(poll_loop.apply_operator_decisions()),
             group.create_task(clock.keep_comparing()),
             group.create_task(AlertRelay(database, settings, metrics).run()),

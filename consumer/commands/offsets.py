@@ -33,11 +33,12 @@ class PartitionStatus:
     beginning: int
     end: int
     held_by: str | None
+    halt_reason: str | None
 
     @property
     def gap(self) -> str | None:
         """Why reading cannot continue without an operator's decision; None when it can."""
-        return gap_between(self.stored, self.beginning, self.end)
+        return self.halt_reason or gap_between(self.stored, self.beginning, self.end)
 
 
 @app.command()
@@ -58,16 +59,16 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="one JSON object p
 
 @app.command()
 def accept_gap(topic: Topic, partition: Partition, yes: Yes = False) -> None:
-    """Continue at the beginning of Kafka's log although the stored offset is not in the log any more.
+    """Continue at the beginning of Kafka's log although the partition is halted, or its stored offset is not in the log any more.
 
-    A consumer that has halted the partition resumes it within ten seconds.
+    A consumer that has halted the partition resumes it within seconds.
     """
 
     async def accept(settings: ConsumerSettings) -> None:
         status = await _status(settings, topic, partition)
         if status.gap is None:
             raise CommandError(
-                f"{topic}-{partition} has no gap: offset {status.stored} is in the log; nothing was changed"
+                f"{topic}-{partition} has no gap and is not halted: offset {status.stored} is in the log; nothing was changed"
             )
         confirm(
             f"{topic}-{partition}: {status.gap}.\nReading will continue at offset {status.beginning}, the first in the log. "
@@ -86,14 +87,14 @@ def reset(
     to: Annotated[str, typer.Option(help="an offset, `beginning`, `end`, or an instant (RFC 3339 with a UTC offset)")],
     yes: Yes = False,
 ) -> None:
-    """Move the stored offset of a partition. Fails while a consumer holds the partition: stop the consumers first.
+    """Move the stored offset of a partition, and end its halt. Fails while a consumer reads it: stop the consumers first.
 
     Moving back is harmless: records that are stored already are counted as duplicates. Moving forward skips records for good.
     """
 
     async def move(settings: ConsumerSettings) -> None:
         status = await _status(settings, topic, partition)
-        if status.held_by:
+        if status.held_by and not status.halt_reason:
             raise CommandError(
                 f"{topic}-{partition} is held by {status.held_by}; stop the consumers first; nothing was changed"
             )
@@ -160,7 +161,7 @@ async def _status(settings: ConsumerSettings, topic: str, partition: int) -> Par
 async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
     async with connect(settings) as connection:
         stored = {
-            TopicPartition(row["topic"], row["partition"]): row["next_offset"]
+            TopicPartition(row["topic"], row["partition"]): (row["next_offset"], row["halt_reason"])
             async for row in queries.all_offsets(connection, consumer_group=settings.kafka_group_id)
         }
     existing, holders = await _describe_group(settings)
@@ -168,8 +169,11 @@ async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
     async with _kafka_client(settings) as consumer:
         beginnings, ends = await consumer.beginning_offsets(present), await consumer.end_offsets(present)
     return [
-        PartitionStatus(each.topic, each.partition, stored[each], beginnings[each], ends[each], holders.get(each))
+        PartitionStatus(
+            each.topic, each.partition, next_offset, beginnings[each], ends[each], holders.get(each), halt_reason
+        )
         for each in present
+        for next_offset, halt_reason in (stored[each],)
     ]
 
 

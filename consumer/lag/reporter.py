@@ -86,13 +86,9 @@ class LagReporter:
         self._report_replicas_needed(assigned & self._positions.next_offsets.keys(), behind)
 
     def _unread(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
-        """The offsets that are not in the database yet, of partitions that have any; records that cannot be read yet count."""
-        stored, committed = self._positions.stored, self._writer.committed
-        spans = {
-            each: OffsetRange(max(stored[each], committed.get(each, 0)), logged.end, logged.stable_end)
-            for each in partitions
-            for logged in (self._logs.ranges[each],)
-        }
+        """The offsets that are not in the database, as last read from it; records that cannot be read yet count."""
+        stored, ranges = self._positions.stored, self._logs.ranges
+        spans = {each: OffsetRange(stored[each], ranges[each].end, ranges[each].stable_end) for each in partitions}
         return {each: span for each, span in spans.items() if span.end > span.first}
 
     def _report_replicas_needed(self, readable: Set[TopicPartition], behind: Mapping[TopicPartition, int]) -> None:

@@ -34,6 +34,7 @@ class Metrics:
     retries: Counter = field(init=False)
     fenced: Counter = field(init=False)
     rebalances: Counter = field(init=False)
+    stored_offsets_moved: Counter = field(init=False)
     paused: Gauge = field(init=False)
     breaker_open: Gauge = field(init=False)
     freshness: Histogram = field(init=False)
@@ -135,6 +136,11 @@ class Metrics:
     def _create_state_metrics(self) -> None:
         self.rebalances = Counter(
             "energy_rebalances", "Rebalances that assigned partitions to this consumer", registry=self.registry
+        )
+        self.stored_offsets_moved = Counter(
+            "energy_stored_offsets_moved",
+            "Partitions whose stored offset was found elsewhere than this consumer had written it, and that are read from there",
+            registry=self.registry,
         )
         self.paused = Gauge(
             "energy_ingest_paused", "1 while reading is paused for this reason", ("reason",), registry=self.registry

@@ -115,7 +115,8 @@ class BatchWriter:
         consumer by now.
         """
         stored = await self._offsets.read(batch.spans, evict=False)
-        confirmed = all(stored.get(partition) == span.next_offset for partition, span in batch.spans.items())
+        found = {partition: offset.next_offset for partition, offset in stored.items()}
+        confirmed = found == {partition: span.next_offset for partition, span in batch.spans.items()}
         if confirmed:
             log.info("commit_confirmed", records=len(batch))
         return confirmed

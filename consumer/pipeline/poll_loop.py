@@ -7,7 +7,6 @@ getmany ──> Decoder ──> TopicBuffer: BatchBuilder ──(full, or waited
 
 import asyncio
 from collections.abc import Mapping
-from itertools import count
 from typing import Final
 
 import structlog
@@ -18,7 +17,7 @@ from consumer.kafka.client import check_alive, unreadable_message
 from consumer.monitoring.health import Health
 from consumer.pipeline.breaker import Breaker
 from consumer.pipeline.clock import Clock
-from consumer.pipeline.positions import PartitionPositions
+from consumer.pipeline.positions import PartitionPositions, Scan
 from consumer.pipeline.rebalance import RebalanceListener
 from consumer.pipeline.topic_buffer import TopicBuffers
 from consumer.records.batch import BatchBuilder
@@ -36,7 +35,6 @@ POLL_INTERVAL_SECONDS: Final = (
 IDLE_FETCH_MS: Final = 200
 BUSY_FETCH_MS: Final = 20  # while a due batch waits for the write before it
 OPERATOR_CHECK_SECONDS: Final = 2.0
-HALTED_CHECK_EVERY: Final = 5  # operator checks
 
 
 class PollLoop:
@@ -85,17 +83,11 @@ class PollLoop:
             log.warning("batch_left_unwritten", records=self._buffers.buffered_records())
 
     async def apply_operator_decisions(self) -> None:
-        """Apply closed breakers every two seconds (at once when one opens here), accepted gaps every ten; until cancelled.
-
-        Partitions whose leader did not answer are tried again every two seconds, too.
-        """
-        for check in count(1):
+        """Apply closed breakers every two seconds (at once when one opens here); until cancelled."""
+        while True:
             await self._breaker.wait(OPERATOR_CHECK_SECONDS)
             await self._breaker.sync()
-            self._positions.apply_breaker(self._buffers.unwritten_partitions())
-            self._positions.recheck_unavailable()
-            if check % HALTED_CHECK_EVERY == 0:
-                self._positions.recheck_halted()
+            self._positions.apply_breaker()
 
     async def _collect_finished_writes(self) -> None:
         if self._buffers.collect_finished():  # one was fenced: another consumer has moved the stored offsets
@@ -111,20 +103,20 @@ class PollLoop:
             await self._wait_for_capacity()
             return
         self._resume()
+        self._positions.align_client()
         builders, next_offsets = self._buffers.builders(), self._positions.next_offsets
         fetched = await self._fetch_records(fetchable)
-        if next_offsets is not self._positions.next_offsets:  # a rebalance came between
-            self._positions.rewind(fetched)
+        if fetched is None or next_offsets is not self._positions.next_offsets:  # a rebalance came between
             return
         if not self._clock.agrees():  # it has jumped meanwhile
-            self._positions.rewind(fetched)
             return
         limits = TimeLimits.at(self._clock.now(), self._settings.retention_days)
-        for partition, records in fetched.items():
-            await self._process(partition, records, builders[partition.topic], next_offsets, limits)
+        for partition, scan in self._positions.scanned().items():
+            records = fetched.get(partition, [])
+            await self._process(partition, scan, records, builders[partition.topic], next_offsets, limits)
 
-    async def _fetch_records(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[Record]]:
-        """Records of these partitions, at most as many as fit into the fullest of their buffers."""
+    async def _fetch_records(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[Record]] | None:
+        """Records of these partitions, at most as many as fit into the fullest of their buffers; None after an error."""
         max_records = min((self._buffers.capacity(partition.topic) for partition in partitions), default=1)
         timeout_ms = int(min([IDLE_FETCH_MS, *self._buffers.milliseconds_until_due(while_writing=BUSY_FETCH_MS)]))
         try:
@@ -134,42 +126,44 @@ class PollLoop:
                     *partitions, timeout_ms=timeout_ms, max_records=max_records
                 )
         except TimeoutError:
-            return {}
+            return None
         except OffsetOutOfRangeError as error:
-            log.error("offset_out_of_range", detail=str(error))
-            await self._positions.restart()
-            return {}
+            self._positions.compare_with_log(error.args[0])
+            return None
         except KafkaError as error:
             detail = unreadable_message(error, self._settings)
             self._health.block("kafka", detail)
             log.warning("fetch_failed", error=repr(error), detail=detail)
             await asyncio.sleep(1)
-            return {}
+            return None
         self._health.unblock("kafka")
         return fetched
 
     async def _process(
         self,
         partition: TopicPartition,
+        scan: Scan,
         records: list[Record],
         builder: BatchBuilder,
         next_offsets: dict[TopicPartition, int],
         limits: TimeLimits,
     ) -> None:
-        decoder = self._decoders[partition.topic]
-        for start in range(0, len(records), RECORDS_PER_SLICE):
-            position = next_offsets.get(partition)
-            if position is None or records[start].offset < position:
-                return  # fetched before the position was restored; the seek makes Kafka send it again
-            if records[start].offset > position and not self._positions.confirm_hole(partition, position):
-                return
+        decoder, position = self._decoders[partition.topic], scan.offsets.start
+        if not self._positions.is_at(partition, position, next_offsets):
+            return  # withdrawn or restored since; Kafka sends the records again
+        records = self._positions.unread(partition, scan, records)
+        for start in range(0, len(records) or 1, RECORDS_PER_SLICE):
             part = records[start : start + RECORDS_PER_SLICE]
-            decoded = decoder.decode(part, limits)
-            if self._breaker.record(partition.topic, len(part), len(decoded.dead_letters)):
-                self._positions.apply_breaker(self._buffers.unwritten_partitions())
+            end = scan.offsets.stop if start + len(part) == len(records) else part[-1].offset + 1
+            if end <= position or not self._positions.is_at(partition, position, next_offsets):
                 return
-            builder.add(partition, position, part, self._log_end(partition), decoder.record_type, decoded)
-            next_offsets[partition] = part[-1].offset + 1
+            decoded = decoder.decode(part, limits)
+            if part and self._breaker.record(partition.topic, len(part), len(decoded.dead_letters)):
+                self._positions.apply_breaker()
+                return
+            offsets, log_end = range(position, end), self._log_end(partition)
+            builder.add(partition, offsets, part, log_end, decoder.record_type, decoded)
+            next_offsets[partition] = position = end
             await asyncio.sleep(0)
 
     def _log_end(self, partition: TopicPartition) -> int:
@@ -197,7 +191,7 @@ class PollLoop:
         self._client.pause(*self._active_partitions())
         try:
             async with asyncio.timeout(POLL_INTERVAL_SECONDS):
-                self._positions.rewind(await self._client.getmany(timeout_ms=0))
+                await self._client.getmany(timeout_ms=0)
         except (KafkaError, TimeoutError) as error:
             log.warning("fetch_failed", error=repr(error))
 

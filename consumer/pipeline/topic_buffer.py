@@ -25,6 +25,7 @@ CANCEL_SHARE: Final = 1 / 3  # for the others to be cancelled
 CANCEL_ATTEMPTS: Final = 3
 BATCHES_PER_TOPIC: Final = 2  # one that is filling and one that is being written
 LONGEST_CANCEL_SECONDS: Final = 1.0  # of one attempt
+MARKERS_WAIT_SECONDS: Final = 1.0  # of a batch that holds no record: only offsets move, past transaction markers
 
 
 class TopicBuffer:
@@ -59,11 +60,12 @@ class TopicBuffer:
 
     def seconds_until_due(self) -> float | None:
         """Seconds until the filling batch has waited long enough; None when it is empty."""
-        if not len(self.builder):
+        if not self.builder.spans:
             return None
         if not self.capacity:
             return 0.0
-        return max(0.0, self.builder.opened + self._max_wait - time.monotonic())
+        max_wait = self._max_wait if len(self.builder) else max(self._max_wait, MARKERS_WAIT_SECONDS)
+        return max(0.0, self.builder.opened + max_wait - time.monotonic())
 
     def is_due(self) -> bool:
         return not self.capacity or self.seconds_until_due() == 0
@@ -116,7 +118,7 @@ class TopicBuffers:
         return sum(len(buffer.builder) for buffer in self._buffers.values())
 
     def unwritten_partitions(self) -> set[TopicPartition]:
-        """The partitions that have records fetched and not yet written."""
+        """The partitions whose offset has not yet been written as far as they were fetched."""
         return {partition for buffer in self._buffers.values() for partition in buffer.spans()}
 
     def oldest_unwritten(self) -> dict[TopicPartition, int]:
@@ -165,7 +167,7 @@ class TopicBuffers:
 
     def _start(self, buffers: Iterable[TopicBuffer]) -> None:
         for buffer in buffers:
-            if buffer.idle and len(buffer.builder):
+            if buffer.idle and buffer.builder.spans:
                 buffer.start_write(lambda batch: asyncio.create_task(self._writer.write(batch), name="write"))
 
     async def _cancel(self, writes: Set[Write]) -> None:

@@ -35,9 +35,10 @@ class Decoded:
 class Span:
     """The part of one partition that a batch covers: `consumed` records with offsets in [expected_offset, next_offset).
 
-    The batch may be written only while the stored offset equals `expected_offset`. Offsets may have holes, so `consumed` may be
-    less than their difference. `end_offset` is the end of the partition's log when the last record was fetched. `oldest` is the
-    Kafka timestamp, in milliseconds since 1970, of the first record that has a plausible one; None when no record has.
+    The batch may be written only while the stored offset equals `expected_offset`. All offsets up to `next_offset` were scanned:
+    those without a record held transaction markers, aborted or compacted records, so `consumed` may be 0. `end_offset` is the end
+    of the partition's log when the last record was fetched. `oldest` is the Kafka timestamp, in milliseconds since 1970, of the
+    first record that has a plausible one; None when no record has. `last_record` is None without any record.
     """
 
     expected_offset: int
@@ -45,6 +46,7 @@ class Span:
     end_offset: int
     consumed: int
     oldest: int | None
+    last_record: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def count_result(
 class BatchBuilder:
     """A batch that is being filled.
 
-    `opened` is the monotonic time (s) at which its first records were added, `size` the bytes of all their keys and values.
+    `opened` is the monotonic time (s) at which something was added to the empty batch, `size` the bytes of all keys and values.
     """
 
     opened: float = 0.0
@@ -108,36 +110,27 @@ class BatchBuilder:
     def add(
         self,
         partition: TopicPartition,
-        position: int,
+        offsets: range,
         records: list[Record],
         end_offset: int,
         record_type: RecordType,
         decoded: Decoded,
     ) -> None:
-        """Add consecutive records of a partition (at least one) and what they were decoded to.
+        """Add a part of a partition that was scanned: its records, if any, and what they were decoded to.
 
         Args:
-            position: the partition's next offset before these records.
+            offsets: the offsets that were scanned, beginning with the partition's next offset before these records.
             end_offset: end of the partition's log.
 
         Raises:
-            RuntimeError: the batch holds records of this partition that do not end at `position`.
+            RuntimeError: the batch holds records of this partition that do not end where the offsets begin, or a record is
+                outside of them.
         """
-        if not self.records:
+        if not self.spans:
             self.opened = time.monotonic()
-        before = self.spans.get(partition)
-        if before and before.next_offset != position:
-            raise RuntimeError(
-                f"{partition}: records at offset {position} do not follow those before {before.next_offset}"
-            )
-        oldest = before.oldest if before else None
-        self.spans[partition] = Span(
-            expected_offset=before.expected_offset if before else position,
-            next_offset=records[-1].offset + 1,
-            end_offset=max(end_offset, records[-1].offset + 1),
-            consumed=(before.consumed if before else 0) + len(records),
-            oldest=oldest if oldest is not None else _oldest_timestamp(records),
-        )
+        self.spans[partition] = _extend(partition, self.spans.get(partition), offsets, records, end_offset)
+        if not records:
+            return
         self.records += len(records)
         self.size += total_size(records)
         if record_type not in self.rows_by_type:
@@ -147,6 +140,25 @@ class BatchBuilder:
 
     def build(self) -> Batch:
         return Batch(self.spans, self.rows_by_type, self.dead_letters)
+
+
+def _extend(
+    partition: TopicPartition, before: Span | None, offsets: range, records: list[Record], end_offset: int
+) -> Span:
+    if before and before.next_offset != offsets.start:
+        raise RuntimeError(f"{partition}: offsets from {offsets.start} do not follow those before {before.next_offset}")
+    if records and not offsets.start <= records[0].offset <= records[-1].offset < offsets.stop:
+        raise RuntimeError(f"{partition}: records {records[0].offset} to {records[-1].offset} are not in {offsets}")
+    if before is None:
+        before = Span(offsets.start, offsets.start, 0, 0, None)
+    return Span(
+        expected_offset=before.expected_offset,
+        next_offset=offsets.stop,
+        end_offset=max(end_offset, offsets.stop),
+        consumed=before.consumed + len(records),
+        oldest=before.oldest if before.oldest is not None else _oldest_timestamp(records),
+        last_record=records[-1] if records else before.last_record,
+    )
 
 
 def _oldest_timestamp(records: Iterable[Record]) -> int | None:

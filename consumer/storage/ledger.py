@@ -10,7 +10,7 @@ from datetime import datetime
 from aiokafka import TopicPartition
 
 from consumer.records.batch import Batch
-from consumer.records.record import Record
+from consumer.records.record import Record, record_hash
 from consumer.storage.errors import FencedError
 from consumer.storage.offsets import partition_columns
 from consumer.storage.row_writers import Connection
@@ -27,7 +27,7 @@ async def claim_offsets(connection: Connection, consumer_group: str, batch: Batc
         The instant before which readings are late: they change hours that are rolled up already.
 
     Raises:
-        FencedError: the stored offset of a partition is not the expected one.
+        FencedError: the stored offset of a partition is not the expected one, or the partition is halted.
     """
     spans = batch.spans
     dead_lettered = count_by_partition(each.record for each in batch.dead_letters)
@@ -42,6 +42,8 @@ async def claim_offsets(connection: Connection, consumer_group: str, batch: Batc
             end_offsets=[span.end_offset for span in spans.values()],
             consumed=[span.consumed for span in spans.values()],
             dead_lettered=[dead_lettered[partition] for partition in spans],
+            last_offsets=[span.last_record and span.last_record.offset for span in spans.values()],
+            last_hashes=[span.last_record and record_hash(span.last_record) for span in spans.values()],
         )
     }
     if len(claimed) != len(spans):

@@ -1,7 +1,8 @@
 """Stored offsets: the next offset of each partition, read from PostgreSQL and never from Kafka."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -18,6 +19,27 @@ EVICTION_INTERVAL_SECONDS: Final = 0.25
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class LastRecord:
+    """The last record that was taken from a partition: its offset, and its hash (`record_hash`)."""
+
+    offset: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOffset:
+    """Where a partition continues.
+
+    `halt_reason` says why it must not be read until an operator decides; None when it may be read. `last_record` is None before
+    the first record, and after an operator has moved the offset.
+    """
+
+    next_offset: int
+    halt_reason: str | None = None
+    last_record: LastRecord | None = None
+
+
 class StoredOffsets:
     """The offsets of one consumer group in `kafka_offsets`. Batches move them in `ledger.claim_offsets`."""
 
@@ -25,8 +47,10 @@ class StoredOffsets:
         self._pool = pool
         self._group = consumer_group
 
-    async def read(self, partitions: Iterable[TopicPartition], *, evict: bool = True) -> dict[TopicPartition, int]:
-        """The next offset of each partition that this group has read before.
+    async def read(
+        self, partitions: Iterable[TopicPartition], *, evict: bool = True
+    ) -> dict[TopicPartition, StoredOffset]:
+        """The stored offset of each partition that this group has read before.
 
         Waits for transactions that still claim one of the partitions. Where the group has assigned these partitions to us
         (`evict`), a session that holds its claim for longer than EVICT_AFTER_SECONDS is frozen or cut off, and is terminated.
@@ -37,12 +61,27 @@ class StoredOffsets:
                 self._evict_holders(connection.get_server_pid()) if evict else asyncio.sleep(0), name="evict"
             )
             try:
-                return {
-                    TopicPartition(row["topic"], row["partition"]): row["next_offset"]
-                    async for row in queries.stored_offsets(connection, consumer_group=self._group, **columns)
-                }
+                return await _by_partition(queries.stored_offsets(connection, consumer_group=self._group, **columns))
             finally:
                 evicting.cancel()
+
+    async def watch(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, StoredOffset]:
+        """The same as of the last commit, without waiting for anything."""
+        columns = partition_columns(partitions)
+        async with self._pool.acquire() as connection:
+            return await _by_partition(queries.watch_offsets(connection, consumer_group=self._group, **columns))
+
+    async def halt(self, partition: TopicPartition, expected_offset: int, reason: str) -> None:
+        """Halt a partition until an operator decides; does nothing when its stored offset is not the expected one any more."""
+        async with self._pool.acquire() as connection:
+            await queries.halt(
+                connection,
+                consumer_group=self._group,
+                topic=partition.topic,
+                partition=partition.partition,
+                expected_offset=expected_offset,
+                reason=reason,
+            )
 
     async def insert_missing(self, beginnings: Mapping[TopicPartition, int]) -> None:
         """Store the first offset of partitions that this group has not read before; stored offsets do not change."""
@@ -81,6 +120,22 @@ def _log_eviction(holder: Any) -> None:
         began=str(holder["xact_start"]),
         reason="it holds the claim on partitions that are now assigned to this consumer",
     )
+
+
+async def _by_partition(rows: AsyncIterator[Any]) -> dict[TopicPartition, StoredOffset]:
+    return {
+        TopicPartition(row["topic"], row["partition"]): StoredOffset(
+            row["next_offset"], row["halt_reason"], last_record_of(row)
+        )
+        async for row in rows
+    }
+
+
+def last_record_of(row: Any) -> LastRecord | None:
+    """The last record taken, from a row of `kafka_offsets`."""
+    if row["last_record_hash"] is None:
+        return None
+    return LastRecord(row["last_record_offset"], row["last_record_hash"])
 
 
 def gap_between(stored: int, beginning: int, end: int) -> str | None:

@@ -65,11 +65,18 @@ def dead_letters(rows: Sequence[Row]) -> Finding:
 
 
 def topics(breakers: Sequence[Row], stalled: Sequence[Row]) -> Finding:
-    """Topics with an open circuit breaker, and partitions that are not consumed."""
+    """Topics with an open circuit breaker, and partitions that are halted or not consumed."""
     opened = [row for row in breakers if row["state"] == "open"]
     if opened:
         what = "; ".join(f"{row['topic']} is not consumed: {row['detail']}" for row in opened)
         return Finding("topics", "fail", what, "fix the producer, then python -m consumer breaker close TOPIC")
+    halted = [row for row in stalled if row["halt_reason"]]
+    if halted:
+        what = "; ".join(
+            f"{row['topic']}/{row['partition']} of {row['consumer_group']} is halted: {row['halt_reason']}"
+            for row in halted
+        )
+        return Finding("topics", "fail", what, "python -m consumer offsets show, then accept-gap or reset")
     if stalled:
         what = "; ".join(
             f"{row['topic']}/{row['partition']} of {row['consumer_group']} has {row['records']:,} unread records and no progress "
@@ -80,7 +87,7 @@ def topics(breakers: Sequence[Row], stalled: Sequence[Row]) -> Finding:
             "topics",
             "fail",
             what,
-            "check that consumers run; python -m consumer offsets show lists halted partitions",
+            "check that consumers run; python -m consumer offsets show lists what they hold",
         )
     if breakers:
         what = ", ".join(row["topic"] for row in breakers)

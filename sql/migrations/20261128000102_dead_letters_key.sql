@@ -8,3 +8,5 @@ ALTER TABLE dead_letters
 ALTER TABLE dead_letters
     DROP CONSTRAINT dead_letters_pkey,
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (consumer_group, topic, partition, "offset");
+CREATE UNIQUE INDEX dead_letters_by_incarnation
+    ON dead_letters (consumer_group, topic, partition, "offset", incarnation); -- as the migration before has left it

@@ -97,10 +97,11 @@ SELECT topic, reason, count(*) AS letters FROM dead_letters WHERE resolved_at IS
 SELECT topic, state, detail FROM topic_breakers ORDER BY topic;
 
 -- name: check_stalled_partitions()
--- Partitions that had unread records when they were last written, more than ten minutes ago.
+-- Partitions that are halted, or had unread records when they were last written, more than ten minutes ago.
 SELECT consumer_group, topic, partition, end_offset - next_offset AS records,
-    extract(epoch FROM now() - updated_at)::double precision AS seconds
-FROM kafka_offsets WHERE end_offset > next_offset AND updated_at < now() - interval '10 minutes'
+    extract(epoch FROM now() - updated_at)::double precision AS seconds, halt_reason
+FROM kafka_offsets
+WHERE halt_reason IS NOT NULL OR (end_offset > next_offset AND updated_at < now() - interval '10 minutes')
 ORDER BY 1, 2, 3;
 
 -- name: check_transactions(idle_seconds, busy_seconds)

@@ -11,12 +11,27 @@ ON CONFLICT DO NOTHING;
 
 -- name: stored_offsets(consumer_group, topics, partitions)
 -- The stored offsets of the given partitions. Waits until no transaction holds a claim on any of them.
-SELECT stored.topic, stored.partition, stored.next_offset
+SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_offset, stored.last_record_hash
 FROM kafka_offsets AS stored
 JOIN unnest(:topics::text[], :partitions::integer[]) AS requested (topic, partition) USING (topic, partition)
 WHERE stored.consumer_group = :consumer_group
 ORDER BY stored.topic, stored.partition
 FOR UPDATE OF stored;
+
+-- name: watch_offsets(consumer_group, topics, partitions)
+-- The same without waiting: as of the last commit.
+SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_offset, stored.last_record_hash
+FROM kafka_offsets AS stored
+JOIN unnest(:topics::text[], :partitions::integer[]) AS requested (topic, partition) USING (topic, partition)
+WHERE stored.consumer_group = :consumer_group;
+
+-- name: halt(consumer_group, topic, partition, expected_offset, reason)^
+-- Halts a partition whose stored offset is still the expected one, until an operator decides (`move_offset`).
+UPDATE kafka_offsets
+SET halt_reason = :reason, halted_at = now()
+WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND next_offset = :expected_offset
+    AND halt_reason IS NULL
+RETURNING halt_reason;
 
 -- name: evict_holders(waiting, patience)
 -- Terminates the sessions of other consumers that block the given session, and returns them. A consumer that stopped in the
@@ -30,9 +45,9 @@ WHERE holder.usename = current_user
     AND holder.xact_start < clock_timestamp() - make_interval(secs => :patience)
     AND holder.wait_event_type IS DISTINCT FROM 'Lock'; -- a session that waits for a lock itself is still alive
 
--- name: claim(consumer_group, topics, partitions, expected_offsets, next_offsets, end_offsets, consumed, dead_lettered)
--- The fence. Advances the offset of every partition of a batch, only if it is still the expected one. Fewer rows than partitions
--- mean that another consumer has written meanwhile, and the whole batch must be abandoned.
+-- name: claim(consumer_group, topics, partitions, expected_offsets, next_offsets, end_offsets, consumed, dead_lettered, last_offsets, last_hashes)
+-- The fence. Advances the offset of every partition of a batch, only if it is still the expected one and the partition is not
+-- halted. Fewer rows than partitions mean that another consumer has written meanwhile, and the whole batch must be abandoned.
 -- Records that are not dead letters are counted as written; `recount` corrects that for duplicates found later.
 -- Readings older than late_before belong to hours that are already rolled up. It cannot move until this transaction ends.
 UPDATE kafka_offsets AS stored
@@ -41,15 +56,18 @@ SET next_offset = claimed.next_offset,
     records_consumed = records_consumed + claimed.consumed,
     records_written = records_written + claimed.consumed - claimed.dead_lettered,
     records_dead_lettered = records_dead_lettered + claimed.dead_lettered,
+    last_record_offset = coalesce(claimed.last_offset, last_record_offset),
+    last_record_hash = coalesce(claimed.last_hash, last_record_hash),
     updated_at = now()
 FROM unnest(
     :topics::text[], :partitions::integer[], :expected_offsets::bigint[], :next_offsets::bigint[], :end_offsets::bigint[],
-    :consumed::bigint[], :dead_lettered::bigint[]
-) AS claimed (topic, partition, expected_offset, next_offset, end_offset, consumed, dead_lettered)
+    :consumed::bigint[], :dead_lettered::bigint[], :last_offsets::bigint[], :last_hashes::bytea[]
+) AS claimed (topic, partition, expected_offset, next_offset, end_offset, consumed, dead_lettered, last_offset, last_hash)
 WHERE stored.consumer_group = :consumer_group
     AND stored.topic = claimed.topic
     AND stored.partition = claimed.partition
     AND stored.next_offset = claimed.expected_offset
+    AND stored.halt_reason IS NULL
 RETURNING stored.topic, stored.partition, hold_late_before() AS late_before;
 
 -- name: recount(consumer_group, topics, partitions, duplicates, dead_lettered)!

@@ -25,7 +25,7 @@ class Operator:
         cluster = self._cluster
         for partition, log in cluster.broker.logs.items():
             row = cluster.server.tables["offsets"].get((partition.topic, partition.partition))
-            if row is not None and not log.start <= row.next <= log.end:
+            if row is not None and (row.halt_reason or not log.start <= row.next <= log.end):
                 self._accept(partition, row.next, log.start)
         for topic, breaker in list(cluster.server.tables["breakers"].items()):
             if breaker.state == "open":

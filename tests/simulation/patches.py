@@ -17,6 +17,7 @@ import consumer.kafka.client
 import consumer.kafka.group_members
 import consumer.lag.reporter
 import consumer.pipeline.poll_loop
+import consumer.pipeline.positions
 import consumer.retry
 import consumer.service
 from consumer.monitoring.metrics import Metrics
@@ -141,6 +142,9 @@ def install(*, trace: bool = False) -> None:
     members.AIOKafkaAdminClient = SimulatedAdmin
     reporter: Any = consumer.lag.reporter
     reporter.REPORT_SECONDS = REPORT_SECONDS
+    positions: Any = consumer.pipeline.positions
+    positions.fetch_positions = lambda client: client.fetch_positions()
+    positions.metadata_version = lambda client: 0
     poll_loop: Any = consumer.pipeline.poll_loop
     poll_loop.IDLE_FETCH_MS = IDLE_FETCH_MS
     warnings.simplefilter("ignore", RuntimeWarning)  # coroutines of killed processes are never awaited

@@ -84,5 +84,6 @@ def batch(*partitions: list[Any]) -> Batch:
         partition = fetched[0].topic_partition
         decoder = Decoder(RECORD_TYPES[partition.topic])
         decoded = decoder.decode(fetched, limits)
-        builder.add(partition, fetched[0].offset, fetched, fetched[-1].offset + 1, decoder.record_type, decoded)
+        offsets = range(fetched[0].offset, fetched[-1].offset + 1)
+        builder.add(partition, offsets, fetched, fetched[-1].offset + 1, decoder.record_type, decoded)
     return builder.build()

@@ -12,8 +12,8 @@ NO_CLAIM_CONDITION: Final = Replacement(
 )
 OFFSETS_FROM_KAFKA: Final = Replacement(
     "consumer/pipeline/positions.py",
-    "stored = await self._offsets.read(logs)",
-    "stored = {each: await self._client.committed(each) or 0 for each in logs}",
+    "stored = await self._offsets.read(partitions)",
+    "stored = {each: StoredOffset(await self._client.committed(each) or 0) for each in partitions}",
 )
 
 

@@ -94,8 +94,8 @@ MUTANTS: Final = (
         "a batch counts one record more than it holds",
         Replacement(
             "consumer/records/batch.py",
-            "consumed=(before.consumed if before else 0) + len(records),",
-            "consumed=(before.consumed if before else 1) + len(records),",
+            "before = Span(offsets.start, offsets.start, 0, 0, None)",
+            "before = Span(offsets.start, offsets.start, 0, 1, None)",
         ),
     ),
     Mutant(

@@ -110,7 +110,7 @@ async def test_the_sql_commands_work_over_tls(
     async with every_session_is_encrypted(tls_postgres) as seen:
         for arguments in (["migrate"], ["migrate"], ["maintain", "--once"], ["assign", "-"]):
             await sql.succeed(*arguments, stdin=ASSIGNED)
-    assert {"energy-maintain", "migrator"} <= set(seen)
+    assert {"energy-maintain", "energy-sql"} <= set(seen)
     assert await empty.value("SELECT count(*) FROM vehicle_meter_assignments") == 1
 
 

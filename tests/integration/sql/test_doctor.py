@@ -70,6 +70,15 @@ PROBLEMS = {
         "fail",
         "t/3 of g has 70 unread records",
     ),
+    "a halted partition": (
+        (
+            "INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset, halt_reason, halted_at) "
+            "VALUES ('g', 't', 3, 0, 0, 'another log', now())"
+        ),
+        "topics",
+        "fail",
+        "t/3 of g is halted: another log",
+    ),
     "dead letters": (
         (
             'INSERT INTO dead_letters (consumer_group, topic, partition, "offset", reason, detail) VALUES '

@@ -30,6 +30,9 @@ class Offsets(NamedTuple):
     duplicate: int = 0
     dead_lettered: int = 0
     incarnation: int = 0
+    halt_reason: str | None = None
+    last_offset: int | None = None
+    last_hash: bytes | None = None
 
 
 class Breaker(NamedTuple):
@@ -54,8 +57,36 @@ def stored_offsets(tx: Transaction, given: Arguments) -> Statement:
     for key in [each for each in wanted if tx.get("offsets", each) is not None]:
         yield "offsets", key
         row = tx.get("offsets", key)
-        found.append({"topic": key[0], "partition": key[1], "next_offset": row.next})
+        found.append(_stored_offset(key, row))
     return found
+
+
+def watch_offsets(tx: Transaction, given: Arguments) -> Statement:
+    yield from ()
+    wanted = zip(given["topics"], given["partitions"], strict=True)
+    rows = ((key, tx.get("offsets", key)) for key in wanted)
+    return [_stored_offset(key, row) for key, row in rows if row is not None]
+
+
+def _stored_offset(key: tuple[str, int], row: Offsets) -> dict[str, Any]:
+    return {
+        "topic": key[0],
+        "partition": key[1],
+        "next_offset": row.next,
+        "halt_reason": row.halt_reason,
+        "last_record_offset": row.last_offset,
+        "last_record_hash": row.last_hash,
+    }
+
+
+def halt(tx: Transaction, given: Arguments) -> Statement:
+    key = given["topic"], given["partition"]
+    yield "offsets", key
+    row = tx.get("offsets", key)
+    if row is None or row.next != given["expected_offset"] or row.halt_reason:
+        return []
+    tx.put("offsets", key, row._replace(halt_reason=given["reason"]))
+    return [{"halt_reason": given["reason"]}]
 
 
 def evict_holders(tx: Transaction, given: Arguments) -> Statement:
@@ -73,15 +104,18 @@ def evict_holders(tx: Transaction, given: Arguments) -> Statement:
 
 
 def claim(tx: Transaction, given: Arguments) -> Statement:
-    names = "topics", "partitions", "expected_offsets", "next_offsets", "end_offsets", "consumed", "dead_lettered"
+    names = (
+        *("topics", "partitions", "expected_offsets", "next_offsets", "end_offsets", "consumed", "dead_lettered"),
+        *("last_offsets", "last_hashes"),
+    )
     claimed = []
     snapshot = [(each, tx.get("offsets", each[:2])) for each in zip(*(given[name] for name in names), strict=True)]
-    for (topic, partition, expected, following, end, consumed, dead), seen in snapshot:
-        if seen is None or seen.next != expected:
+    for (topic, partition, expected, following, end, consumed, dead, last_offset, last_hash), seen in snapshot:
+        if seen is None or seen.next != expected or seen.halt_reason:
             continue
         yield "offsets", (topic, partition)
         row = tx.get("offsets", (topic, partition))
-        if row is None or row.next != expected:
+        if row is None or row.next != expected or row.halt_reason:
             continue
         changed = row._replace(
             next=following,
@@ -89,6 +123,8 @@ def claim(tx: Transaction, given: Arguments) -> Statement:
             consumed=row.consumed + consumed,
             written=row.written + consumed - dead,
             dead_lettered=row.dead_lettered + dead,
+            last_offset=row.last_offset if last_hash is None else last_offset,
+            last_hash=row.last_hash if last_hash is None else last_hash,
         )
         tx.put("offsets", (topic, partition), _check(changed))
         claimed.append({"topic": topic, "partition": partition, "late_before": LATE_BEFORE})
@@ -253,8 +289,10 @@ def move_offset(tx: Transaction, given: Arguments) -> Statement:
     if row is None or row.next != given["expected_offset"]:
         return []
     to = given["to_offset"]
-    incarnation = row.incarnation + (1 if given["other_log"] and to < row.next else 0)
-    tx.put("offsets", key, row._replace(next=to, start=min(row.start, to), incarnation=incarnation))
+    changed = row._replace(next=to, start=min(row.start, to), halt_reason=None, last_offset=None, last_hash=None)
+    if (given["other_log"] or row.halt_reason) and to < row.next:
+        changed = changed._replace(incarnation=row.incarnation + 1)
+    tx.put("offsets", key, changed)
     tx.put("decisions", (*key, row.next, to, _now(tx)), given["reason"])
     return [{"topic": key[0]}]
 
@@ -270,6 +308,8 @@ _VEHICLE: Final = ("kwhs", "socs", "temperatures")
 STATEMENTS: Final[dict[str, Callable[[Transaction, Arguments], Statement]]] = {
     "insert_missing_offsets": insert_missing_offsets,
     "stored_offsets": stored_offsets,
+    "watch_offsets": watch_offsets,
+    "halt": halt,
     "evict_holders": evict_holders,
     "claim": claim,
     "recount": recount,

@@ -216,6 +216,13 @@ class SimulatedConsumer:
             state = self._state(partition)
         return state.position
 
+    def fetch_positions(self) -> dict[TopicPartition, int]:
+        states = self._assigned.states if self._assigned else {}
+        failed = {partition for partition, fetched in self._buffers.items() if fetched.error}
+        return {
+            each: state.position for each, state in states.items() if state.position is not None and each not in failed
+        }
+
     def highwater(self, partition: TopicPartition) -> int | None:
         return self._state(partition).highwater
 

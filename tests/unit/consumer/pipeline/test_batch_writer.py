@@ -20,6 +20,7 @@ from consumer.pipeline.topic_buffer import TopicBuffers
 from consumer.records.batch import Batch, BatchResult, Decoded
 from consumer.settings import ConsumerSettings
 from consumer.storage.errors import CommitOutcomeUnknownError, FencedError, InternalError
+from consumer.storage.offsets import StoredOffset
 from consumer.topic_registry import METER_READINGS
 from schemas.records.readings import Reason
 from tests.support.records import batch, meter, minute, records
@@ -56,12 +57,14 @@ class ScriptedStore:
         self.offset = span.next_offset
         return outcome
 
-    async def read(self, partitions: Mapping[TopicPartition, Any], *, evict: bool = True) -> dict[TopicPartition, int]:
+    async def read(
+        self, partitions: Mapping[TopicPartition, Any], *, evict: bool = True
+    ) -> dict[TopicPartition, StoredOffset]:
         assert not evict, "the partitions may belong to another consumer"
         self.asked += 1
         if self.asked == 1:
             raise LOST
-        return {METERS: self.offset}
+        return {METERS: StoredOffset(self.offset)}
 
 
 @pytest.fixture(autouse=True)
@@ -207,7 +210,7 @@ def test_a_batch_is_full_by_records_or_by_bytes(size: int, full_after: int) -> N
     builder, added = buffers.builders()["meter-readings"], 0
     while buffers.capacity("meter-readings"):
         fetched = records([b"x" * size], offset=added)
-        builder.add(METERS, added, fetched, 0, METER_READINGS, Decoded([], [], []))
+        builder.add(METERS, range(added, added + 1), fetched, 0, METER_READINGS, Decoded([], [], []))
         added += 1
     assert added == full_after
     assert buffers.milliseconds_until_due(while_writing=0) == [0]

@@ -41,8 +41,9 @@ def test_spans_are_contiguous_and_every_record_is_a_row_or_a_dead_letter(
             [good if valid else b"?" for valid in validity], topic=topic, partition=number, offset=position + hole
         )
         decoder = DECODERS[topic]
-        builder.add(partition, position, fetched, 0, decoder.record_type, decoder.decode(fetched, LIMITS))
-        next_offsets[partition] = fetched[-1].offset + 1
+        offsets = range(position, fetched[-1].offset + 1 + hole)
+        builder.add(partition, offsets, fetched, 0, decoder.record_type, decoder.decode(fetched, LIMITS))
+        next_offsets[partition] = offsets.stop
         consumed[partition] += len(fetched)
     batch = builder.build()
 

@@ -42,5 +42,5 @@ def test_the_oldest_record_of_a_span_is_the_first_with_a_plausible_timestamp(kin
         (record,) = records([meter()], offset=offset)
         record.timestamp = {"none": None, "absurd": -1, "future": now + HOUR_MS, "good": now - offset}[kind]
         oldest = oldest if oldest is not None or kind != "good" else now - offset
-        builder.add(record.topic_partition, offset, [record], 0, METER_READINGS, Decoded([], [], []))
+        builder.add(record.topic_partition, range(offset, offset + 1), [record], 0, METER_READINGS, Decoded([], [], []))
     assert [span.oldest for span in builder.build().spans.values()] == [oldest]

@@ -1,0 +1,98 @@
+"""An unclean election truncates a log: the partition halts, also when the log has grown past the stored offset again."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+from deploy.stack.kafka import Kafka
+from deploy.stack.servers import Servers
+from tests.faults.kafka_cluster import three_brokers
+from tests.support.command import consumer_command
+from tests.support.database import Database
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
+from tests.support.records import meter, minute
+from tests.support.services import ConsumerGroup
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.anyio
+Cluster = tuple[Servers, dict[int, Kafka]]
+LEADER, FOLLOWER, OTHER = 2, 3, 1
+BOTH, LOST, NEW = 10, 10, 30  # records on both brokers, on the leader alone, and after the election
+
+
+@pytest.fixture
+def cluster(stack: Servers) -> Iterator[Cluster]:
+    with three_brokers(stack) as running:
+        yield running
+
+
+async def create_topics(servers: str, topics: Topics) -> None:
+    """One partition on two brokers, of which the second may become the leader without being in sync."""
+    settings = {"min.insync.replicas": "1", "unclean.leader.election.enable": "true"}
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.create_topics(
+            [
+                NewTopic(topics.meter, -1, -1, replica_assignments={0: [LEADER, FOLLOWER]}, topic_configs=settings),
+                NewTopic(topics.vehicle, -1, -1, replica_assignments={0: [OTHER]}, topic_configs=settings),
+            ]
+        )
+    finally:
+        await admin.close()
+
+
+async def produce(servers: str, topic: str, first: int, end: int) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=servers, acks="all") as producer:
+        for number in range(first, end):
+            await producer.send_and_wait(topic, meter("METER-1", minute(number)), partition=0)
+
+
+async def until_led_by(servers: str, topic: str, leader: int) -> None:
+    async def led() -> bool:
+        admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+        try:
+            await admin.start()
+            (described,) = await admin.describe_topics([topic])
+        except KafkaError:  # it asked a broker that is down
+            return False
+        finally:
+            await admin.close()
+        return [each["leader"] for each in described["partitions"]] == [leader]
+
+    await until(led, f"{leader} leads the partition", timeout=120, every=0.5)
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["a running consumer", "a consumer that starts afterwards"])
+async def test_a_truncated_log_halts(
+    cluster: Cluster, database: Database, new_topics: Topics, group: ConsumerGroup, *, runs: bool
+) -> None:
+    stack, brokers = cluster
+    servers, topics = stack.kafka_bootstrap_servers, new_topics
+    await create_topics(servers, topics)
+    group.environment["KAFKA_BOOTSTRAP_SERVERS"] = servers
+    consumer = group.start()
+    await produce(servers, topics.meter, 0, BOTH)
+    brokers[FOLLOWER].kill()
+    await produce(servers, topics.meter, BOTH, BOTH + LOST)  # acknowledged once the follower is out of sync
+    await until_consumed(database, topics.meter, BOTH + LOST)
+    if not runs:
+        assert group.stop(consumer) == 0
+
+    brokers[LEADER].kill()
+    await asyncio.to_thread(brokers[FOLLOWER].start)
+    await until_led_by(servers, topics.meter, FOLLOWER)
+    await produce(servers, topics.meter, 100, 100 + NEW)
+    if not runs:
+        consumer = group.start()
+    gap = (await consumer.until_logged("partition_halted"))["gap"]
+    assert runs or f"offset {BOTH + LOST - 1} holds another record" in gap
+    assert await database.value("SELECT halt_reason FROM kafka_offsets WHERE topic = $1", topics.meter) == gap
+
+    await consumer_command(group.environment, database).succeed("offsets", "accept-gap", topics.meter, "0", "--yes")
+    await until_consumed(database, topics.meter, 2 * BOTH + LOST + NEW)
+    assert (await ledger(database, topics))[topics.meter] == Entry(2 * BOTH + LOST + NEW, BOTH + LOST + NEW, BOTH, 0)
