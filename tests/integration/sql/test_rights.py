@@ -50,6 +50,7 @@ TABLES = {
 FUNCTIONS = {
     "contents_of": (False, False),
     "declare_assignments": (True, False),
+    "deliverable_kwh": (False, False),
     "derive_intervals": (True, False),
     "ensure_history_partitions": (False, False),
     "first_whole_hour": (False, True),
@@ -57,6 +58,7 @@ FUNCTIONS = {
     "last_whole_hour": (False, True),
     "meter_energy": (False, True),
     "next_assignment": (True, False),
+    "next_fault_id": (False, False),
     "next_register": (False, False),
     "vehicle_energy": (False, True),
     "walk_registers": (False, False),

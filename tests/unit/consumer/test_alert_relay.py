@@ -1,4 +1,4 @@
-"""The alert relay against failures: those of Kafka and the database, and those of our own code."""
+"""The alert relay against failures of Kafka and the database, errors of our own code, and a database that went back."""
 
 import asyncio
 from typing import Any
@@ -47,3 +47,34 @@ async def test_an_error_of_our_own_code_is_not_reported_as_one_of_kafka_or_the_d
         running.cancel()
         await asyncio.wait({running})
     assert {each["event"] for each in logs} == {event}
+
+
+class Producer:
+    """Keeps what is sent; nothing is acknowledged until the test does it."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.acknowledgements: list[asyncio.Future[None]] = []
+
+    async def send(self, _: str, value: bytes, key: bytes) -> asyncio.Future[None]:
+        self.sent.append(value)
+        self.acknowledgements.append(asyncio.get_running_loop().create_future())
+        return self.acknowledgements[-1]
+
+
+async def time_out(relay: AlertRelay, alert: dict[str, Any]) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await relay._send(alert)
+
+
+async def test_a_restored_database_that_gives_the_number_to_another_event_does_not_lose_it() -> None:
+    settings = ConsumerSettings(kafka_bootstrap_servers="-", database_url="postgresql://writer@db/energy")
+    relay, producer = AlertRelay(None, settings, Metrics()), Producer()  # type: ignore[arg-type]
+    relay._producer = producer
+    first, other = ({"event_id": 7, "key": "VEH-1", "value": value} for value in ("first", "other"))
+    await time_out(relay, first)
+    await time_out(relay, first)
+    assert producer.sent == [b"first"], "it is still in flight"
+    await time_out(relay, other)
+    assert producer.sent == [b"first", b"other"]
