@@ -36,7 +36,7 @@ class AlertRelay:
         self._metrics = metrics
         self._producer: Any = None
         self._topic_found = False
-        self._unacknowledged: tuple[int, asyncio.Future[Any]] | None = None
+        self._unacknowledged: tuple[str, asyncio.Future[Any]] | None = None
         self._blocked_by: str | None = None
 
     async def run(self) -> None:
@@ -102,12 +102,13 @@ class AlertRelay:
     async def _send(self, alert: Any) -> None:
         """Return once Kafka has acknowledged the event.
 
-        An event whose acknowledgement timed out is still in flight: it is awaited again, not sent again.
+        An event whose acknowledgement timed out is still in flight: it is awaited again, not sent again. It is recognised by its
+        value, because a restored database gives the same number to another event.
         """
         try:
-            if self._unacknowledged is None or self._unacknowledged[0] != alert["event_id"]:
+            if self._unacknowledged is None or self._unacknowledged[0] != alert["value"]:
                 sent = await self._producer.send(self._topic, alert["value"].encode(), alert["key"].encode())
-                self._unacknowledged = alert["event_id"], sent
+                self._unacknowledged = alert["value"], sent
             await asyncio.shield(self._unacknowledged[1])
             self._unacknowledged = None
         except Exception:

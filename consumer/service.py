@@ -113,7 +113,7 @@ async def run_pipeline(
         ]
         await poll_loop.run(stop)
         await cancel_all(background)
-    await reporter.commit_to_kafka()
+    await reporter.commit_to_kafka(positions.stored | writer.committed)  # `stored` is up to a second old
     await positions.revoke_all()
 
 

@@ -6,7 +6,6 @@ import shutil
 import ssl
 import sys
 import sysconfig
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
@@ -68,7 +67,7 @@ async def migrate(settings: SqlSettings, migrations: Path = MIGRATIONS) -> None:
                 except LockTimeoutError:
                     await _log_lock_timeout(connection, attempt.num)
                     raise
-        await ensure_partitions(connection, datetime.now(UTC), settings.retention_days)
+        await ensure_partitions(connection, await queries.database_clock(connection), settings.retention_days)
         await _warn_of_public_privileges(connection)
     finally:
         await connection.close()

@@ -7,7 +7,9 @@ COMMENT ON EXTENSION btree_gist IS 'support for indexing common datatypes in GiS
 CREATE TYPE public.register_walk AS (
 	recorded_at timestamp with time zone,
 	high double precision,
-	kwh double precision
+	kwh double precision,
+	before double precision,
+	before_at timestamp with time zone
 );
 
 CREATE FUNCTION public.contents_of(part regclass, energy name, columns text[]) RETURNS TABLE(readings bigint, derived bigint, energy_mwh numeric, first timestamp with time zone, last timestamp with time zone, fingerprint numeric)
@@ -99,6 +101,10 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.deliverable_kwh(elapsed interval) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((1000)::double precision * (GREATEST(EXTRACT(epoch FROM elapsed), (60)::numeric))::double precision) / (3600)::double precision);
+
 CREATE FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -127,36 +133,43 @@ BEGIN
                 (
                     -- the one before: the walk begins where it stood there
                     SELECT seed.recorded_at, coalesce(seed.kwh_high, seed.kwh_register) AS register,
-                        NULL::double precision AS high, NULL::double precision AS voltage
+                        NULL::double precision AS high, seed.kwh_before AS before, seed.before_at, NULL::double precision AS voltage
                     FROM meter_register_history AS seed
                     WHERE seed.meter_id = new.meter_id AND seed.recorded_at < new.earliest
                     ORDER BY seed.recorded_at DESC LIMIT 1
                 )
                 UNION ALL
-                SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.voltage
+                SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.kwh_before, history.before_at, history.voltage
                 FROM meter_register_history AS history
                 WHERE history.meter_id = new.meter_id
                     AND history.recorded_at >= new.earliest AND history.recorded_at <= new.latest
                 UNION ALL
                 (
-                    SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.voltage
+                    SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.kwh_before, history.before_at, history.voltage
                     FROM meter_register_history AS history
                     WHERE history.meter_id = new.meter_id AND history.recorded_at > new.latest
                     ORDER BY history.recorded_at LIMIT beyond
                 )
             ) AS found
         ), walked AS (
-            SELECT *, walk_registers(recorded_at, register, jitter) OVER (
+            SELECT *, walk_registers(
+                    recorded_at, register, jitter,
+                    CASE WHEN voltage IS NULL THEN before END, CASE WHEN voltage IS NULL THEN before_at END
+                ) OVER (
                     PARTITION BY meter_id ORDER BY recorded_at ROWS UNBOUNDED PRECEDING
                 ) AS walk
             FROM readings
         ), intervals AS MATERIALIZED (
-            SELECT meter_id, recorded_at, after, (walk).kwh, voltage, high AS noted, nullif((walk).high, register) AS high
+            SELECT meter_id, recorded_at, after, (walk).kwh, voltage, nullif((walk).high, register) AS high, (walk).before,
+                (walk).before_at,
+                (high, before, before_at) IS NOT DISTINCT FROM (nullif((walk).high, register), (walk).before, (walk).before_at)
+                    AS noted
             FROM walked WHERE voltage IS NOT NULL
-        ), highs AS (
-            UPDATE meter_register_history AS history SET kwh_high = intervals.high
+        ), states AS (
+            UPDATE meter_register_history AS history
+            SET kwh_high = intervals.high, kwh_before = intervals.before, before_at = intervals.before_at
             FROM intervals
-            WHERE intervals.noted IS DISTINCT FROM intervals.high
+            WHERE NOT intervals.noted
                 AND history.meter_id = intervals.meter_id AND history.recorded_at = intervals.recorded_at
         ), changed AS (
             INSERT INTO meter_telemetry_history AS history (meter_id, recorded_at, kwh_consumed_ac, voltage, derived)
@@ -184,7 +197,7 @@ BEGIN
             SELECT meter_id, max(recorded_at) AS reached
             FROM intervals
             GROUP BY meter_id
-            HAVING count(*) FILTER (WHERE after) = beyond AND NOT bool_or(after AND noted IS NOT DISTINCT FROM high)
+            HAVING count(*) FILTER (WHERE after) = beyond AND NOT bool_or(after AND noted)
         )
         SELECT array_agg(meter_id ORDER BY meter_id), array_agg(reached ORDER BY meter_id), array_agg(reached ORDER BY meter_id)
         INTO meters, earliest, latest FROM unsettled;
@@ -272,24 +285,49 @@ CREATE FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp
     WHERE (vehicle_id = vehicle OR meter_id = meter) AND lower(valid_during) > begun
 $$;
 
-CREATE FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision) RETURNS public.register_walk
+CREATE FUNCTION public.next_fault_id() RETURNS bigint
+    LANGUAGE sql
+    AS $$
+    SELECT greatest(
+        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+        (SELECT coalesce(max(fault_id), 0) + 1 FROM efficiency_faults)
+    )
+$$;
+
+CREATE FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision, before double precision, before_at timestamp with time zone) RETURNS public.register_walk
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     AS $$
 DECLARE
     kwh double precision;
+    plausible boolean;
 BEGIN
     IF walk IS NULL THEN -- the first of all: a base, and no interval yet
-        RETURN ROW(recorded_at, register, 0)::register_walk;
+        RETURN ROW(recorded_at, register, 0, before, before_at)::register_walk;
+    END IF;
+    before := walk.before;
+    before_at := walk.before_at;
+    IF before IS NOT NULL AND abs(register - walk.high) > jitter AND register >= before - jitter
+        AND recorded_at - before_at <= interval '1 day' AND register - before <= deliverable_kwh(recorded_at - before_at)
+    THEN -- back where it was, or as far as a charger can have moved it since: what came between was an error
+        RETURN ROW(recorded_at, greatest(register, before), greatest(register - before, 0), NULL, NULL)::register_walk;
     ELSIF register < walk.high AND walk.high - register <= jitter THEN
-        RETURN ROW(recorded_at, walk.high, 0)::register_walk;
-    END IF;
-    -- Below what jitter explains the register was reset, or the meter replaced: it has counted since.
-    kwh := CASE WHEN register >= walk.high THEN register - walk.high ELSE register END;
-    -- More than any meter can measure since the last reading: a replaced meter, and nobody knows where it began.
-    IF kwh > 1000 * ceil(extract(epoch FROM recorded_at - walk.recorded_at) / 3600) THEN
+        register := walk.high;
         kwh := 0;
+    ELSE
+        -- Below what jitter explains the register was reset, or the meter replaced: it has counted since.
+        kwh := CASE WHEN register >= walk.high THEN register - walk.high ELSE register END;
+        plausible := kwh <= deliverable_kwh(recorded_at - walk.recorded_at);
+        -- More than any charger can deliver: an error, or a replaced meter, and nobody knows where it began.
+        kwh := CASE WHEN plausible THEN kwh ELSE 0 END;
+        IF before IS NULL AND (register < walk.high OR NOT plausible) THEN
+            RETURN ROW(recorded_at, register, kwh, walk.high, walk.recorded_at)::register_walk;
+        END IF;
     END IF;
-    RETURN ROW(recorded_at, register, kwh)::register_walk;
+    IF kwh > jitter OR recorded_at - before_at > interval '1 hour' THEN -- it counts from there, so it was no error
+        before := NULL;
+        before_at := NULL;
+    END IF;
+    RETURN ROW(recorded_at, register, kwh, before, before_at)::register_walk;
 END
 $$;
 
@@ -325,7 +363,7 @@ CREATE FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zo
     ) AS part
 $$;
 
-CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision) (
+CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) (
     SFUNC = public.next_register,
     STYPE = public.register_walk
 );
@@ -367,6 +405,16 @@ ALTER TABLE public.assignment_declarations ALTER COLUMN declaration_id ADD GENER
     CACHE 1
 );
 
+CREATE TABLE public.assignment_positions (
+    consumer_group text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    valid_from timestamp with time zone NOT NULL,
+    incarnation integer NOT NULL,
+    "offset" bigint NOT NULL
+);
+
 CREATE TABLE public.dead_letters (
     consumer_group text NOT NULL,
     topic text NOT NULL,
@@ -388,7 +436,7 @@ CREATE TABLE public.dead_letters (
 COMMENT ON COLUMN public.dead_letters.incarnation IS 'the incarnation of the log that held the record';
 
 CREATE TABLE public.efficiency_faults (
-    fault_id bigint NOT NULL,
+    fault_id bigint DEFAULT public.next_fault_id() NOT NULL,
     vehicle_id text NOT NULL COLLATE pg_catalog."C",
     meter_ids text[] NOT NULL,
     opened_at timestamp with time zone NOT NULL,
@@ -402,15 +450,6 @@ CREATE TABLE public.efficiency_faults (
     closed_dc_kwh double precision,
     CONSTRAINT efficiency_faults_check CHECK ((closed_at >= opened_at)),
     CONSTRAINT efficiency_faults_check1 CHECK (((closed_at IS NULL) = (closed_ratio IS NULL)))
-);
-
-ALTER TABLE public.efficiency_faults ALTER COLUMN fault_id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME public.efficiency_faults_fault_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
 );
 
 CREATE TABLE public.kafka_offsets (
@@ -493,6 +532,8 @@ CREATE TABLE public.meter_register_history (
     kwh_high double precision,
     voltage double precision NOT NULL,
     meter_id text NOT NULL COLLATE pg_catalog."C",
+    kwh_before double precision,
+    before_at timestamp with time zone,
     CONSTRAINT meter_register_history_check CHECK ((kwh_high > kwh_register)),
     CONSTRAINT meter_register_history_kwh_register_check CHECK (((kwh_register >= (0)::double precision) AND (kwh_register <= ('1000000000'::numeric)::double precision))),
     CONSTRAINT meter_register_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
@@ -501,6 +542,8 @@ CREATE TABLE public.meter_register_history (
 PARTITION BY RANGE (recorded_at);
 
 COMMENT ON COLUMN public.meter_register_history.kwh_high IS 'the highest register since the last reset; NULL: this one';
+
+COMMENT ON COLUMN public.meter_register_history.kwh_before IS 'the highest register before a fall or jump that may be an error; NULL: none';
 
 CREATE TABLE public.meter_telemetry_history (
     recorded_at timestamp with time zone NOT NULL,
@@ -600,6 +643,8 @@ CREATE TABLE public.vehicle_efficiency (
     reason text NOT NULL,
     faulty_in_a_row integer DEFAULT 0 NOT NULL,
     sound_in_a_row integer DEFAULT 0 NOT NULL,
+    ac_kwh_compared double precision,
+    dc_kwh_compared double precision,
     CONSTRAINT vehicle_efficiency_status_check CHECK ((status = ANY (ARRAY['healthy'::text, 'degraded'::text, 'faulty'::text, 'insufficient_data'::text, 'unassigned'::text, 'implausible'::text])))
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
@@ -679,6 +724,9 @@ ALTER TABLE ONLY public.alert_outbox
 ALTER TABLE ONLY public.assignment_declarations
     ADD CONSTRAINT assignment_declarations_pkey PRIMARY KEY (declaration_id);
 
+ALTER TABLE ONLY public.assignment_positions
+    ADD CONSTRAINT assignment_positions_pkey PRIMARY KEY (consumer_group, topic, partition, vehicle_id, valid_from);
+
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (consumer_group, topic, partition, "offset", incarnation);
 
@@ -745,9 +793,13 @@ ALTER TABLE ONLY public.vehicle_telemetry_history
 ALTER TABLE ONLY public.vehicle_trends
     ADD CONSTRAINT vehicle_trends_pkey PRIMARY KEY (vehicle_id);
 
+CREATE INDEX alert_outbox_published ON public.alert_outbox USING btree (published_at) WHERE (published_at IS NOT NULL);
+
 CREATE INDEX alert_outbox_unpublished ON public.alert_outbox USING btree (event_id) WHERE (published_at IS NULL);
 
 CREATE INDEX assignment_declarations_of_vehicle ON public.assignment_declarations USING btree (vehicle_id, valid_from, declaration_id);
+
+CREATE INDEX dead_letters_resolved ON public.dead_letters USING btree (resolved_at) WHERE (resolved_at IS NOT NULL);
 
 CREATE INDEX dead_letters_unresolved ON public.dead_letters USING btree (topic, reason) WHERE (resolved_at IS NULL);
 
@@ -766,6 +818,8 @@ REVOKE ALL ON FUNCTION public.contents_of(part regclass, energy name, columns te
 
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.deliverable_kwh(elapsed interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) TO energy_writer;
@@ -787,12 +841,14 @@ GRANT ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time 
 REVOKE ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) TO energy_writer;
 
-REVOKE ALL ON FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.next_fault_id() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision, before double precision, before_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
 
-REVOKE ALL ON FUNCTION public.walk_registers(timestamp with time zone, double precision, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) FROM PUBLIC;
 
 GRANT SELECT ON TABLE public.alert_outbox TO energy_writer;
 
@@ -800,6 +856,8 @@ GRANT UPDATE(published_at) ON TABLE public.alert_outbox TO energy_writer;
 
 GRANT SELECT,INSERT ON TABLE public.assignment_declarations TO energy_writer;
 GRANT SELECT ON TABLE public.assignment_declarations TO energy_reader;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.assignment_positions TO energy_writer;
 
 GRANT INSERT ON TABLE public.dead_letters TO energy_writer;
 

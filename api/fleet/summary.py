@@ -4,13 +4,14 @@ import time
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
 from api.fleet.reading_rate import ReadingRate
 from schemas.responses.fleet import FleetLive, FleetSummary, Share, Statuses
 from sql.analytics.efficiency import DIGITS, WINDOW, EnergySums, Thresholds, assess_efficiency
+from sql.analytics.fault_state import JUDGED
 from sql.queries import queries, vehicle_id_batches
 
 REPORTING_WITHIN: Final = timedelta(minutes=5)
@@ -23,12 +24,16 @@ STATUSES_IN_HISTOGRAM: Final = frozenset({"healthy", "degraded", "faulty", "impl
 
 @dataclass(slots=True)
 class FleetTally:
-    """Energy (kWh) of all vehicles in a window, and their number by status and by histogram bucket (1 is the lowest)."""
+    """Energy (kWh) of all vehicles in a window, and their number by status and by histogram bucket (1 is the lowest).
+
+    `ac_kwh_judged` and `dc_kwh_judged` are of the vehicles with enough data to be judged, over the time that both sides cover.
+    """
 
     window_end: datetime | None = None
     ac_kwh: float = 0.0
     dc_kwh: float = 0.0
-    dc_kwh_assigned: float = 0.0
+    ac_kwh_judged: float = 0.0
+    dc_kwh_judged: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
     buckets: Counter[int] = field(default_factory=Counter)
 
@@ -36,8 +41,10 @@ class FleetTally:
         """Adds vehicles with the same status and bucket; `sums` is a row with their energy."""
         self.ac_kwh += sums["ac_kwh"]
         self.dc_kwh += sums["dc_kwh"]
-        self.dc_kwh_assigned += sums["dc_kwh_assigned"]
         self.statuses[status] += vehicles
+        if status in JUDGED:
+            self.ac_kwh_judged += sums["ac_kwh_compared"]
+            self.dc_kwh_judged += sums["dc_kwh_compared"]
         if bucket is not None and status in STATUSES_IN_HISTOGRAM:
             self.buckets[bucket] += vehicles
 
@@ -75,24 +82,30 @@ async def _last_evaluation(connection: Any) -> FleetTally:
 async def summarize(
     connection: Any, reading_rate: ReadingRate, tally: FleetTally, evaluated_at: datetime | None
 ) -> FleetSummary:
-    """The summary of a tally made at `evaluated_at`; faults, trends and live figures are those of now."""
-    now = datetime.now(UTC)
-    live = await queries.fleet_live(connection, reporting_since=now - REPORTING_WITHIN)
-    ratio = round(tally.dc_kwh_assigned / tally.ac_kwh * 100, DIGITS) if tally.ac_kwh else None
+    """The summary of a tally made at `evaluated_at`; faults, trends and live figures are those of now.
+
+    A tally of the future is stale as well: the database's clock was ahead when it was made.
+    """
+    live = await queries.fleet_live(connection, reporting_within=REPORTING_WITHIN)
+    now = live["asked_at"]
     return FleetSummary(
         time_window_start=tally.window_end and tally.window_end - WINDOW,
         time_window_end=tally.window_end,
         vehicles=tally.statuses.total(),
         total_energy_consumed_ac=tally.ac_kwh,
         total_energy_delivered_dc=tally.dc_kwh,
-        efficiency_ratio=ratio,
+        efficiency_ratio=round(tally.dc_kwh_judged / tally.ac_kwh_judged * 100, DIGITS)
+        if tally.ac_kwh_judged
+        else None,
+        efficiency_coverage=round(min(1.0, tally.ac_kwh_judged / tally.ac_kwh), 4) if tally.ac_kwh else None,
+        vehicles_judged=sum(tally.statuses[status] for status in JUDGED),
         statuses=Statuses(**tally.statuses),
         distribution=_distribution(tally.buckets),
         open_faults=live["open_faults"],
         aging=live["aging"],
         live=_live(live, reading_rate, now),
         evaluated_at=evaluated_at,
-        stale=evaluated_at is None or now - evaluated_at > STALE_AFTER,
+        stale=evaluated_at is None or abs(now - evaluated_at) > STALE_AFTER,
     )
 
 

@@ -32,6 +32,8 @@ SUMMARY: Final[dict[str, Any]] = {
     "totalEnergyConsumedAc": 90.5,
     "totalEnergyDeliveredDc": 83.1,
     "efficiencyRatio": 91.82,
+    "efficiencyCoverage": 1.0,
+    "vehiclesJudged": 2,
     "statuses": {
         "healthy": 1,
         "degraded": 1,
@@ -80,7 +82,7 @@ AGING: Final[dict[str, Any]] = {name: value for name, value in TREND.items() if 
     "computedAt": "2026-02-09T00:10:00Z",
 }
 FAULT: Final[dict[str, Any]] = {
-    "faultId": 7,
+    "faultId": 1770651000123456,
     "vehicleId": "VEH-001",
     "meterIds": ["METER-001"],
     "state": "open",

@@ -1,6 +1,6 @@
 """The whole fleet: summary, ranking, aging vehicles."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -61,7 +61,7 @@ async def _summary(state: Any, end: datetime | None) -> tuple[FleetSummary, Read
         if end is None:
             return await last_summary(connection, state.reading_rate), origin
         tally = await evaluate_fleet(connection, end, Thresholds.from_settings(state.settings))
-        return await summarize(connection, state.reading_rate, tally, datetime.now(UTC)), origin
+        return await summarize(connection, state.reading_rate, tally, await queries.database_clock(connection)), origin
 
 
 @router.get(

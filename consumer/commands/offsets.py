@@ -1,19 +1,17 @@
 """`python -m consumer offsets`: commands that show and move the stored offset of a partition."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka import TopicPartition
 
 from consumer.commands.runner import CommandError, Partition, Topic, Yes, confirm, connect, run, table
+from consumer.kafka.client import groupless_client
+from consumer.kafka.group_members import describe_group
+from consumer.kafka.log_offsets import LogRange, explain, log_ranges
 from consumer.settings import ConsumerSettings
 from consumer.storage.offsets import gap_between
 from consumer.topic_registry import record_types_by_topic
@@ -25,36 +23,75 @@ HEADER = ("topic", "partition", "next offset", "log start", "log end", "lag", "h
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition: its stored offset, the range [beginning, end) of Kafka's log, and the group member that reads it."""
+    """One partition: its stored offset, Kafka's log, and the group member that holds it.
+
+    `stored` is None when the group has never read the partition, `log` when Kafka does not serve it (`unavailable` says why).
+    """
 
     topic: str
     partition: int
-    stored: int
-    beginning: int
-    end: int
+    stored: int | None
+    log: LogRange | None
+    unavailable: str | None
     held_by: str | None
     halt_reason: str | None
 
     @property
     def gap(self) -> str | None:
         """Why reading cannot continue without an operator's decision; None when it can."""
-        return self.halt_reason or gap_between(self.stored, self.beginning, self.end)
+        if self.halt_reason or self.stored is None or self.log is None:
+            return self.halt_reason
+        return gap_between(self.stored, self.log.beginning, self.log.end)
+
+    @property
+    def lag(self) -> int | None:
+        """Unread records, including those behind an open transaction; None when Kafka does not serve the partition."""
+        if self.log is None:
+            return None
+        return max(0, self.log.end - (self.log.beginning if self.stored is None else self.stored))
+
+    @property
+    def state(self) -> str:
+        """`ok`, or what keeps records from being read."""
+        if problem := self.gap or self.unavailable:
+            return problem
+        if self.stored is None or self.held_by is None:
+            return "never read" if self.stored is None else "not held by any consumer"
+        if self.log and self.log.has_open_transaction:
+            return f"an open transaction of a producer blocks records from offset {self.log.stable_end} on"
+        return "ok"
 
 
 @app.command()
 def show(as_json: Annotated[bool, typer.Option("--json", help="one JSON object per partition")] = False) -> None:
-    """List every partition: stored offset, Kafka's log, lag, the consumer that holds it, gaps."""
+    """List every partition of our topics: stored offset, Kafka's log, lag, the consumer that holds it, and what blocks it."""
     statuses = run(_all_statuses)
     if as_json:
         for status in statuses:
-            typer.echo(msgspec.json.encode(msgspec.to_builtins(status) | {"gap": status.gap}))
+            typer.echo(msgspec.json.encode(_as_json(status)))
         return
-    rows = [
-        (each.topic, each.partition, each.stored, each.beginning, each.end, max(0, each.end - each.stored), each.held_by,
-         each.gap or "ok")
-        for each in statuses
-    ]  # fmt: skip
-    typer.echo(table(HEADER, rows))
+    typer.echo(table(HEADER, [_row(status) for status in statuses]))
+
+
+def _as_json(status: PartitionStatus) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.to_builtins(status)
+    log = msgspec.to_builtins(status.log) if status.log else dict.fromkeys(("beginning", "end", "stable_end"))
+    del fields["log"]
+    return fields | log | {"gap": status.gap, "lag": status.lag, "state": status.state}
+
+
+def _row(status: PartitionStatus) -> tuple[object, ...]:
+    beginning, end = (status.log.beginning, status.log.end) if status.log else (None, None)
+    return (
+        status.topic,
+        status.partition,
+        status.stored,
+        beginning,
+        end,
+        status.lag,
+        status.held_by,
+        status.state,
+    )
 
 
 @app.command()
@@ -65,17 +102,17 @@ def accept_gap(topic: Topic, partition: Partition, yes: Yes = False) -> None:
     """
 
     async def accept(settings: ConsumerSettings) -> None:
-        status = await _status(settings, topic, partition)
+        status, stored, log = await _status(settings, topic, partition)
         if status.gap is None:
             raise CommandError(
-                f"{topic}-{partition} has no gap and is not halted: offset {status.stored} is in the log; nothing was changed"
+                f"{topic}-{partition} has no gap and is not halted: offset {stored} is in the log; nothing was changed"
             )
         confirm(
-            f"{topic}-{partition}: {status.gap}.\nReading will continue at offset {status.beginning}, the first in the log. "
+            f"{topic}-{partition}: {status.gap}.\nReading will continue at offset {log.beginning}, the first in the log. "
             "This does not bring back records that were deleted from Kafka.",
             yes=yes,
         )
-        await _move(settings, status, status.beginning, f"gap accepted: {status.gap}")
+        await _move(settings, status, log.beginning, f"gap accepted: {status.gap}")
 
     run(accept)
 
@@ -93,19 +130,17 @@ def reset(
     """
 
     async def move(settings: ConsumerSettings) -> None:
-        status = await _status(settings, topic, partition)
+        status, stored, log = await _status(settings, topic, partition)
         if status.held_by and not status.halt_reason:
             raise CommandError(
                 f"{topic}-{partition} is held by {status.held_by}; stop the consumers first; nothing was changed"
             )
-        target = await _target_offset(settings, status, to)
-        if not status.beginning <= target <= status.end:
-            raise CommandError(
-                f"offset {target} is not in the log, which ranges from {status.beginning} to {status.end}"
-            )
-        skipped, again = max(0, target - status.stored), max(0, min(status.stored, status.end) - target)
+        target = await _target_offset(settings, TopicPartition(topic, partition), log, to)
+        if not log.beginning <= target <= log.end:
+            raise CommandError(f"offset {target} is not in the log, which ranges from {log.beginning} to {log.end}")
+        skipped, again = max(0, target - stored), max(0, min(stored, log.end) - target)
         confirm(
-            f"The stored offset of {topic}-{partition} will move from {status.stored} to {target}: "
+            f"The stored offset of {topic}-{partition} will move from {stored} to {target}: "
             f"{skipped} records are skipped and never stored, {again} are read again and counted as duplicates.",
             yes=yes,
         )
@@ -134,9 +169,9 @@ async def _move(settings: ConsumerSettings, status: PartitionStatus, target: int
     typer.echo(f"{status.topic}-{status.partition} continues at offset {target}", err=True)
 
 
-async def _target_offset(settings: ConsumerSettings, status: PartitionStatus, to: str) -> int:
+async def _target_offset(settings: ConsumerSettings, partition: TopicPartition, log: LogRange, to: str) -> int:
     if to in {"beginning", "end"}:
-        return status.beginning if to == "beginning" else status.end
+        return log.beginning if to == "beginning" else log.end
     if to.isdigit():
         return int(to)
     try:
@@ -145,16 +180,18 @@ async def _target_offset(settings: ConsumerSettings, status: PartitionStatus, to
         instant = None
     if instant is None or instant.tzinfo is None:
         raise CommandError(f"--to must be an offset, `beginning`, `end` or an instant with a UTC offset; found {to!r}")
-    partition = TopicPartition(status.topic, status.partition)
-    async with _kafka_client(settings) as consumer:
-        found = (await consumer.offsets_for_times({partition: int(instant.timestamp() * 1000)}))[partition]
-    return found.offset if found else status.end
+    async with groupless_client(settings) as client:
+        found = (await client.offsets_for_times({partition: int(instant.timestamp() * 1000)}))[partition]
+    return found.offset if found else log.end
 
 
-async def _status(settings: ConsumerSettings, topic: str, partition: int) -> PartitionStatus:
+async def _status(settings: ConsumerSettings, topic: str, partition: int) -> tuple[PartitionStatus, int, LogRange]:
+    """A partition that has been read and that Kafka serves, with its stored offset and its log."""
     for status in await _all_statuses(settings):
-        if (status.topic, status.partition) == (topic, partition):
-            return status
+        if (status.topic, status.partition) == (topic, partition) and status.stored is not None:
+            if status.log is None:
+                raise CommandError(f"{topic}-{partition}: {status.unavailable}; nothing was changed")
+            return status, status.stored, status.log
     raise CommandError(f"group {settings.kafka_group_id} has never read {topic}-{partition}, or Kafka does not have it")
 
 
@@ -164,49 +201,24 @@ async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
             TopicPartition(row["topic"], row["partition"]): (row["next_offset"], row["halt_reason"])
             async for row in queries.all_offsets(connection, consumer_group=settings.kafka_group_id)
         }
-    existing, holders = await _describe_group(settings)
-    present = [each for each in stored if each in existing]
-    async with _kafka_client(settings) as consumer:
-        beginnings, ends = await consumer.beginning_offsets(present), await consumer.end_offsets(present)
+    holders = (await describe_group(settings)).holders()
+    async with groupless_client(settings) as client:
+        partitions = sorted(
+            TopicPartition(topic, partition)
+            for topic in record_types_by_topic(settings)
+            for partition in client.partitions_for_topic(topic) or ()
+        )
+        logs, failed = await log_ranges(client, partitions)
     return [
         PartitionStatus(
-            each.topic, each.partition, next_offset, beginnings[each], ends[each], holders.get(each), halt_reason
+            each.topic,
+            each.partition,
+            next_offset,
+            logs.get(each),
+            explain(failed[each]) if each in failed else None,
+            f"{holders[each].member_id}@{holders[each].host}" if each in holders else None,
+            halt_reason,
         )
-        for each in present
-        for next_offset, halt_reason in (stored[each],)
+        for each in partitions
+        for next_offset, halt_reason in (stored.get(each, (None, None)),)
     ]
-
-
-async def _describe_group(settings: ConsumerSettings) -> tuple[set[TopicPartition], dict[TopicPartition, str]]:
-    """The existing partitions of our topics, and the group member that holds each."""
-    admin = AIOKafkaAdminClient(**settings.client_options())
-    await admin.start()
-    try:
-        topics = set(await admin.list_topics()) & record_types_by_topic(settings).keys()
-        described = await admin.describe_topics(sorted(topics)) if topics else []
-        groups = await admin.describe_consumer_groups([settings.kafka_group_id])
-    finally:
-        await admin.close()
-    existing = {TopicPartition(each["topic"], part["partition"]) for each in described for part in each["partitions"]}
-    members = [member for response in groups for group in response.groups for member in group[5]]
-    return existing, dict(_holders(members))
-
-
-def _holders(members: list[Any]) -> Iterator[tuple[TopicPartition, str]]:
-    for member, _, host, _, assigned, *_ in members:
-        if assigned:
-            for topic, partitions in ConsumerProtocolMemberAssignment.decode(assigned).assignment:
-                for partition in partitions:
-                    yield TopicPartition(topic, partition), f"{member}@{host.removeprefix('/')}"
-
-
-@asynccontextmanager
-async def _kafka_client(settings: ConsumerSettings) -> AsyncIterator[Any]:
-    consumer = AIOKafkaConsumer(**settings.client_options(), enable_auto_commit=False)
-    try:
-        await consumer.start()
-        # aiokafka cannot stop a client whose tasks have not begun, which happens when there is nothing to ask it.
-        await asyncio.sleep(0)
-        yield consumer
-    finally:
-        await consumer.stop()

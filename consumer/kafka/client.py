@@ -2,7 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -85,6 +86,18 @@ def request_rebalance(client: AIOKafkaConsumer) -> None:
     (assignor,) = client._coordinator._assignors  # noqa: SLF001
     assignor.renew_user_data()
     client._coordinator.request_rejoin()  # noqa: SLF001
+
+
+@asynccontextmanager
+async def groupless_client(settings: ConsumerSettings) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started client without a group or an assignment, which knows the partitions of all topics and their leaders."""
+    client = AIOKafkaConsumer(**settings.client_options(), enable_auto_commit=False)
+    try:
+        await client.start()
+        await client._client.force_metadata_update()  # noqa: SLF001 - of all topics, because it has subscribed to none
+        yield client
+    finally:
+        await client.stop()
 
 
 def check_alive(client: AIOKafkaConsumer) -> None:

@@ -63,6 +63,13 @@ async def log_ranges(
     return {each: answer for each, answer in found.items() if isinstance(answer, LogRange)}, failed
 
 
+def explain(error: KafkaError) -> str:
+    """Why a partition is not served, for an operator."""
+    if isinstance(error, LeaderNotAvailableError):
+        return "no leader; start the brokers that have its replicas"
+    return f"its leader does not answer: {error!r}"
+
+
 async def _ask_leader(
     client: AIOKafkaConsumer, leader: int | None, partitions: list[TopicPartition]
 ) -> Mapping[TopicPartition, LogRange | KafkaError]:

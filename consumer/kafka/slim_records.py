@@ -4,6 +4,7 @@ aiokafka builds a dataclass of eleven fields for each record, which takes longer
 replaces the one method that builds it; checksums, aborted transactions and holes in the offsets are still handled by the
 library. A unit test compares our records with the library's, so that a new release of aiokafka cannot change them unnoticed.
 
+Header names that are not UTF-8 are accepted (lenient_headers.py).
 `getmany` limits the number of records alone, and a mebibyte of compressed records may be a gibibyte of values.
 """
 
@@ -12,12 +13,39 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 
+from consumer.kafka.lenient_headers import FetchedRecords, LenientRecords
 from consumer.records.record import Record
 
 BYTES_AT_ONCE: Final = 1_048_576  # of one partition; some 8,000 readings
 
 
 class _SlimPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    def __init__(self, tp: TopicPartition, records: Any, aborted_transactions: Any, *arguments: Any) -> None:
+        super().__init__(tp, records, aborted_transactions, *arguments)
+        self._data: bytes | None = getattr(records, "data", None)
+        self._aborted_at_first = list(self._aborted_transactions)
+
+    def __next__(self) -> Record:
+        try:
+            following: Record = super().__next__()
+        except UnicodeDecodeError:
+            if self._data is None:
+                raise
+            return self._decode_leniently(self._data)
+        return following
+
+    def _decode_leniently(self, data: bytes) -> Record:
+        """Start again at the first batch; the first record that was not returned before."""
+        self._data, position = None, self.next_fetch_offset
+        self._records = LenientRecords(data)
+        self._aborted_transactions: list[Any] = self._aborted_at_first
+        self._aborted_producers = set[int]()
+        self._records_iterator = self._unpack_records()
+        following: Record = super().__next__()
+        while following.offset < position:  # aborted batches before it have set `next_fetch_offset` back
+            following = super().__next__()
+        return following
+
     def _consumer_record(self, partition: TopicPartition, record: Any) -> Record:
         return Record(partition, record.offset, record.timestamp, record.key, record.value)
 
@@ -44,3 +72,4 @@ def install_slim_records() -> None:
     """Make every aiokafka consumer of this process return `Record`, and bounded portions of what was fetched."""
     fetcher.PartitionRecords = _SlimPartitionRecords
     fetcher.FetchResult = _BoundedFetchResult
+    fetcher.MemoryRecords = FetchedRecords

@@ -6,9 +6,9 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, LeaderNotAvailableError
+from aiokafka.errors import KafkaError
 
-from consumer.kafka.log_offsets import LogRange, log_ranges
+from consumer.kafka.log_offsets import LogRange, explain, log_ranges
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 
@@ -46,7 +46,7 @@ class Logs:
 
     def _report_unavailable(self, failed: Mapping[TopicPartition, KafkaError]) -> None:
         lasting = {
-            partition: _explanation(failed[partition])
+            partition: explain(failed[partition])
             for partition, seconds in self._unavailable.update(failed).items()
             if seconds >= UNAVAILABLE_AFTER_SECONDS
         }
@@ -96,9 +96,3 @@ class _Durations(Generic[Condition]):
         now = time.monotonic()
         self._since = {each: self._since.get(each, now) for each in holding}
         return {each: now - since for each, since in self._since.items()}
-
-
-def _explanation(error: KafkaError) -> str:
-    if isinstance(error, LeaderNotAvailableError):
-        return "no leader; start the brokers that have its replicas"
-    return f"its leader does not answer: {error!r}"

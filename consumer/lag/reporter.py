@@ -54,17 +54,16 @@ class LagReporter:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             await self._report()
-            await self.commit_to_kafka()
+            await self.commit_to_kafka(self._positions.stored)
 
-    async def commit_to_kafka(self) -> None:
-        """Commit the offsets to Kafka, best effort: for tools that show lag there; they are never read back."""
-        committed = dict(self._writer.committed)
-        changed = {each: offset for each, offset in committed.items() if self._committed_to_kafka.get(each) != offset}
+    async def commit_to_kafka(self, stored: Mapping[TopicPartition, int]) -> None:
+        """Commit stored offsets to Kafka, best effort: for tools that show lag there; they are never read back."""
+        changed = {each: offset for each, offset in stored.items() if self._committed_to_kafka.get(each) != offset}
         if not changed:
             return
         try:
             await asyncio.wait_for(self._client.commit(changed), KAFKA_TIMEOUT_SECONDS)
-            self._committed_to_kafka = committed
+            self._committed_to_kafka = dict(stored)
         except (KafkaError, TimeoutError, ValueError) as error:
             log.debug("kafka_commit_skipped", error=repr(error))
 

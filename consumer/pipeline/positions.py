@@ -25,6 +25,7 @@ from consumer.pipeline.breaker import Breaker
 from consumer.pipeline.topic_buffer import TopicBuffers
 from consumer.records.record import Record, record_hash
 from consumer.retry import retry_forever
+from consumer.storage.errors import is_misuse
 from consumer.storage.offsets import LastRecord, StoredOffset, StoredOffsets, gap_between
 from sql.connection import DATABASE_ERRORS
 
@@ -155,11 +156,13 @@ class PartitionPositions:
         """The records that were not taken before. Halts the partition when the log is not the one that they were taken from."""
         if scan.last_record is None:
             return records
+        # Others between the last record and the next offset were taken by a version that did not store the last record.
         taken = [record for record in records if record.offset < scan.offsets.start]
-        if all(LastRecord(each.offset, record_hash(each)) == scan.last_record for each in taken):
+        found = next((each for each in taken if each.offset == scan.last_record.offset), None)
+        if found is None or record_hash(found) == scan.last_record.hash:
             return records[len(taken) :]
         reason = (
-            f"offset {taken[0].offset} holds another record than the one that was read there: "
+            f"offset {found.offset} holds another record than the one that was read there: "
             "the topic was recreated or its log was truncated"
         )
         self._suspend({partition})
@@ -256,7 +259,7 @@ class PartitionPositions:
     async def _read(self, partitions: set[TopicPartition]) -> dict[TopicPartition, StoredOffset]:
         while partitions & self._buffers.unwritten_partitions():  # noqa: ASYNC110 - the poll loop collects the writes
             await asyncio.sleep(WRITTEN_CHECK_SECONDS)
-        async for attempt in retry_forever(*DATABASE_ERRORS):
+        async for attempt in retry_forever(*DATABASE_ERRORS, unless=is_misuse):
             with attempt, self._reporting_errors(attempt.next_wait):
                 stored = await self._offsets.read(partitions)
         return stored
@@ -265,7 +268,7 @@ class PartitionPositions:
         """Let partitions that this group reads for the first time start at the beginning of their log, once it is known."""
         while partitions and next_offsets is self.next_offsets:
             ranges, _ = await log_ranges(self._client, partitions)
-            async for attempt in retry_forever(*DATABASE_ERRORS):
+            async for attempt in retry_forever(*DATABASE_ERRORS, unless=is_misuse):
                 with attempt, self._reporting_errors(attempt.next_wait):
                     await self._offsets.insert_missing({each: found.beginning for each, found in ranges.items()})
             if next_offsets is self.next_offsets:
@@ -308,7 +311,7 @@ class PartitionPositions:
     ) -> None:
         """Store the halt, then restore the partition: it is halted, or another consumer or an operator has moved its offset."""
         (partition,) = partitions
-        async for attempt in retry_forever(*DATABASE_ERRORS):
+        async for attempt in retry_forever(*DATABASE_ERRORS, unless=is_misuse):
             with attempt, self._reporting_errors(attempt.next_wait):
                 await self._offsets.halt(partition, expected_offset, reason)
         if next_offsets is self.next_offsets:

@@ -141,7 +141,8 @@ async def _replay_once(connection: Connection, consumer_group: str, incarnation:
     replayed = [record for buffer in batch.rows_by_type.values() for record in buffer.records]
     await _resolve(connection, consumer_group, incarnation, replayed)
     late_before = (await queries.hold_late_before(connection))["late_before"]
-    written = await write_rows(connection, batch, WriteContext(NewestReadings(), late_before, check_duplicates=True))
+    context = WriteContext(NewestReadings(), late_before, True, consumer_group, incarnation)
+    written = await write_rows(connection, batch, context)
     rejected = [*batch.dead_letters, *written.rejected]
     await _reopen(connection, consumer_group, incarnation, rejected)
     resolved = count_by_partition(replayed) - count_by_partition(each.record for each in written.rejected)

@@ -20,11 +20,14 @@ class WriteContext:
 
     Rows newer than `newest_readings` are written as new; with `check_duplicates`, every row may be stored already. Hours that
     are changed by rows older than `late_before` are marked for the rollups.
+    `consumer_group` is None in a trial, `incarnation` that of replayed dead letters and None for records that are being read.
     """
 
     newest_readings: NewestReadings
     late_before: datetime
     check_duplicates: bool
+    consumer_group: str | None = None
+    incarnation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

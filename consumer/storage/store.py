@@ -61,7 +61,7 @@ class Store:
         async with self._pool.acquire() as connection:
             async with begin(connection) as transaction:
                 late_before = await claim_offsets(connection, self._group, batch)  # the fence
-                context = WriteContext(self._newest_readings, late_before, check_duplicates)
+                context = WriteContext(self._newest_readings, late_before, check_duplicates, self._group)
                 written = await write_rows(connection, batch, context)
                 dead_letters, present = await insert_dead_letters(
                     connection, self._group, [*batch.dead_letters, *written.rejected]

@@ -55,6 +55,8 @@ async def _roll_back(connection: Connection, transaction: Any) -> None:
     try:
         async with asyncio.timeout(ROLLBACK_TIMEOUT_SECONDS):
             await transaction.rollback()
-    except Exception:  # noqa: BLE001 - the server rolls back by itself when it loses the connection
+    except BaseException as error:  # a second cancellation as well: the transaction would keep its locks
         with contextlib.suppress(asyncpg.InterfaceError):  # the pool has released a broken connection already
-            connection.terminate()
+            connection.terminate()  # the server rolls back by itself when it loses the connection
+        if not isinstance(error, Exception):
+            raise

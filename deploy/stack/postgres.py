@@ -104,9 +104,11 @@ class Postgres:
         if self.process:
             self._processes.kill(self.process)
 
-    def standby(self, directory: Path, settings: Mapping[str, str] = MappingProxyType({})) -> "Postgres":
+    def standby(
+        self, directory: Path, settings: Mapping[str, str] = MappingProxyType({}), port: int | None = None
+    ) -> "Postgres":
         """A standby, made by a base backup of this server, which must be running. It streams once it is started."""
-        standby = Postgres(self._processes, directory, None, {**self._settings, **settings})
+        standby = Postgres(self._processes, directory, port, {**self._settings, **settings})
         standby._copy(self)
         return standby
 
@@ -161,6 +163,7 @@ class Postgres:
         file = self._directory / "passwords.json"
         file.touch(mode=0o600)
         file.write_bytes(msgspec.json.encode(passwords))
+        self._passwords = passwords
 
     def _as_account(self, command: Sequence[object]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

@@ -7,9 +7,10 @@ import msgspec
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One event of a fault. It may be published more than once; consumers deduplicate by `event_id`.
+    """One event of a fault. It may be published more than once; consumers deduplicate by `event_id`, a UUID.
 
-    Efficiencies are in %, energies in kWh over the 24 hours from `window_start` to `window_end`.
+    `event_id` and `fault_id` are never used again, even when the database is restored to an earlier time. Efficiencies are in %,
+    energies in kWh over the 24 hours from `window_start` to `window_end`, up to the older of both sides' newest readings.
     """
 
     event_id: str

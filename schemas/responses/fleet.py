@@ -62,7 +62,14 @@ class FleetSummary(ResponseBody):
     vehicles: int = Field(description="vehicles evaluated")
     total_energy_consumed_ac: float = Field(description="kWh that the assigned meters measured")
     total_energy_delivered_dc: float = Field(description="kWh that reached the batteries")
-    efficiency_ratio: float | None = Field(description="DC/AC x 100 in %, over assigned time; null without AC energy")
+    efficiency_ratio: float | None = Field(
+        description="DC/AC x 100 in %, of the vehicles that are healthy, degraded or faulty, over the assigned time for which "
+        "both sides have readings; null without such a vehicle"
+    )
+    efficiency_coverage: float | None = Field(
+        description="share of totalEnergyConsumedAc that efficiencyRatio covers, 0 to 1; null without AC energy"
+    )
+    vehicles_judged: int = Field(description="vehicles that efficiencyRatio covers")
     statuses: Statuses
     distribution: list[Share] = Field(description="vehicles by efficiency, of those with enough data")
     open_faults: int = Field(description="as of now")
@@ -70,7 +77,8 @@ class FleetSummary(ResponseBody):
     live: FleetLive
     evaluated_at: datetime | None = Field(description="when the figures were computed")
     stale: bool = Field(
-        description="true: the last evaluation is older than 3 minutes; the figures are those of timeWindowEnd"
+        description="true: the last evaluation is older than 3 minutes, or in the future because a clock was wrong; the figures "
+        "are those of timeWindowEnd"
     )
 
 

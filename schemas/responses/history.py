@@ -32,7 +32,10 @@ class VehicleBucket(ResponseBody):
     end: datetime = Field(description="exclusive")
     kwh_consumed_ac: float | None = Field(description="kWh that the assigned meters measured; null when unassigned")
     kwh_delivered_dc: float = Field(description="kWh that reached the battery")
-    efficiency_ratio: float | None = Field(description="DC/AC x 100 in %, over assigned time")
+    efficiency_ratio: float | None = Field(
+        description="DC/AC x 100 in %, over assigned time, up to the older of both sides' newest readings; null when one side "
+        "has none"
+    )
     readings: int
     average_battery_temp: float | None = Field(description="degrees Celsius")
     battery_temp_max: float | None = Field(description="degrees Celsius")

@@ -16,7 +16,8 @@ class Performance(ResponseBody):
     )
     total_energy_delivered_dc: float = Field(description="kWh that reached the battery")
     efficiency_ratio: float | None = Field(
-        description="DC/AC x 100 in %, over the time the vehicle was assigned to a meter"
+        description="DC/AC x 100 in %, over the time the vehicle was assigned to a meter, up to the older of both sides' newest "
+        "readings; null when one side has none"
     )
     average_battery_temp: float | None = Field(description="degrees Celsius")
     time_window_start: datetime = Field(description="inclusive")

@@ -41,19 +41,29 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class EnergySums:
-    """Energy (kWh) and readings of a vehicle in a window, per side, and for how many seconds it was assigned to a meter.
+class Side:
+    """Energy in kWh and number of readings of one side."""
 
-    `dc_kwh_assigned` and `dc_points_assigned` cover only the assigned time, like the AC side, so that the ratio is meaningful.
+    kwh: float
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnergySums:
+    """Energy and readings of a vehicle in a window, and for how many seconds it was assigned to a meter.
+
+    `ac` and `dc` cover the assigned time, `ac_compared` and `dc_compared` the part of it up to the older of both sides' newest
+    readings: after that, the readings of one side are still on their way, and a comparison would blame the charger for it.
+    `dc_points` are the vehicle's readings of the whole window.
     """
 
     window_seconds: float
     assigned_seconds: float | None
-    ac_kwh: float
-    ac_points: int
     dc_points: int
-    dc_kwh_assigned: float
-    dc_points_assigned: int
+    ac: Side
+    dc: Side
+    ac_compared: Side
+    dc_compared: Side
 
     @classmethod
     def from_row(cls, row: Any) -> "EnergySums":
@@ -61,11 +71,11 @@ class EnergySums:
         return cls(
             window_seconds=(row["closes"] - row["opens"]).total_seconds(),
             assigned_seconds=row["assigned_seconds"],
-            ac_kwh=row["ac_kwh"],
-            ac_points=row["ac_points"],
             dc_points=row["dc_points"],
-            dc_kwh_assigned=row["dc_kwh_assigned"],
-            dc_points_assigned=row["dc_points_assigned"],
+            ac=Side(row["ac_kwh"], row["ac_points"]),
+            dc=Side(row["dc_kwh_assigned"], row["dc_points_assigned"]),
+            ac_compared=Side(row["ac_kwh_compared"], row["ac_points_compared"]),
+            dc_compared=Side(row["dc_kwh_compared"], row["dc_points_compared"]),
         )
 
 
@@ -85,15 +95,23 @@ def assess_efficiency(sums: EnergySums, thresholds: Thresholds) -> Efficiency:
         reason = "no meter was assigned to the vehicle in this window, so the energy drawn is not known"
         return Efficiency(None, None, _coverage(sums.dc_points, sums.window_seconds), "unassigned", reason)
     ratio = _ratio(sums)
-    ac = _coverage(sums.ac_points, sums.assigned_seconds)
-    dc = _coverage(sums.dc_points_assigned, sums.assigned_seconds)
+    ac = _coverage(sums.ac.points, sums.assigned_seconds)
+    dc = _coverage(sums.dc.points, sums.assigned_seconds)
     status, reason = _status(ratio, sums, min(ac, dc), thresholds)
     return Efficiency(ratio, ac, dc, status, reason)
 
 
 def _ratio(sums: EnergySums) -> float | None:
-    """None without AC energy, and with so little that the quotient overflows."""
-    ratio = round(sums.dc_kwh_assigned / sums.ac_kwh * 100, DIGITS) if sums.ac_kwh else inf
+    """None unless both sides have readings, without AC energy, and with so little that the quotient overflows.
+
+    Readings without a common minute, such as a single one a side, are compared nevertheless; they are too few to be judged.
+    """
+    ac, dc = sums.ac_compared, sums.dc_compared
+    if not (ac.points and dc.points):
+        ac, dc = sums.ac, sums.dc
+    if not (ac.points and dc.points):
+        return None
+    ratio = round(dc.kwh / ac.kwh * 100, DIGITS) if ac.kwh else inf
     return ratio if isfinite(ratio) else None
 
 
@@ -103,7 +121,7 @@ def _coverage(points: int, seconds: float) -> float:
 
 def _status(ratio: float | None, sums: EnergySums, coverage: float, thresholds: Thresholds) -> tuple[Judgement, str]:
     if ratio is None:
-        return "insufficient_data", "the assigned meters measured no energy in this window"
+        return "insufficient_data", _no_ratio(sums)
     if missing := _missing_data(sums, coverage, thresholds):
         return "insufficient_data", missing
     if ratio > 100:  # noqa: PLR2004 - percent
@@ -118,13 +136,24 @@ def _status(ratio: float | None, sums: EnergySums, coverage: float, thresholds: 
     return "healthy", f"{ratio:g} % is at or above {thresholds.degraded_below:g} %"
 
 
+def _no_ratio(sums: EnergySums) -> str:
+    if sums.ac.kwh and not sums.dc.points:
+        return "the vehicle has sent no readings for the assigned time in this window"
+    return "the assigned meters measured no energy in this window"
+
+
 def _missing_data(sums: EnergySums, coverage: float, thresholds: Thresholds) -> str | None:
-    if sums.ac_kwh < thresholds.min_energy_kwh:
-        return f"{sums.ac_kwh:.3f} kWh were drawn; the minimum is {thresholds.min_energy_kwh:g} kWh"
+    kwh = sums.ac_compared.kwh
+    if kwh < thresholds.min_energy_kwh:
+        return (
+            f"{kwh:.3f} kWh were drawn while both sides sent readings; the minimum is {thresholds.min_energy_kwh:g} kWh"
+        )
     if coverage < thresholds.min_coverage:
         share = f"{coverage:.1%} of the expected readings of one side are present"
         return f"{share}; the minimum is {thresholds.min_coverage:.0%} on both sides"
-    gap = abs(sums.ac_points - sums.dc_points_assigned)
+    # Both with the tail of one side, which is data that is missing on the other, and without it.
+    tail = abs(sums.ac.points - sums.dc.points)
+    gap = max(tail, abs(sums.ac_compared.points - sums.dc_compared.points))
     expected = (sums.assigned_seconds or 0.0) / SECONDS_PER_READING
     if gap > max(MIN_READING_GAP, thresholds.max_reading_gap * expected):
         return f"one side has {gap} readings more than the other, so their energies do not cover the same time"

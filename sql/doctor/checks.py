@@ -6,11 +6,11 @@ A query that fails (missing privilege, timeout) becomes a finding as well; the r
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import asyncpg
 
+from sql.clocks import read_clocks
 from sql.connection import READ_ONLY
 from sql.doctor import engine_findings, server_findings
 from sql.doctor.server_findings import Finding
@@ -91,7 +91,12 @@ async def _statistics(connection: Connection, _: DoctorSettings) -> Finding:
 
 async def _partitions(connection: Connection, settings: DoctorSettings) -> Finding:
     rows = await _all(queries.check_partitions(connection))
-    return engine_findings.partitions(rows, datetime.now(UTC), settings.retention_days)
+    return engine_findings.partitions(rows, await queries.database_clock(connection), settings.retention_days)
+
+
+async def _clocks(connection: Connection, _: DoctorSettings) -> Finding:
+    ahead = (await queries.check_watermark(connection))["seconds_ahead"]
+    return engine_findings.clocks(await read_clocks(connection), ahead)
 
 
 async def _replication(connection: Connection, _: DoctorSettings) -> Finding:
@@ -146,7 +151,11 @@ async def _transactions(connection: Connection, _: DoctorSettings) -> Finding:
             connection, idle_seconds=server_findings.IDLE_SECONDS, busy_seconds=server_findings.BUSY_SECONDS
         )
     )
-    return server_findings.transactions(rows, (await queries.check_prepared_transactions(connection))["prepared"])
+    prepared = (await queries.check_prepared_transactions(connection))["prepared"]
+    held = [
+        row async for row in queries.check_snapshots(connection, transactions=server_findings.SNAPSHOT_TRANSACTIONS)
+    ]
+    return server_findings.transactions(rows, prepared, held)
 
 
 async def _wraparound(connection: Connection, _: DoctorSettings) -> Finding:
@@ -173,6 +182,7 @@ CHECKS: Final[dict[str, Check]] = {
     "topics": _topics,
     "dead_letters": _dead_letters,
     "partitions": _partitions,
+    "clocks": _clocks,
     "maintenance": _maintenance,
     "late_hours": _late_hours,
     "alerts": _alerts,

@@ -6,11 +6,13 @@ Pure functions: rows in, findings out.
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
+from sql.clocks import Clocks, disagreement
 from sql.doctor.server_findings import Finding, Level, Row
 from sql.partitions import EXPIRY_MARGIN, month_after
 
 # Maintenance drops months once an hour; two days late means that it fails.
 DROP_GRACE = timedelta(days=2)
+CLOCK_OFFSET = timedelta(minutes=1)  # by which clocks of hosts with NTP never differ
 
 
 def partitions(rows: Sequence[Row], now: datetime, retention_days: int) -> Finding:
@@ -32,6 +34,25 @@ def partitions(rows: Sequence[Row], now: datetime, retention_days: int) -> Findi
         return Finding("partitions", "warn", f"{oldest:%Y-%m} is older than RETENTION_DAYS and was not dropped", do)
     newest = min(max(found) for found in months.values())
     return Finding("partitions", "ok", f"months from {oldest:%Y-%m} to {newest:%Y-%m} are present")
+
+
+def clocks(found: Clocks, seconds_ahead: float | None) -> Finding:
+    """Whether the clocks of the database, this host and the devices agree.
+
+    `seconds_ahead` is how far rollups or evaluations are ahead of the database's clock.
+    """
+    do = "correct the clocks (NTP); maintenance deletes nothing by age until they agree (docs/runbook.md, EnergyClocksDisagree)"
+    if message := disagreement(found):
+        return Finding("clocks", "fail", message, do)
+    if abs(found.offset) > CLOCK_OFFSET:
+        what = f"the database's clock is {found.offset.total_seconds():+,.0f} s from this host's"
+        return Finding("clocks", "warn", what, "correct the clocks (NTP)")
+    if seconds_ahead and seconds_ahead > CLOCK_OFFSET.total_seconds():
+        what = (
+            f"rollups or evaluations are {seconds_ahead:,.0f} s ahead of the clock, which was ahead when they were made"
+        )
+        return Finding("clocks", "warn", what, "nothing: the next round of maintenance makes them again")
+    return Finding("clocks", "ok", "those of the database, this host and the devices agree")
 
 
 def ledger(unbalanced: Sequence[Row], counts: Sequence[Row] | None) -> Finding:
@@ -102,6 +123,9 @@ def topics(breakers: Sequence[Row], stalled: Sequence[Row]) -> Finding:
 
 def maintenance(seconds: float, failed: Sequence[Row], interval: float) -> Finding:
     """Whether maintenance rounds take place, and whether each task's last run succeeded."""
+    if seconds < -CLOCK_OFFSET.total_seconds():
+        what = f"the last round was {-seconds:,.0f} s in the future"
+        return Finding("maintenance", "warn", what, "the clock was ahead: check that python -m sql maintain runs now")
     if seconds > max(3600, 10 * interval):
         return Finding("maintenance", "fail", f"no round for {seconds:,.0f} s", "start python -m sql maintain")
     if seconds > 5 * interval:

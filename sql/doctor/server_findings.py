@@ -12,6 +12,7 @@ LEVELS: Final[tuple[Level, ...]] = ("ok", "warn", "fail")
 IDLE_SECONDS: Final = 60.0  # a transaction idle for longer has been forgotten
 BUSY_SECONDS: Final = 600.0
 LAG_SECONDS: Final = 60.0
+SNAPSHOT_TRANSACTIONS: Final = 100_000  # about a quarter of an hour of batches at full speed
 LAG_BYTES: Final = 1 << 30  # of WAL; while replay is paused, the lag in seconds keeps its last small value
 Row = Any  # a record, or any mapping of names to values
 
@@ -162,10 +163,11 @@ def connections(row: Row, pool_size: int) -> Finding:
     return Finding("connections", "warn" if share > 0.8 else "ok", what, do if share > 0.8 else "")  # noqa: PLR2004
 
 
-def transactions(rows: Sequence[Row], prepared: int) -> Finding:
-    """Long transactions, which hold locks and keep vacuum from removing dead rows."""
+def transactions(rows: Sequence[Row], prepared: int, held: Sequence[Row] = ()) -> Finding:
+    """Long transactions, which hold locks and keep dead rows; `held`: replicas and slots with old snapshots."""
     found = [f"{row['name']} (pid {row['pid']}) for {row['seconds']:,.0f} s, {row['state']}" for row in rows]
     found += [f"{prepared} prepared transactions are neither committed nor rolled back"] if prepared else []
+    found += [f"{row['name']} holds a snapshot that is {row['transactions']:,} transactions old" for row in held]
     if not found:
         return Finding("transactions", "ok", "none is long")
     long = prepared or any(row["seconds"] > 3600 for row in rows)  # noqa: PLR2004
@@ -173,7 +175,7 @@ def transactions(rows: Sequence[Row], prepared: int) -> Finding:
         "transactions",
         "fail" if long else "warn",
         "; ".join(found),
-        "end them: SELECT pg_terminate_backend(pid); ROLLBACK PREPARED for prepared ones",
+        "end them: SELECT pg_terminate_backend(pid); ROLLBACK PREPARED for prepared ones; end the long queries of a replica",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 import structlog
 from pydantic import SecretStr
 
+from sql.clocks import Clocks, read_clocks
 from sql.connection import DATABASE_ERRORS, READ_ONLY, connect
 from sql.maintenance.metrics import NUMBERS, DatabaseState, Measurement
 from sql.queries import queries
@@ -38,7 +39,11 @@ async def measure(url: SecretStr) -> Measurement:
     """
     connection = await connect(url, server_settings=SESSION)
     try:
-        found = await queries.measure_database(connection)
+        found = {
+            **await queries.measure_database(connection),
+            **await queries.measure_snapshots(connection),
+            **_clock_numbers(await read_clocks(connection)),
+        }
         letters = [row async for row in queries.count_letters(connection, **ALL_DEAD_LETTERS)]
         return Measurement(
             numbers={name: _number(found[name]) for name in NUMBERS},
@@ -50,6 +55,14 @@ async def measure(url: SecretStr) -> Measurement:
         )
     finally:
         connection.terminate()
+
+
+def _clock_numbers(clocks: Clocks) -> dict[str, float | None]:
+    age = clocks.reading_age
+    return {
+        "database_clock_offset_seconds": clocks.offset.total_seconds(),
+        "newest_reading_age_seconds": None if age is None else age.total_seconds(),
+    }
 
 
 def _number(value: Any) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
+from uuid import uuid4
 
 import msgspec
 import structlog
@@ -60,18 +61,18 @@ async def _evaluate(
     connection: Connection, vehicle_ids: list[str], end: datetime, thresholds: Thresholds, rules: Hysteresis
 ) -> list[Evaluation]:
     states = {row["vehicle_id"]: row async for row in queries.fault_states(connection, vehicle_ids=vehicle_ids)}
-    due = [each for each in vehicle_ids if each not in states or states[each]["window_end"] < end]
+    due = [
+        each for each in vehicle_ids if states[each]["window_end"] != end
+    ]  # a later one is of a clock that was ahead
     number = len(due)
     rows = queries.energy_of(connection, vehicle_ids=due, opens=[end - WINDOW] * number, closes=[end] * number)
-    return [_evaluation(row, states.get(row["vehicle_id"]), thresholds, rules) async for row in rows]
+    return [_evaluation(row, states[row["vehicle_id"]], thresholds, rules) async for row in rows]
 
 
 def _evaluation(row: Any, stored: Any, thresholds: Thresholds, rules: Hysteresis) -> Evaluation:
     efficiency = assess_efficiency(EnergySums.from_row(row), thresholds)
-    fault_id = stored["fault_id"] if stored else None
-    before = FaultState()
-    if stored:
-        before = FaultState(stored["faulty_in_a_row"], stored["sound_in_a_row"], is_open=fault_id is not None)
+    fault_id = stored["fault_id"]
+    before = FaultState(stored["faulty_in_a_row"], stored["sound_in_a_row"], is_open=fault_id is not None)
     after = next_state(before, efficiency.status, efficiency.ratio, rules)
     return Evaluation(row, efficiency, before, after, fault_id)
 
@@ -89,6 +90,8 @@ async def _store(connection: Connection, evaluations: Sequence[Evaluation], end:
         ac_points=[row["ac_points"] for row in rows],
         dc_points=[row["dc_points"] for row in rows],
         dc_points_assigned=[row["dc_points_assigned"] for row in rows],
+        ac_kwhs_compared=[row["ac_kwh_compared"] for row in rows],
+        dc_kwhs_compared=[row["dc_kwh_compared"] for row in rows],
         temperatures=[row["average_battery_temp"] for row in rows],
         ratios=[each.efficiency.ratio for each in evaluations],
         ac_coverages=[each.efficiency.ac_coverage for each in evaluations],
@@ -134,8 +137,8 @@ def _measured(evaluation: Evaluation, end: datetime) -> dict[str, Any]:
     return {
         "at": end,
         "ratio": evaluation.efficiency.ratio,
-        "ac_kwh": evaluation.row["ac_kwh"],
-        "dc_kwh": evaluation.row["dc_kwh_assigned"],
+        "ac_kwh": evaluation.row["ac_kwh_compared"],
+        "dc_kwh": evaluation.row["dc_kwh_compared"],
     }
 
 
@@ -148,15 +151,15 @@ def _alert(
     threshold: float,
 ) -> Alert:
     return Alert(
-        event_id=f"{fault_id}-{event}",
+        event_id=str(uuid4()),  # not derived from a sequence: a restored database would give out the same ids again
         event=event,
         fault_id=fault_id,
         vehicle_id=evaluation.vehicle_id,
         meter_ids=meter_ids,
         at=end,
         efficiency_ratio=evaluation.efficiency.ratio or 0.0,
-        energy_consumed_ac=evaluation.row["ac_kwh"],
-        energy_delivered_dc=evaluation.row["dc_kwh_assigned"],
+        energy_consumed_ac=evaluation.row["ac_kwh_compared"],
+        energy_delivered_dc=evaluation.row["dc_kwh_compared"],
         window_start=end - WINDOW,
         window_end=end,
         threshold_percent=threshold,

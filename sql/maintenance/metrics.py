@@ -21,6 +21,10 @@ NUMBERS: Final = {
     "replica_lag_seconds": "Replay lag of the slowest replica, 0 when there is none",
     "replica_lag_bytes": "WAL that the slowest replica has not replayed",
     "partitions_ahead_seconds": "Time until readings have no partition",
+    "database_clock_offset_seconds": "How far the database's clock is ahead of the clock of this host",
+    "newest_reading_age_seconds": "Age of the newest reading by the database's clock; negative: it is ahead",
+    "oldest_snapshot_seconds": "Age of the oldest transaction that holds a snapshot, 0 when there is none",
+    "oldest_snapshot_transactions": "Age in transactions of the oldest snapshot, of replicas and replication slots too",
 }
 TABLES: Final[dict[str, tuple[str, Sequence[str]]]] = {
     "ledger_mismatch_records": ("Records that the ledger does not account for", ("topic",)),
@@ -96,12 +100,13 @@ class MaintenanceMetrics:
         for task, at in successes.items():
             self.last_success.labels(task).set(at)
 
-    def record(self, task: str, seconds: float, *, succeeded: bool) -> None:
+    def record(self, task: str, seconds: float, succeeded_at: float | None) -> None:
+        """Record a run of a task and the Unix time of its success by the database's clock; None: it failed."""
         self.seconds.labels(task).set(seconds)
-        if succeeded:
-            self.last_success.labels(task).set_to_current_time()
-        else:
+        if succeeded_at is None:
             self.failures.labels(task).inc()
+        else:
+            self.last_success.labels(task).set(succeeded_at)
 
 
 def serve(metrics: MaintenanceMetrics, host: str, port: int | None) -> int:

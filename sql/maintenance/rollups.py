@@ -20,16 +20,13 @@ PERIOD_PER_TRANSACTION: Final = timedelta(days=1)  # when there is much to catch
 Connection = Any  # asyncpg.Connection
 
 
-async def refresh_rollups(
-    connection: Connection, now: datetime, *, grace: timedelta, oldest: datetime | None = None, seconds: float = inf
-) -> None:
+async def refresh_rollups(connection: Connection, now: datetime, *, grace: timedelta, seconds: float = inf) -> None:
     """Roll up the hours that ended at least `grace` before `now`, and those that late readings have changed.
 
     Args:
         connection: of the schema's owner, not in a transaction. Only one refresh may run at a time.
-        now: the server's clock.
+        now: the database's clock.
         grace: how late a reading may be before its hour has to be computed a second time.
-        oldest: start of the retention period, None for unlimited; older hours have no partition.
         seconds: about how long it may take; the rest is left to the next refresh.
 
     Raises:
@@ -37,6 +34,8 @@ async def refresh_rollups(
             below the present one were refreshed nevertheless.
     """
     deadline = monotonic() + seconds
+    if ahead := await queries.move_watermarks_back(connection, target=_hour(now - grace), now=now):
+        log.warning("rollup_watermark_moved_back", was=ahead["was"].isoformat(), reason="it was ahead of the clock")
     blocked: asyncpg.LockNotAvailableError | None = None
     try:
         await _move_late_before(connection, _hour(now - grace))
@@ -44,7 +43,7 @@ async def refresh_rollups(
         blocked = error
     state = await queries.rollup_state(connection)
     if state["late_before"]:
-        complete = state["complete_before"] or await _first_hour(connection, state["late_before"], oldest)
+        complete = state["complete_before"] or await _first_hour(connection, state["late_before"])
         await _roll_up(connection, complete, state["late_before"], deadline)
         await _refresh_late_hours(connection, deadline)
     await queries.record_refresh(connection)
@@ -63,12 +62,12 @@ async def _move_late_before(connection: Connection, target: datetime) -> None:
         await queries.move_late_before(connection, instant=target)
 
 
-async def _first_hour(connection: Connection, target: datetime, oldest: datetime | None) -> datetime:
-    """The start of the very first rollup; older readings that arrive from now on are marked as late."""
+async def _first_hour(connection: Connection, target: datetime) -> datetime:
+    """The start of the very first rollup: no stored reading is older, and those that arrive from now on are marked as late."""
     first = (await queries.oldest_reading(connection))["recorded_at"]
     if first is None:
         return target - HOUR
-    return min(_hour(max(first, oldest or first)), target - HOUR)
+    return min(_hour(first), target - HOUR)
 
 
 async def _roll_up(connection: Connection, complete: datetime, target: datetime, deadline: float) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ import structlog
 from sql.analytics.efficiency import Thresholds
 from sql.analytics.fault_state import Hysteresis
 from sql.archive.manifest import ArchiveError
+from sql.clocks import ClocksDisagreeError, require_agreeing_clocks
 from sql.connection import DATABASE_ERRORS, connect
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.metrics import MaintenanceMetrics
@@ -28,7 +29,7 @@ from sql.maintenance.retention import drop_expired_months
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.statistics import refresh_statistics
 from sql.maintenance.trends import refresh_trends
-from sql.partitions import ensure_partitions
+from sql.partitions import ensure_partitions, expired, list_months
 from sql.queries import queries
 from sql.settings import MaintainSettings
 from sql.slow_statements import log_slow_statements
@@ -134,19 +135,19 @@ async def _run_tasks(
 async def _run_task(
     name: str, task: Task, connection: Connection, settings: MaintainSettings, metrics: MaintenanceMetrics
 ) -> bool:
-    started, succeeded = monotonic(), True
+    started, succeeded_at = monotonic(), None
     try:
-        await task(connection, datetime.now(UTC), settings)
-        await queries.record_success(connection, task=name)
-    except (*DATABASE_ERRORS, ArchiveError) as error:
+        # Only the database's clock decides about data: hosts may disagree about the time.
+        await task(connection, await queries.database_clock(connection), settings)
+        succeeded_at = (await queries.record_success(connection, task=name))["at"]
+    except (*DATABASE_ERRORS, ArchiveError, ClocksDisagreeError) as error:
         # The repr of an OSError leaves out the file name.
-        message = (isinstance(error, (ArchiveError, OSError)) and str(error)) or repr(error)
+        message = (isinstance(error, (ArchiveError, ClocksDisagreeError, OSError)) and str(error)) or repr(error)
         log.warning("maintenance_failed", task=name, error=message, sqlstate=getattr(error, "sqlstate", None))
         with contextlib.suppress(*DATABASE_ERRORS):
             await queries.record_failure(connection, task=name, error=message)
-        succeeded = False
-    metrics.record(name, monotonic() - started, succeeded=succeeded)
-    return succeeded
+    metrics.record(name, monotonic() - started, succeeded_at)
+    return succeeded_at is not None
 
 
 async def _partitions(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
@@ -154,9 +155,8 @@ async def _partitions(connection: Connection, now: datetime, settings: MaintainS
 
 
 async def _rollups(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    oldest = now - timedelta(days=settings.retention_days)
     grace = timedelta(minutes=settings.rollup_grace_minutes)
-    await refresh_rollups(connection, now, grace=grace, oldest=oldest, seconds=SECONDS_PER_ROUND)
+    await refresh_rollups(connection, now, grace=grace, seconds=SECONDS_PER_ROUND)
 
 
 async def _evaluation(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
@@ -170,6 +170,9 @@ async def _trends(connection: Connection, now: datetime, settings: MaintainSetti
 
 async def _dead_letters(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
     kept_from = now - timedelta(days=settings.dead_letter_retention_days)
+    if not (await queries.has_expired_records(connection, before=kept_from))["expired"]:
+        return
+    await require_agreeing_clocks(connection)
     await queries.delete_resolved_letters(connection, resolved_before=kept_from)
     await queries.delete_published_alerts(connection, published_before=kept_from)
 
@@ -179,6 +182,8 @@ async def _statistics(connection: Connection, now: datetime, _: MaintainSettings
 
 
 async def _retention(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
+    if expired(await list_months(connection), now, settings.retention_days):
+        await require_agreeing_clocks(connection)
     if await drop_expired_months(connection, now, settings.retention_days, settings.archive_directory):
         await refresh_statistics(connection, now)
 

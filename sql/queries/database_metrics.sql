@@ -37,6 +37,22 @@ SELECT
         ) AS tables
     ) AS partitions_ahead_seconds;
 
+-- name: measure_snapshots()^
+-- The oldest snapshot: row versions that it might see cannot be removed, so every claim reads all versions of its row since then.
+-- A transaction without a snapshot holds nothing back. Replicas (hot_standby_feedback) and slots have an age in transactions only.
+SELECT coalesce((
+        SELECT extract(epoch FROM max(clock_timestamp() - xact_start))::double precision
+        FROM pg_stat_activity
+        WHERE backend_xmin IS NOT NULL AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+    ), 0) AS oldest_snapshot_seconds,
+    coalesce((
+        SELECT max(age(xmin)) FROM (
+            SELECT backend_xmin AS xmin FROM pg_stat_activity WHERE backend_type IN ('client backend', 'walsender')
+            UNION ALL SELECT xmin FROM pg_replication_slots
+            UNION ALL SELECT transaction FROM pg_prepared_xacts
+        ) AS holders
+    ), 0) AS oldest_snapshot_transactions;
+
 -- name: measure_ledger()
 -- Mismatch of the ledger by topic, as far as it can be computed quickly: records consumed but neither written, duplicate nor
 -- dead-lettered, and dead letters that are missing (or too many). The query `ledger` compares with every row of history.

@@ -67,6 +67,11 @@ WHERE resolved_at IS NULL
 GROUP BY topic, reason
 ORDER BY topic, reason;
 
+-- name: has_expired_records(before)^
+-- Whether there are dead letters resolved, or alerts published, before an instant.
+SELECT EXISTS (SELECT FROM dead_letters WHERE resolved_at < :before)
+    OR EXISTS (SELECT FROM alert_outbox WHERE published_at < :before) AS expired;
+
 -- name: delete_resolved_letters(resolved_before)^
 -- Deletes dead letters resolved before an instant. The ledger keeps the number of discarded ones, which never became readings.
 WITH removed AS (

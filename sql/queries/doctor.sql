@@ -115,6 +115,17 @@ WHERE backend_type = 'client backend' AND datname = current_database() AND pid <
         CASE WHEN state LIKE 'idle in transaction%' THEN :idle_seconds::double precision ELSE :busy_seconds::double precision END)
 ORDER BY xact_start;
 
+-- name: check_snapshots(transactions)
+-- Replicas (hot_standby_feedback) and replication slots whose snapshot is this old, in transactions.
+SELECT name, age(xmin) AS transactions FROM (
+    SELECT 'replica ' || coalesce(nullif(application_name, ''), 'unnamed') AS name, backend_xmin AS xmin
+    FROM pg_stat_activity WHERE backend_type = 'walsender'
+    UNION ALL
+    SELECT 'slot ' || slot_name, xmin FROM pg_replication_slots
+) AS holder
+WHERE age(xmin) > :transactions::bigint
+ORDER BY 2 DESC, 1;
+
 -- name: check_prepared_transactions()^
 SELECT count(*) AS prepared FROM pg_prepared_xacts WHERE prepared < now() - interval '1 minute';
 
@@ -128,6 +139,12 @@ FROM pg_database WHERE datname = current_database();
 -- name: check_maintenance()^
 -- Seconds since the rollups were last refreshed, which happens in every round of maintenance.
 SELECT extract(epoch FROM now() - refreshed_at)::double precision AS seconds FROM rollup_state;
+
+-- name: check_watermark()^
+-- How far the rollups' watermark or the last evaluation is ahead of the clock; 0 or less when they are not.
+SELECT extract(epoch FROM greatest(
+    (SELECT nullif(late_before, '-infinity') FROM rollup_state), (SELECT max(window_end) FROM vehicle_efficiency)
+) - now())::double precision AS seconds_ahead;
 
 -- name: check_failed_tasks()
 -- Maintenance tasks whose last run failed.

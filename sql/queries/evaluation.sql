@@ -8,11 +8,13 @@ SELECT vehicle_id FROM (
 ORDER BY vehicle_id LIMIT :row_limit;
 
 -- name: fault_states(vehicle_ids)
--- The fault state of each vehicle at its last evaluation, and its open fault.
-SELECT latest.vehicle_id, latest.window_end, latest.faulty_in_a_row, latest.sound_in_a_row, fault.fault_id
-FROM vehicle_efficiency AS latest
-LEFT JOIN efficiency_faults AS fault ON fault.vehicle_id = latest.vehicle_id AND fault.closed_at IS NULL
-WHERE latest.vehicle_id = ANY(:vehicle_ids::text[]);
+-- The fault state of each of these vehicles: that of its last evaluation (NULL, 0, 0 without one), and its open fault, which
+-- outlives a deleted evaluation.
+SELECT vehicle.vehicle_id, latest.window_end, coalesce(latest.faulty_in_a_row, 0) AS faulty_in_a_row,
+    coalesce(latest.sound_in_a_row, 0) AS sound_in_a_row, fault.fault_id
+FROM unnest(:vehicle_ids::text[]) AS vehicle (vehicle_id)
+LEFT JOIN vehicle_efficiency AS latest ON latest.vehicle_id = vehicle.vehicle_id
+LEFT JOIN efficiency_faults AS fault ON fault.vehicle_id = vehicle.vehicle_id AND fault.closed_at IS NULL;
 
 -- name: assigned_meters(vehicle_ids, opens, closes)
 -- The meters that were assigned to vehicles during [opens, closes).
@@ -21,15 +23,17 @@ FROM vehicle_meter_assignments
 WHERE vehicle_id = ANY(:vehicle_ids::text[]) AND valid_during && tstzrange(:opens, :closes, '[)')
 GROUP BY vehicle_id;
 
--- name: store_evaluations(window_end, vehicle_ids, assigned_seconds, ac_kwhs, dc_kwhs, dc_kwhs_assigned, ac_points, dc_points, dc_points_assigned, temperatures, ratios, ac_coverages, dc_coverages, statuses, reasons, faulty, sound)!
+-- name: store_evaluations(window_end, vehicle_ids, assigned_seconds, ac_kwhs, dc_kwhs, dc_kwhs_assigned, ac_points, dc_points, dc_points_assigned, ac_kwhs_compared, dc_kwhs_compared, temperatures, ratios, ac_coverages, dc_coverages, statuses, reasons, faulty, sound)!
 INSERT INTO vehicle_efficiency (
     window_end, vehicle_id, assigned_seconds, ac_kwh, dc_kwh, dc_kwh_assigned, ac_points, dc_points, dc_points_assigned,
-    average_battery_temp, ratio, ac_coverage, dc_coverage, status, reason, faulty_in_a_row, sound_in_a_row
+    ac_kwh_compared, dc_kwh_compared, average_battery_temp, ratio, ac_coverage, dc_coverage, status, reason, faulty_in_a_row,
+    sound_in_a_row
 )
 SELECT :window_end::timestamptz, given.*
 FROM unnest(
     :vehicle_ids::text[], :assigned_seconds::double precision[], :ac_kwhs::double precision[], :dc_kwhs::double precision[],
     :dc_kwhs_assigned::double precision[], :ac_points::bigint[], :dc_points::bigint[], :dc_points_assigned::bigint[],
+    :ac_kwhs_compared::double precision[], :dc_kwhs_compared::double precision[],
     :temperatures::double precision[], :ratios::double precision[], :ac_coverages::double precision[],
     :dc_coverages::double precision[], :statuses::text[], :reasons::text[], :faulty::integer[], :sound::integer[]
 ) AS given
@@ -37,13 +41,14 @@ ON CONFLICT (vehicle_id) DO UPDATE SET
     window_end = excluded.window_end, assigned_seconds = excluded.assigned_seconds, ac_kwh = excluded.ac_kwh,
     dc_kwh = excluded.dc_kwh, dc_kwh_assigned = excluded.dc_kwh_assigned, ac_points = excluded.ac_points,
     dc_points = excluded.dc_points, dc_points_assigned = excluded.dc_points_assigned,
+    ac_kwh_compared = excluded.ac_kwh_compared, dc_kwh_compared = excluded.dc_kwh_compared,
     average_battery_temp = excluded.average_battery_temp, ratio = excluded.ratio, ac_coverage = excluded.ac_coverage,
     dc_coverage = excluded.dc_coverage, status = excluded.status, reason = excluded.reason,
     faulty_in_a_row = excluded.faulty_in_a_row, sound_in_a_row = excluded.sound_in_a_row;
 
 -- name: delete_stale_evaluations(window_end)!
 -- Deletes vehicles that the evaluation of the whole fleet did not include: they have no readings and no assignments any more.
-DELETE FROM vehicle_efficiency WHERE window_end < :window_end;
+DELETE FROM vehicle_efficiency WHERE window_end <> :window_end;
 
 -- name: open_fault(vehicle_id, meter_ids, at, ratio, ac_kwh, dc_kwh)^
 INSERT INTO efficiency_faults
@@ -52,8 +57,9 @@ VALUES (:vehicle_id, :meter_ids, :at, :ratio, :ac_kwh, :dc_kwh, :ratio)
 RETURNING fault_id;
 
 -- name: close_fault(fault_id, at, ratio, ac_kwh, dc_kwh)^
+-- A fault that was opened by a clock that was ahead closes at the instant at which it was opened.
 UPDATE efficiency_faults
-SET closed_at = :at, closed_ratio = :ratio, closed_ac_kwh = :ac_kwh, closed_dc_kwh = :dc_kwh
+SET closed_at = greatest(opened_at, :at), closed_ratio = :ratio, closed_ac_kwh = :ac_kwh, closed_dc_kwh = :dc_kwh
 WHERE fault_id = :fault_id AND closed_at IS NULL
 RETURNING fault_id, meter_ids;
 
@@ -69,10 +75,10 @@ INSERT INTO alert_outbox (key, value) VALUES (:key, :value);
 DELETE FROM alert_outbox WHERE published_at < :published_before;
 
 -- name: trends_due(last_day, row_limit)
--- Vehicles whose trend does not include this day yet.
+-- Vehicles whose trend does not end with this day: it ends earlier, or was computed by a clock that was ahead.
 SELECT vehicle_id FROM vehicle_live_status AS live
 WHERE NOT EXISTS (
-    SELECT FROM vehicle_trends AS stored WHERE stored.vehicle_id = live.vehicle_id AND stored.last_day >= :last_day
+    SELECT FROM vehicle_trends AS stored WHERE stored.vehicle_id = live.vehicle_id AND stored.last_day = :last_day
 )
 ORDER BY vehicle_id LIMIT :row_limit;
 

@@ -1,24 +1,26 @@
 -- name: fleet_evaluation(bounds)
 -- The last evaluation of all vehicles, counted and summed by status and by the step of `bounds` that contains the ratio.
 SELECT status, width_bucket(ratio, :bounds::double precision[]) AS step, count(*) AS vehicles,
-    sum(ac_kwh) AS ac_kwh, sum(dc_kwh) AS dc_kwh, sum(dc_kwh_assigned) AS dc_kwh_assigned, min(window_end) AS window_end
+    sum(ac_kwh) AS ac_kwh, sum(dc_kwh) AS dc_kwh, min(window_end) AS window_end,
+    -- NULL: evaluated by the previous version
+    sum(coalesce(ac_kwh_compared, ac_kwh)) AS ac_kwh_compared, sum(coalesce(dc_kwh_compared, dc_kwh_assigned)) AS dc_kwh_compared
 FROM vehicle_efficiency
 GROUP BY status, step;
 
--- name: fleet_live(reporting_since)^
--- Live figures: devices in total and reporting, progress of the consumers, open faults.
-SELECT vehicles.total AS vehicles, vehicles.reporting AS vehicles_reporting,
+-- name: fleet_live(reporting_within)^
+-- Live figures: devices in total and reporting, progress of the consumers, open faults; asked_at is the database's clock.
+SELECT clock_timestamp() AS asked_at, vehicles.total AS vehicles, vehicles.reporting AS vehicles_reporting,
     meters.total AS meters, meters.reporting AS meters_reporting,
     greatest(vehicles.newest, meters.newest) AS newest_reading,
     ledger.records_consumed, ledger.lag_records, ledger.written_at,
     (SELECT count(*) FROM efficiency_faults WHERE closed_at IS NULL) AS open_faults,
     (SELECT count(*) FROM vehicle_trends WHERE status = 'aging') AS aging
 FROM (
-    SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= :reporting_since) AS reporting, max(recorded_at) AS newest
+    SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= now() - :reporting_within::interval) AS reporting, max(recorded_at) AS newest
     FROM vehicle_live_status
 ) AS vehicles
 CROSS JOIN (
-    SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= :reporting_since) AS reporting, max(recorded_at) AS newest
+    SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= now() - :reporting_within::interval) AS reporting, max(recorded_at) AS newest
     FROM meter_live_status
 ) AS meters
 CROSS JOIN (

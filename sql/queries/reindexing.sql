@@ -16,7 +16,7 @@ CROSS JOIN LATERAL (
     SELECT (to_date(right(part.relname, 7), 'YYYY"m"MM') + interval '1 month') AT TIME ZONE 'UTC' + :grace::interval AS over_at
 ) AS month
 LEFT JOIN packed_indexes AS packed ON packed.index_name = key.relname
-WHERE over_at <= :now AND size.bytes >= 1048576 AND coalesce(packed.packed_at < over_at, true)
+WHERE over_at <= :now AND size.bytes >= 1048576 AND coalesce(packed.packed_at < over_at OR packed.packed_at > :now, true)
     OR packed.built IS NOT NULL AND packed.packed_at IS NULL AND (size.bytes <= :max_bytes OR packed.built <> key.oid)
     OR part.relname ~ '_history_' AND size.bytes <= :max_bytes
         AND size.bytes >= greatest(:min_bytes, :growth::double precision * packed.bytes_after)

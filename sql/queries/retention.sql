@@ -48,9 +48,11 @@ DELETE FROM packed_indexes WHERE index_name = ANY(SELECT part || '_pkey' FROM un
 -- Whether this session may run the hourly maintenance tasks; the lock is held until the session ends.
 SELECT pg_try_advisory_lock(hashtext('energy.housekeeping')) AS acquired;
 
--- name: record_success(task)!
+-- name: record_success(task)^
+-- Returns the time as Unix time.
 INSERT INTO maintenance_runs (task, succeeded_at) VALUES (:task, now())
-ON CONFLICT (task) DO UPDATE SET succeeded_at = now();
+ON CONFLICT (task) DO UPDATE SET succeeded_at = now()
+RETURNING extract(epoch FROM succeeded_at)::double precision AS at;
 
 -- name: last_successes(tasks)
 -- The last success of each of these tasks as Unix time; 0: never.

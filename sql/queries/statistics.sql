@@ -11,7 +11,7 @@ JOIN parts ON parts.parent = parent.oid
 LEFT JOIN pg_stat_user_tables AS stat ON stat.relid = parent.oid
 WHERE parent.relkind = 'p' AND parent.relnamespace = current_schema()::regnamespace
     AND (
-        stat.last_analyze IS NULL OR stat.last_analyze < :before
+        stat.last_analyze IS NULL OR stat.last_analyze < :before OR stat.last_analyze > now()
         OR abs(parts.rows - greatest(parent.reltuples, 0)) > greatest(parent.reltuples, 0) / 5 + 1000
     )
 ORDER BY parent.relname;

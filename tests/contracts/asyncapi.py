@@ -15,9 +15,9 @@ VEHICLE: Final = {"vehicleId": "VEH-001", "soc": 85, "kwhDeliveredDc": 32.15, "b
 REGISTER: Final = METER | {"kwhConsumedAc": 120345.6}
 ASSIGNMENT: Final = {"vehicleId": "VEH-001", "meterId": "METER-001", "validFrom": AT, "validTo": None}
 ALERT: Final[dict[str, Any]] = {
-    "eventId": "7-opened",
+    "eventId": "5b2f0c1e-7d0a-4c53-9a3e-8f1f6f0e9d11",
     "event": "fault_opened",
-    "faultId": 7,
+    "faultId": 1770651000123456,
     "vehicleId": "VEH-001",
     "meterIds": ["METER-001"],
     "at": AT,

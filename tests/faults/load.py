@@ -43,6 +43,7 @@ class Load:
             acks="all",
             enable_idempotence=True,
             linger_ms=5,
+            max_request_size=4_194_304,
             request_timeout_ms=120_000,  # longer than any outage here, so that requests are retried until they are acknowledged
             metadata_max_age_ms=5_000,
         )
@@ -54,33 +55,49 @@ class Load:
         if self._producer:
             await self._producer.stop()
 
-    def send_continuously(self, records_per_second: float = 1000) -> None:
-        """Send at this rate in the background until stop_sending()."""
-        pause = 2 * DEVICES / records_per_second
-        self._sending = asyncio.create_task(self._send_continuously(pause), name="load")
+    def send_continuously(self, records_per_second: float = 1000, *, devices: int = DEVICES) -> None:
+        """Send at this rate in the background until stop_sending(); readings of the first `devices` of each kind only."""
+        pause = 2 * devices / records_per_second
+        self._sending = asyncio.create_task(self._send_continuously(pause, devices), name="load")
 
-    async def send(self, minutes: int) -> None:
-        """Send the next minutes of all devices without a pause."""
+    async def send(self, minutes: int, *, devices: int = DEVICES) -> None:
+        """Send the next minutes of the first `devices` meters and vehicles, and the mixture unless there are fewer than all."""
         for _ in range(minutes):
             minute, at = self._minute, self.start_time + timedelta(minutes=self._minute)
             self._minute += 1
-            for device in range(DEVICES):
+            for device in range(devices):
                 step = minute + 3 * device
                 name, kwh, voltage = f"METER-{device}", step % 97 / 97, 220 + step % 41 / 2
                 await self.send_value(self._topics.meter, meter(name, at, kwh, voltage=voltage), name)
                 name, changes = f"VEH-{device}", {"soc": step % 101, "batteryTemp": 10 + step % 37 / 4}
                 await self.send_value(self._topics.vehicle, vehicle(name, at, kwh / 2, **changes), name)
-            await self.send_messages(mixture(minute, at, datetime.now(UTC)))
+            if devices == DEVICES:
+                await self.send_messages(mixture(minute, at, datetime.now(UTC)))
 
     async def send_messages(self, messages: Iterable[Message]) -> None:
         for each in messages:
             topic: str = getattr(self._topics, each.topic)
             await self.send_value(topic, each.value, each.key, each.partition)
 
-    async def send_value(self, topic: str, value: bytes | None, key: str, partition: int | None = None) -> None:
-        """Send one record; it enters the journal when Kafka acknowledges it."""
-        future = await self._producer.send(topic, value, key.encode(), partition=partition)
+    async def send_value(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: str,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Send one record; it enters the journal when Kafka acknowledges it.
+
+        Without a partition the key chooses one. `timestamp_ms` is Kafka's timestamp, in ms since 1970; by default that of now.
+        """
+        future = await self._producer.send(topic, value, key.encode(), partition=partition, timestamp_ms=timestamp_ms)
         future.add_done_callback(partial(self._acknowledge, value))
+
+    def record(self, sent: Acknowledged) -> None:
+        """Enter a record into the journal that Kafka has acknowledged."""
+        self.journal.append(sent)
+        self.end_offsets[sent.partition] = max(self.end_offsets[sent.partition], sent.offset + 1)
 
     async def resend(self, records: list[Acknowledged]) -> None:
         """Send the same values to the same partitions again, as a device does that missed the acknowledgement."""
@@ -98,6 +115,10 @@ class Load:
             self._sending = None
         await self.until_acknowledged()
 
+    async def flush(self) -> None:
+        """Wait until every record sent so far is acknowledged."""
+        await self._producer.flush()
+
     async def until_acknowledged(self) -> None:
         """Wait until every record is acknowledged; returns at once while the load is sending continuously.
 
@@ -105,15 +126,15 @@ class Load:
             RuntimeError: the continuous load has ended.
         """
         if self._sending is None:
-            await self._producer.flush()
+            await self.flush()
         elif self._sending.done():
             self._sending.result()  # raises the error that ended it
             raise RuntimeError("the load has stopped")
 
-    async def _send_continuously(self, pause: float) -> None:
+    async def _send_continuously(self, pause: float, devices: int) -> None:
         due = time.monotonic()
         while True:
-            await self.send(1)
+            await self.send(1, devices=devices)
             due = max(due + pause, time.monotonic() - MAX_BACKLOG_SECONDS)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
@@ -121,6 +142,4 @@ class Load:
         if future.cancelled() or isinstance(future.exception(), KafkaError):
             return  # Kafka has promised nothing; the oracle finds the record in the log if it was appended after all
         sent = future.result()
-        partition = TopicPartition(sent.topic, sent.partition)
-        self.journal.append(Acknowledged(partition, sent.offset, value))
-        self.end_offsets[partition] = max(self.end_offsets[partition], sent.offset + 1)
+        self.record(Acknowledged(TopicPartition(sent.topic, sent.partition), sent.offset, value))

@@ -2,19 +2,34 @@
 
 from typing import Final
 
-from tests.faults.attacks import consumers, data, database, everything, kafka, negative_controls, rolling_upgrade, soak
+from tests.faults.attacks import (
+    clocks,
+    consumers,
+    data,
+    database,
+    everything,
+    failover,
+    kafka,
+    negative_controls,
+    records,
+    rolling_upgrade,
+    soak,
+    topics,
+    transactions,
+)
 from tests.faults.scenario import Scenario
 
+_at_rest: Final = failover.start_consumers
 _two_under_load: Final = consumers.start_under_load(2)
 
 SCENARIOS: Final = (
-    Scenario("kill-after-claim", 25, consumers.kill_while_blocked(consumers.block_after_claim), "1"),
-    Scenario("kill-after-copy", 25, consumers.kill_while_blocked(consumers.block_after_copy), "1"),
-    Scenario("kill-before-commit", 25, consumers.kill_while_blocked(consumers.block_before_commit), "1"),
-    Scenario("kill-in-commit", 25, consumers.kill_while_blocked(consumers.block_in_commit), "1"),
-    Scenario("kill-after-commit", 25, consumers.kill_after_commit, "1"),
-    Scenario("kill-at-random", 50, consumers.kill_one_at_random, "1", consumers.start_under_load(3)),
-    Scenario("freeze", 20, consumers.freeze_until_fenced, "1"),
+    Scenario("kill-after-claim", 15, consumers.kill_while_blocked(consumers.block_after_claim), "1"),
+    Scenario("kill-after-copy", 15, consumers.kill_while_blocked(consumers.block_after_copy), "1"),
+    Scenario("kill-before-commit", 15, consumers.kill_while_blocked(consumers.block_before_commit), "1"),
+    Scenario("kill-in-commit", 15, consumers.kill_while_blocked(consumers.block_in_commit), "1"),
+    Scenario("kill-after-commit", 15, consumers.kill_after_commit, "1"),
+    Scenario("kill-at-random", 30, consumers.kill_one_at_random, "1", consumers.start_under_load(3)),
+    Scenario("freeze", 12, consumers.freeze_until_fenced, "1"),
     Scenario("scale", 10, consumers.scale, "1", consumers.start_under_load(1)),
     Scenario(
         "rolling", 3, rolling_upgrade.upgrade_each(static_membership=True), "1", rolling_upgrade.start_static_members
@@ -26,16 +41,36 @@ SCENARIOS: Final = (
         "1",
         rolling_upgrade.start_dynamic_members,
     ),
-    Scenario("postgres-killed", 20, database.kill_server, "1, 4", _two_under_load),
+    Scenario("postgres-killed", 12, database.kill_server, "1, 4", _two_under_load),
     Scenario("postgres-terminates", 20, database.terminate_sessions, "1, 4", _two_under_load),
     Scenario("postgres-cut-in-commit", 20, database.cut_in_commit, "1, 4"),
     Scenario("postgres-away", 10, database.be_down_at_start, "1"),
-    Scenario("kafka-killed", 10, kafka.kill_broker, "1", _two_under_load),
-    Scenario("kafka-leader-killed", 10, kafka.kill_leader, "1", _two_under_load, three_brokers=True),
+    Scenario("kafka-killed", 8, kafka.kill_broker, "1", _two_under_load),
+    Scenario("kafka-leader-killed", 6, kafka.kill_leader, "1", _two_under_load, three_brokers=True),
     Scenario("postgres-outage", 1, database.be_down_for_long, "1, 5"),
+    Scenario("failover-synchronous", 3, failover.fail_over_synchronously, "1", _at_rest, copied_postgres=True),
+    Scenario("failover-asynchronous", 3, failover.fail_over_asynchronously, "1", _at_rest, copied_postgres=True),
+    Scenario("failover-split-brain", 3, failover.split_brain, "1", _at_rest, copied_postgres=True),
+    Scenario("postgres-restored", 3, failover.restore_to_an_instant, "1", _at_rest, copied_postgres=True),
+    Scenario("postgres-slow", 4, database.answer_slowly, "1, 5"),
     Scenario("kafka-offsets", 6, kafka.change_group_offsets, "1", min_rounds=3),
     Scenario("kafka-retention", 4, kafka.delete_unread_records, "1, 4"),
-    Scenario("kafka-topic-anew", 2, kafka.recreate_topic, "1, 4"),
+    Scenario("kafka-topic-anew", 4, topics.recreate_topic, "1, 4", min_rounds=2),
+    Scenario("kafka-partitions-added", 2, topics.add_partitions(topics.DYNAMIC), "1"),
+    Scenario("kafka-partitions-added-static", 2, topics.add_partitions(topics.STATIC), "1"),
+    Scenario(
+        "kafka-no-leader",
+        4,
+        topics.kill_the_only_copy,
+        "1, 4",
+        topics.keep_single_copies,
+        three_brokers=True,
+    ),
+    Scenario("kafka-transactions", 4, transactions.mix_transactions, "1"),
+    Scenario("timestamps", 2, records.send_absurd_timestamps, "4", records.accept_any_timestamp),
+    Scenario("read-again", 4, records.read_again, "2, 4"),
+    Scenario("large-records", 2, records.send_large_records, "4, 5", records.accept_large_records),
+    Scenario("clock-consumer", 3, clocks.shift_a_consumer, "1, 4"),
     Scenario("disk-full", 3, data.fill_disk, "4", data.add_insert_trigger),
     Scenario("poison", 3, data.send_rejected_rows, "4", data.add_check_constraint),
     Scenario("broken-release", 2, data.break_producer_release, "4", min_rounds=2),

@@ -1,4 +1,4 @@
-"""A TCP proxy between a consumer and PostgreSQL that cuts a connection before or after COMMIT."""
+"""A TCP proxy between a consumer and PostgreSQL that cuts a connection before or after COMMIT, or delays every answer."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,10 @@ class Cut(Enum):
 
 
 class Proxy:
-    """Forwards all traffic to the server of `url`; after start the attribute `url` is the address of the proxy."""
+    """Forwards all traffic to the server of `url`; after start the attribute `url` is the address of the proxy.
+
+    `delay_seconds` is how long each answer of the server is held back.
+    """
 
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
@@ -26,6 +29,7 @@ class Proxy:
         self._cut: Cut | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self.cuts = 0
+        self.delay_seconds = 0.0
         self.url = ""
 
     async def __aenter__(self) -> "Proxy":
@@ -67,6 +71,7 @@ class Proxy:
             return False
 
         async def forward_answer(data: bytes) -> bool:
+            await asyncio.sleep(self.delay_seconds)
             to_client.write(data)
             await to_client.drain()
             return True

@@ -13,6 +13,7 @@ from deploy.stack.kafka import Kafka
 from deploy.stack.servers import Servers
 from tests.faults.kafka_cluster import three_brokers
 from tests.faults.oracle.verdict import Verdict
+from tests.faults.postgres_copy import copied_postgres
 from tests.faults.testbed import Testbed, new_testbed
 from tests.support.database import Database
 from tests.support.repository import ROOT
@@ -39,6 +40,7 @@ class Scenario:
     prepare: Callable[[Testbed], Awaitable[None]] = no_preparation
     negative_control: bool = False
     three_brokers: bool = False
+    copied_postgres: bool = False
     min_rounds: int = 1
 
 
@@ -84,6 +86,8 @@ def run(
         brokers: Mapping[int, Kafka] = {}
         if scenario.three_brokers:
             stack, brokers = exits.enter_context(three_brokers(stack))
+        if scenario.copied_postgres:
+            stack = exits.enter_context(copied_postgres(stack, members=rounds + 1))
         testbed = exits.enter_context(new_testbed(stack, template, directory, log_progress, brokers, attempts, code))
         return asyncio.run(_run(scenario, rounds, testbed))
 

@@ -1,5 +1,6 @@
 """Maintenance and the read service, which run beside the consumers in every scenario."""
 
+import asyncio
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +39,13 @@ class Services:
         self.api_url = f"http://127.0.0.1:{port}"
         self._start("api", [], {"API_PORT": str(port), "INGESTION_ENABLED": "false"})
 
-    def start_maintenance(self) -> None:
-        self._start("sql", ["maintain"], MAINTENANCE | {"DATABASE_URL": self.owner_url})
+    def start_maintenance(self, **settings: str) -> None:
+        self._start("sql", ["maintain"], MAINTENANCE | {"DATABASE_URL": self.owner_url} | settings)
+
+    async def restart_maintenance(self, **settings: str) -> None:
+        """Start maintenance again, with other settings where given; all of its tasks run at once."""
+        await asyncio.to_thread(self.processes.stop, self._running["sql"])
+        self.start_maintenance(**settings)
 
     async def until_api_answers(self) -> None:
         """Wait until the read service is ready, which takes a while after an outage of the database."""

@@ -154,7 +154,7 @@ class Testbed:
             self.start()
         for consumer in self.running:
             assert consumer.process.poll() is None, f"a consumer has ended:\n{end_of(consumer.log, 30)}"
-        await self._until_at_rest()
+        await self.until_at_rest()
         self.services.require_running()
         now, middle = datetime.now(UTC), self.load.start_time + timedelta(hours=1, minutes=7)
         system = System(
@@ -168,7 +168,7 @@ class Testbed:
         )
         return await compare(system, self.load.journal, self.changes)
 
-    async def _until_at_rest(self) -> None:
+    async def until_at_rest(self) -> None:
         """Wait until maintenance has nothing left to do, and no longer than SECONDS_TO_REST: the oracle finds what is missing."""
         await asyncio.wait_for(self._maintenance.wait(), SECONDS_TO_REST)
         await self.services.until_api_answers()

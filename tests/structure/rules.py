@@ -28,11 +28,12 @@ ROOMS: Final[Mapping[str, str]] = {
     "sql.slow_statements": "sql.queries",
     "sql.connection": "sql.slow_statements",
     "sql.partitions": "sql.queries",
+    "sql.clocks": "sql.queries",
     "sql.assign": "schemas sql.queries",
     "sql.migrate": "sql.connection sql.partitions sql.queries sql.settings",
     "sql.archive": "sql.queries",
-    "sql.doctor": "sql.connection sql.partitions sql.queries sql.settings",
-    "sql.maintenance": "schemas sql.analytics sql.archive sql.connection sql.partitions sql.queries sql.settings "
+    "sql.doctor": "sql.clocks sql.connection sql.partitions sql.queries sql.settings",
+    "sql.maintenance": "schemas sql.analytics sql.archive sql.clocks sql.connection sql.partitions sql.queries sql.settings "
     "sql.slow_statements",
     "sql.commands": "schemas sql.archive sql.connection sql.doctor sql.migrate sql.queries sql.settings",
     "sql.__main__": "schemas sql",
@@ -49,8 +50,8 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.storage schemas sql.connection sql.queries",
     "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings",
     "consumer.alert_relay": "consumer.monitoring consumer.settings sql.queries",
-    "consumer.commands": "consumer.records consumer.settings consumer.storage consumer.topic_registry schemas sql.connection "
-    "sql.queries",
+    "consumer.commands": "consumer.kafka consumer.records consumer.settings consumer.storage consumer.topic_registry schemas "
+    "sql.connection sql.queries",
     "consumer.service": "consumer schemas sql.connection sql.queries",
     "consumer.__main__": "consumer schemas sql.connection sql.queries",
     # api: read service, web page, HTTP ingestion
@@ -113,8 +114,8 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "aiokafka.cluster": "consumer.kafka",
     "aiokafka.consumer": "consumer.kafka tests",
     "aiokafka.coordinator": "consumer.kafka",
-    "aiokafka.coordinator.protocol": "consumer.commands consumer.kafka tests",  # decodes the members of a group
-    "aiokafka.producer": "api.ingestion",
+    "aiokafka.coordinator.protocol": "consumer.kafka tests",  # decodes the members of a group
+    "aiokafka.producer": "api.ingestion tests",
 }
 
 # Rooms that may use private attributes of other objects, where a library has no public way; tests are not restricted.

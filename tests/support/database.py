@@ -78,6 +78,8 @@ async def _drop(stack: Servers, name: str) -> None:
             asyncpg.InsufficientPrivilegeError
         ):  # only a superuser may terminate an autovacuum worker that is still in it
             return False
+        except ConnectionRefusedError:  # the server is gone, and the database with it
+            return True
         return True
 
     await until(dropped, f"{name} can be dropped")

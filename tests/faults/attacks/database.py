@@ -12,6 +12,8 @@ from tests.faults.testbed import Testbed
 from tests.support.waiting import until
 
 OUTAGE_SECONDS = 18
+SLOW_SECONDS_OF_A_ROUND = 8
+DELAY_SECONDS = 0.4  # of each answer; a transaction needs about ten
 
 
 async def kill_server(testbed: Testbed, _: int) -> None:
@@ -86,20 +88,46 @@ async def be_down_for_long(testbed: Testbed, _: int) -> None:
             await consumer.until_ready()
         testbed.load.send_continuously()
     await testbed.until_caught_up()
-    rebalances = sum(len(each.events("partitions_assigned")) for each in testbed.running)
-    memory = _memory_mib(testbed)
+    rebalances, memory = _rebalances(testbed), _memory_mib(testbed)
     await asyncio.to_thread(postgres.stop)
-    end = time.monotonic() + OUTAGE_SECONDS
+    await _assert_live(testbed, OUTAGE_SECONDS)
+    await asyncio.to_thread(postgres.start)
+    await testbed.until_caught_up()
+    assert _rebalances(testbed) == rebalances, "a rebalance was caused"
+    testbed.measurements["memory_growth_mib"] = round(_memory_mib(testbed) - memory, 1)
+
+
+async def answer_slowly(testbed: Testbed, number: int) -> None:
+    """Every answer of the database is late, for longer with each round: consumers stay in the group, and memory does not grow."""
+    async with Proxy(testbed.database.writer_url) as proxy:
+        consumers = testbed.start(2, DATABASE_URL=proxy.url, KAFKA_MAX_POLL_INTERVAL_MS="6000")
+        for consumer in consumers:
+            await consumer.until_ready()
+        testbed.load.send_continuously()
+        await testbed.until_caught_up()
+        rebalances, memory = _rebalances(testbed), _memory_mib(testbed)
+        proxy.delay_seconds = DELAY_SECONDS
+        await _assert_live(testbed, SLOW_SECONDS_OF_A_ROUND * number)
+        proxy.delay_seconds = 0.0
+        await testbed.load.stop_sending()
+        await testbed.until_caught_up()
+        assert _rebalances(testbed) == rebalances, "a rebalance was caused"
+        growth = round(_memory_mib(testbed) - memory, 1)
+        testbed.measurements["memory_growth_mib"] = max(growth, testbed.measurements.get("memory_growth_mib", 0.0))
+        await testbed.stop_all()
+
+
+async def _assert_live(testbed: Testbed, seconds: float) -> None:
+    """No consumer is stuck for this long."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         await asyncio.sleep(1)
         for consumer in testbed.running:
             assert "stuck" not in await consumer.blocked_by(), "live while it waits for the database"
-    await asyncio.to_thread(postgres.start)
-    await testbed.until_caught_up()
-    assert sum(len(each.events("partitions_assigned")) for each in testbed.running) == rebalances, (
-        "a rebalance was caused"
-    )
-    testbed.measurements["memory_growth_mib"] = round(_memory_mib(testbed) - memory, 1)
+
+
+def _rebalances(testbed: Testbed) -> int:
+    return sum(len(each.events("partitions_assigned")) for each in testbed.running)
 
 
 def _own_postgres(testbed: Testbed) -> Any:

@@ -1,4 +1,4 @@
-"""Attacks on Kafka: brokers are killed, the group's offsets changed, records deleted, a topic recreated."""
+"""Attacks on Kafka: brokers are killed, the group's offsets changed, records deleted."""
 
 import asyncio
 import random
@@ -7,12 +7,9 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
-from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
-from deploy.stack.topics import create_topics
 from tests.faults.testbed import Testbed
-from tests.support.command import partition_statuses
 from tests.support.ledger import committed_in_kafka
 from tests.support.waiting import until
 
@@ -99,7 +96,7 @@ async def delete_unread_records(testbed: Testbed, number: int) -> None:
     testbed.changes.unread |= {(*partition, offset) for offset in range(stored, beginning)}
     await testbed.load.send(5)
     await testbed.load.stop_sending()
-    await _delete_records(testbed, partition, beginning)
+    await delete_records(testbed, partition, beginning)
     (consumer,) = testbed.start()
     assert (
         f"records {stored} to {beginning - 1} were deleted" in (await consumer.until_logged("partition_halted"))["gap"]
@@ -108,32 +105,6 @@ async def delete_unread_records(testbed: Testbed, number: int) -> None:
         "SELECT next_offset = $3 FROM kafka_offsets WHERE topic = $1 AND partition = $2", *partition, stored
     )
     await testbed.operator.succeed("offsets", "accept-gap", partition.topic, str(partition.partition), "--yes")
-    await testbed.until_caught_up()
-
-
-async def recreate_topic(testbed: Testbed, _: int) -> None:
-    """A topic is deleted and created again: its partitions halt, and restart when an operator accepts the gaps."""
-    if not testbed.running:
-        testbed.start()
-    await testbed.load.send(20)
-    await testbed.load.stop_sending()
-    await testbed.until_caught_up()
-    await testbed.stop_all()
-    servers, topic = testbed.stack.kafka_bootstrap_servers, testbed.topics.meter
-    testbed.changes.consumed += [each for each in await testbed.read_log() if each.topic == topic]
-    await testbed.load.disconnect()
-    await _delete_and_create(servers, topic, testbed.topics.partitions)
-    await testbed.load.connect()
-    for partition in range(testbed.topics.partitions):
-        testbed.load.end_offsets.pop(TopicPartition(topic, partition), None)
-    await testbed.load.send(1)
-    await testbed.load.stop_sending()
-    (consumer,) = testbed.start()
-    assert "was recreated" in (await consumer.until_logged("partition_halted"))["gap"]
-    for status in await partition_statuses(testbed.operator):
-        if status["gap"]:
-            await testbed.operator.succeed("offsets", "accept-gap", topic, str(status["partition"]), "--yes")
-    await consumer.until_ready()
     await testbed.until_caught_up()
 
 
@@ -160,33 +131,9 @@ async def _delete_group(testbed: Testbed) -> None:
     assert await committed_in_kafka(testbed.stack, group) == {}
 
 
-async def _delete_records(testbed: Testbed, partition: TopicPartition, before_offset: int) -> None:
+async def delete_records(testbed: Testbed, partition: TopicPartition, before_offset: int) -> None:
+    """Delete the first records of a partition, as retention does; -1 deletes all."""
     admin = AIOKafkaAdminClient(bootstrap_servers=testbed.stack.kafka_bootstrap_servers)
     await admin.start()
     await admin.delete_records({partition: RecordsToDelete(before_offset=before_offset)})
     await admin.close()
-
-
-async def _delete_and_create(servers: str, topic: str, partitions: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    await admin.delete_topics([topic])
-    await admin.close()
-
-    async def is_created() -> bool:
-        try:
-            await create_topics(servers, [topic], partitions=partitions)
-        except KafkaError:  # the deletion is not complete
-            return False
-        return await _is_empty(servers, topic, partitions)
-
-    await until(is_created, f"{topic} is created again", every=0.2)
-
-
-async def _is_empty(servers: str, topic: str, partitions: int) -> bool:
-    """Whether the topic exists and no partition holds a record."""
-    async with AIOKafkaConsumer(bootstrap_servers=servers) as consumer:
-        if topic not in await consumer.topics():
-            return False
-        ends = await consumer.end_offsets([TopicPartition(topic, each) for each in range(partitions)])
-    return set(ends.values()) == {0}

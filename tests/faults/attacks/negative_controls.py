@@ -13,7 +13,7 @@ NO_CLAIM_CONDITION: Final = Replacement(
 OFFSETS_FROM_KAFKA: Final = Replacement(
     "consumer/pipeline/positions.py",
     "stored = await self._offsets.read(partitions)",
-    "stored = {each: StoredOffset(await self._client.committed(each) or 0) for each in partitions}",
+    "stored = {each: StoredOffset(await self._client.committed(each) or 0) for each in await self._offsets.read(partitions)}",
 )
 
 

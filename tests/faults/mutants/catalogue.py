@@ -71,7 +71,7 @@ MUTANTS: Final = (
     Mutant(
         "assignments-thrown-away",
         "assignments are consumed and not declared",
-        Replacement("consumer/storage/assignments.py", "islice(rows, ASSIGNMENTS_PER_STATEMENT)", "islice(rows, 0)"),
+        Replacement("consumer/storage/assignments.py", "islice(pairs, ASSIGNMENTS_PER_STATEMENT)", "islice(pairs, 0)"),
     ),
     Mutant(
         "assignment-outlasts-its-end",

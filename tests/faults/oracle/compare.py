@@ -20,12 +20,14 @@ from tests.faults.oracle.verdict import Verdict
 class DeliberateChanges:
     """What the scenario itself has done to the data.
 
-    `consumed` are records that were deleted from Kafka after they had been consumed, `unread` those that were deleted before, and
+    `consumed` are records that were deleted from Kafka after they had been consumed, `unread` those that were deleted before.
+    `read_again` are records that were read once more because a stored offset was moved back.
     `rejects` says which readings the database has been set up to reject.
     """
 
     consumed: list[LogRecord] = field(default_factory=list)
     unread: set[tuple[str, int, int]] = field(default_factory=set)
+    read_again: list[LogRecord] = field(default_factory=list)
     rejects: Callable[[Reading], bool] = lambda _: False
 
 
@@ -52,7 +54,7 @@ async def compare(system: System, journal: Sequence[Acknowledged], changes: Deli
     log = changes.consumed + await read_log(system.servers, system.topics)
     _compare_journal(verdict, log, journal, changes)
     now = datetime.now(UTC)
-    expected = expect(log, system.topics, changes.rejects, now)
+    expected = expect(log, system.topics, changes.rejects, now, changes.read_again)
     connection = await asyncpg.connect(system.database_url)
     try:
         await compare_tables(verdict, connection, expected, system.topics)

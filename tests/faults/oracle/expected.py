@@ -24,6 +24,8 @@ from tests.faults.oracle.registers import intervals
 RETENTION: Final = timedelta(days=400)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ANY: Final[frozenset[str]] = frozenset()
+LARGEST: Final = 1_048_576  # bytes of a value
+TOO_LARGE: Final = frozenset({"too_large"})
 Readings = dict[tuple[str, datetime], Reading]
 Series = list[tuple[datetime, tuple[float, ...]]]  # of one device, in the order of its clock
 
@@ -56,17 +58,31 @@ class Expected:
     vehicles: dict[str, Series] = field(default_factory=dict)
 
 
-def expect(log: Iterable[LogRecord], topics: TopicNames, rejects: Callable[[Reading], bool], now: datetime) -> Expected:
-    """Take each record of the log in turn. `rejects` says which readings the database has been set up to refuse."""
+def expect(
+    log: Iterable[LogRecord],
+    topics: TopicNames,
+    rejects: Callable[[Reading], bool],
+    now: datetime,
+    read_again: Iterable[LogRecord] = (),
+) -> Expected:
+    """Take each record of the log in turn. `rejects` says which readings the database has been set up to refuse.
+
+    A record that is read again is a duplicate, whatever became of it before; a declaration is declared again.
+    """
     expected, assignments, window = Expected(), Assignments(), Window.at(now, RETENTION)
     kinds = {topics.meter: "meter", topics.vehicle: "vehicle", topics.register: "register"}
     decoders = {topics.meter: decode_meter, topics.vehicle: decode_vehicle, topics.register: decode_register}
     for record in log:
-        if record.topic == topics.assignment:
+        if len(record.value or b"") > LARGEST:
+            _take(expected, record, Refused(TOO_LARGE))
+        elif record.topic == topics.assignment:
             _take(expected, record, _declare(assignments, decode_declaration(record.value)))
         else:
             reading = decoders[record.topic](record.value, window)
             _take(expected, record, _store(expected.stored[kinds[record.topic]], reading, rejects))
+    for record in read_again:
+        again = _declare(assignments, decode_declaration(record.value)) if record.topic == topics.assignment else None
+        expected.outcomes[(record.topic, record.partition, "written" if again == "written" else "duplicate")] += 1
     expected.declarations, expected.assignments = assignments.accepted, assignments.valid()
     _derive(expected)
     return expected
@@ -132,7 +148,9 @@ def hour_of(instant: datetime) -> datetime:
 
 
 def kafka_time(milliseconds: int) -> datetime | None:
-    """The instant of a Kafka timestamp, None where the calendar has none (before the year 1 or after 9999)."""
+    """The instant of a Kafka timestamp, None for -1 (no timestamp) and outside of the years 1 to 9999."""
+    if milliseconds == -1:
+        return None
     try:
         return EPOCH + timedelta(milliseconds=milliseconds)
     except OverflowError:

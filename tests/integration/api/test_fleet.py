@@ -75,7 +75,8 @@ async def test_before_the_first_evaluation_the_summary_has_zeros_and_is_stale(st
     assert {each["vehicles"] for each in found.pop("distribution")} == {0}
     assert found == {
         "timeWindowStart": None, "timeWindowEnd": None, "vehicles": 0, "totalEnergyConsumedAc": 0,
-        "totalEnergyDeliveredDc": 0, "efficiencyRatio": None, "statuses": NO_VEHICLES, "openFaults": 0, "aging": 0,
+        "totalEnergyDeliveredDc": 0, "efficiencyRatio": None, "efficiencyCoverage": None,
+        "vehiclesJudged": 0, "statuses": NO_VEHICLES, "openFaults": 0, "aging": 0,
         "live": {
             "vehicles": 0, "vehiclesReporting": 0, "meters": 0, "metersReporting": 0, "recordsConsumed": 0,
             "readingsPerSecond": None, "lagRecords": 0, "newestReading": None, "freshnessSeconds": None,
@@ -90,6 +91,7 @@ async def test_the_summary_adds_up_the_last_evaluation(start_api: StartApi, data
     judged = {"healthy": (92.0, 50.0), "degraded": (86.5, 100.0), "faulty": (42.0, 10.0), "implausible": (112.0, 5.0)}
     for status, (ratio, kwh) in judged.items():
         sums = {"ac_kwh": kwh, "dc_kwh": kwh * ratio / 100 + 1, "dc_kwh_assigned": kwh * ratio / 100}
+        sums |= {"ac_kwh_compared": kwh - 1, "dc_kwh_compared": (kwh - 1) * ratio / 100}
         await insert_evaluation(database, f"VEH-{status}", end, status=status, ratio=ratio, **sums)
     await insert_evaluation(database, "VEH-little", end, status="insufficient_data", ratio=92.0, ac_kwh=0.5,
                    dc_kwh=0.46, dc_kwh_assigned=0.46)  # fmt: skip
@@ -108,15 +110,30 @@ async def test_the_summary_adds_up_the_last_evaluation(start_api: StartApi, data
     of_the_assigned = 46 + 86.5 + 4.2 + 5.6 + 0.46
     assert found["totalEnergyConsumedAc"] == pytest.approx(165.5)
     assert found["totalEnergyDeliveredDc"] == pytest.approx(of_the_assigned + 4 + 5)
-    assert found["efficiencyRatio"] == round(of_the_assigned / 165.5 * 100, 2)
+    assert found["efficiencyRatio"] == round((49 * 0.92 + 99 * 0.865 + 9 * 0.42) / 157 * 100, 2), "of the judged"
+    assert (found["efficiencyCoverage"], found["vehiclesJudged"]) == (round(157 / 165.5, 4), 3)
     steps = {(each["fromPercent"], each["toPercent"]): each["vehicles"] for each in found["distribution"]}
     assert list(steps) == [(0, 50), *((low, low + 2) for low in range(50, 100, 2)), (100, None)]
     counted = {step: vehicles for step, vehicles in steps.items() if vehicles}
     assert counted == {(0, 50): 1, (86, 88): 1, (92, 94): 1, (100, None): 1}, "of those that may be judged"
 
 
-async def test_an_evaluation_of_four_minutes_ago_is_stale(start_api: StartApi, database: Database) -> None:
-    end = datetime.now(UTC) - timedelta(minutes=4)
+async def test_vehicles_without_enough_data_do_not_change_the_efficiency_of_the_fleet(
+    start_api: StartApi, database: Database
+) -> None:
+    end = datetime.now(UTC).replace(second=0, microsecond=0)
+    await insert_evaluation(database, "VEH-1", end, ratio=95.0, dc_kwh=95.0, dc_kwh_assigned=95.0)
+    await insert_evaluation(
+        database, "VEH-2", end, status="insufficient_data", ratio=None, dc_kwh=0.0, dc_kwh_assigned=0.0
+    )
+    found = body(start_api().get("/v1/fleet/summary"))
+    assert (found["efficiencyRatio"], found["efficiencyCoverage"], found["vehiclesJudged"]) == (95, 0.5, 1)
+    assert found["totalEnergyConsumedAc"] == 200
+
+
+@pytest.mark.parametrize("minutes", [-4, 4, -1440, -800 * 1440])
+async def test_an_evaluation_of_another_time_is_stale(start_api: StartApi, database: Database, minutes: int) -> None:
+    end = datetime.now(UTC) - timedelta(minutes=minutes)
     await insert_evaluation(database, "VEH-1", end)
     found = body(start_api().get("/v1/fleet/summary"))
     assert (found["stale"], found["timeWindowEnd"], found["vehicles"]) == (True, iso(end), 1)

@@ -7,6 +7,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.producer import message_accumulator, producer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from deploy.stack.servers import Servers
 from tests.support.database import Database, locked_tables, waits_for_lock
@@ -101,3 +103,39 @@ async def test_the_lag_of_records_without_a_plausible_timestamp_counts_from_when
         await until(behind, "the lag grows while the record is not written")
         assert await consumer.metric("energy_consumer_lag_seconds", topic=topics.meter) < 3600
         assert await consumer.metric("energy_consumer_lag_records", topic=topics.meter) == 1
+
+
+class NotUtf8(str):
+    """The name of a header as producers in other languages may send it."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return b"\xff\xfe"
+
+
+async def test_keys_values_and_headers_of_any_kind_are_accounted_for_and_hold_up_no_other_record(
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (message_accumulator, producer):
+        monkeypatch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+    odd = [
+        (b"key", None, []),
+        (b"", b"", []),
+        (b"\0", b"\0", [("", None)]),
+        (b"\xff" * 500_000, b"malformed", [("name", b"\xff")]),
+        (None, b"malformed", [(NotUtf8("x"), b"x")] * 3),
+        (b"key", b"x" * 900_000, []),
+    ]
+    async with AIOKafkaProducer(
+        bootstrap_servers=stack.kafka_bootstrap_servers, acks="all", max_request_size=2_000_000
+    ) as sending:
+        for number, (key, value, headers) in enumerate(odd):
+            await sending.send_and_wait(topics.meter, value, key, partition=0, headers=headers)
+            good = meter(at=minute(number))
+            await sending.send_and_wait(topics.meter, good, partition=0, headers=[(NotUtf8("x"), None)])
+    consumer = group.start()
+    await until_consumed(database, topics.meter, 12)
+
+    assert (await ledger(database, topics))[topics.meter] == Entry(12, 6, 0, 6)
+    letters = await database.fetch('SELECT key, value FROM dead_letters ORDER BY "offset"')
+    assert [(row["key"], row["value"]) for row in letters] == [(key, value) for key, value, _ in odd]
+    assert consumer.process.poll() is None

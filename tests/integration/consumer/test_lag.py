@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack.servers import Servers
 from tests.support.database import Database
-from tests.support.ledger import Topics, until_consumed
+from tests.support.ledger import Entry, Topics, committed_in_kafka, ledger, until_consumed
 from tests.support.records import meter, minute
 from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.waiting import until
@@ -98,20 +98,36 @@ async def test_the_lag_of_records_in_a_batch_that_waits_for_the_database_is_thei
     await until_lag(consumer, topics.meter, 0, at_least=0, below=0.001)
 
 
-async def test_transaction_markers_do_not_count_as_lag(
+async def test_transaction_markers_do_not_count_as_lag_anywhere(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
+    """Not in the metric, nor in the database (the fleet summary and the doctor), nor in the offsets committed to Kafka."""
     consumer = group.start()
     await consumer.until_ready()
     producer = AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, transactional_id=f"tx-{topics.meter}")
-    async with producer, producer.transaction():
-        await producer.send_and_wait(topics.meter, meter(at=minute(0)), partition=0)
-
-    async def is_written() -> bool:
-        return bool(await database.value("SELECT count(*) FROM meter_telemetry_history") == 1)
-
-    await until(is_written, "the reading is written")
+    async with producer:
+        for number in range(100):
+            await producer.begin_transaction()
+            await producer.send(topics.meter, meter(at=minute(number)), partition=0)
+            await (producer.commit_transaction() if number % 10 else producer.abort_transaction())
+    await until_consumed(database, topics.meter, 90)
     await until_lag(consumer, topics.meter, 0, at_least=0, below=0.001)
+
+    async def lag_is_stored() -> bool:
+        query = (
+            "SELECT sum(end_offset - next_offset) = 0 AND sum(next_offset) = 200 FROM kafka_offsets WHERE topic = $1"
+        )
+        return bool(await database.value(query, topics.meter))
+
+    async def lag_is_committed() -> bool:
+        committed = await committed_in_kafka(stack, group.environment["KAFKA_GROUP_ID"])
+        return committed.get((topics.meter, 0)) == 200
+
+    await until(lag_is_stored, "the stored offset is behind the last marker")
+    await until(lag_is_committed, "the same offset is committed to Kafka")
+    assert (await ledger(database, topics))[topics.meter] == Entry(90, 90, 0, 0)
+    logged = [line for line in consumer.log.read_text().splitlines() if '"level": "debug"' not in line]
+    assert len(logged) < 50, "a transaction is no event"
 
 
 async def test_a_consumer_drops_the_lag_series_of_partitions_it_no_longer_has(

@@ -58,22 +58,52 @@ class Model:
         )
 
     def intervals(self) -> dict[tuple[str, int], float]:
+        walks: dict[str, Walk] = {}
         found: dict[tuple[str, int], float] = {}
-        high: dict[str, float] = {}
-        last: dict[str, int] = {}
         for (meter_id, number), kwh in sorted(self.stored.items()):
-            before = high.get(meter_id)
-            energy = 0.0
-            if before is None:
-                high[meter_id] = kwh
-            elif not before - JITTER <= kwh < before:
-                energy = kwh - before if kwh >= before else kwh
-                begun_hours = -(-(number - last[meter_id]) * EVERY // 60)
-                energy = energy if energy <= 1000 * begun_hours else 0.0
-                high[meter_id] = kwh
-            last[meter_id] = number
-            found[meter_id, number] = energy
+            if meter_id in walks:
+                found[meter_id, number] = walks[meter_id].step(number * EVERY, kwh)
+            else:
+                walks[meter_id] = Walk(number * EVERY, kwh)
+                found[meter_id, number] = 0.0
         return found
+
+
+@dataclass(slots=True)
+class Walk:
+    """A walk along the readings of one meter. `error`: the register before a suspicious one, and the minute when it was read."""
+
+    at: int
+    high: float
+    error: tuple[float, int] | None = None
+
+    def step(self, at: int, kwh: float) -> float:
+        """The energy of the interval that ends at a minute with a register."""
+        was, high, self.at = self.at, self.high, at
+        if self.error and abs(kwh - high) > JITTER and self._is_back(at, kwh, *self.error):
+            energy = max(kwh - self.error[0], 0.0)
+            self.high, self.error = max(kwh, self.error[0]), None
+            return energy
+        suspicious, energy = False, 0.0
+        if not high - JITTER <= kwh < high:
+            energy = kwh - high if kwh >= high else kwh
+            suspicious = kwh < high or energy > most(at - was)
+            energy = energy if energy <= most(at - was) else 0.0
+            self.high = kwh
+        if suspicious and not self.error:
+            self.error = high, was
+        elif self.error and (energy > JITTER or at - self.error[1] > 60):
+            self.error = None
+        return energy
+
+    @staticmethod
+    def _is_back(at: int, kwh: float, before: float, before_at: int) -> bool:
+        return at - before_at <= 1440 and before - JITTER <= kwh <= before + most(at - before_at)
+
+
+def most(minutes: int) -> float:
+    """kWh that a charger can deliver."""
+    return 1000 * minutes / 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +121,9 @@ class Refresh:
 
 
 NUMBERS = st.integers(0, HOURS * 60 // EVERY - 1)
-# Steps of a register: forward, jitter up to its limit, resets, replaced meters, and implausible jumps.
+# Steps of a register: forward, jitter up to its limit, resets, replaced meters, implausible jumps, and errors that end.
 KWHS = st.sampled_from(
-    [0.0, 0.25, 1.0, 5.0, 9.5, 10.0, 10.5, 11.0, 12.0, 500.0, 1005.0, 1010.0, 1011.0, 2500.0, 7000.0, 1e9]
+    [0.0, 0.25, 1.0, 5.0, 9.5, 10.0, 10.5, 11.0, 12.0, 170.0, 176.0, 177.0, 343.0, 500.0, 500.5, 650.0, 2500.0, 1e9]
 )
 READINGS = st.tuples(st.sampled_from(["A", "B"]), NUMBERS, KWHS)
 STEPS = st.lists(

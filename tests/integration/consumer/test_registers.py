@@ -193,3 +193,35 @@ async def test_an_interval_may_end_a_gap_and_a_month(connections: Any, database:
     await store.write(batch(records(values, topic="register-readings")))
     history = await database.fetch("SELECT kwh_consumed_ac FROM meter_telemetry_history ORDER BY recorded_at")
     assert [row[0] for row in history] == [0, 100_000, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("registers", "intervals"),
+    [
+        ([812.4, 812.5, 0, 812.6, 812.7], [0, 0.1, 0, 0.1, 0.1]),
+        ([812.4, 812.5, 0, 0, 0, 812.6, 812.7], [0, 0.1, 0, 0, 0, 0.1, 0.1]),
+        ([6.0, 6.1, 0, 6.2, 6.3], [0, 0.1, 0, 0.1, 0.1]),
+        ([812.4, 812.5, 4000, 812.6, 812.7], [0, 0.1, 0, 0.1, 0.1]),
+        ([812.4, 812.5, 0, 0.1, 0.2, 0.3], [0, 0.1, 0, 0.1, 0.1, 0.1]),
+        ([812.4, 812.5, 0, 4000, 4000.1], [0, 0.1, 0, 0, 0.1]),
+        ([812.4, 812.5, 3000, 3000.1, 3000.2], [0, 0.1, 0, 0.1, 0.1]),
+        ([0, 16, 33], [0, 16, 0]),
+    ],
+    ids=[
+        "one reading of zero", "some of zero", "of a new meter", "one reading too high", "a reset", "another meter later",
+        "another meter", "more than 1,000 kW",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("batches", ["one batch", "a batch for each", "from the last to the first"])
+async def test_a_wrong_register_makes_no_energy_and_a_reset_loses_none(
+    connections: Any, database: Database, registers: list[float], intervals: list[float], batches: str
+) -> None:
+    store, values = Store(connections, "test"), [register(at=minute(at), kwh=kwh) for at, kwh in enumerate(registers)]
+    ordered = values[::-1] if batches == "from the last to the first" else values
+    if batches == "one batch":
+        await store.write(batch(records(ordered, topic="register-readings")))
+    else:
+        for offset, value in enumerate(ordered):
+            await store.write(batch(records([value], topic="register-readings", offset=offset)))
+    rows = await database.fetch("SELECT kwh_consumed_ac FROM meter_telemetry_history ORDER BY recorded_at")
+    assert [row[0] for row in rows] == pytest.approx(intervals)

@@ -184,6 +184,57 @@ async def test_assignments_are_applied_in_the_order_of_arrival_and_counted_one_b
     assert (await ledger(database, TOPICS))["assignments"] == Entry(7, 4, 1, 2)
 
 
+async def test_assignments_that_are_read_again_change_nothing_whatever_came_after_them(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    await stored.insert_missing({ASSIGNMENTS: 0})
+    values = [
+        assignment("VEH-1", "METER-1", minute(0)),
+        assignment("VEH-1", "METER-2", minute(0)),  # a correction
+        assignment("VEH-2", "METER-2", minute(0)),  # rejected: VEH-1 is at METER-2
+        assignment("VEH-1", "METER-1", minute(0)),  # a correction back to what was declared first; METER-2 is free now
+        assignment("VEH-3", "METER-3", minute(0), minute(60)),
+        assignment("VEH-4", "METER-3", minute(30)),  # rejected, and corrected by the next two
+        assignment("VEH-3", "METER-3", minute(0), minute(20)),
+        assignment("VEH-4", "METER-4", minute(30)),
+        assignment("VEH-4", "METER-4", minute(30)),  # a duplicate
+    ]
+    for offset, value in enumerate(values):
+        await store.write(batch(records([value], topic="assignments", offset=offset)))
+    assignments = "SELECT vehicle_id, meter_id, valid_during FROM vehicle_meter_assignments ORDER BY 1"
+    before = await database.fetch(assignments)
+    assert [(row["vehicle_id"], row["meter_id"]) for row in before] == [
+        ("VEH-1", "METER-1"), ("VEH-3", "METER-3"), ("VEH-4", "METER-4"),
+    ]  # fmt: skip
+    assert (await ledger(database, TOPICS))["assignments"] == Entry(9, 6, 1, 2)
+
+    await database.execute("UPDATE kafka_offsets SET next_offset = 0 WHERE topic = 'assignments'")
+    for offset, value in enumerate(values):
+        await store.write(batch(records([value], topic="assignments", offset=offset)))
+        assert await database.fetch(assignments) == before, f"after record {offset}"
+    assert (await ledger(database, TOPICS))["assignments"] == Entry(18, 6, 10, 2)
+
+    await store.write(batch(records([assignment("VEH-1", "METER-2", minute(0))], topic="assignments", offset=9)))
+    assert (
+        await database.value("SELECT meter_id FROM vehicle_meter_assignments WHERE vehicle_id = 'VEH-1'") == "METER-2"
+    )
+
+
+async def test_assignments_of_another_incarnation_of_the_log_are_new(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    await stored.insert_missing({ASSIGNMENTS: 0})
+    await store.write(
+        batch(records([assignment("VEH-1", "METER-1"), assignment("VEH-1", "METER-2")], topic="assignments"))
+    )
+    await database.execute(
+        "UPDATE kafka_offsets SET next_offset = 0, incarnation = incarnation + 1 WHERE topic = 'assignments'"
+    )
+    await store.write(batch(records([assignment("VEH-1", "METER-1")], topic="assignments")))
+    assert await database.value("SELECT meter_id FROM vehicle_meter_assignments") == "METER-1"
+    assert (await ledger(database, TOPICS))["assignments"] == Entry(3, 3, 0, 0)
+
+
 async def test_assignments_of_a_fenced_consumer_are_not_applied(
     store: Store, stored: StoredOffsets, database: Database
 ) -> None:

@@ -34,8 +34,9 @@ class Fleet:
             meter_id, kwh, opens, closes,
         )  # fmt: skip
         await self._connection.execute(
-            "INSERT INTO meter_live_status VALUES ($1, $2, 240, $3, now()) ON CONFLICT DO NOTHING",
-            meter_id, kwh, closes,
+            "INSERT INTO meter_live_status SELECT $1, $2, 240, max(recorded_at), now() FROM meter_telemetry_history "
+            "WHERE meter_id = $1 HAVING count(*) > 0 ON CONFLICT (meter_id) DO UPDATE SET recorded_at = excluded.recorded_at",
+            meter_id, kwh,
         )  # fmt: skip
 
     async def vehicle(self, vehicle_id: str, kwh: float, opens: datetime = BEGIN, closes: datetime = END) -> None:
@@ -46,8 +47,9 @@ class Fleet:
             vehicle_id, kwh, opens, closes,
         )  # fmt: skip
         await self._connection.execute(
-            "INSERT INTO vehicle_live_status VALUES ($1, 50, $2, 25, $3, now()) ON CONFLICT DO NOTHING",
-            vehicle_id, kwh, closes,
+            "INSERT INTO vehicle_live_status SELECT $1, 50, $2, 25, max(recorded_at), now() FROM vehicle_telemetry_history "
+            "WHERE vehicle_id = $1 HAVING count(*) > 0 ON CONFLICT (vehicle_id) DO UPDATE SET recorded_at = excluded.recorded_at",
+            vehicle_id, kwh,
         )  # fmt: skip
 
     async def assign(self, vehicle_id: str, meter_id: str, opens: datetime, closes: datetime | None = None) -> None:

@@ -124,6 +124,63 @@ async def test_a_repaired_charger_closes_its_fault_and_can_open_another(connecti
     assert [fault[4] is None for fault in await faults(connection)] == [False, True]
 
 
+@pytest.mark.parametrize("behind", ["vehicle", "meter"])
+@pytest.mark.parametrize("minutes", [1, 7, 25, 200])
+async def test_a_topic_that_stands_still_makes_no_charger_faulty(connection: Any, behind: str, minutes: int) -> None:
+    """Ten vehicles have charged for the last hour; the readings of one side are on their way for a while."""
+    fleet, numbers, newest = Fleet(connection), range(10), END - minutes * MINUTE
+    await assign(fleet, *numbers)
+    for number in numbers:
+        idle, charging = END - timedelta(minutes=60), END
+        for opens, closes, kwh in ((BEGIN, idle, 0.0), (idle, charging, 0.5)):
+            meter_closes = min(closes, newest) if behind == "meter" else closes
+            vehicle_closes = min(closes, newest) if behind == "vehicle" else closes
+            await fleet.meter(f"METER-{number}", kwh, opens, meter_closes)
+            await fleet.vehicle(f"VEH-{number}", kwh * 0.95, opens, vehicle_closes)
+    await evaluate(connection, 0, 1, 2, 3)
+
+    assert await faults(connection) == []
+    assert await alerts(connection) == []
+    statuses = await connection.fetch("SELECT DISTINCT status, ratio FROM vehicle_efficiency")
+    if minutes < 28:
+        assert [tuple(row) for row in statuses] == [("healthy", 95.0)], "judged up to the older of the newest readings"
+    else:
+        assert [row["status"] for row in statuses] == ["insufficient_data"], "too much is missing on one side"
+
+
+async def test_identities_are_not_used_again_when_the_database_goes_back_in_time(connection: Any) -> None:
+    fleet = Fleet(connection)
+    await assign(fleet, *range(3))
+    for number in range(3):
+        await charge(fleet, number, 80)
+    await evaluate(connection, 0, 1, 2)
+    told = await alerts(connection)
+    # As a restore does, or a standby that is promoted without the last commits.
+    await connection.execute(
+        "DELETE FROM efficiency_faults; DELETE FROM alert_outbox; "
+        "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"
+    )
+    await evaluate(connection, 3, 4, 5)
+
+    told_again = await alerts(connection)
+    assert [len(told), len(told_again)] == [3, 3]
+    assert len({each.event_id for each in told + told_again}) == 6
+    assert len({each.fault_id for each in told + told_again}) == 6
+    assert max(each.fault_id for each in told_again) < 2**53, "JSON represents it exactly"
+
+
+async def test_a_vehicle_that_comes_back_keeps_its_open_fault(connection: Any) -> None:
+    fleet, first = Fleet(connection), Hysteresis(open_after=1, close_after=2, close_from=87)
+    await assign(fleet, 1, 2)
+    await charge(fleet, 1, 80)
+    await evaluate_fleet(connection, NOW, LIMITS, first)
+    await connection.execute("DELETE FROM vehicle_efficiency")  # as for a vehicle without readings and assignments
+    await charge(fleet, 2, 80)
+    assert await evaluate_fleet(connection, NOW + MINUTE, LIMITS, first) == 2
+    assert [(fault[0], fault[4]) for fault in await faults(connection)] == [("VEH-1", None), ("VEH-2", None)]
+    assert await connection.fetchval("SELECT count(*) FROM vehicle_efficiency WHERE window_end = $1", END + MINUTE) == 2
+
+
 async def test_a_day_without_readings_neither_opens_nor_closes_a_fault(connection: Any) -> None:
     fleet = Fleet(connection)
     await assign(fleet, 1)

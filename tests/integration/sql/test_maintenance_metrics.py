@@ -146,6 +146,8 @@ async def test_the_database_is_measured(maintenance: Maintenance, database: Data
     assert samples["energy_database_bytes",] > 1e6
     assert samples["energy_replica_lag_seconds",] == samples["energy_replicas_connected",] == 0
     samples = await maintenance.until("energy_partitions_ahead_seconds", least=31 * 86_400.0)
+    assert abs(samples[("energy_database_clock_offset_seconds",)]) < 5
+    assert samples[("energy_oldest_snapshot_transactions",)] >= 0
     tables = {key[1] for key in samples if key[0] == "energy_table_bytes"}
     assert {"meter_telemetry_history", "dead_letters", "vehicle_live_status"} <= tables
     assert not any("_y20" in table for table in tables), "partitions are included in their table"

@@ -22,6 +22,7 @@ _numbers = itertools.count(1)
 TABLES = {
     "alert_outbox": ("s[u]", ""),
     "assignment_declarations": ("si", "s"),
+    "assignment_positions": ("siu", ""),
     "dead_letters": ("[s]i", "[s]"),
     "efficiency_faults": ("", "s"),
     "kafka_offsets": ("siu", "s"),

@@ -112,11 +112,27 @@ class World:
             for each, minute in self.stored
             if each == device and first <= minute < last
         ]
+        newest = {device: max(minute for each, minute in self.stored if each == device) for device, _ in self.stored}
+        both = [min(newest.get(device, -1), newest.get(VEHICLE, -1)) for device, _, _ in ASSIGNED]
+        compared = [
+            (device, first, min(last, until + 1)) for (device, first, last), until in zip(periods, both, strict=True)
+        ]
+        ac_compared = [
+            kwh(device, minute)
+            for device, first, last in compared
+            for each, minute in self.stored
+            if each == device and first <= minute < last
+        ]
         dc = [minute for device, minute in self.stored if device == VEHICLE and opens <= minute < closes]
         assigned = [minute for minute in dc if any(first <= minute < last for _, first, last in periods)]
         assert (found["ac_points"], found["dc_points"], found["dc_points_assigned"]) == (
             len(ac), len(dc), len(assigned),
         )  # fmt: skip
+        of_both = [minute for minute in dc if any(first <= minute < last for _, first, last in compared)]
+        if all(device in newest for device in (*METERS, VEHICLE)):
+            assert (found["ac_points_compared"], found["dc_points_compared"]) == (len(ac_compared), len(of_both))
+            assert found["ac_kwh_compared"] == pytest.approx(fsum(ac_compared))
+            assert found["dc_kwh_compared"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in of_both))
         assert found["ac_kwh"] == pytest.approx(fsum(ac))
         assert found["dc_kwh"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in dc))
         assert found["dc_kwh_assigned"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in assigned))

@@ -159,8 +159,11 @@ def test_each_corruption_is_rejected_with_its_reason_code(corruption: object, re
 
 def test_the_corruptions_cover_every_reason_code_of_decoding() -> None:
     of_the_store = {Reason.CONFLICTING_READING, Reason.REFUSED_BY_DATABASE}
+    of_the_consumer = {Reason.TOO_LARGE, Reason.INTERNAL_ERROR}  # its limit, and its own defects
     of_assignments = {Reason.INVALID_INTERVAL, Reason.OVERLAPPING_ASSIGNMENT}
-    assert {corruption.reason for corruption in CORRUPTIONS} == set(Reason) - of_the_store - of_assignments
+    assert {corruption.reason for corruption in CORRUPTIONS} == set(
+        Reason
+    ) - of_the_store - of_the_consumer - of_assignments
 
 
 def test_anomalies_neither_lose_nor_alter_a_reading() -> None:

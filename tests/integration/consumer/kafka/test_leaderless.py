@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from deploy.stack.kafka import Kafka
 from deploy.stack.servers import Servers
 from tests.faults.kafka_cluster import three_brokers
+from tests.support.command import Command, consumer_command, partition_statuses
 from tests.support.database import Database
 from tests.support.ledger import Topics, until_consumed
 from tests.support.records import meter, minute
@@ -54,6 +55,20 @@ async def produce(servers: str, topic: str, partitions: list[int], *, at: int) -
             await producer.send_and_wait(topic, meter(f"METER-{partition}", minute(at)), partition=partition)
 
 
+async def until_shown_as_leaderless(operator: Command, topic: str) -> None:
+    """Waits until `offsets show` lists the one partition without a leader and the others with their state."""
+    expected = dict.fromkeys(range(PARTITIONS), "not held by any consumer")
+
+    async def shown() -> bool:
+        if (await operator.run("offsets", "show"))[0] != 0:  # the cluster has not noticed yet that the broker is down
+            return False
+        statuses = await partition_statuses(operator)
+        states = {each["partition"]: each["state"] for each in statuses if each["topic"] == topic}
+        return states.pop(LEADERLESS).startswith("no leader") and states.items() <= expected.items()
+
+    await until(shown, "`offsets show` names the partition without a leader")
+
+
 async def test_partitions_with_a_leader_are_read_and_the_one_without_is_named(
     cluster: Cluster, database: Database, new_topics: Topics, group: ConsumerGroup
 ) -> None:
@@ -70,6 +85,7 @@ async def test_partitions_with_a_leader_are_read_and_the_one_without_is_named(
     brokers[LEADERLESS].kill()
     others = [number for number in range(PARTITIONS) if number != LEADERLESS]
     await produce(servers, topics.meter, others, at=1)
+    await until_shown_as_leaderless(consumer_command(group.environment, database), topics.meter)
     consumer = group.start()
     await until_consumed(database, topics.meter, PARTITIONS + len(others))
 

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from deploy.stack.processes import Processes
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
+from tests.support.command import consumer_command, partition_statuses
 from tests.support.database import Database
 from tests.support.ledger import Topics, until_consumed
 from tests.support.records import meter, minute, vehicle
@@ -123,6 +124,9 @@ async def test_partitions_added_while_the_only_static_member_was_away_are_read(
     await consumer.until_ready()
     assert group.stop(consumer) == 0
     await add_partitions(stack.kafka_bootstrap_servers, topics.meter, topics.partitions + 1)
+    shown = await partition_statuses(consumer_command(group.environment, database))
+    never_read = [(each["topic"], each["partition"], each["stored"]) for each in shown if each["state"] == "never read"]
+    assert never_read == [(topics.meter, topics.partitions, None)]
     consumer = group.start(**settings)
     await consumer.until_ready()
     unassigned = await consumer.until_logged("partitions_unassigned")

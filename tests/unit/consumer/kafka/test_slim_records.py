@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.consumer import fetcher
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
 from aiokafka.record.memory_records import MemoryRecords
 
 from consumer.kafka.slim_records import BYTES_AT_ONCE, install_slim_records
@@ -21,6 +21,7 @@ READ_COMMITTED = 1
 def _slim(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)  # restored afterwards
     monkeypatch.setattr(fetcher, "FetchResult", fetcher.FetchResult)
+    monkeypatch.setattr(fetcher, "MemoryRecords", fetcher.MemoryRecords)
     install_slim_records()
 
 
@@ -126,3 +127,35 @@ def test_large_records_are_returned_in_portions_of_bounded_size() -> None:
     size = BYTES_AT_ONCE // 4
     assert portions([b"x" * size] * 10, 100) == [[10, 11, 12, 13], [14, 15, 16, 17], [18, 19]]
     assert portions([b"x" * 3 * BYTES_AT_ONCE] * 2, 100) == [[10], [11]]
+
+
+def batch_of(values: list[bytes], first: int, *, codec: int, producer: int = 1, transactional: bool = False) -> bytes:
+    """A record batch in which every second record has a header whose name is not UTF-8."""
+    builder = _DefaultRecordBatchBuilderPy(2, codec, int(transactional), producer, 0, 0, 1 << 20)
+
+    class NotUtf8(str):
+        def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+            return b"\xff\xfe name"
+
+    for number, value in enumerate(values):
+        headers = [(NotUtf8("name"), b"x"), ("ok", None)] if number % 2 else []
+        assert builder.append(number, timestamp=1_000, key=b"M-1", value=value, headers=headers)
+    built = bytearray(builder.build())
+    struct.pack_into(">q", built, 0, first)
+    return bytes(built)
+
+
+@pytest.mark.usefixtures("_slim")
+@pytest.mark.parametrize("codec", [0, 1, 3])
+@pytest.mark.parametrize("start", [10, 12])
+def test_header_names_that_are_not_utf8_hold_up_no_record(codec: int, start: int) -> None:
+    aborted = batch_of([b"a", b"b"], 10, codec=codec, producer=7, transactional=True)
+    data = aborted + batch_of([b"c", b"d", b"e", b"f"], 12, codec=codec) + batch_of([b"g", b"h"], 16, codec=codec)
+    transactions = [(7, 10)]
+    records = fetcher.PartitionRecords(
+        PARTITION, fetcher.MemoryRecords(data), transactions, start, None, None, True, READ_COMMITTED
+    )
+    assert [(record.offset, record.key, record.value) for record in records] == [
+        (offset, b"M-1", value) for offset, value in enumerate([b"c", b"d", b"e", b"f", b"g", b"h"], 12)
+    ]
+    assert records.next_fetch_offset == 18

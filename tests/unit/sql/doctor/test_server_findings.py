@@ -1,12 +1,13 @@
 """Findings of the doctor: each threshold from both sides."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sql.clocks import Clocks
 from sql.doctor import engine_findings as engine
 from sql.doctor import server_findings as server
 from sql.doctor.server_findings import LEVELS, Finding, worst
@@ -25,6 +26,14 @@ SLOT = {"name": "s", "active": False, "wal_status": "reserved", "bytes": 100}
 REPLICA = {"name": "r", "state": "streaming", "seconds": 0.1, "bytes": 10}
 IDLE = {"name": "somebody", "pid": 7, "state": "idle in transaction", "seconds": 100.0}
 USED = {"used": 10, "of_services": 3, "of_consumers": 4, "most": 100}
+
+
+def clocks(host: timedelta, newest_reading: timedelta) -> Clocks:
+    """The database's clock says NOW, the host's and the devices' this much more."""
+    return Clocks(NOW + host, NOW, NOW + newest_reading)
+
+
+SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
 
 def months(*found: str) -> list[dict[str, Any]]:
@@ -70,6 +79,22 @@ def months(*found: str) -> list[dict[str, Any]]:
         (server.transactions([IDLE], 0), "warn", "somebody (pid 7) for 100 s, idle in transaction"),
         (server.transactions([IDLE | {"seconds": 4000.0}], 0), "fail", "4,000 s"),
         (server.transactions([], 1), "fail", "1 prepared"),
+        (
+            server.transactions([], 0, [{"name": "slot s", "transactions": 123_456}]),
+            "warn",
+            "slot s holds a snapshot that is 123,456 transactions old",
+        ),
+        (engine.clocks(clocks(SECOND, -SECOND), -600), "ok", "agree"),
+        (engine.clocks(Clocks(NOW, NOW, None), None), "ok", "agree"),
+        (engine.clocks(clocks(-61 * SECOND, -SECOND), 0), "warn", "+61 s"),
+        (engine.clocks(clocks(301 * SECOND, -SECOND), 0), "fail", "this host's 2026-11-26T00:05:01"),
+        (engine.clocks(clocks(-301 * SECOND, -SECOND), 0), "fail", "this host's 2026-11-25T23:54:59"),
+        (engine.clocks(clocks(SECOND, -7 * DAY), 0), "ok", "agree"),
+        (engine.clocks(clocks(SECOND, -7 * DAY - SECOND), 0), "fail", "the newest reading is of 2026-11-18T23:59:59"),
+        (engine.clocks(clocks(SECOND, 3600 * SECOND), 0), "ok", "agree"),
+        (engine.clocks(clocks(SECOND, 3601 * SECOND), 0), "fail", "the newest reading is of 2026-11-26T01:00:01"),
+        (engine.clocks(clocks(SECOND, -SECOND), 86_400), "warn", "86,400 s ahead of the clock"),
+        (engine.maintenance(-3600, [], 60), "warn", "3,600 s in the future"),
         (server.wraparound(YOUNG), "ok", "5 old"),
         (server.wraparound(YOUNG | {"transactions": 310_000_000}), "warn", "310,000,000 old"),
         (server.wraparound(YOUNG | {"multixacts": 1_500_000_000}), "fail", "VACUUM"[:0]),
