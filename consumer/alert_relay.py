@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from consumer.monitoring.metrics import Metrics
 from consumer.settings import ConsumerSettings
+from sql.connection import DATABASE_ERRORS
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 CHECK_SECONDS: Final = 1.0
 ACK_TIMEOUT_SECONDS: Final = 5.0  # the server ends a session that is idle in its transaction for ten
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
+FAILED_CHECK_SECONDS: Final = 60.0  # after an error of our own code, which hardly passes by itself
 
 
 class TopicMissingError(Exception):
@@ -27,7 +29,10 @@ class TopicMissingError(Exception):
 
 
 class AlertRelay:
-    """Publishes the events of `alert_outbox`. Errors are retried and never end the process; a repeated one is logged once."""
+    """Publishes the events of `alert_outbox`. Errors never end the process, because readings do not depend on alerts.
+
+    Those of Kafka and PostgreSQL are retried and logged when they change; one of our own code is logged with its stack each time.
+    """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", settings: ConsumerSettings, metrics: Metrics) -> None:
         self._pool = pool
@@ -55,9 +60,12 @@ class AlertRelay:
                 if not await self._publish_oldest():
                     return
             self._report_unblocked()
-        except Exception as error:  # noqa: BLE001 - the events stay in the outbox, and readings must go on
+        except (KafkaError, TopicMissingError, *DATABASE_ERRORS) as error:
             self._topic_found = False
             self._report_blocked(error)
+        except Exception:  # of our own code: the events stay in the outbox, and readings must go on
+            log.exception("alert_relay_failed", retry_in=FAILED_CHECK_SECONDS)
+            await asyncio.sleep(FAILED_CHECK_SECONDS)
 
     async def _count_waiting(self) -> int:
         async with self._pool.acquire() as connection:

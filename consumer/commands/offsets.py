@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -12,12 +12,14 @@ from consumer.commands.runner import CommandError, Partition, Topic, Yes, confir
 from consumer.kafka.client import groupless_client
 from consumer.kafka.group_members import describe_group
 from consumer.kafka.log_offsets import LogRange, explain, log_ranges
+from consumer.records.record import record_hash
 from consumer.settings import ConsumerSettings
-from consumer.storage.offsets import gap_between
+from consumer.storage.offsets import LastRecord, gap_between, last_record_of
 from consumer.topic_registry import record_types_by_topic
 from sql.queries import queries
 
 app = typer.Typer(no_args_is_help=True, help="Stored offsets: where the reading of each partition continues.")
+FETCH_MS: Final = 5_000
 HEADER = ("topic", "partition", "next offset", "log start", "log end", "lag", "held by", "state")
 
 
@@ -35,6 +37,7 @@ class PartitionStatus:
     unavailable: str | None
     held_by: str | None
     halt_reason: str | None
+    last_record: LastRecord | None
 
     @property
     def gap(self) -> str | None:
@@ -76,7 +79,7 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="one JSON object p
 def _as_json(status: PartitionStatus) -> dict[str, object]:
     fields: dict[str, object] = msgspec.to_builtins(status)
     log = msgspec.to_builtins(status.log) if status.log else dict.fromkeys(("beginning", "end", "stable_end"))
-    del fields["log"]
+    del fields["log"], fields["last_record"]
     return fields | log | {"gap": status.gap, "lag": status.lag, "state": status.state}
 
 
@@ -144,12 +147,14 @@ def reset(
             f"{skipped} records are skipped and never stored, {again} are read again and counted as duplicates.",
             yes=yes,
         )
-        await _move(settings, status, target, f"reset to {to}")
+        await _move(settings, status, target, f"reset to {to}", other_log=await _is_other_log(settings, status))
 
     run(move)
 
 
-async def _move(settings: ConsumerSettings, status: PartitionStatus, target: int, reason: str) -> None:
+async def _move(
+    settings: ConsumerSettings, status: PartitionStatus, target: int, reason: str, *, other_log: bool = False
+) -> None:
     async with connect(settings) as connection:
         moved = await queries.move_offset(
             connection,
@@ -158,7 +163,7 @@ async def _move(settings: ConsumerSettings, status: PartitionStatus, target: int
             partition=status.partition,
             expected_offset=status.stored,
             to_offset=target,
-            other_log=status.gap is not None,
+            other_log=other_log or status.gap is not None,
             reason=reason,
         )
     if moved is None:
@@ -167,6 +172,19 @@ async def _move(settings: ConsumerSettings, status: PartitionStatus, target: int
             "nothing was changed; run the command again"
         )
     typer.echo(f"{status.topic}-{status.partition} continues at offset {target}", err=True)
+
+
+async def _is_other_log(settings: ConsumerSettings, status: PartitionStatus) -> bool:
+    """Whether Kafka has another record at the offset of the last record taken; False where nothing can be compared."""
+    last, log = status.last_record, status.log
+    if last is None or log is None or not log.beginning <= last.offset < log.end:
+        return False
+    partition = TopicPartition(status.topic, status.partition)
+    async with groupless_client(settings) as client:
+        client.assign([partition])
+        client.seek(partition, last.offset)
+        found = (await client.getmany(partition, timeout_ms=FETCH_MS, max_records=1)).get(partition, [])
+    return any(each.offset == last.offset and record_hash(each) != last.hash for each in found)
 
 
 async def _target_offset(settings: ConsumerSettings, partition: TopicPartition, log: LogRange, to: str) -> int:
@@ -198,7 +216,7 @@ async def _status(settings: ConsumerSettings, topic: str, partition: int) -> tup
 async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
     async with connect(settings) as connection:
         stored = {
-            TopicPartition(row["topic"], row["partition"]): (row["next_offset"], row["halt_reason"])
+            TopicPartition(row["topic"], row["partition"]): row
             async for row in queries.all_offsets(connection, consumer_group=settings.kafka_group_id)
         }
     holders = (await describe_group(settings)).holders()
@@ -213,12 +231,13 @@ async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
         PartitionStatus(
             each.topic,
             each.partition,
-            next_offset,
+            row and row["next_offset"],
             logs.get(each),
             explain(failed[each]) if each in failed else None,
             f"{holders[each].member_id}@{holders[each].host}" if each in holders else None,
-            halt_reason,
+            row and row["halt_reason"],
+            row and last_record_of(row),
         )
         for each in partitions
-        for next_offset, halt_reason in (stored.get(each, (None, None)),)
+        for row in (stored.get(each),)
     ]

@@ -16,7 +16,11 @@ from sql.queries import queries
 log = structlog.get_logger(__name__)
 
 HOUR: Final = timedelta(hours=1)
-PERIOD_PER_TRANSACTION: Final = timedelta(days=1)  # when there is much to catch up with
+DAY: Final = timedelta(days=1)
+# A statement covers so many devices, and a period from an hour up to a day as long as all devices take no longer than this.
+# However large the fleet is, no statement reaches its time-out, and what was rolled up before a failure is kept.
+DEVICES_PER_STATEMENT: Final = 20_000
+SECONDS_PER_PERIOD: Final = 2.0
 Connection = Any  # asyncpg.Connection
 
 
@@ -71,16 +75,27 @@ async def _first_hour(connection: Connection, target: datetime) -> datetime:
 
 
 async def _roll_up(connection: Connection, complete: datetime, target: datetime, deadline: float) -> None:
-    while complete < target and monotonic() < deadline:
-        closes = min(target, complete + PERIOD_PER_TRANSACTION)
-        async with connection.transaction():
-            meters = await queries.roll_up_meters(connection, opens=complete, closes=closes)
-            vehicles = await queries.roll_up_vehicles(connection, opens=complete, closes=closes)
-            await queries.move_complete_before(connection, instant=closes)
-        hours = meters["hours"] + vehicles["hours"]
+    """Roll up [complete, target) period by period; readings that arrive meanwhile are marked as late by their writers."""
+    period = HOUR
+    while complete < target and (begun := monotonic()) < deadline:
+        closes = min(target, complete + period)
+        hours = await _roll_up_devices(connection, queries.roll_up_meters, complete, closes)
+        hours += await _roll_up_devices(connection, queries.roll_up_vehicles, complete, closes)
+        await queries.move_complete_before(connection, instant=closes)
         if hours:
             log.info("hours_rolled_up", up_to=closes.isoformat(), device_hours=hours)
         complete = closes
+        period = min(DAY, 2 * period) if monotonic() - begun < SECONDS_PER_PERIOD else HOUR
+
+
+async def _roll_up_devices(connection: Connection, roll_up: Any, opens: datetime, closes: datetime) -> int:
+    """Roll up a period of all devices of one side, in batches; returns the number of device hours."""
+    hours = 0
+    after: str | None = ""
+    while after is not None:
+        done = await roll_up(connection, opens=opens, closes=closes, after=after, row_limit=DEVICES_PER_STATEMENT)
+        hours, after = hours + done["hours"], done["last"]
+    return hours
 
 
 async def _refresh_late_hours(connection: Connection, deadline: float) -> None:

@@ -41,6 +41,7 @@ HOURLY_SESSION: Final = {"application_name": "energy-housekeeping", "lock_timeou
 FREQUENT_STATEMENT_SECONDS: Final = 600.0  # after which a silent server is treated as gone
 HOURLY_STATEMENT_SECONDS: Final = 24 * 3600.0
 HOURLY_INTERVAL_SECONDS: Final = 3600
+LETTERS_PER_STATEMENT: Final = 10_000
 SECONDS_PER_ROUND: Final = 20.0  # for tasks that can continue in the next round, so that every task gets its turn
 Connection = Any  # asyncpg.Connection
 Report = Callable[[str], None]
@@ -173,7 +174,10 @@ async def _dead_letters(connection: Connection, now: datetime, settings: Maintai
     if not (await queries.has_expired_records(connection, before=kept_from))["expired"]:
         return
     await require_agreeing_clocks(connection)
-    await queries.delete_resolved_letters(connection, resolved_before=kept_from)
+    deleted, deadline = LETTERS_PER_STATEMENT, monotonic() + SECONDS_PER_ROUND
+    while deleted == LETTERS_PER_STATEMENT and monotonic() < deadline:
+        rows = queries.delete_resolved_letters(connection, resolved_before=kept_from, row_limit=LETTERS_PER_STATEMENT)
+        deleted = (await rows)["letters"]
     await queries.delete_published_alerts(connection, published_before=kept_from)
 
 

@@ -72,10 +72,14 @@ ORDER BY topic, reason;
 SELECT EXISTS (SELECT FROM dead_letters WHERE resolved_at < :before)
     OR EXISTS (SELECT FROM alert_outbox WHERE published_at < :before) AS expired;
 
--- name: delete_resolved_letters(resolved_before)^
+-- name: delete_resolved_letters(resolved_before, row_limit)^
 -- Deletes dead letters resolved before an instant. The ledger keeps the number of discarded ones, which never became readings.
 WITH removed AS (
-    DELETE FROM dead_letters WHERE resolved_at < :resolved_before RETURNING topic, resolution
+    DELETE FROM dead_letters
+    WHERE resolved_at < :resolved_before AND ctid = ANY(ARRAY(
+        SELECT ctid FROM dead_letters WHERE resolved_at < :resolved_before ORDER BY resolved_at LIMIT :row_limit
+    ))
+    RETURNING topic, resolution
 ), remembered AS (
     INSERT INTO retired_records (topic, dead_letters)
     SELECT topic, count(*) FROM removed WHERE resolution = 'discarded' GROUP BY topic

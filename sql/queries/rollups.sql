@@ -51,12 +51,15 @@ SELECT least(
     )
 ) AS recorded_at;
 
--- name: roll_up_meters(opens, closes)^
--- Rolls up the whole hours of [opens, closes) of all meters from history.
-WITH rolled AS (
+-- name: roll_up_meters(opens, closes, after, row_limit)^
+-- Rolls up the whole hours of [opens, closes) of the next meters from history, in the order of their ids, after the given one.
+-- Returns the number of hours, and the last of these meters; NULL: there was none left.
+WITH devices AS MATERIALIZED (
+    SELECT meter_id FROM meter_live_status WHERE meter_id > :after ORDER BY meter_id LIMIT :row_limit
+), rolled AS (
     INSERT INTO meter_energy_hourly AS hourly (meter_id, hour, kwh_consumed_ac, readings)
     SELECT live.meter_id, part.hour, part.kwh, part.readings
-    FROM meter_live_status AS live
+    FROM devices AS live
     CROSS JOIN LATERAL (
         SELECT date_trunc('hour', history.recorded_at, 'UTC') AS hour, sum(history.kwh_consumed_ac) AS kwh, count(*) AS readings
         FROM meter_telemetry_history AS history
@@ -67,14 +70,16 @@ WITH rolled AS (
     SET kwh_consumed_ac = excluded.kwh_consumed_ac, readings = excluded.readings
     RETURNING 1
 )
-SELECT count(*) AS hours FROM rolled;
+SELECT (SELECT count(*) FROM rolled) AS hours, (SELECT max(meter_id) FROM devices) AS last;
 
--- name: roll_up_vehicles(opens, closes)^
-WITH rolled AS (
+-- name: roll_up_vehicles(opens, closes, after, row_limit)^
+WITH devices AS MATERIALIZED (
+    SELECT vehicle_id FROM vehicle_live_status WHERE vehicle_id > :after ORDER BY vehicle_id LIMIT :row_limit
+), rolled AS (
     INSERT INTO vehicle_energy_hourly AS hourly
         (vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings)
     SELECT live.vehicle_id, part.*
-    FROM vehicle_live_status AS live
+    FROM devices AS live
     CROSS JOIN LATERAL (
         SELECT date_trunc('hour', history.recorded_at, 'UTC') AS hour, sum(history.kwh_delivered_dc),
             sum(history.battery_temp), max(history.battery_temp), min(history.soc), max(history.soc), count(*)
@@ -88,7 +93,7 @@ WITH rolled AS (
         readings = excluded.readings
     RETURNING 1
 )
-SELECT count(*) AS hours FROM rolled;
+SELECT (SELECT count(*) FROM rolled) AS hours, (SELECT max(vehicle_id) FROM devices) AS last;
 
 -- name: late_hours(side)
 -- Hours that late readings have changed, oldest first.

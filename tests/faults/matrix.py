@@ -71,6 +71,7 @@ SCENARIOS: Final = (
     Scenario("read-again", 4, records.read_again, "2, 4"),
     Scenario("large-records", 2, records.send_large_records, "4, 5", records.accept_large_records),
     Scenario("clock-consumer", 3, clocks.shift_a_consumer, "1, 4"),
+    Scenario("clock-maintenance", 2, clocks.shift_maintenance, "1"),
     Scenario("disk-full", 3, data.fill_disk, "4", data.add_insert_trigger),
     Scenario("poison", 3, data.send_rejected_rows, "4", data.add_check_constraint),
     Scenario("broken-release", 2, data.break_producer_release, "4", min_rounds=2),

@@ -49,7 +49,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.pipeline": "consumer.retry consumer.kafka consumer.monitoring consumer.records consumer.settings "
     "consumer.storage schemas sql.connection sql.queries",
     "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings",
-    "consumer.alert_relay": "consumer.monitoring consumer.settings sql.queries",
+    "consumer.alert_relay": "consumer.monitoring consumer.settings sql.connection sql.queries",
     "consumer.commands": "consumer.kafka consumer.records consumer.settings consumer.storage consumer.topic_registry schemas "
     "sql.connection sql.queries",
     "consumer.service": "consumer schemas sql.connection sql.queries",

@@ -2,22 +2,44 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import fsum
 from typing import Final
 
-from tests.faults.oracle.expected import Expected, within
+from tests.faults.oracle.expected import Expected, Series, within
 
 FAULTY_BELOW: Final = 85.0
 DEGRADED_BELOW: Final = 90.0
 LEAST_KWH: Final = 1.0
 LEAST_COVERAGE: Final = 0.8
+MINUTE: Final = timedelta(minutes=1)
 MOST_APART: Final = 0.02  # of the expected readings, and always 2 readings
 
 
 @dataclass(frozen=True, slots=True)
+class Sides:
+    """kWh and readings of both sides within assigned time."""
+
+    ac: float
+    dc: float
+    ac_readings: int
+    dc_readings: int
+
+    @property
+    def complete(self) -> bool:
+        return self.ac_readings > 0 and self.dc_readings > 0
+
+    @property
+    def apart(self) -> int:
+        return abs(self.ac_readings - self.dc_readings)
+
+
+@dataclass(frozen=True, slots=True)
 class Energy:
-    """One vehicle in [opens, closes): kWh and readings of each side. `seconds` is the assigned time, None without any."""
+    """One vehicle in [opens, closes): kWh and readings of each side. `seconds` is the assigned time, None without any.
+
+    `compared` ends with the minute of the older of both sides' newest readings.
+    """
 
     opens: datetime
     closes: datetime
@@ -30,11 +52,17 @@ class Energy:
     dc_assigned_readings: int
     temperature: float | None
     meters: frozenset[str]
+    compared: Sides
 
     @property
     def ratio(self) -> float | None:
-        """Efficiency in %, not rounded."""
-        return self.dc_assigned / self.ac * 100 if self.seconds and self.ac else None
+        """Efficiency in %, not rounded. Sides without a common minute are compared as they are."""
+        sides = self.compared if self.compared.complete else self.assigned
+        return sides.dc / sides.ac * 100 if self.seconds and sides.complete and sides.ac else None
+
+    @property
+    def assigned(self) -> Sides:
+        return Sides(self.ac, self.dc_assigned, self.ac_readings, self.dc_assigned_readings)
 
     @property
     def coverage(self) -> tuple[float | None, float]:
@@ -49,8 +77,8 @@ class Energy:
         ac_coverage, dc_coverage = self.coverage
         if not self.seconds or ac_coverage is None:
             return "unassigned"
-        apart = abs(self.ac_readings - self.dc_assigned_readings)
-        if self.ratio is None or self.ac < LEAST_KWH or min(ac_coverage, dc_coverage) < LEAST_COVERAGE:
+        apart = max(self.assigned.apart, self.compared.apart)
+        if self.ratio is None or self.compared.ac < LEAST_KWH or min(ac_coverage, dc_coverage) < LEAST_COVERAGE:
             return "insufficient_data"
         if apart > max(2, MOST_APART * self.seconds / 60):
             return "insufficient_data"
@@ -64,8 +92,8 @@ def energy(expected: Expected, vehicle: str, opens: datetime, closes: datetime) 
         for each in expected.assignments
         if each.vehicle == vehicle and each.start < closes and (each.end is None or each.end > opens)
     ]
-    ac = [values[0] for meter, start, end in parts for _, values in within(expected.meters.get(meter, []), start, end)]
     series = expected.vehicles.get(vehicle, [])
+    ac = [values[0] for meter, start, end in parts for _, values in within(expected.meters.get(meter, []), start, end)]
     dc = within(series, opens, closes)
     assigned = [values[0] for _, start, end in parts for _, values in within(series, start, end)]
     return Energy(
@@ -80,7 +108,20 @@ def energy(expected: Expected, vehicle: str, opens: datetime, closes: datetime) 
         dc_assigned_readings=len(assigned),
         temperature=_mean(values[2] for _, values in dc),
         meters=frozenset(meter for meter, *_ in parts),
+        compared=_compare(expected, series, parts),
     )
+
+
+def _compare(expected: Expected, series: Series, parts: Iterable[tuple[str, datetime, datetime]]) -> Sides:
+    ac: list[float] = []
+    dc: list[float] = []
+    for meter, start, end in parts:
+        measured = expected.meters.get(meter, [])
+        if measured and series:
+            last = min(measured[-1][0], series[-1][0]).replace(second=0, microsecond=0) + MINUTE
+            ac += [values[0] for _, values in within(measured, start, min(end, last))]
+            dc += [values[0] for _, values in within(series, start, min(end, last))]
+    return Sides(fsum(ac), fsum(dc), len(ac), len(dc))
 
 
 def _judge(ratio: float) -> str:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from math import ceil
 from typing import Final
 
 JITTER_KWH: Final = 1.0
-MOST_KWH_AN_HOUR: Final = 1000.0
+MOST_KW: Final = 1000.0
 
 
 def intervals(registers: Iterable[tuple[datetime, float]]) -> Iterator[tuple[datetime, float]]:
@@ -17,8 +16,8 @@ def intervals(registers: Iterable[tuple[datetime, float]]) -> Iterator[tuple[dat
         kwh = 0.0
         if highest is not None and before is not None and not highest - JITTER_KWH <= register < highest:
             kwh = register - highest if register >= highest else register  # a fall: it was reset, and counts from zero
-            if kwh > MOST_KWH_AN_HOUR * ceil((at - before).total_seconds() / 3600):
-                kwh = 0.0  # another meter
+            if kwh > MOST_KW * max(60.0, (at - before).total_seconds()) / 3600:
+                kwh = 0.0  # an error, or another meter
             highest = register
         elif highest is None:
             highest = register

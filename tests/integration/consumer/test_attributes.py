@@ -2,11 +2,13 @@
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import InvalidTimestampError
 from aiokafka.producer import message_accumulator, producer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
@@ -38,7 +40,16 @@ async def produce(stack: Servers, topic: str, values: list[tuple[bytes, int | No
     """Produces values with these Kafka timestamps (ms) to partition 0, in requests of their own."""
     async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
         for value, timestamp in values:
-            await producer.send_and_wait(topic, value, partition=0, timestamp_ms=timestamp)
+            await until(partial(is_accepted, producer, topic, value, timestamp), "the broker accepts all timestamps")
+
+
+async def is_accepted(producer: AIOKafkaProducer, topic: str, value: bytes, timestamp: int | None) -> bool:
+    """Sends a record; False while the broker does not know the topic's new configuration yet."""
+    try:
+        await producer.send_and_wait(topic, value, partition=0, timestamp_ms=timestamp)
+    except InvalidTimestampError:
+        return False
+    return True
 
 
 async def test_a_rejected_record_is_stored_whatever_its_kafka_timestamp_and_holds_up_no_other(

@@ -223,13 +223,14 @@ async def test_a_gap_between_the_stored_offset_and_the_log_halts_only_the_partit
 
 
 async def test_a_session_timeout_that_the_brokers_reject_is_reported_with_its_setting(
-    group: ConsumerGroup, topics: Topics
+    database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:
     consumer = group.start(KAFKA_SESSION_TIMEOUT_MS="3600000")
     failed = await consumer.until_logged("fetch_failed")
     assert "KAFKA_SESSION_TIMEOUT_MS=3600000" in failed["detail"]
     assert "1800000" in failed["detail"]
     assert (await consumer.blocked_by())["kafka"] == failed["detail"]
+    assert await database.value("SELECT count(*) FROM kafka_offsets") == 0, "it is no member of the group"
 
 
 async def test_an_error_of_our_own_code_ends_the_process_and_is_not_blamed_on_the_database(

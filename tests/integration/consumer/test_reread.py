@@ -119,7 +119,9 @@ async def test_dead_letters_that_were_discarded_or_deleted_do_not_upset_the_ledg
     await resolve(database, 3, "discarded")
     await database.execute("UPDATE dead_letters SET resolved_at = now() - interval '1 year' WHERE \"offset\" = 3")
     connection = await asyncpg.connect(database.migrator_url)
-    deleted = await queries.delete_resolved_letters(connection, resolved_before=datetime.now(UTC) - timedelta(days=90))
+    deleted = await queries.delete_resolved_letters(
+        connection, resolved_before=datetime.now(UTC) - timedelta(days=90), row_limit=10_000
+    )
     await connection.close()
     assert deleted["letters"] == 1
 

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from sql.connection import WRITER_SETTINGS, pool
+from sql.maintenance import rollups
 from sql.maintenance.rollups import _move_late_before, refresh_rollups
 from sql.queries import queries
 from tests.support.database import Database, locked_tables, waits_for_lock
@@ -222,6 +223,36 @@ async def test_a_refresh_waits_for_a_writer_that_relies_on_the_old_late_before(d
             assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0, "the late hours were refreshed"
         await writing
         await world.check(0, 120)
+    await connection.close()
+
+
+@pytest.mark.anyio
+async def test_a_failure_keeps_what_was_rolled_up_before_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a statement reaches its time-out: each of them covers two devices here, and starts with an hour."""
+    monkeypatch.setattr(rollups, "DEVICES_PER_STATEMENT", 2)
+    await _assign(database)
+    connection = await asyncpg.connect(database.migrator_url)
+    async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
+        await StoredOffsets(to, "test").insert_missing(dict.fromkeys(PARTITIONS, 0))
+        world = World(Store(to, "test"), connection)
+        meters = [*METERS, "METER-C", "METER-D", "METER-E"]
+        await world.write([(device, minute) for device in (*meters, VEHICLE) for minute in range(0, MINUTES, 20)])
+        bad_hour = (
+            "ALTER TABLE meter_energy_hourly ADD CONSTRAINT bad_hour CHECK (meter_id <> 'METER-E' OR hour < '{}')"
+        )
+        await connection.execute(bad_hour.format(at(180).isoformat()))
+        with pytest.raises(asyncpg.CheckViolationError):
+            await refresh_rollups(connection, at(MINUTES), grace=timedelta(0))
+        assert (await queries.rollup_state(connection))["complete_before"] >= at(60)
+        await world.check(0, MINUTES)
+
+        await connection.execute("ALTER TABLE meter_energy_hourly DROP CONSTRAINT bad_hour")
+        await refresh_rollups(connection, at(MINUTES), grace=timedelta(0))
+        assert (await queries.rollup_state(connection))["complete_before"] == at(MINUTES)
+        assert await connection.fetchval("SELECT sum(readings) FROM meter_energy_hourly") == len(meters) * MINUTES // 20
+        await world.check(0, MINUTES)
     await connection.close()
 
 
