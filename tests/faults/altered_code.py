@@ -9,11 +9,12 @@ from typing import Final
 from tests.support.repository import ROOT
 
 PACKAGES: Final = ("schemas", "sql", "consumer", "api")
+MIGRATE_DOWN: Final = "-- migrate:down"
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """`original` stands in `file` (a path from the root of the repository) exactly once."""
+    """`original` stands in `file` (a path from the root of the repository) exactly once, without a migration's way back."""
 
     file: str
     original: str
@@ -25,9 +26,10 @@ class Replacement:
         Raises:
             ValueError: the file has changed.
         """
-        if text.count(self.original) != 1:
-            raise ValueError(f"{self.file} has {self.original!r} {text.count(self.original)} times instead of once")
-        return text.replace(self.original, self.replacement)
+        forwards, separator, back = text.partition(MIGRATE_DOWN)
+        if forwards.count(self.original) != 1:
+            raise ValueError(f"{self.file} has {self.original!r} {forwards.count(self.original)} times instead of once")
+        return forwards.replace(self.original, self.replacement) + separator + back
 
 
 def altered_copy(directory: Path, replacements: Iterable[Replacement]) -> Path:

@@ -63,7 +63,7 @@ MUTANTS: Final = (
         "late-interval-not-marked",
         "hours that late registers change are not marked",
         Replacement(
-            "sql/migrations/20261125000003_registers.sql",
+            "sql/migrations/20261128000304_register_returns.sql",
             "FROM changed WHERE recorded_at < late_before",
             "FROM changed WHERE recorded_at > late_before",
         ),
@@ -159,7 +159,7 @@ MUTANTS: Final = (
     Mutant(
         "register-reset-misread",
         "a register that was reset adds nothing",
-        Replacement("sql/migrations/20261125000003_registers.sql", "ELSE register END;", "ELSE 0 END;"),
+        Replacement("sql/migrations/20261128000304_register_returns.sql", "ELSE register END;", "ELSE 0 END;"),
     ),
     Mutant(
         "fault-never-closes",
