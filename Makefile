@@ -42,7 +42,7 @@ mutants: $(READY) ## mistakes made in a copy of the engine (ONLY=mutant, JOBS=n)
 bench: $(READY) ## the benchmarks (ONLY=measure, RUNS=n, SCALE=share): progress on stderr, one JSON object per result on stdout
 	@exec $(RUN) -m tests.bench
 
-simulate: $(READY) ## the consumer under virtual time with random faults (SEEDS=n, FROM=seed, JOBS=processors, TRACE=1); exit 1 when a seed fails
+simulate: $(READY) ## the consumer under virtual time with random faults (SEEDS=n, FROM=seed, JOBS=processors, TRACE=1, DEFECTS=1); exit 1 when a seed fails
 	@exec $(RUN) -m tests.simulation
 
 fuzz: $(READY) ## fuzzing: MINUTES=10 for the decoders with a coverage-guided fuzzer, then as long for the HTTP service

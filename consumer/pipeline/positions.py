@@ -180,6 +180,7 @@ class PartitionPositions:
         """Once a second, find stored offsets that have moved without us: halted, or a database that went back in time."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
+            await self._find_short_logs()
             try:
                 await self.refresh()
             except DATABASE_ERRORS as error:
@@ -207,6 +208,17 @@ class PartitionPositions:
         }
         self.stored.update({each: offset.next_offset for each, offset in stored.items()})
         self.restore(moved | decided)
+
+    async def _find_short_logs(self) -> None:
+        """Compare partitions with their log that wait at their last record: a log may end there, without that record.
+
+        Kafka takes the end of a log for an offset to wait at, and such a log holds records that would never be read.
+        """
+        next_offsets = self.next_offsets
+        ranges, _ = await log_ranges(self._client, set(self._unverified)) if self._unverified else ({}, {})
+        if next_offsets is self.next_offsets:
+            waiting = self._unverified.keys() & ranges.keys()
+            self.compare_with_log({each for each in waiting if ranges[each].end < next_offsets[each]})
 
     def _idle(self) -> NextOffsets:
         """The next offset of each readable partition of which everything fetched is written."""

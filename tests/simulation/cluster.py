@@ -57,7 +57,9 @@ class Cluster:
 
     def produce(self, event: Produce) -> None:
         """Append to a log what the plan says."""
-        log = self.broker.logs[TopicPartition(event.topic, event.partition)]
+        log = self.broker.logs.get(TopicPartition(event.topic, event.partition))
+        if log is None:
+            return  # the topic is deleted
         timestamp = int((EPOCH + self.scheduler.now) * 1000)
         if event.reading is not None:
             value = encode(event.topic, event.reading)

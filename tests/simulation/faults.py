@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, RequestTimedOutError
 
 from tests.simulation.cluster import Cluster
+from tests.simulation.kafka.log import PartitionLog
 from tests.simulation.plan import FIRST_INSTANT, Fault, Produce, Reading
 from tests.simulation.process import ConsumerProcess
 
@@ -29,7 +30,9 @@ class Faults:
         self._ends: list[Callable[[], None]] = []
 
     def begin(self, fault: Fault) -> None:
-        """Let a fault happen."""
+        """Let a fault happen, unless both topics are deleted just now."""
+        if not self._cluster.broker.logs:
+            return
         self._cluster.counts[fault.kind] += 1
         getattr(self, "_" + fault.kind.replace(" ", "_"))(fault)
 
@@ -88,6 +91,14 @@ class Faults:
             self._cluster.scheduler.call_later(seconds, server.end_idle_transactions, process.name)
         self._later(fault.seconds, loop.thaw)
 
+    def _host_lost(self, fault: Fault) -> None:
+        """The machine is gone without a word: its sessions stay, and a new process starts elsewhere."""
+        process = self._process(fault)
+        for session in process.sessions():
+            session.subject_to_timeouts = False
+        process.vanish()
+        self._later(fault.seconds, process.start)
+
     def _join(self, fault: Fault) -> None:
         if len(self._cluster.processes) < self._cluster.plan.processes + 2:
             process = self._cluster.add_process()
@@ -134,7 +145,74 @@ class Faults:
         if row is None:
             return
         beyond = fault.choice % 3 if fault.choice % 2 else 0
-        log.delete_before(min(row.next + beyond, log.end))
+        if log.delete_before(min(row.next + beyond, log.end)) and beyond:
+            cluster.invariants.lossy.add(partition)
+
+    def _truncation(self, fault: Fault) -> None:
+        """An unclean election: no leader for a while, then one whose log lacks the last records."""
+        cluster, partition = self._cluster, self._partition(fault)
+        log = cluster.broker.logs[partition]
+        log.leader = False
+
+        def elect() -> None:
+            end = log.end - 1 - fault.choice % 4
+            if cluster.broker.logs.get(partition) is log and self._can_tell(partition, end):
+                cluster.invariants.past.setdefault(partition, []).append(log.copy())
+                cluster.invariants.lossy.add(partition)
+                log.truncate(end)
+            log.elections += 1
+            log.leader = True
+            cluster.broker.changed()
+
+        self._later(fault.seconds, elect)
+
+    def _topic_anew(self, fault: Fault) -> None:
+        """A topic is deleted, and created again some seconds later."""
+        cluster, topic = self._cluster, self._partition(fault).topic
+        deleted = [partition for partition in cluster.broker.logs if partition.topic == topic]
+        if not all(map(self._can_tell, deleted)):
+            return
+        for partition in deleted:
+            cluster.invariants.past.setdefault(partition, []).append(cluster.broker.logs.pop(partition))
+            cluster.invariants.lossy.add(partition)
+        cluster.broker.changed()
+
+        def create() -> None:
+            for partition in deleted:
+                before = cluster.invariants.past[partition][-1]
+                cluster.broker.logs[partition] = PartitionLog(
+                    partition, before.incarnation + 1, elections=before.elections + 1
+                )
+            cluster.broker.changed()
+
+        self._later(fault.seconds, create)
+
+    def _can_tell(self, partition: TopicPartition, end: int = 0) -> bool:
+        """Whether a log that was cut off at `end`, and has grown again, can be told from the one that was read.
+
+        It cannot where it lacks no record that was read, only markers behind the last one.
+        """
+        row = self._cluster.server.tables["offsets"].get((partition.topic, partition.partition))
+        return row is None or row.next <= end or (row.last_hash is not None and row.last_offset >= end)
+
+    def _open_transaction(self, fault: Fault) -> None:
+        """A producer that does not end its transaction: what is behind it cannot be read."""
+        partition = self._partition(fault)
+        producer = 1000 + int(fault.at * 1000)
+        reading = Reading(f"{partition.topic}-hanging", FIRST_INSTANT, float(fault.choice % 7))
+        self._cluster.produce(Produce(0.0, partition.topic, partition.partition, reading, producer))
+        action = "abort" if fault.choice % 2 else "commit"
+        ended = Produce(0.0, partition.topic, partition.partition, None, producer, action)
+        self._later(fault.seconds, lambda: self._cluster.produce(ended))
+
+    def _new_partition(self, fault: Fault) -> None:
+        """A topic gets one more partition; the leader of the group rejoins once it knows of it."""
+        broker, topic = self._cluster.broker, self._partition(fault).topic
+        partition = TopicPartition(topic, len(broker.partitions_of([topic])))
+        broker.logs[partition] = PartitionLog(partition)
+        for process in self._cluster.processes:
+            if process.client and process.loop and process.client.leads:
+                self._cluster.scheduler.call_later(fault.seconds, process.loop.call_soon, process.client.request_rejoin)
 
     def _invalid_records(self, fault: Fault) -> None:
         """Enough of them to open the breaker."""
@@ -148,6 +226,18 @@ class Faults:
     def _database_crash(self, fault: Fault) -> None:
         server = self._cluster.server
         server.crash()
+
+        def start() -> None:
+            server.up = True
+
+        self._later(fault.seconds, start)
+
+    def _failover(self, fault: Fault) -> None:
+        """An asynchronous standby is promoted: the last commits are gone, and with them rows that were read back."""
+        server = self._cluster.server
+        lost = server.crash(lost_seconds=(0.0, 0.2, 1.0, 3.0)[fault.choice % 4])
+        self._cluster.counts["commit lost in a failover"] += lost
+        self._cluster.invariants.lossy.update(self._cluster.broker.logs)
 
         def start() -> None:
             server.up = True

@@ -29,6 +29,9 @@ class Invariants:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self.past: dict[TopicPartition, list[PartitionLog]] = {}  # logs that were truncated or replaced
+        self.lossy: set[TopicPartition] = (
+            set()
+        )  # partitions that lost records which may not have been read: these may halt
 
     def check(self, transaction: Transaction) -> None:
         """Check one transaction that is about to be committed."""
@@ -38,6 +41,8 @@ class Invariants:
                 before = transaction.tables[table].get(key)
                 counted[key[0]] += row.written - (before.written if before else 0)
                 counted["letters"] += row.dead_lettered - (before.dead_lettered if before else 0)
+                if row.halt_reason and TopicPartition(*key) not in self.lossy:
+                    raise Violation(f"{key} was halted for nothing: {row.halt_reason}")
                 if before is not None and not any(each == "decisions" for each, _ in transaction.writes):
                     self._check_claim(transaction, TopicPartition(*key), before, row)
             elif table in TABLES.values():
@@ -59,7 +64,8 @@ class Invariants:
             return
         if row.next < before.next:
             raise Violation(f"the stored offset of {partition} went from {before.next} back to {row.next}")
-        logs = [self._broker.logs[partition], *self.past.get(partition, [])]
+        present = self._broker.logs.get(partition)
+        logs = [*([present] if present else []), *self.past.get(partition, [])]
         read = [log.records_between(before.next, row.next) for log in logs if row.next <= log.end]
         if not any(
             self._is_covered(transaction, partition, entries, row.consumed - before.consumed) for entries in read
@@ -86,26 +92,21 @@ class Invariants:
                 raise Violation(f"{device} has a late reading at {instant}, and its hour is not marked")
 
     def unread(self, tables: dict[str, dict[Any, Any]]) -> dict[TopicPartition, list[int]]:
-        """The offsets of the records that nobody has read yet, of each partition that has any."""
+        """The offsets of the records in Kafka that are neither stored nor a dead letter, of each partition that has any.
+
+        A halted partition has at least the offset at which it is halted.
+        """
         unread = {}
         for partition, log in self._broker.logs.items():
-            row = tables["offsets"].get((partition.topic, partition.partition))
-            entries = log.unread(row.next if row else log.start)
-            if entries:
-                unread[partition] = [each.offset for each in entries]
+            row = tables["offsets"].get((partition.topic, partition.partition)) or Offsets(0, 0, 0)
+            entries = log.records_between(log.start, log.last_stable_offset)
+            offsets = [each.offset for each in entries if not _is_stored(tables, partition, row, each)]
+            if offsets or row.halt_reason:
+                unread[partition] = offsets or [row.next]
         return unread
 
     def check_end(self, tables: dict[str, dict[Any, Any]]) -> None:
-        """Every record that is still in Kafka has one outcome, and live status is the newest reading of its device."""
-        for partition, log in self._broker.logs.items():
-            for entry in log.records_between(log.start, log.last_stable_offset):
-                row = tables["offsets"][partition.topic, partition.partition]
-                letter = tables["letters"].get((*partition, entry.offset, row.incarnation))
-                stored = tables[TABLES[partition.topic]].get((entry.reading.device, entry.reading.instant))
-                if not _judge(letter, stored, entry):
-                    raise Violation(
-                        f"{partition} offset {entry.offset} ({entry.reading}) is neither stored nor a dead letter"
-                    )
+        """Live status is the newest reading of its device."""
         for table in TABLES.values():
             newest: dict[str, datetime] = {}
             for device, instant in tables[table]:
@@ -113,6 +114,12 @@ class Invariants:
             live = {device: row[0] for device, row in tables[f"{table}_live"].items()}
             if live != newest:
                 raise Violation(f"live status of {table} is {live}, and the newest readings are {newest}")
+
+
+def _is_stored(tables: dict[str, dict[Any, Any]], partition: TopicPartition, row: Offsets, entry: Entry) -> bool:
+    letter = tables["letters"].get((*partition, entry.offset, row.incarnation))
+    stored = tables[TABLES[partition.topic]].get((entry.reading.device, entry.reading.instant))
+    return _judge(letter, stored, entry)
 
 
 def _has_outcome(transaction: Transaction, partition: TopicPartition, entry: Entry) -> bool:

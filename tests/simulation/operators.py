@@ -11,7 +11,7 @@ ROUND_SECONDS: Final = 4.0
 
 
 class Operator:
-    """Looks every few seconds, once the faults have ended."""
+    """Looks every few seconds."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -25,7 +25,7 @@ class Operator:
         cluster = self._cluster
         for partition, log in cluster.broker.logs.items():
             row = cluster.server.tables["offsets"].get((partition.topic, partition.partition))
-            if row is not None and (row.halt_reason or not log.start <= row.next <= log.end):
+            if row is not None and row.halt_reason:
                 self._accept(partition, row.next, log.start)
         for topic, breaker in list(cluster.server.tables["breakers"].items()):
             if breaker.state == "open":

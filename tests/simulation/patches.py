@@ -144,7 +144,7 @@ def install(*, trace: bool = False) -> None:
     reporter.REPORT_SECONDS = REPORT_SECONDS
     positions: Any = consumer.pipeline.positions
     positions.fetch_positions = lambda client: client.fetch_positions()
-    positions.metadata_version = lambda client: 0
+    positions.metadata_version = lambda client: client.metadata_version()
     poll_loop: Any = consumer.pipeline.poll_loop
     poll_loop.IDLE_FETCH_MS = IDLE_FETCH_MS
     warnings.simplefilter("ignore", RuntimeWarning)  # coroutines of killed processes are never awaited

@@ -73,6 +73,7 @@ KINDS: Final[dict[str, tuple[int, float, float]]] = {
     "kill": (6, 0.2, 4.0),
     "stop": (3, 0.0, 2.0),
     "freeze": (6, 0.5, 14.0),
+    "host lost": (2, 0.5, 4.0),
     "join": (3, 2.0, 8.0),
     "kafka cut off": (3, 0.5, 8.0),
     "kafka away": (2, 0.5, 6.0),
@@ -87,6 +88,11 @@ KINDS: Final[dict[str, tuple[int, float, float]]] = {
     "statement error": (3, 0.0, 0.0),
     "retention": (1, 0.0, 0.0),
     "invalid records": (2, 0.0, 0.0),
+    "failover": (3, 0.1, 4.0),
+    "truncation": (2, 0.2, 3.0),
+    "topic anew": (2, 6.0, 9.0),
+    "open transaction": (2, 1.0, 8.0),
+    "new partition": (1, 0.0, 3.0),
 }
 
 

@@ -79,6 +79,14 @@ class ConsumerProcess:
             self._machine.server.scheduler.call_later(0.001, self._machine.server.client_left, session)
         self._forget()
 
+    def vanish(self) -> None:
+        """The machine is gone: nothing runs, and neither Kafka nor the database hears of it."""
+        if self.loop:
+            self.loop.freeze()
+            if self.client:
+                self._machine.broker.unwatch(self.client._log_changed)
+            self._forget()
+
     def sessions(self) -> list[Any]:
         """The server's sessions of this process."""
         return [each for each in self._machine.server.sessions.values() if each.owner == self.name]

@@ -16,7 +16,7 @@ from tests.simulation.plan import Plan, draw
 from tests.simulation.shrink import describe, shrink
 from tests.simulation.world import Outcome, World
 
-SEEDS_PER_PORTION: Final = 50
+SEEDS_PER_PORTION: Final = 25
 PROGRESS_SECONDS: Final = 5.0
 _clock: Final = time.perf_counter  # not one of the clocks that a run replaces
 
@@ -77,6 +77,8 @@ def run_portion(seeds: range) -> Figures:
     try:
         for seed in seeds:
             figures.add(run_plan(draw(seed)))
+            if figures.failed:
+                break
     finally:
         gc.collect()
         if enabled:

@@ -20,6 +20,7 @@ from tests.simulation.plan import FIRST_INSTANT, Plan, Produce, Reading
 CALM_SECONDS: Final = 1.0  # between the last event and the end of all faults that still last
 RECOVERY_SECONDS: Final = 90.0  # in which everything must be stored once the faults have ended
 PROBE_SECONDS: Final = 60.0  # in which one more record of each partition must be stored
+READY_SECONDS: Final = 60.0  # in which every consumer that runs must be ready
 CHECK_SECONDS: Final = 0.5
 
 
@@ -73,6 +74,7 @@ class World:
         plan, cluster = self._plan, self._cluster
         for _ in range(plan.processes):
             cluster.add_process()
+        self._operator.start()
         for produced in plan.produced:
             cluster.scheduler.call_later(produced.at, cluster.produce, produced)
         for fault in plan.faults:
@@ -80,13 +82,14 @@ class World:
         instants = [*(each.at for each in plan.produced), *(each.at for each in plan.faults)]
         cluster.scheduler.run(cluster.violated, max(instants, default=0.0) + CALM_SECONDS)
         self._faults.end_all()
-        self._operator.start()
         if not self._wait_until_stored(RECOVERY_SECONDS):
             raise Violation(f"not stored within {RECOVERY_SECONDS:.0f} s after the faults: {self._state()}")
         self._probe()
         if not self._wait_until_stored(PROBE_SECONDS):
             raise Violation(f"one more record of each partition was not stored: {self._state()}")
         cluster.invariants.check_end(cluster.server.tables)
+        if not self._wait_until_ready(READY_SECONDS):
+            raise Violation(f"everything is stored, and yet not all are ready: {self._state()}")
 
     def _wait_until_stored(self, seconds: float) -> bool:
         cluster = self._cluster
@@ -99,12 +102,20 @@ class World:
             cluster.scheduler.run(cluster.violated, cluster.scheduler.now + CHECK_SECONDS)
         return True
 
+    def _wait_until_ready(self, seconds: float) -> bool:
+        cluster = self._cluster
+        until = cluster.scheduler.now + seconds
+        while not cluster.violated() and any(each.health and each.health.ready() for each in cluster.processes):
+            if cluster.scheduler.now >= until:
+                return False
+            cluster.scheduler.run(cluster.violated, cluster.scheduler.now + CHECK_SECONDS)
+        return True
+
     def _probe(self) -> None:
         """One more record for each partition: one that nobody reads any more does not show otherwise."""
-        for topic, count in self._plan.partitions.items():
-            for partition in range(count):
-                reading = Reading(f"{topic}-probe-{partition}", FIRST_INSTANT, 1.0)
-                self._cluster.produce(Produce(0.0, topic, partition, reading))
+        for topic, partition in sorted(self._cluster.broker.logs):
+            reading = Reading(f"{topic}-probe-{partition}", FIRST_INSTANT, 1.0)
+            self._cluster.produce(Produce(0.0, topic, partition, reading))
 
     def _state(self) -> str:
         health = {each.name: each.health.ready() for each in self._cluster.processes if each.health}
@@ -112,5 +123,5 @@ class World:
 
     def _on_log(self, event: str, facts: Mapping[str, Any]) -> None:
         self._cluster.counts[f"log: {event}"] += 1
-        if event == "write_retried" and facts.get("cause") == "unknown":
+        if event == "write_retried" and facts.get("cause") == "unknown" and "CommitOutcome" not in facts["error"]:
             self._cluster.violate(f"an error of our own code is retried: {facts.get('error')}")

@@ -129,6 +129,22 @@ async def test_a_recreated_topic_that_has_outgrown_the_stored_offset_is_told_by_
     assert (await ledger(database, topics))[topics.meter] == Entry(2 * READ + 10, 2 * READ + 10, 0, 0)
 
 
+async def test_a_recreated_topic_that_ends_just_before_the_stored_offset_is_not_waited_at(
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
+) -> None:
+    await read_by_a_first_consumer(stack, database, topics, group)
+    await recreate(stack, topics)
+    await produce(stack, topics.meter, meters(READ, 2 * READ - 1))  # ends where the last record was
+    consumer = group.start()
+    gap = (await consumer.until_logged("partition_halted"))["gap"]
+    assert f"offset {READ} is stored but the log ends at {READ - 1}" in gap
+
+    await accept_gap(operator, topics)
+    await until_consumed(database, topics.meter, 2 * READ - 1)
+    await consumer.until_ready()
+    assert (await ledger(database, topics))[topics.meter] == Entry(2 * READ - 1, 2 * READ - 1, 0, 0)
+
+
 async def test_a_reset_in_a_recreated_topic_tells_its_dead_letters_from_those_of_the_old_one(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:

@@ -115,6 +115,7 @@ class SimulatedConsumer:
         self._member_id = ""
         self._generation = 0
         self.cut_off = False  # from the broker
+        self.leads = False  # the group, and so watches for new partitions
         # What our code reads of aiokafka's private attributes
         self._fetcher = self
         self._coordinator = self
@@ -216,6 +217,10 @@ class SimulatedConsumer:
             state = self._state(partition)
         return state.position
 
+    def metadata_version(self) -> float:
+        """Changes with every election: a client learns of it before the new leader answers."""
+        return float(sum(log.elections for log in self._broker.logs.values()))
+
     def fetch_positions(self) -> dict[TopicPartition, int]:
         states = self._assigned.states if self._assigned else {}
         failed = {partition for partition, fetched in self._buffers.items() if fetched.error}
@@ -252,9 +257,9 @@ class SimulatedConsumer:
     # The cluster and its leaders, for kafka/log_offsets.py
 
     def leader_for_partition(self, partition: TopicPartition) -> int | None:
-        """The number of the only broker, -1 without a leader, None for an unknown partition."""
+        """The number of the leader, -1 without one, None for an unknown partition. Each election makes another broker lead."""
         log = self._broker.logs.get(partition)
-        return None if log is None else BROKER if log.leader else -1
+        return None if log is None else BROKER + log.elections if log.leader else -1
 
     async def send(self, _: int, request: OffsetRequest) -> Any:
         """ListOffsets."""
@@ -508,6 +513,7 @@ class SimulatedConsumer:
         group = self._broker.group
         generation, member_id, topics = await self._ask(group.join, self._member_id, self._instance_id, self._topics)
         self._member_id, self._generation = member_id, generation
+        self.leads = topics is not None
         assignment = None if topics is None else self._assign(topics)
         partitions: list[TopicPartition] = await self._ask(group.sync, member_id, generation, assignment)
         return partitions

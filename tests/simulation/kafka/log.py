@@ -1,6 +1,6 @@
 """The log of one partition: records, transaction markers, holes; truncation, retention, and a topic made anew."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -28,6 +28,7 @@ class PartitionLog:
     start: int = 0
     end: int = 0
     leader: bool = True
+    elections: int = 0
     open_transactions: dict[int, int] = field(default_factory=dict)  # producer -> its first offset
     aborted: set[int] = field(default_factory=set)  # producers
     deleted: list[Entry] = field(default_factory=list)  # by retention: what was fetched before may still be written
@@ -54,6 +55,16 @@ class PartitionLog:
     def skip(self, offsets: int) -> None:
         """A hole, as compaction leaves it."""
         self.end += offsets
+
+    def copy(self) -> "PartitionLog":
+        """The log as it is now."""
+        return replace(
+            self,
+            entries=list(self.entries),
+            open_transactions=dict(self.open_transactions),
+            aborted=set(self.aborted),
+            deleted=list(self.deleted),
+        )
 
     def truncate(self, end: int) -> list[Entry]:
         """An unclean election: the end of the log is lost. Returns what was lost."""
