@@ -14,11 +14,11 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
 from tests.faults.messages import today
 from tests.faults.testbed import Testbed
-from tests.support.command import partition_statuses
 from tests.support.records import meter
 from tests.support.waiting import until
 
 NEW_PARTITIONS_TIMEOUT_SECONDS: Final = 90
+EVERY_PARTITION_IS_HALTED: Final = "SELECT bool_and(halt_reason IS NOT NULL) FROM kafka_offsets WHERE topic = $1"
 DYNAMIC: Final = ("", "")  # an empty instance id is the same as none
 STATIC: Final = ("consumer-0", "consumer-1")
 
@@ -164,11 +164,8 @@ async def _is_empty(testbed: Testbed, topic: str) -> bool:
 async def _until_halted(testbed: Testbed) -> None:
     """Wait until every partition of the meter topic is halted."""
 
-    async def is_halted() -> bool:
-        statuses = await partition_statuses(testbed.operator)
-        return all(each["halt_reason"] for each in statuses if each["topic"] == testbed.topics.meter)
-
-    await until(is_halted, "the recreated topic is halted", every=0.5)
+    topic = testbed.topics.meter
+    await until(lambda: testbed.database.value(EVERY_PARTITION_IS_HALTED, topic), "the recreated topic is halted")
 
 
 async def _until_consumed(testbed: Testbed, topic: str) -> None:
