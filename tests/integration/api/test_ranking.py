@@ -115,16 +115,22 @@ async def test_faults_are_listed_newest_first(start_api: StartApi, database: Dat
     client = start_api()
 
     newest, _, oldest = everything = body(client.get("/v1/faults"))["items"]
+    third, second, first = (each["faultId"] for each in everything)
 
+    assert first < second < third
     assert newest == {
-        "faultId": 3, "vehicleId": "VEH-1", "meterIds": ["METER-1", "METER-2"], "state": "open",
+        "faultId": third, "vehicleId": "VEH-1", "meterIds": ["METER-1", "METER-2"], "state": "open",
         "openedAt": iso(minute(120)), "openedRatio": 71, "openedEnergyAc": 10, "openedEnergyDc": 7.1,
         "lowestRatio": 70, "closedAt": None, "closedRatio": None,
     }  # fmt: skip
     assert oldest == newest | {
-        "faultId": 1, "state": "closed", "openedAt": iso(minute(0)), "closedAt": iso(minute(90)), "closedRatio": 91,
+        "faultId": first, "state": "closed", "openedAt": iso(minute(0)), "closedAt": iso(minute(90)), "closedRatio": 91,
     }  # fmt: skip
-    for filters, ids in (({"state": "open"}, [3, 2]), ({"state": "closed"}, [1]), ({"vehicleId": "VEH-1"}, [3, 1])):
+    for filters, ids in (
+        ({"state": "open"}, [third, second]),
+        ({"state": "closed"}, [first]),
+        ({"vehicleId": "VEH-1"}, [third, first]),
+    ):
         assert [each["faultId"] for each in body(client.get("/v1/faults", params=filters))["items"]] == ids
     assert pages(client, "/v1/faults", limit=2) == [everything[:2], everything[2:]]
 

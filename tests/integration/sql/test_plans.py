@@ -220,8 +220,9 @@ async def test_a_page_of_faults_reads_no_more_than_the_page(
     """Of 100,000 faults of 200 vehicles, five are open: the oldest of each of five vehicles."""
     await database.execute(
         "INSERT INTO efficiency_faults "
-        "(vehicle_id, meter_ids, opened_at, opened_ratio, opened_ac_kwh, opened_dc_kwh, lowest_ratio, closed_at, closed_ratio) "
-        "SELECT 'VEH-' || number % 200, '{}', now(), 80, 10, 8, 79, CASE WHEN number NOT IN (2, 3, 60001, 60004, 60005) "
+        "(fault_id, vehicle_id, meter_ids, opened_at, opened_ratio, opened_ac_kwh, opened_dc_kwh, lowest_ratio, closed_at, "
+        "closed_ratio) "
+        "SELECT number, 'VEH-' || number % 200, '{}', now(), 80, 10, 8, 79, CASE WHEN number NOT IN (2, 3, 60001, 60004, 60005) "
         "THEN now() END, CASE WHEN number NOT IN (2, 3, 60001, 60004, 60005) THEN 90 END "
         "FROM generate_series(1, 100000) AS number"
     )
