@@ -103,6 +103,7 @@ class PartitionPositions:
             task.cancel()
         self._metrics.clear_lag()
         self._report_unavailable(None)
+        self._report_halted()
 
     def restore(self, partitions: Iterable[TopicPartition]) -> None:
         """Start to move partitions to their stored offsets, in the background; each is paused until it is there.

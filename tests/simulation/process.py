@@ -82,7 +82,7 @@ class ConsumerProcess:
     def vanish(self) -> None:
         """The machine is gone: nothing runs, and neither Kafka nor the database hears of it."""
         if self.loop:
-            self.loop.freeze()
+            self.loop.kill()
             if self.client:
                 self._machine.broker.unwatch(self.client._log_changed)
             self._forget()
