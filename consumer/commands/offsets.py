@@ -177,7 +177,7 @@ async def _move(
 
 @retry_kafka
 async def _is_other_log(settings: ConsumerSettings, status: PartitionStatus) -> bool:
-    """Whether Kafka has another record at the offset of the last record taken; False where nothing can be compared."""
+    """Whether Kafka has another record than the last one taken, or none, at its offset; False where nothing can be compared."""
     last, log = status.last_record, status.log
     if last is None or log is None or not log.beginning <= last.offset < log.end:
         return False
@@ -186,7 +186,7 @@ async def _is_other_log(settings: ConsumerSettings, status: PartitionStatus) -> 
         client.assign([partition])
         client.seek(partition, last.offset)
         found = (await client.getmany(partition, timeout_ms=FETCH_MS, max_records=1)).get(partition, [])
-    return any(each.offset == last.offset and record_hash(each) != last.hash for each in found)
+    return bool(found) and (found[0].offset, record_hash(found[0])) != (last.offset, last.hash)
 
 
 async def _target_offset(settings: ConsumerSettings, partition: TopicPartition, log: LogRange, to: str) -> int:
