@@ -149,7 +149,7 @@ class Faults:
             cluster.invariants.lossy.add(partition)
 
     def _truncation(self, fault: Fault) -> None:
-        """An unclean election: no leader for a while, then one whose log lacks the last records."""
+        """No leader for a while, then one whose log lacks the last records: another broker, or the same one again."""
         cluster, partition = self._cluster, self._partition(fault)
         log = cluster.broker.logs[partition]
         log.leader = False
@@ -160,7 +160,10 @@ class Faults:
                 cluster.invariants.past.setdefault(partition, []).append(log.copy())
                 cluster.invariants.lossy.add(partition)
                 log.truncate(end)
-            log.elections += 1
+            if fault.choice % 3:
+                log.elections += 1
+            else:
+                log.restarts += 1
             log.leader = True
             cluster.broker.changed()
 

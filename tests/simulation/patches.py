@@ -146,7 +146,8 @@ def install(*, trace: bool = False) -> None:
     positions: Any = consumer.pipeline.positions
     positions.fetch_positions = lambda client: client.fetch_positions()
     fetch_state: Any = consumer.kafka.fetch_state
-    fetch_state.metadata_version = lambda client: client.metadata_version()
+    fetch_state.cluster_state = lambda client: client.cluster_state()
+    fetch_state.connections = lambda client, partitions: client.connections(partitions)
     poll_loop: Any = consumer.pipeline.poll_loop
     poll_loop.IDLE_FETCH_MS = IDLE_FETCH_MS
     warnings.simplefilter("ignore", RuntimeWarning)  # coroutines of killed processes are never awaited

@@ -217,9 +217,13 @@ class SimulatedConsumer:
             state = self._state(partition)
         return state.position
 
-    def metadata_version(self) -> float:
-        """Changes with every election: a client learns of it before the new leader answers."""
-        return float(sum(log.elections for log in self._broker.logs.values()))
+    def cluster_state(self) -> int:
+        """Changes with every election and restart: a client learns of it before the leader answers."""
+        return sum(log.elections + log.restarts for log in self._broker.logs.values())
+
+    def connections(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        logs = {each: self._broker.logs.get(each) for each in partitions}
+        return {each: (log.elections, log.restarts) for each, log in logs.items() if log is not None and log.leader}
 
     def fetch_positions(self) -> dict[TopicPartition, int]:
         states = self._assigned.states if self._assigned else {}
