@@ -69,7 +69,7 @@ async def test_a_truncated_log_halts(
 async def test_a_log_that_comes_back_without_its_end_halts_under_the_same_leader(
     cluster: Cluster, database: Database, new_topics: Topics, group: ConsumerGroup
 ) -> None:
-    """A broker loses power and with it what was not on disk. The consumer hears nothing until new records have filled the place."""
+    """A broker loses power, and what was not on disk. The consumer hears nothing until new records have filled the place."""
     servers, topics, leader = cluster.stack.kafka_bootstrap_servers, new_topics, cluster.brokers[LEADER]
     placed = {topics.meter: {0: [LEADER]}, topics.vehicle: {0: [OTHER]}}
     await place_topics(servers, placed, {"min.insync.replicas": "1"})
