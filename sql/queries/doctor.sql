@@ -97,7 +97,8 @@ SELECT topic, reason, count(*) AS letters FROM dead_letters WHERE resolved_at IS
 SELECT topic, state, detail FROM topic_breakers ORDER BY topic;
 
 -- name: check_stalled_partitions()
--- Partitions that are halted, or had unread records when they were last written, more than ten minutes ago.
+-- Partitions that are halted, or that have unread records and were last written more than ten minutes ago. Consumers store the end
+-- of the log with each batch, and that of a partition that stands still, as long as one holds it.
 SELECT consumer_group, topic, partition, end_offset - next_offset AS records,
     extract(epoch FROM now() - updated_at)::double precision AS seconds, halt_reason
 FROM kafka_offsets
