@@ -38,6 +38,9 @@ async def _keep_measuring(url: SecretStr, state: DatabaseState, interval: float)
         except DATABASE_ERRORS as error:
             state.latest = None
             log.warning("database_measurement_failed", error=repr(error))
+        except Exception:  # of our own code: what cannot be measured must not stay as it was
+            state.latest = None
+            log.exception("database_measurement_failed")
         await asyncio.sleep(interval)
 
 
@@ -50,6 +53,9 @@ async def _keep_counting(url: SecretStr, state: DatabaseState, interval: float) 
         except DATABASE_ERRORS as error:
             state.counts = {}
             log.warning("dead_letter_count_failed", error=repr(error))
+        except Exception:  # of our own code
+            state.counts = {}
+            log.exception("dead_letter_count_failed")
         await asyncio.sleep(max(interval, (monotonic() - began) / COUNT_SHARE))
 
 

@@ -42,3 +42,32 @@ async def test_numbers_are_exposed_while_dead_letters_are_still_being_counted(mo
     counted.set()
     await until(lambda: exposes("energy_dead_letters_unresolved"), "the counts are exposed")
     measuring.cancel()
+
+
+async def test_an_error_of_our_own_code_ends_neither_loop_and_leaves_no_outdated_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured = iter([Measurement(dict.fromkeys(NUMBERS, 1.0), {"table_bytes": []})])
+    counted = iter([{"ledger_mismatch_records": [("meter-readings", 0)]}])
+    failures = 0
+
+    async def fail_after(results: Any) -> Any:
+        nonlocal failures
+        for result in results:
+            return result
+        failures += 1
+        raise TypeError("of our own code")
+
+    monkeypatch.setattr(database_metrics, "measure", lambda _: fail_after(measured))
+    monkeypatch.setattr(database_metrics, "count_dead_letters", lambda _: fail_after(counted))
+    state = DatabaseState()
+    measuring = asyncio.create_task(keep_measuring(URL, state, 0.01))
+
+    async def failed() -> bool:
+        return failures >= 4
+
+    await until(failed, "both are tried again")
+    assert not measuring.done()
+    assert exposed(state) == {"energy_database_answers"}
+    assert state.counts == {}
+    measuring.cancel()
