@@ -30,6 +30,7 @@ from consumer.monitoring.watchdog import Watchdog
 from consumer.pipeline.batch_writer import BatchWriter
 from consumer.pipeline.breaker import Breaker
 from consumer.pipeline.clock import Clock
+from consumer.pipeline.offset_watch import OffsetWatch
 from consumer.pipeline.poll_loop import PollLoop
 from consumer.pipeline.positions import PartitionPositions
 from consumer.pipeline.rebalance import RebalanceListener
@@ -110,7 +111,7 @@ async def run_pipeline(
             group.create_task(subscription.run()),
             group.create_task(reporter.run()),
             group.create_task(LogEnds(database, settings.kafka_group_id, reporter).run()),
-            group.create_task(positions.watch()),
+            group.create_task(OffsetWatch(client, offsets, positions, buffers, metrics).run()),
             group.create_task(poll_loop.apply_operator_decisions()),
             group.create_task(clock.keep_comparing()),
             group.create_task(AlertRelay(database, settings, metrics).run()),

@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 import consumer.kafka.client
+import consumer.kafka.fetch_state
 import consumer.kafka.group_members
 import consumer.lag.reporter
 import consumer.pipeline.poll_loop
@@ -144,7 +145,8 @@ def install(*, trace: bool = False) -> None:
     reporter.REPORT_SECONDS = REPORT_SECONDS
     positions: Any = consumer.pipeline.positions
     positions.fetch_positions = lambda client: client.fetch_positions()
-    positions.metadata_version = lambda client: client.metadata_version()
+    fetch_state: Any = consumer.kafka.fetch_state
+    fetch_state.metadata_version = lambda client: client.metadata_version()
     poll_loop: Any = consumer.pipeline.poll_loop
     poll_loop.IDLE_FETCH_MS = IDLE_FETCH_MS
     warnings.simplefilter("ignore", RuntimeWarning)  # coroutines of killed processes are never awaited
