@@ -1,12 +1,14 @@
-"""The retry policy of a consumer: without end, with exponential backoff from 0.1 to 5 seconds."""
+"""Retry policies with exponential backoff from 0.1 to 5 seconds: a consumer's without end, a command's with a deadline."""
 
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 import stamina
 import stamina.instrumentation
 
+P = ParamSpec("P")
+T = TypeVar("T")
 FIRST_WAIT_SECONDS: Final = 0.1
 LONGEST_WAIT_SECONDS: Final = 5.0
 
@@ -46,4 +48,14 @@ def retry_forever(
         wait_initial=FIRST_WAIT_SECONDS,
         wait_max=LONGEST_WAIT_SECONDS,
         wait_jitter=0,
+    )
+
+
+def retry_for(seconds: float, may_pass: Callable[[Exception], bool]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A decorator that repeats a coroutine function while `may_pass` is true of its error.
+
+    It raises the last error when the next attempt would start later than `seconds` after the first.
+    """
+    return stamina.retry(
+        on=may_pass, attempts=None, timeout=seconds, wait_initial=FIRST_WAIT_SECONDS, wait_max=LONGEST_WAIT_SECONDS
     )

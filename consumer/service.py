@@ -29,6 +29,7 @@ from consumer.monitoring.watchdog import Watchdog
 from consumer.pipeline.batch_writer import BatchWriter
 from consumer.pipeline.breaker import Breaker
 from consumer.pipeline.clock import Clock
+from consumer.pipeline.offset_watch import OffsetWatch
 from consumer.pipeline.poll_loop import PollLoop
 from consumer.pipeline.positions import PartitionPositions
 from consumer.pipeline.rebalance import RebalanceListener
@@ -105,7 +106,7 @@ async def run_pipeline(
         background = [
             group.create_task(subscription.run()),
             group.create_task(reporter.run()),
-            group.create_task(positions.watch()),
+            group.create_task(OffsetWatch(client, offsets, positions, buffers, metrics).run()),
             group.create_task(poll_loop.apply_operator_decisions()),
             group.create_task(clock.keep_comparing()),
             group.create_task(AlertRelay(database, settings, metrics).run()),

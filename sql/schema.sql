@@ -467,9 +467,9 @@ CREATE TABLE public.kafka_offsets (
     halt_reason text,
     halted_at timestamp with time zone,
     incarnation integer DEFAULT 0 NOT NULL,
-    topic_id uuid,
     last_record_offset bigint,
     last_record_hash bytea,
+    last_record_next_offset bigint,
     CONSTRAINT kafka_offsets_add_up CHECK ((records_consumed = ((records_written + records_duplicate) + records_dead_lettered))),
     CONSTRAINT kafka_offsets_check CHECK ((next_offset >= start_offset)),
     CONSTRAINT kafka_offsets_partition_check CHECK ((partition >= 0)),
@@ -487,9 +487,9 @@ COMMENT ON COLUMN public.kafka_offsets.halt_reason IS 'why the partition is not 
 
 COMMENT ON COLUMN public.kafka_offsets.incarnation IS 'grows by one when an operator accepts that the log is another one than before';
 
-COMMENT ON COLUMN public.kafka_offsets.topic_id IS 'Kafka''s id of the topic; a topic that is deleted and created again gets another one';
-
 COMMENT ON COLUMN public.kafka_offsets.last_record_hash IS 'of the last record taken, at last_record_offset: its timestamp, key and value';
+
+COMMENT ON COLUMN public.kafka_offsets.last_record_next_offset IS 'next_offset as it was stored with the last record: no record lies between them; a previous version of the consumer moves next_offset alone';
 
 CREATE TABLE public.late_hours (
     marked_at timestamp with time zone DEFAULT now() NOT NULL,

@@ -7,8 +7,9 @@ from typing import Annotated, Final
 import msgspec
 import typer
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
-from consumer.commands.runner import CommandError, Partition, Topic, Yes, confirm, connect, run, table
+from consumer.commands.runner import CommandError, Partition, Topic, Yes, confirm, connect, retry_kafka, run, table
 from consumer.kafka.client import groupless_client
 from consumer.kafka.group_members import describe_group
 from consumer.kafka.log_offsets import LogRange, explain, log_ranges
@@ -174,8 +175,9 @@ async def _move(
     typer.echo(f"{status.topic}-{status.partition} continues at offset {target}", err=True)
 
 
+@retry_kafka
 async def _is_other_log(settings: ConsumerSettings, status: PartitionStatus) -> bool:
-    """Whether Kafka has another record at the offset of the last record taken; False where nothing can be compared."""
+    """Whether Kafka has another record than the last one taken, or none, at its offset; False where nothing can be compared."""
     last, log = status.last_record, status.log
     if last is None or log is None or not log.beginning <= last.offset < log.end:
         return False
@@ -184,7 +186,7 @@ async def _is_other_log(settings: ConsumerSettings, status: PartitionStatus) -> 
         client.assign([partition])
         client.seek(partition, last.offset)
         found = (await client.getmany(partition, timeout_ms=FETCH_MS, max_records=1)).get(partition, [])
-    return any(each.offset == last.offset and record_hash(each) != last.hash for each in found)
+    return bool(found) and (found[0].offset, record_hash(found[0])) != (last.offset, last.hash)
 
 
 async def _target_offset(settings: ConsumerSettings, partition: TopicPartition, log: LogRange, to: str) -> int:
@@ -198,9 +200,16 @@ async def _target_offset(settings: ConsumerSettings, partition: TopicPartition, 
         instant = None
     if instant is None or instant.tzinfo is None:
         raise CommandError(f"--to must be an offset, `beginning`, `end` or an instant with a UTC offset; found {to!r}")
+    found = await _offset_at(settings, partition, instant)
+    return log.end if found is None else found
+
+
+@retry_kafka
+async def _offset_at(settings: ConsumerSettings, partition: TopicPartition, instant: datetime) -> int | None:
+    """The offset of the first record at or after `instant`; None when there is none."""
     async with groupless_client(settings) as client:
         found = (await client.offsets_for_times({partition: int(instant.timestamp() * 1000)}))[partition]
-    return found.offset if found else log.end
+    return found.offset if found else None
 
 
 async def _status(settings: ConsumerSettings, topic: str, partition: int) -> tuple[PartitionStatus, int, LogRange]:
@@ -219,14 +228,8 @@ async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
             TopicPartition(row["topic"], row["partition"]): row
             async for row in queries.all_offsets(connection, consumer_group=settings.kafka_group_id)
         }
-    holders = (await describe_group(settings)).holders()
-    async with groupless_client(settings) as client:
-        partitions = sorted(
-            TopicPartition(topic, partition)
-            for topic in record_types_by_topic(settings)
-            for partition in client.partitions_for_topic(topic) or ()
-        )
-        logs, failed = await log_ranges(client, partitions)
+    holders = (await retry_kafka(describe_group)(settings)).holders()
+    logs, failed = await _logs(settings)
     return [
         PartitionStatus(
             each.topic,
@@ -238,6 +241,18 @@ async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
             row and row["halt_reason"],
             row and last_record_of(row),
         )
-        for each in partitions
+        for each in sorted(logs.keys() | failed.keys())
         for row in (stored.get(each),)
     ]
+
+
+@retry_kafka
+async def _logs(settings: ConsumerSettings) -> tuple[dict[TopicPartition, LogRange], dict[TopicPartition, KafkaError]]:
+    """The log of every partition of our topics, or why its leader serves none."""
+    async with groupless_client(settings) as client:
+        partitions = [
+            TopicPartition(topic, partition)
+            for topic in record_types_by_topic(settings)
+            for partition in client.partitions_for_topic(topic) or ()
+        ]
+        return await log_ranges(client, partitions)

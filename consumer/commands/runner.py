@@ -10,6 +10,7 @@ import asyncpg
 import typer
 from aiokafka.errors import KafkaError
 
+from consumer.retry import retry_for
 from consumer.settings import ConsumerSettings
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
@@ -18,6 +19,7 @@ from sql.connection import CONNECTION_ERRORS
 
 T = TypeVar("T")
 SESSION_SETTINGS: Final = {"application_name": "energy-operator", "statement_timeout": "60s"}
+KAFKA_RETRY_SECONDS: Final = 15.0
 
 Topic = Annotated[str, typer.Argument(help="a topic")]
 Partition = Annotated[int, typer.Argument(min=0, help="one of its partitions")]
@@ -26,6 +28,15 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask for confirmat
 
 class CommandError(Exception):
     """The command was not carried out; the message says why and what to do."""
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, KafkaError) and error.retriable
+
+
+# Repeats a coroutine function that only reads from Kafka, for KAFKA_RETRY_SECONDS, while its error may pass: for 9 seconds
+# (broker.session.timeout.ms), a broker that has died is named to clients as a leader, as a coordinator and as any broker.
+retry_kafka: Final = retry_for(KAFKA_RETRY_SECONDS, _may_pass)
 
 
 def run(command: Callable[[ConsumerSettings], Awaitable[T]]) -> T:
@@ -41,7 +52,8 @@ def run(command: Callable[[ConsumerSettings], Awaitable[T]]) -> T:
     except asyncpg.PostgresError as error:
         _fail(f"the database reported an error: {error}")
     except KafkaError as error:
-        _fail(f"Kafka at {settings.kafka_bootstrap_servers} does not respond: {error}")
+        waited = f"has not responded for {KAFKA_RETRY_SECONDS:.0f} seconds" if _may_pass(error) else "reported an error"
+        _fail(f"Kafka at {settings.kafka_bootstrap_servers} {waited}: {error}")
     except CONNECTION_ERRORS as error:
         _fail(f"the database does not respond: {error}")
 

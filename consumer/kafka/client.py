@@ -10,7 +10,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
-from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaConnectionError, KafkaError
 
 from consumer.kafka.metadata_requests import limit_metadata_requests
 from consumer.kafka.slim_records import install_slim_records
@@ -21,6 +21,7 @@ from consumer.settings import ConsumerSettings
 log = structlog.get_logger(__name__)
 
 METADATA_MAX_AGE_SECONDS: Final = 10.0  # of partition counts and leaders
+RESPONSE_TIMEOUT_MS: Final = 5_000  # of clients for a single question, which is asked again
 
 
 class ClientStoppedError(Exception):
@@ -90,11 +91,18 @@ def request_rebalance(client: AIOKafkaConsumer) -> None:
 
 @asynccontextmanager
 async def groupless_client(settings: ConsumerSettings) -> AsyncIterator[AIOKafkaConsumer]:
-    """A started client without a group or an assignment, which knows the partitions of all topics and their leaders."""
-    client = AIOKafkaConsumer(**settings.client_options(), enable_auto_commit=False)
+    """A started client without a group or an assignment, which knows the partitions of all topics and their leaders.
+
+    Raises:
+        KafkaError: Kafka does not answer.
+    """
+    client = AIOKafkaConsumer(
+        **settings.client_options(), enable_auto_commit=False, request_timeout_ms=RESPONSE_TIMEOUT_MS
+    )
     try:
         await client.start()
-        await client._client.force_metadata_update()  # noqa: SLF001 - of all topics, because it has subscribed to none
+        if not await client._client.force_metadata_update():  # noqa: SLF001 - of all topics: it has subscribed to none
+            raise KafkaConnectionError("no broker has answered a request for metadata")
         yield client
     finally:
         await client.stop()

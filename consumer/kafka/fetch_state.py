@@ -27,6 +27,32 @@ def fetch_positions(client: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     return positions
 
 
+class Leaders:
+    """The leader of each partition as of `remember`, which tells the partitions that have another one since."""
+
+    def __init__(self, client: AIOKafkaConsumer) -> None:
+        self._client = client
+        self._known: dict[TopicPartition, int] = {}
+        self._version = 0.0
+
+    def clear(self) -> None:
+        self._known = {}
+
+    def remember(self, partition: TopicPartition) -> None:
+        self._known.update(leaders(self._client, [partition]))
+
+    def changed(self, partitions: Iterable[TopicPartition]) -> set[TopicPartition]:
+        """Those of the partitions with another leader, once for each change."""
+        version = metadata_version(self._client)
+        if version == self._version:
+            return set()
+        self._version = version
+        found = leaders(self._client, partitions)
+        changed = {each for each, leader in found.items() if self._known.get(each, leader) != leader}
+        self._known |= found
+        return changed
+
+
 def metadata_version(client: AIOKafkaConsumer) -> float:
     """A number that changes whenever the client has received the metadata of the cluster."""
     return float(client._client.cluster._last_successful_refresh_ms)  # noqa: SLF001

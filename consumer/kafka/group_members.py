@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import for_code
 
+from consumer.kafka.client import RESPONSE_TIMEOUT_MS
 from consumer.settings import ConsumerSettings
 
 STABLE: Final = "Stable"  # no rebalance is in progress
@@ -41,7 +42,7 @@ async def describe_group(settings: ConsumerSettings) -> GroupDescription:
     Raises:
         KafkaError, OSError: Kafka does not answer, or denies the answer.
     """
-    admin: Any = AIOKafkaAdminClient(**settings.client_options())
+    admin: Any = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=RESPONSE_TIMEOUT_MS)
     try:
         await admin.start()
         responses = await admin.describe_consumer_groups([settings.kafka_group_id])

@@ -111,9 +111,8 @@ class PollLoop:
         if not self._clock.agrees():  # it has jumped meanwhile
             return
         limits = TimeLimits.at(self._clock.now(), self._settings.retention_days)
-        for partition, scan in self._positions.scanned().items():
-            records = fetched.get(partition, [])
-            await self._process(partition, scan, records, builders[partition.topic], next_offsets, limits)
+        for partition, scan in self._positions.scanned(fetched).items():
+            await self._process(partition, scan, builders[partition.topic], next_offsets, limits)
 
     async def _fetch_records(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[Record]] | None:
         """Records of these partitions, at most as many as fit into the fullest of their buffers; None after an error."""
@@ -143,20 +142,16 @@ class PollLoop:
         self,
         partition: TopicPartition,
         scan: Scan,
-        records: list[Record],
         builder: BatchBuilder,
         next_offsets: dict[TopicPartition, int],
         limits: TimeLimits,
     ) -> None:
-        decoder, position = self._decoders[partition.topic], scan.offsets.start
-        if not self._positions.is_at(partition, position, next_offsets):
-            return  # withdrawn or restored since; Kafka sends the records again
-        records = self._positions.unread(partition, scan, records)
+        decoder, position, records = self._decoders[partition.topic], scan.offsets.start, scan.records
         for start in range(0, len(records) or 1, RECORDS_PER_SLICE):
             part = records[start : start + RECORDS_PER_SLICE]
             end = scan.offsets.stop if start + len(part) == len(records) else part[-1].offset + 1
-            if end <= position or not self._positions.is_at(partition, position, next_offsets):
-                return
+            if not self._positions.is_at(partition, position, next_offsets):
+                return  # withdrawn or restored since; Kafka sends the records again
             decoded = decoder.decode(part, limits)
             if part and self._breaker.record(partition.topic, len(part), len(decoded.dead_letters)):
                 self._positions.apply_breaker()

@@ -1,37 +1,37 @@
 """Partition positions: the next offset of every partition this process may read, from PostgreSQL and never from Kafka.
 
-paused -> read the stored offset -> seek to the last record taken -> resume -> the first record must be that one -> read on
-                (its row is halted)────> halted until an operator decides <────(it is another record: another log)
-                                          ^
+paused -> read the stored offset -> seek to the last record taken -> resume -> it comes back unchanged (log_identity) -> read on
+                (its row is halted)────> halted until an operator decides <────(it does not: another log)
+                                                   ^
 offset out of range ─> compare with the log, twice ┘
 
 Kafka is not asked before a partition is resumed: one whose leader is away waits by itself.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from consumer.kafka.fetch_state import fetch_positions, leaders, metadata_version
+from consumer.kafka.fetch_state import Leaders, fetch_positions
 from consumer.kafka.log_offsets import log_ranges
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.breaker import Breaker
+from consumer.pipeline.log_identity import OtherLogError, Rereading
+from consumer.pipeline.position_reports import PositionReports
 from consumer.pipeline.topic_buffer import TopicBuffers
-from consumer.records.record import Record, record_hash
+from consumer.records.record import Record
 from consumer.retry import retry_forever
 from consumer.storage.errors import is_misuse
-from consumer.storage.offsets import LastRecord, StoredOffset, StoredOffsets, gap_between
+from consumer.storage.offsets import StoredOffset, StoredOffsets, gap_between
 from sql.connection import DATABASE_ERRORS
 
 log = structlog.get_logger(__name__)
 
-WATCH_SECONDS: Final = 1.0
 WRITTEN_CHECK_SECONDS: Final = 0.05
 LEADER_CHECK_SECONDS: Final = 1.0
 SECOND_LOOK_SECONDS: Final = 5.0  # a new leader may not know the end of its log yet
@@ -40,10 +40,10 @@ NextOffsets = dict[TopicPartition, int]
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a fetch has passed over in one partition, from its next offset on; with the record that must come first, if any."""
+    """What a fetch has passed over in one partition: offsets from its next one on, and the records at them."""
 
     offsets: range
-    last_record: LastRecord | None
+    records: list[Record]
 
 
 class PartitionPositions:
@@ -67,14 +67,12 @@ class PartitionPositions:
         self._offsets = offsets
         self._breaker = breaker
         self._buffers = buffers
-        self._metrics = metrics
-        self._health = health
+        self._reports = PositionReports(metrics, health)
+        self._leaders = Leaders(client)
         self._tasks: set[asyncio.Task[None]] = set()
         self._restoring: set[TopicPartition] = set()
         self._stopped: set[TopicPartition] = set()  # partitions of topics whose breaker is open
-        self._unverified: dict[TopicPartition, LastRecord] = {}  # the client is at this record, not at the next offset
-        self._leaders: dict[TopicPartition, int] = {}
-        self._metadata_version = 0.0
+        self._rereading: dict[TopicPartition, Rereading] = {}  # the client is still before the next offset
         self.failure: BaseException | None = None  # raised by a background task
         self.next_offsets: NextOffsets = {}
         self.stored: dict[TopicPartition, int] = {}
@@ -95,15 +93,13 @@ class PartitionPositions:
         self.next_offsets = {}
         self.stored = {}
         self.halted = {}
-        self._unverified = {}
-        self._leaders = {}
+        self._rereading = {}
+        self._leaders.clear()
         self._stopped = set()
         self._restoring = set()
         for task in self._tasks:
             task.cancel()
-        self._metrics.clear_lag()
-        self._report_unavailable(None)
-        self._report_halted()
+        self._reports.clear()
 
     def restore(self, partitions: Iterable[TopicPartition]) -> None:
         """Start to move partitions to their stored offsets, in the background; each is paused until it is there.
@@ -131,44 +127,35 @@ class PartitionPositions:
         To be called before each fetch. It makes the offsets of `scanned` those of the one fetch in between.
         """
         positions = fetch_positions(self._client)
-        for partition, next_offset in self.next_offsets.items():
-            unverified = self._unverified.get(partition)
-            expected = unverified.offset if unverified else next_offset
+        for partition in self.next_offsets:
+            expected = self._expected_position(partition)
             if positions.get(partition, expected) != expected:
                 self._client.seek(partition, expected)
 
-    def scanned(self) -> dict[TopicPartition, Scan]:
-        """What the last fetch has passed over, of partitions that may be read; to be called right after it has succeeded."""
-        self._verify_new_leaders()
+    def scanned(self, fetched: Mapping[TopicPartition, list[Record]]) -> dict[TopicPartition, Scan]:
+        """What the last fetch has passed over, of partitions that may be read; to be called right after it has succeeded.
+
+        Halts the partitions whose log is not the one that their stored offset belongs to.
+        """
+        if changed := self._leaders.changed(self.next_offsets):
+            self.restore(changed)  # after an unclean election a log may lack records that were read
         positions = fetch_positions(self._client)
         scans = {}
-        for partition, next_offset in self.next_offsets.items():
-            position = positions.get(partition, 0)
-            unverified = self._unverified.get(partition)
-            if position > (unverified.offset if unverified else next_offset):
-                scans[partition] = Scan(range(next_offset, position), self._unverified.pop(partition, None))
+        for partition, next_offset in list(self.next_offsets.items()):
+            position, records = positions.get(partition, 0), fetched.get(partition, [])
+            if partition in self._rereading:
+                records = self._reread(partition, position, records)
+            if position > next_offset and partition in self.next_offsets:
+                scans[partition] = Scan(range(next_offset, position), records)
         return scans
 
     def is_at(self, partition: TopicPartition, offset: int, next_offsets: NextOffsets) -> bool:
         """Whether a partition still continues at an offset: it was not withdrawn or restored since `scanned`."""
-        return next_offsets.get(partition) == offset and partition not in self._unverified
+        return next_offsets.get(partition) == offset and partition not in self._rereading
 
-    def unread(self, partition: TopicPartition, scan: Scan, records: list[Record]) -> list[Record]:
-        """The records that were not taken before. Halts the partition when the log is not the one that they were taken from."""
-        if scan.last_record is None:
-            return records
-        # Others between the last record and the next offset were taken by a version that did not store the last record.
-        taken = [record for record in records if record.offset < scan.offsets.start]
-        found = next((each for each in taken if each.offset == scan.last_record.offset), None)
-        if found is None or record_hash(found) == scan.last_record.hash:
-            return records[len(taken) :]
-        reason = (
-            f"offset {found.offset} holds another record than the one that was read there: "
-            "the topic was recreated or its log was truncated"
-        )
-        self._suspend({partition})
-        self._start(self._halt, {partition}, scan.offsets.start, reason)
-        return []
+    def waiting_for_last_record(self) -> set[TopicPartition]:
+        """The partitions that wait for records that they had before."""
+        return set(self._rereading)
 
     def compare_with_log(self, partitions: Iterable[TopicPartition]) -> None:
         """Find out in the background why Kafka has no offset to continue at."""
@@ -177,70 +164,28 @@ class PartitionPositions:
         for each in out_of_range:
             self._start(self._compare_with_log, {each})
 
-    async def watch(self) -> None:
-        """Once a second, find stored offsets that have moved without us: halted, or a database that went back in time."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            await self._find_short_logs()
-            try:
-                await self.refresh()
-            except DATABASE_ERRORS as error:
-                log.debug("stored_offsets_not_watched", error=repr(error))
+    def _expected_position(self, partition: TopicPartition) -> int:
+        rereading = self._rereading.get(partition)
+        return rereading.position if rereading else self.next_offsets[partition]
 
-    async def refresh(self) -> None:
-        """Read `stored` again, and restore the partitions that do not continue where the database says."""
-        before, next_offsets = self._idle(), self.next_offsets
-        stored = await self._offsets.watch(self._client.assignment())
-        if next_offsets is not self.next_offsets:
-            return
-        after = self._idle()
-        moved = {
-            partition
-            for partition, offset in before.items()
-            if after.get(partition) == offset
-            and (partition not in stored or stored[partition].next_offset != offset or stored[partition].halt_reason)
-        }
-        for partition in moved:
-            found = stored[partition].next_offset if partition in stored else None
-            log.warning("stored_offset_moved", **_names(partition), expected=before[partition], stored=found)
-            self._metrics.stored_offsets_moved.inc()
-        decided = {
-            each for each, reason in self.halted.items() if each not in stored or stored[each].halt_reason != reason
-        }
-        self.stored.update({each: offset.next_offset for each, offset in stored.items()})
-        self.restore(moved | decided)
-
-    async def _find_short_logs(self) -> None:
-        """Compare partitions with their log that wait at their last record: a log may end there, without that record.
-
-        Kafka takes the end of a log for an offset to wait at, and such a log holds records that would never be read.
-        """
-        next_offsets = self.next_offsets
-        ranges, _ = await log_ranges(self._client, set(self._unverified)) if self._unverified else ({}, {})
-        if next_offsets is self.next_offsets:
-            waiting = self._unverified.keys() & ranges.keys()
-            self.compare_with_log({each for each in waiting if ranges[each].end < next_offsets[each]})
-
-    def _idle(self) -> NextOffsets:
-        """The next offset of each readable partition of which everything fetched is written."""
-        unwritten = self._buffers.unwritten_partitions()
-        return {each: offset for each, offset in self.next_offsets.items() if each not in unwritten}
-
-    def _verify_new_leaders(self) -> None:
-        """Restore the partitions that have another leader: after an unclean election its log may lack records that were read."""
-        version = metadata_version(self._client)
-        if version == self._metadata_version:
-            return
-        self._metadata_version = version
-        found = leaders(self._client, self.next_offsets)
-        self.restore({each for each, leader in found.items() if self._leaders.get(each, leader) != leader})
-        self._leaders |= found
+    def _reread(self, partition: TopicPartition, position: int, records: list[Record]) -> list[Record]:
+        """The records that were not taken before, of a partition that is read again from its last record on."""
+        next_offset = self.next_offsets[partition]
+        try:
+            rereading = self._rereading.pop(partition).proceed(records, position, next_offset)
+        except OtherLogError as error:
+            self._suspend({partition})
+            self._start(self._halt, {partition}, next_offset, str(error))
+            return []
+        if rereading:
+            self._rereading[partition] = rereading
+        return [record for record in records if record.offset >= next_offset]
 
     def _withdraw(self, partitions: set[TopicPartition]) -> None:
         self._client.pause(*(partitions & self._client.assignment()))
         for partition in partitions:
             self.next_offsets.pop(partition, None)
-            self._unverified.pop(partition, None)
+            self._rereading.pop(partition, None)
 
     def _suspend(self, partitions: set[TopicPartition]) -> None:
         self._withdraw(partitions)
@@ -263,17 +208,17 @@ class PartitionPositions:
         stored = await self._read(partitions)
         if next_offsets is not self.next_offsets:
             return
-        self._health.unblock("starting")
+        self._reports.restored()
         for partition, offset in stored.items():
             self._place(partition, offset)
-        self._report_halted()
+        self._reports.halted(self.halted)
         self._start(self._insert_missing, partitions - stored.keys())
 
     async def _read(self, partitions: set[TopicPartition]) -> dict[TopicPartition, StoredOffset]:
         while partitions & self._buffers.unwritten_partitions():  # noqa: ASYNC110 - the poll loop collects the writes
             await asyncio.sleep(WRITTEN_CHECK_SECONDS)
         async for attempt in retry_forever(*DATABASE_ERRORS, unless=is_misuse):
-            with attempt, self._reporting_errors(attempt.next_wait):
+            with attempt, self._reports.database_errors(attempt.next_wait):
                 stored = await self._offsets.read(partitions)
         return stored
 
@@ -282,7 +227,7 @@ class PartitionPositions:
         while partitions and next_offsets is self.next_offsets:
             ranges, _ = await log_ranges(self._client, partitions)
             async for attempt in retry_forever(*DATABASE_ERRORS, unless=is_misuse):
-                with attempt, self._reporting_errors(attempt.next_wait):
+                with attempt, self._reports.database_errors(attempt.next_wait):
                     await self._offsets.insert_missing({each: found.beginning for each, found in ranges.items()})
             if next_offsets is self.next_offsets:
                 self._restoring -= ranges.keys()
@@ -305,7 +250,8 @@ class PartitionPositions:
             if found := ranges.get(partition):
                 gap = gap_between(stored.next_offset, found.beginning, found.end)
                 if gap is None and stored.last_record and stored.last_record.offset < found.beginning:
-                    self._place(partition, replace(stored, last_record=None))  # retention has deleted it
+                    # retention has deleted the last record
+                    self._place(partition, stored, Rereading(found.beginning, None))
                     return
                 if gap is None:
                     await asyncio.sleep(LEADER_CHECK_SECONDS)
@@ -325,13 +271,14 @@ class PartitionPositions:
         """Store the halt, then restore the partition: it is halted, or another consumer or an operator has moved its offset."""
         (partition,) = partitions
         async for attempt in retry_forever(*DATABASE_ERRORS, unless=is_misuse):
-            with attempt, self._reporting_errors(attempt.next_wait):
+            with attempt, self._reports.database_errors(attempt.next_wait):
                 await self._offsets.halt(partition, expected_offset, reason)
         if next_offsets is self.next_offsets:
             self._restoring.discard(partition)
             self.restore(partitions)
 
-    def _place(self, partition: TopicPartition, offset: StoredOffset) -> None:
+    def _place(self, partition: TopicPartition, offset: StoredOffset, rereading: Rereading | None = None) -> None:
+        """Continue at a stored offset, after `rereading` what is in the log before it (from the last record on by default)."""
         self._restoring.discard(partition)
         if partition not in self._client.assignment():  # it may be revoked already, before the callback says so
             return
@@ -343,42 +290,18 @@ class PartitionPositions:
             return
         if self.halted.pop(partition, None):
             log.info("partition_resumed", **_names(partition), offset=offset.next_offset)
-            self._report_halted()
+            self._reports.halted(self.halted)
         if partition.topic in self._breaker.stopped:
             self._stopped.add(partition)
             return
-        position = self.next_offsets[partition] = offset.next_offset
-        if offset.last_record and offset.last_record.offset < offset.next_offset:
-            self._unverified[partition] = offset.last_record
-            position = offset.last_record.offset
-        self._leaders.update(leaders(self._client, [partition]))
-        self._client.seek(partition, position)
+        self.next_offsets[partition] = offset.next_offset
+        if rereading is None and offset.last_record:
+            rereading = Rereading(offset.last_record.offset, offset.last_record)
+        if rereading and rereading.position < offset.next_offset:
+            self._rereading[partition] = rereading
+        self._leaders.remember(partition)
+        self._client.seek(partition, self._expected_position(partition))
         self._client.resume(partition)
-
-    @contextmanager
-    def _reporting_errors(self, retry_in: float) -> Iterator[None]:
-        try:
-            yield
-        except DATABASE_ERRORS as error:
-            self._report_unavailable(f"the stored offsets cannot be read: {error}")
-            log.warning("stored_offsets_unavailable", error=repr(error), retry_in=retry_in)
-            raise
-        self._report_unavailable(None)
-
-    def _report_unavailable(self, detail: str | None) -> None:
-        self._metrics.paused.labels("stored_offsets").set(1 if detail else 0)
-        if detail:
-            self._health.block("stored_offsets", detail)
-        else:
-            self._health.unblock("stored_offsets")
-
-    def _report_halted(self) -> None:
-        self._metrics.paused.labels("offset_gap").set(1 if self.halted else 0)
-        if self.halted:
-            gaps = "; ".join(f"{each.topic}-{each.partition}: {gap}" for each, gap in self.halted.items())
-            self._health.block("offset_gap", f"an operator must decide about the gap, nothing is guessed: {gaps}")
-        else:
-            self._health.unblock("offset_gap")
 
 
 def _names(partition: TopicPartition) -> dict[str, Any]:

@@ -32,7 +32,8 @@ class StoredOffset:
     """Where a partition continues.
 
     `halt_reason` says why it must not be read until an operator decides; None when it may be read. `last_record` is None before
-    the first record, and after an operator has moved the offset.
+    the first record, after an operator has moved the offset, and after a previous version of the consumer has; otherwise the
+    log has no record between it and `next_offset`.
     """
 
     next_offset: int

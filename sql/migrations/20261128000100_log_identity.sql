@@ -4,15 +4,15 @@ ALTER TABLE kafka_offsets
     ADD COLUMN halt_reason text,
     ADD COLUMN halted_at timestamptz,
     ADD COLUMN incarnation integer NOT NULL DEFAULT 0,
-    ADD COLUMN topic_id uuid,
     ADD COLUMN last_record_offset bigint,
-    ADD COLUMN last_record_hash bytea;
+    ADD COLUMN last_record_hash bytea,
+    ADD COLUMN last_record_next_offset bigint;
 ALTER TABLE dead_letters ADD COLUMN incarnation integer NOT NULL DEFAULT 0;
 
 COMMENT ON COLUMN kafka_offsets.halt_reason IS 'why the partition is not read; only an operator ends a halt (offsets accept-gap, offsets reset)';
 COMMENT ON COLUMN kafka_offsets.incarnation IS 'grows by one when an operator accepts that the log is another one than before';
-COMMENT ON COLUMN kafka_offsets.topic_id IS 'Kafka''s id of the topic; a topic that is deleted and created again gets another one';
 COMMENT ON COLUMN kafka_offsets.last_record_hash IS 'of the last record taken, at last_record_offset: its timestamp, key and value';
+COMMENT ON COLUMN kafka_offsets.last_record_next_offset IS 'next_offset as it was stored with the last record: no record lies between them; a previous version of the consumer moves next_offset alone';
 COMMENT ON COLUMN dead_letters.incarnation IS 'the incarnation of the log that held the record';
 
 -- ON CONFLICT DO NOTHING ... RETURNING reads these columns.
@@ -26,6 +26,6 @@ ALTER TABLE kafka_offsets
     DROP COLUMN halt_reason,
     DROP COLUMN halted_at,
     DROP COLUMN incarnation,
-    DROP COLUMN topic_id,
     DROP COLUMN last_record_offset,
-    DROP COLUMN last_record_hash;
+    DROP COLUMN last_record_hash,
+    DROP COLUMN last_record_next_offset;

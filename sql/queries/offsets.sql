@@ -10,8 +10,9 @@ WHERE NOT EXISTS ( -- ON CONFLICT alone would wait for a transaction that is wri
 ON CONFLICT DO NOTHING;
 
 -- name: stored_offsets(consumer_group, topics, partitions)
--- The stored offsets of the given partitions. Waits until no transaction holds a claim on any of them.
-SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_offset, stored.last_record_hash
+-- The stored offsets of the given partitions, with the last record taken, where it is known. Waits until no transaction holds a claim on any of them.
+SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_offset,
+    CASE WHEN stored.last_record_next_offset = stored.next_offset THEN stored.last_record_hash END AS last_record_hash
 FROM kafka_offsets AS stored
 JOIN unnest(:topics::text[], :partitions::integer[]) AS requested (topic, partition) USING (topic, partition)
 WHERE stored.consumer_group = :consumer_group
@@ -20,7 +21,8 @@ FOR UPDATE OF stored;
 
 -- name: watch_offsets(consumer_group, topics, partitions)
 -- The same without waiting: as of the last commit.
-SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_offset, stored.last_record_hash
+SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_offset,
+    CASE WHEN stored.last_record_next_offset = stored.next_offset THEN stored.last_record_hash END AS last_record_hash
 FROM kafka_offsets AS stored
 JOIN unnest(:topics::text[], :partitions::integer[]) AS requested (topic, partition) USING (topic, partition)
 WHERE stored.consumer_group = :consumer_group;
@@ -58,6 +60,9 @@ SET next_offset = claimed.next_offset,
     records_dead_lettered = records_dead_lettered + claimed.dead_lettered,
     last_record_offset = coalesce(claimed.last_offset, last_record_offset),
     last_record_hash = coalesce(claimed.last_hash, last_record_hash),
+    last_record_next_offset = CASE
+        WHEN claimed.last_offset IS NOT NULL OR last_record_next_offset = stored.next_offset THEN claimed.next_offset
+    END,
     updated_at = now()
 FROM unnest(
     :topics::text[], :partitions::integer[], :expected_offsets::bigint[], :next_offsets::bigint[], :end_offsets::bigint[],

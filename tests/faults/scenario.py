@@ -85,7 +85,8 @@ def run(
     with ExitStack() as exits:
         brokers: Mapping[int, Kafka] = {}
         if scenario.three_brokers:
-            stack, brokers = exits.enter_context(three_brokers(stack))
+            cluster = exits.enter_context(three_brokers(stack))
+            stack, brokers = cluster.stack, cluster.brokers
         if scenario.copied_postgres:
             stack = exits.enter_context(copied_postgres(stack, members=rounds + 1))
         testbed = exits.enter_context(new_testbed(stack, template, directory, log_progress, brokers, attempts, code))

@@ -108,20 +108,20 @@ DEFECTS: Final[Sequence[Defect]] = (
     ),
     Defect(
         "the stored offsets are not watched",
-        "consumer.pipeline.positions",
-        "                await self.refresh()\n",
+        "consumer.pipeline.offset_watch",
+        "                await self._find_moved_offsets()\n",
         "                pass\n",
     ),
     Defect(
         "the last record is not compared",
-        "consumer.pipeline.positions",
-        "        if found is None or record_hash(found) == scan.last_record.hash:\n",
-        "        if True:\n",
+        "consumer.pipeline.log_identity",
+        "            if record_hash(found) != self.last_record.hash:\n",
+        "            if False:\n",
     ),
     Defect(
         "another leader is trusted",
-        "consumer.pipeline.positions",
-        "if self._leaders.get(each, leader) != leader}",
+        "consumer.kafka.fetch_state",
+        "if self._known.get(each, leader) != leader}",
         "if False}",
     ),
     Defect(

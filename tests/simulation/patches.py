@@ -13,6 +13,7 @@ from typing import Any, Final, Self, cast
 import structlog
 
 import consumer.kafka.client
+import consumer.kafka.fetch_state
 import consumer.kafka.group_members
 import consumer.pipeline.positions
 import consumer.retry
@@ -30,11 +31,8 @@ INTERVALS: Final[Mapping[tuple[str, str], float]] = {
     ("consumer.lag.reporter", "REPORT_SECONDS"): 8.0,
     ("consumer.kafka.subscription", "CHECK_SECONDS"): 3.0,
     ("consumer.pipeline.poll_loop", "OPERATOR_CHECK_SECONDS"): 3.0,
-    (
-        "consumer.pipeline.poll_loop",
-        "BUSY_FETCH_MS",
-    ): 100,  # while a batch waits for the write before it, which a fault may hold up
-    ("consumer.pipeline.positions", "WATCH_SECONDS"): 2.0,
+    ("consumer.pipeline.poll_loop", "BUSY_FETCH_MS"): 100,
+    ("consumer.pipeline.offset_watch", "WATCH_SECONDS"): 2.0,
 }
 LOOK_SECONDS: Final = 0.0003  # that pass with each look at the clock
 _monotonic, _time = time.monotonic, time.time
@@ -154,10 +152,13 @@ def install(*, trace: bool = False) -> None:
     members: Any = consumer.kafka.group_members
     members.AIOKafkaAdminClient = SimulatedAdmin
     for (module_name, interval), value in INTERVALS.items():
-        setattr(sys.modules[module_name], interval, value)
+        module = sys.modules[module_name]
+        getattr(module, interval)  # raises when it has another name now
+        setattr(module, interval, value)
     positions: Any = consumer.pipeline.positions
     positions.fetch_positions = SimulatedConsumer.fetch_positions
-    positions.metadata_version = SimulatedConsumer.metadata_version
+    fetch_state: Any = consumer.kafka.fetch_state
+    fetch_state.metadata_version = SimulatedConsumer.metadata_version
     retry: Any = consumer.retry
     retry.stamina = SimpleNamespace(retry_context=RetryContext)
     warnings.simplefilter("ignore", RuntimeWarning)  # coroutines of killed processes are never awaited

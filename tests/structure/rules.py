@@ -50,8 +50,8 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.storage schemas sql.connection sql.queries",
     "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings",
     "consumer.alert_relay": "consumer.monitoring consumer.settings sql.connection sql.queries",
-    "consumer.commands": "consumer.kafka consumer.records consumer.settings consumer.storage consumer.topic_registry schemas "
-    "sql.connection sql.queries",
+    "consumer.commands": "consumer.retry consumer.kafka consumer.records consumer.settings consumer.storage "
+    "consumer.topic_registry schemas sql.connection sql.queries",
     "consumer.service": "consumer schemas sql.connection sql.queries",
     "consumer.__main__": "consumer schemas sql.connection sql.queries",
     # api: read service, web page, HTTP ingestion

@@ -5,12 +5,12 @@ import random
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from tests.faults.testbed import Testbed
 from tests.support.ledger import committed_in_kafka
+from tests.support.topics import describe_topic, kafka_admin
 from tests.support.waiting import until
 
 
@@ -29,7 +29,8 @@ async def kill_broker(testbed: Testbed, _: int) -> None:
 async def kill_leader(testbed: Testbed, number: int) -> None:
     """SIGKILL the leader of a partition, one of three brokers; it is started again and must be in sync before the next round."""
     partition = number % testbed.topics.partitions
-    partitions = await _describe(testbed, testbed.topics.meter)
+    servers = testbed.stack.kafka_bootstrap_servers
+    partitions = await describe_topic(servers, testbed.topics.meter)
     leader = testbed.brokers[partitions[partition]["leader"]]
     await asyncio.sleep(random.uniform(0.2, 1))
     await asyncio.to_thread(leader.kill)
@@ -38,7 +39,7 @@ async def kill_leader(testbed: Testbed, number: int) -> None:
     await asyncio.to_thread(leader.start)
 
     async def all_in_sync() -> bool:
-        topics = [await _describe(testbed, topic) for topic in (testbed.topics.meter, testbed.topics.vehicle)]
+        topics = [await describe_topic(servers, topic) for topic in (testbed.topics.meter, testbed.topics.vehicle)]
         return all(len(each["isr"]) == len(testbed.brokers) for topic in topics for each in topic.values())
 
     await until(all_in_sync, "all brokers are in sync", every=0.5)
@@ -108,32 +109,15 @@ async def delete_unread_records(testbed: Testbed, number: int) -> None:
     await testbed.until_caught_up()
 
 
-async def _describe(testbed: Testbed, topic: str) -> dict[int, dict[str, Any]]:
-    """Kafka's description of each partition, by number."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=testbed.stack.kafka_bootstrap_servers)
-    await admin.start()
-    try:
-        (described,) = await admin.describe_topics([topic])
-    finally:
-        await admin.close()
-    return {each["partition"]: each for each in described["partitions"]}
-
-
 async def _delete_group(testbed: Testbed) -> None:
     group = testbed.group.environment["KAFKA_GROUP_ID"]
-    admin = AIOKafkaAdminClient(bootstrap_servers=testbed.stack.kafka_bootstrap_servers)
-    await admin.start()
-    try:
+    async with kafka_admin(testbed.stack.kafka_bootstrap_servers) as admin:
         answer = await admin._send_request(DeleteGroupsRequest([group]), await admin.find_coordinator(group))
-    finally:
-        await admin.close()
     assert answer.results == [(group, 0)]
     assert await committed_in_kafka(testbed.stack, group) == {}
 
 
 async def delete_records(testbed: Testbed, partition: TopicPartition, before_offset: int) -> None:
     """Delete the first records of a partition, as retention does; -1 deletes all."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=testbed.stack.kafka_bootstrap_servers)
-    await admin.start()
-    await admin.delete_records({partition: RecordsToDelete(before_offset=before_offset)})
-    await admin.close()
+    async with kafka_admin(testbed.stack.kafka_bootstrap_servers) as admin:
+        await admin.delete_records({partition: RecordsToDelete(before_offset=before_offset)})

@@ -33,16 +33,18 @@ def meters(first: int, end: int) -> list[bytes]:
     return [meter(f"METER-{each % 10}", minute(each // 10)) for each in range(first, end)]
 
 
-async def produce(stack: Servers, topic: str, values: Sequence[bytes], **settings: Any) -> None:
+async def produce(
+    stack: Servers, topic: str, values: Sequence[bytes], *, timestamp: int | None = None, **settings: Any
+) -> None:
     """Produce records to partition 1, in one transaction if there is a transactional_id."""
     async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all", **settings) as producer:
         if "transactional_id" in settings:
             async with producer.transaction():
                 for value in values:
-                    await producer.send(topic, value, partition=1)
+                    await producer.send(topic, value, partition=1, timestamp_ms=timestamp)
         else:
             for value in values:
-                await producer.send(topic, value, partition=1)
+                await producer.send(topic, value, partition=1, timestamp_ms=timestamp)
 
 
 async def recreate(stack: Servers, topics: Topics) -> None:
@@ -145,6 +147,51 @@ async def test_a_recreated_topic_that_ends_just_before_the_stored_offset_is_not_
     assert (await ledger(database, topics))[topics.meter] == Entry(2 * READ - 1, 2 * READ - 1, 0, 0)
 
 
+async def test_a_marker_where_the_last_record_was_is_another_log(
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
+) -> None:
+    await read_by_a_first_consumer(stack, database, topics, group)
+    await recreate(stack, topics)
+    await produce(stack, topics.meter, meters(READ, 2 * READ - 1), transactional_id=topics.meter)
+
+    async def has_its_marker() -> bool:
+        return READ in [each["stable_end"] for each in await partition_statuses(operator)]
+
+    await until(has_its_marker, "the transaction is complete")
+    await produce(stack, topics.meter, meters(2 * READ, 3 * READ))
+    consumer = group.start()
+    gap = (await consumer.until_logged("partition_halted"))["gap"]
+    assert f"offset {READ - 1} holds no record any more" in gap
+
+    await accept_gap(operator, topics)
+    await until_consumed(database, topics.meter, 3 * READ - 1)
+    assert (await ledger(database, topics))[topics.meter] == Entry(3 * READ - 1, 3 * READ - 1, 0, 0)
+
+
+async def test_a_record_where_a_marker_was_is_another_log(
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
+) -> None:
+    """As after an unclean election that takes the marker alone: everything that was read is still there."""
+    first, timestamp = group.start(), 1_700_000_000_000
+    await produce(stack, topics.meter, meters(0, READ), transactional_id=topics.meter, timestamp=timestamp)
+
+    async def behind_the_marker() -> bool:
+        return await row(database, topics) == (READ + 1, None)
+
+    await until(behind_the_marker, "the stored offset is the end of the log")
+    assert group.stop(first) == 0
+    await recreate(stack, topics)
+    await produce(stack, topics.meter, meters(0, READ), timestamp=timestamp)
+    await produce(stack, topics.meter, meters(READ, READ + 10))
+    consumer = group.start()
+    gap = (await consumer.until_logged("partition_halted"))["gap"]
+    assert f"offset {READ} holds a record that was not there" in gap
+
+    await operator.succeed("offsets", "reset", topics.meter, "1", "--to", str(READ), "--yes")
+    await until_consumed(database, topics.meter, READ + 10)
+    assert (await ledger(database, topics))[topics.meter] == Entry(READ + 10, READ + 10, 0, 0)
+
+
 async def test_a_reset_in_a_recreated_topic_tells_its_dead_letters_from_those_of_the_old_one(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
@@ -177,7 +224,7 @@ async def test_a_successor_continues_in_the_same_log(
     transactional: bool,
     deleted: bool,
 ) -> None:
-    settings = {"transactional_id": topics.meter} if transactional else {}
+    settings: dict[str, Any] = {"transactional_id": topics.meter} if transactional else {}
     first = group.start()
     await produce(stack, topics.meter, meters(0, 20), **settings)
     await until_consumed(database, topics.meter, 20)

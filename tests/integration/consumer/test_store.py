@@ -317,6 +317,23 @@ async def test_offsets_are_read_after_the_transaction_that_claims_them(
     await claiming.close()
 
 
+async def test_the_last_record_is_stored_with_the_offset_behind_it(
+    store: Store, stored: StoredOffsets, database: Database
+) -> None:
+    async def last_offset() -> int | None:
+        (found,) = (await stored.read([METERS])).values()
+        return found.last_record.offset if found.last_record else None
+
+    assert await last_offset() is None
+    await store.write(batch(records([meter(at=minute(each)) for each in range(3)])))
+    assert await last_offset() == 2
+    # A previous version of the consumer moves the offset alone: what is before it now was not compared with anything.
+    await database.execute("UPDATE kafka_offsets SET next_offset = 5 WHERE topic = 'meter-readings'")
+    assert await last_offset() is None
+    await store.write(batch(records([meter(at=minute(5))], offset=5)))
+    assert await last_offset() == 5
+
+
 async def test_malformed_records_become_dead_letters_with_their_raw_bytes(store: Store, database: Database) -> None:
     values = [b"\xff\x00 no JSON", meter(), None, b"", meter(kwhConsumedAc=-1)]
     await store.write(batch(records(values)))

@@ -33,6 +33,7 @@ class Offsets(NamedTuple):
     halt_reason: str | None = None
     last_offset: int | None = None
     last_hash: bytes | None = None
+    last_next: int | None = None
 
 
 class Breaker(NamedTuple):
@@ -75,7 +76,7 @@ def _stored_offset(key: tuple[str, int], row: Offsets) -> dict[str, Any]:
         "next_offset": row.next,
         "halt_reason": row.halt_reason,
         "last_record_offset": row.last_offset,
-        "last_record_hash": row.last_hash,
+        "last_record_hash": row.last_hash if row.last_next == row.next else None,
     }
 
 
@@ -125,6 +126,7 @@ def claim(tx: Transaction, given: Arguments) -> Statement:
             dead_lettered=row.dead_lettered + dead,
             last_offset=row.last_offset if last_hash is None else last_offset,
             last_hash=row.last_hash if last_hash is None else last_hash,
+            last_next=following if last_hash is not None or row.last_next == row.next else None,
         )
         tx.put("offsets", (topic, partition), _check(changed))
         claimed.append({"topic": topic, "partition": partition, "late_before": LATE_BEFORE})
@@ -289,7 +291,9 @@ def move_offset(tx: Transaction, given: Arguments) -> Statement:
     if row is None or row.next != given["expected_offset"]:
         return []
     to = given["to_offset"]
-    changed = row._replace(next=to, start=min(row.start, to), halt_reason=None, last_offset=None, last_hash=None)
+    changed = row._replace(
+        next=to, start=min(row.start, to), halt_reason=None, last_offset=None, last_hash=None, last_next=None
+    )
     if (given["other_log"] or row.halt_reason) and to < row.next:
         changed = changed._replace(incarnation=row.incarnation + 1)
     tx.put("offsets", key, changed)

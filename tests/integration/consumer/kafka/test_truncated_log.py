@@ -1,68 +1,36 @@
 """An unclean election truncates a log: the partition halts, also when the log has grown past the stored offset again."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
 
-from deploy.stack.kafka import Kafka
-from deploy.stack.servers import Servers
-from tests.faults.kafka_cluster import three_brokers
+from tests.faults.kafka_cluster import Cluster
 from tests.support.command import consumer_command
 from tests.support.database import Database
 from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import meter, minute
 from tests.support.services import ConsumerGroup
+from tests.support.topics import describe_topic, place_topics, produce
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
-Cluster = tuple[Servers, dict[int, Kafka]]
 LEADER, FOLLOWER, OTHER = 2, 3, 1
 BOTH, LOST, NEW = 10, 10, 30  # records on both brokers, on the leader alone, and after the election
 
 
-@pytest.fixture
-def cluster(stack: Servers) -> Iterator[Cluster]:
-    with three_brokers(stack) as running:
-        yield running
-
-
 async def create_topics(servers: str, topics: Topics) -> None:
     """One partition on two brokers, of which the second may become the leader without being in sync."""
-    settings = {"min.insync.replicas": "1", "unclean.leader.election.enable": "true"}
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-    await admin.start()
-    try:
-        await admin.create_topics(
-            [
-                NewTopic(topics.meter, -1, -1, replica_assignments={0: [LEADER, FOLLOWER]}, topic_configs=settings),
-                NewTopic(topics.vehicle, -1, -1, replica_assignments={0: [OTHER]}, topic_configs=settings),
-            ]
-        )
-    finally:
-        await admin.close()
+    placed = {topics.meter: {0: [LEADER, FOLLOWER]}, topics.vehicle: {0: [OTHER]}}
+    await place_topics(servers, placed, {"min.insync.replicas": "1", "unclean.leader.election.enable": "true"})
 
 
-async def produce(servers: str, topic: str, first: int, end: int) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=servers, acks="all") as producer:
-        for number in range(first, end):
-            await producer.send_and_wait(topic, meter("METER-1", minute(number)), partition=0)
+def readings(first: int, end: int) -> list[bytes]:
+    return [meter("METER-1", minute(each)) for each in range(first, end)]
 
 
 async def until_led_by(servers: str, topic: str, leader: int) -> None:
     async def led() -> bool:
-        admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-        try:
-            await admin.start()
-            (described,) = await admin.describe_topics([topic])
-        except KafkaError:  # it asked a broker that is down
-            return False
-        finally:
-            await admin.close()
-        return [each["leader"] for each in described["partitions"]] == [leader]
+        return bool((await describe_topic(servers, topic))[0]["leader"] == leader)
 
     await until(led, f"{leader} leads the partition", timeout=120, every=0.5)
 
@@ -71,14 +39,13 @@ async def until_led_by(servers: str, topic: str, leader: int) -> None:
 async def test_a_truncated_log_halts(
     cluster: Cluster, database: Database, new_topics: Topics, group: ConsumerGroup, *, runs: bool
 ) -> None:
-    stack, brokers = cluster
-    servers, topics = stack.kafka_bootstrap_servers, new_topics
+    servers, topics, brokers = cluster.stack.kafka_bootstrap_servers, new_topics, cluster.brokers
     await create_topics(servers, topics)
     group.environment["KAFKA_BOOTSTRAP_SERVERS"] = servers
     consumer = group.start()
-    await produce(servers, topics.meter, 0, BOTH)
+    await produce(servers, topics.meter, readings(0, BOTH))
     brokers[FOLLOWER].kill()
-    await produce(servers, topics.meter, BOTH, BOTH + LOST)  # acknowledged once the follower is out of sync
+    await produce(servers, topics.meter, readings(BOTH, BOTH + LOST))  # acknowledged once the follower is out of sync
     await until_consumed(database, topics.meter, BOTH + LOST)
     if not runs:
         assert group.stop(consumer) == 0
@@ -86,7 +53,7 @@ async def test_a_truncated_log_halts(
     brokers[LEADER].kill()
     await asyncio.to_thread(brokers[FOLLOWER].start)
     await until_led_by(servers, topics.meter, FOLLOWER)
-    await produce(servers, topics.meter, 100, 100 + NEW)
+    await produce(servers, topics.meter, readings(100, 100 + NEW))
     if not runs:
         consumer = group.start()
     gap = (await consumer.until_logged("partition_halted"))["gap"]

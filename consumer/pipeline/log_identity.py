@@ -1,0 +1,45 @@
+"""Which log a stored offset belongs to: reading begins again at the last record taken, which must come back unchanged.
+
+stored:   last record        next offset          Kafka deletes from the beginning of a log alone, so there is no other record
+log:    ... [r] [m] [m] [m]  [new] [new] ...      here (r) and none at the markers behind it (m), unless it is another log
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from consumer.records.record import Record, record_hash
+from consumer.storage.offsets import LastRecord
+
+
+class OtherLogError(Exception):
+    """The log is not the one that the stored offset belongs to; the message says at which offset, for an operator."""
+
+    def __init__(self, offset: int, finding: str) -> None:
+        super().__init__(f"offset {offset} holds {finding}: the topic was recreated or its log was truncated")
+
+
+@dataclass(frozen=True, slots=True)
+class Rereading:
+    """A partition whose client is still before the next offset, at `position`; `last_record` is None once it has come back."""
+
+    position: int
+    last_record: LastRecord | None
+
+    def proceed(self, fetched: Sequence[Record], position: int, next_offset: int) -> "Rereading | None":
+        """Compare what the client has read up to a position; None when it is past the next offset and all was as before.
+
+        Raises:
+            OtherLogError
+        """
+        if position <= self.position:
+            return self
+        known = [record for record in fetched if record.offset < next_offset]
+        if self.last_record:
+            found = known.pop(0) if known and known[0].offset == self.last_record.offset else None
+            if found is None:
+                raise OtherLogError(self.last_record.offset, "no record any more")
+            if record_hash(found) != self.last_record.hash:
+                raise OtherLogError(found.offset, "another record than the one that was read there")
+        if known:
+            raise OtherLogError(known[0].offset, "a record that was not there when the records behind it were read")
+        return None if position >= next_offset else replace(self, position=position, last_record=None)
