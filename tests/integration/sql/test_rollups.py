@@ -130,10 +130,9 @@ class World:
             len(ac), len(dc), len(assigned),
         )  # fmt: skip
         of_both = [minute for minute in dc if any(first <= minute < last for _, first, last in compared)]
-        if all(device in newest for device in (*METERS, VEHICLE)):
-            assert (found["ac_points_compared"], found["dc_points_compared"]) == (len(ac_compared), len(of_both))
-            assert found["ac_kwh_compared"] == pytest.approx(fsum(ac_compared))
-            assert found["dc_kwh_compared"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in of_both))
+        assert (found["ac_points_compared"], found["dc_points_compared"]) == (len(ac_compared), len(of_both))
+        assert found["ac_kwh_compared"] == pytest.approx(fsum(ac_compared))
+        assert found["dc_kwh_compared"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in of_both))
         assert found["ac_kwh"] == pytest.approx(fsum(ac))
         assert found["dc_kwh"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in dc))
         assert found["dc_kwh_assigned"] == pytest.approx(fsum(kwh(VEHICLE, minute) for minute in assigned))
