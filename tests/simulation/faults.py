@@ -117,6 +117,7 @@ class Faults:
 
             def recover() -> None:
                 client.cut_off = False
+                client.log_changed()
 
             self._later(fault.seconds, recover)
 
@@ -160,10 +161,8 @@ class Faults:
                 cluster.invariants.past.setdefault(partition, []).append(log.copy())
                 cluster.invariants.lossy.add(partition)
                 log.truncate(end)
-            if fault.choice % 3:
-                log.elections += 1
-            else:
-                log.restarts += 1
+            log.absences += 1
+            log.elections += bool(fault.choice % 3)
             log.leader = True
             cluster.broker.changed()
 
@@ -184,7 +183,7 @@ class Faults:
             for partition in deleted:
                 before = cluster.invariants.past[partition][-1]
                 cluster.broker.logs[partition] = PartitionLog(
-                    partition, before.incarnation + 1, elections=before.elections + 1
+                    partition, before.incarnation + 1, elections=before.elections + 1, absences=before.absences + 1
                 )
             cluster.broker.changed()
 

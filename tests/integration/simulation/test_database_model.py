@@ -55,7 +55,8 @@ def _on_model(script: Script) -> list[Any]:
             await asyncio.sleep(0.01)
 
     task = loop.create_task(script(connect, blocked))
-    scheduler.run(task.done, until=60.0)
+    task.add_done_callback(lambda _: scheduler.stop())
+    scheduler.run(until=60.0)
     outcome: list[Any] = task.result()
     return outcome
 

@@ -99,6 +99,9 @@ class Server:
         self.sessions: dict[int, Session] = {}
         self.commits = 0
         self.counts: dict[str, int] = {}
+        self.on_change: Callable[[], None] = lambda: (
+            None
+        )  # called with each transaction whose writes have become visible
         self._on_commit = on_commit
         self._locks: dict[Row, Transaction] = {}
         self._queues: dict[Row, deque[Request]] = {}
@@ -340,6 +343,7 @@ class Server:
                     self.tables[table][key] = value
             self._undo.append((self.scheduler.now, before))
             self.commits += 1
+            self.on_change()
         self._release(transaction)
 
     def _roll_back(self, transaction: Transaction | None) -> None:

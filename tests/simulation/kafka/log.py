@@ -29,14 +29,14 @@ class PartitionLog:
     end: int = 0
     leader: bool = True
     elections: int = 0
-    restarts: int = 0  # of the leader: each ends the connections to it
+    absences: int = 0  # of its leader: each ends the connections to it, an election or not
     open_transactions: dict[int, int] = field(default_factory=dict)  # producer -> its first offset
     aborted: set[int] = field(default_factory=set)  # producers
     deleted: list[Entry] = field(default_factory=list)  # by retention: what was fetched before may still be written
 
     @property
     def last_stable_offset(self) -> int:
-        return min(self.open_transactions.values(), default=self.end)
+        return min(self.open_transactions.values()) if self.open_transactions else self.end
 
     def append(self, value: bytes, key: bytes, timestamp: int, reading: Any, producer: int | None = None) -> None:
         if producer is not None:
