@@ -256,6 +256,14 @@ def open_breaker(tx: Transaction, given: Arguments) -> Statement:
             tx.put("breakers", topic, Breaker("open", given["detail"], _now(tx)))
 
 
+def stop_topic(tx: Transaction, given: Arguments) -> Statement:
+    topic = given["topic"]
+    yield "breakers", topic
+    row = tx.get("breakers", topic)
+    if row is None or row.state != "open":
+        tx.put("breakers", topic, Breaker("open", given["detail"], _now(tx)))
+
+
 def end_let_through(tx: Transaction, given: Arguments) -> Statement:
     topic = given["topic"]
     yield "breakers", topic
@@ -329,6 +337,7 @@ STATEMENTS: Final[dict[str, Callable[[Transaction, Arguments], Statement]]] = {
     "insert_dead_letters": insert_dead_letters,
     "breakers": breakers,
     "open_breaker": open_breaker,
+    "stop_topic": stop_topic,
     "end_let_through": end_let_through,
     "let_through": let_through,
     "close_breaker": close_breaker,
