@@ -4,10 +4,11 @@ import time
 from collections import deque
 from typing import Final
 
-from tests.faults.attacks.topics import admin, configure
+from tests.faults.attacks.topics import configure
 from tests.faults.testbed import Testbed
 from tests.support.database import locked_tables, waits_for_lock
 from tests.support.records import meter, minute
+from tests.support.topics import kafka_admin
 from tests.support.waiting import until
 
 MAX_LONG: Final = 2**63 - 1
@@ -23,7 +24,7 @@ SAMPLES: Final = 20
 async def accept_any_timestamp(testbed: Testbed) -> None:
     """Preparation: Kafka takes meter readings with any timestamp, as it did before version 4."""
     limits = {f"message.timestamp.{side}.max.ms": str(MAX_LONG) for side in ("before", "after")}
-    async with admin(testbed) as client:
+    async with kafka_admin(testbed.stack.kafka_bootstrap_servers) as client:
         await configure(client, testbed.topics.meter, limits)
     testbed.start()
 
@@ -42,7 +43,7 @@ async def send_absurd_timestamps(testbed: Testbed, number: int) -> None:
 
 async def accept_large_records(testbed: Testbed) -> None:
     """Preparation: Kafka takes meter readings that are larger than a consumer takes."""
-    async with admin(testbed) as client:
+    async with kafka_admin(testbed.stack.kafka_bootstrap_servers) as client:
         await configure(client, testbed.topics.meter, {"max.message.bytes": str(2 * TOO_LARGE_BYTES)})
     testbed.start()
 
