@@ -1,5 +1,6 @@
 """Attacks by single records: large ones, absurd timestamps, and records that are read again whatever became of them."""
 
+import asyncio
 import time
 from collections import deque
 from typing import Final
@@ -92,8 +93,8 @@ async def read_again(testbed: Testbed, number: int) -> None:
     moved = [(topics.meter, each) for each in range(topics.partitions)]
     moved += [(each, number % topics.partitions) for each in (topics.vehicle, topics.register)]
     moved.append((topics.assignment, 0))  # has all declarations
-    for topic, partition in moved:
-        await testbed.operator.succeed("offsets", "reset", topic, str(partition), "--to", "beginning", "--yes")
+    resets = (("offsets", "reset", topic, str(each), "--to", "beginning", "--yes") for topic, each in moved)
+    await asyncio.gather(*(testbed.operator.succeed(*each) for each in resets))
     testbed.changes.read_again += [each for each in log if (each.topic, each.partition) in moved]
     testbed.start()
     await testbed.load.send(1)
