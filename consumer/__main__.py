@@ -1,18 +1,13 @@
 """`python -m consumer`: runs one consumer of the group, or a command for operators."""
 
-from typing import Final
-
 import typer
 import uvloop
 
 from consumer.commands import breaker, dead_letters, offsets
-from consumer.service import run_consumer
+from consumer.service import exit_code, run_consumer
 from consumer.settings import ConsumerSettings
-from consumer.storage.errors import InternalError
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
-
-EXIT_SOFTWARE: Final = 70  # as in sysexits.h: an error of this program
 
 app = typer.Typer(
     help="One consumer of the group: Kafka to PostgreSQL, exactly once.",
@@ -33,10 +28,10 @@ def run(context: typer.Context) -> None:
     configure_logging(settings)
     try:
         uvloop.run(run_consumer(settings))
-    except BaseExceptionGroup as group:
-        if group.subgroup(InternalError):  # logged where it was found
-            raise typer.Exit(EXIT_SOFTWARE) from group
+    except OSError:  # at the start, such as a port that is taken
         raise
+    except Exception as error:
+        raise typer.Exit(exit_code(error)) from error
 
 
 if __name__ == "__main__":

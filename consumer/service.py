@@ -5,7 +5,7 @@ probes and metrics up -> database pool -> Kafka client -> pipeline and backgroun
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -15,10 +15,11 @@ from aiokafka import AIOKafkaConsumer
 
 from consumer.alert_relay import AlertRelay
 from consumer.gc_schedule import collect_on_schedule
-from consumer.kafka.client import close_client, start_client
+from consumer.kafka.client import ClientStoppedError, close_client, start_client
 from consumer.kafka.group_coverage import GroupCoverage
-from consumer.kafka.static_membership import StaticMembership
+from consumer.kafka.static_membership import InstanceIdTakenError, StaticMembership
 from consumer.kafka.subscription import Subscription
+from consumer.lag.log_ends import LogEnds
 from consumer.lag.logs import Logs
 from consumer.lag.oldest_unread import RecordSampler
 from consumer.lag.reporter import LagReporter
@@ -36,6 +37,7 @@ from consumer.pipeline.rebalance import RebalanceListener
 from consumer.pipeline.topic_buffer import TopicBuffers
 from consumer.records.decode import Decoder
 from consumer.settings import ConsumerSettings
+from consumer.storage.errors import describe
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from consumer.topic_registry import record_types_by_topic
@@ -46,6 +48,8 @@ T = TypeVar("T")
 
 CONNECTIONS: Final = 8  # at most: one write per topic, stored offsets, alerts, breakers
 LEAVE_TIMEOUT_SECONDS: Final = 8.0
+EXIT_STOPPED: Final = 1  # by something outside of this program
+EXIT_SOFTWARE: Final = 70  # as in sysexits.h: an error of this program
 COMMAND_TIMEOUT_SECONDS: Final = 65.0  # slightly above the server's statement_timeout, so that its error comes first
 
 
@@ -106,6 +110,7 @@ async def run_pipeline(
         background = [
             group.create_task(subscription.run()),
             group.create_task(reporter.run()),
+            group.create_task(LogEnds(database, settings.kafka_group_id, reporter).run()),
             group.create_task(OffsetWatch(client, offsets, positions, buffers, metrics).run()),
             group.create_task(poll_loop.apply_operator_decisions()),
             group.create_task(clock.keep_comparing()),
@@ -134,6 +139,22 @@ async def leave_group(client: AIOKafkaConsumer) -> None:
     """Leave the group, so that the other members need not wait for our session to expire."""
     if not await close_client(client, LEAVE_TIMEOUT_SECONDS):
         log.warning("group_leave_timeout", reason="Kafka did not respond; the session expires by itself")
+
+
+def exit_code(failure: BaseException) -> int:
+    """The exit code after `run_consumer` has raised. Logs each error that was not logged where it was found."""
+    internal = [each for each in _leaves(failure) if not isinstance(each, (InstanceIdTakenError, ClientStoppedError))]
+    for error in internal:
+        log.critical("internal_error", error=describe(error), exc_info=error)
+    return EXIT_SOFTWARE if internal else EXIT_STOPPED
+
+
+def _leaves(failure: BaseException) -> Iterator[BaseException]:
+    if isinstance(failure, BaseExceptionGroup):
+        for each in failure.exceptions:
+            yield from _leaves(each)
+    else:
+        yield failure
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 CONCURRENT_RUN_CHECK_SECONDS: Final = 0.5
-LOCK_TIMEOUT_MESSAGE: Final = "due to lock timeout"  # PostgreSQL's message; dbmate does not pass on the SQLSTATE
+LOCK_TIMEOUT: Final = "(55P03)"  # the SQLSTATE at the end of dbmate's message; the message may be in any language
 # The environment of dbmate: no secrets but the database URL. Variables of libpq (PG...) are passed on as well.
 DBMATE_ENVIRONMENT: Final = frozenset(
     {"APPDATA", "HOME", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "SYSTEMROOT", "TZ", "USERPROFILE"}
@@ -127,7 +127,7 @@ async def _run_dbmate(url: str, migrations: Path) -> None:
     )
     output = (await process.communicate())[0].decode(errors="replace").strip()
     if process.returncode:
-        raise (LockTimeoutError if LOCK_TIMEOUT_MESSAGE in output else MigrationError)(output)
+        raise (LockTimeoutError if LOCK_TIMEOUT in output else MigrationError)(output)
     for line in output.splitlines():
         if line.startswith("Applying:"):
             log.info("migration_applied", migration=line.removeprefix("Applying:").strip())

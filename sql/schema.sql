@@ -496,6 +496,7 @@ CREATE TABLE public.late_hours (
     hour timestamp with time zone NOT NULL,
     side text NOT NULL,
     device_id text NOT NULL COLLATE pg_catalog."C",
+    refreshed_to text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
     CONSTRAINT late_hours_side_check CHECK ((side = ANY (ARRAY['meter'::text, 'vehicle'::text])))
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='500');

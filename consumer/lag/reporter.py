@@ -6,6 +6,7 @@ log ends (Kafka) - next offsets (database) -> records of lag -> age of the oldes
 import asyncio
 import time
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -26,8 +27,16 @@ REPORT_SECONDS: Final = 1.0
 KAFKA_TIMEOUT_SECONDS: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuredLag:
+    """The stored offset of a partition, and how many records behind it are not stored; 0 where only transaction markers are."""
+
+    stored: int
+    records: int
+
+
 class LagReporter:
-    """Observes the pipeline of one process."""
+    """Observes the pipeline of one process. `measured` has the lag of each assigned partition, at most some seconds old."""
 
     def __init__(
         self,
@@ -48,6 +57,7 @@ class LagReporter:
         self._metrics = metrics
         self._replicas_needed = ReplicasNeeded()
         self._committed_to_kafka: dict[TopicPartition, int] = {}
+        self.measured: dict[TopicPartition, MeasuredLag] = {}
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -70,8 +80,9 @@ class LagReporter:
     async def _report(self) -> None:
         """Report all assigned partitions: one that is stopped, halted or being restored is behind, too."""
         await self._logs.update()
-        assigned = self._positions.stored.keys() & self._logs.ranges.keys()
-        unread = self._unread(assigned)
+        stored = dict(self._positions.stored)
+        assigned = stored.keys() & self._logs.ranges.keys()
+        unread = self._unread(stored, assigned)
         buffered = {each: timestamp / 1000 for each, timestamp in self._buffers.oldest_unwritten().items()}
         unfetched = await self._oldest.timestamps(
             {each: span for each, span in unread.items() if each not in buffered}, self._logs.available
@@ -82,11 +93,14 @@ class LagReporter:
         for partition in assigned:
             seconds = max(0.0, now - oldest[partition]) if partition in behind else 0.0
             self._metrics.set_lag(partition, behind.get(partition, 0), seconds)
+        self.measured = {each: MeasuredLag(stored[each], behind.get(each, 0)) for each in assigned}
         self._report_replicas_needed(assigned & self._positions.next_offsets.keys(), behind)
 
-    def _unread(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
+    def _unread(
+        self, stored: Mapping[TopicPartition, int], partitions: Set[TopicPartition]
+    ) -> dict[TopicPartition, OffsetRange]:
         """The offsets that are not in the database, as last read from it; records that cannot be read yet count."""
-        stored, ranges = self._positions.stored, self._logs.ranges
+        ranges = self._logs.ranges
         spans = {each: OffsetRange(stored[each], ranges[each].end, ranges[each].stable_end) for each in partitions}
         return {each: span for each, span in spans.items() if span.end > span.first}
 

@@ -48,7 +48,9 @@ class FleetLive(ResponseBody):
     readings_per_second: float | None = Field(
         description="records consumed per second over the last 10 s or since the previous measurement; null before the second one"
     )
-    lag_records: int = Field(description="consumer lag in records, as of the last batch written")
+    lag_records: int = Field(
+        description="consumer lag in records, as of the last batch written; of a partition that stands still, half a minute old"
+    )
     newest_reading: datetime | None = Field(description="of any device, by the device's clock")
     freshness_seconds: float | None = Field(description="age of the newest reading, 0 or more")
     written_at: datetime | None = Field(description="when the last batch was written")

@@ -11,7 +11,8 @@ from typing import Any, Final
 import asyncpg
 
 from sql.clocks import read_clocks
-from sql.connection import READ_ONLY
+from sql.connection import READ_ONLY, READER_SETTINGS, WRITER_SETTINGS
+from sql.connection import SESSION as SESSION_SETTINGS
 from sql.doctor import engine_findings, server_findings
 from sql.doctor.server_findings import Finding
 from sql.queries import queries
@@ -19,6 +20,10 @@ from sql.settings import DoctorSettings
 
 SESSION: Final = READ_ONLY | {"application_name": "energy-doctor", "statement_timeout": "10s", "lock_timeout": "2s"}
 ROW_COUNT_TIMEOUT: Final = "1h"  # for the rows of the whole history
+OUR_SETTINGS: Final = {
+    name: {session[name].lower() for session in (SESSION_SETTINGS, WRITER_SETTINGS, READER_SETTINGS)}
+    for name in SESSION_SETTINGS
+}
 Connection = Any  # asyncpg.Connection
 Check = Callable[[Connection, DoctorSettings], Awaitable[Finding]]
 
@@ -61,6 +66,10 @@ async def _all(rows: Any) -> list[Any]:
 
 async def _durability(connection: Connection, _: DoctorSettings) -> Finding:
     return server_findings.durability(await queries.check_durability(connection))
+
+
+async def _settings(connection: Connection, _: DoctorSettings) -> Finding:
+    return server_findings.settings(await _all(queries.check_inherited_settings(connection)), OUR_SETTINGS)
 
 
 async def _cache(connection: Connection, _: DoctorSettings) -> Finding:
@@ -178,6 +187,7 @@ async def _alerts(connection: Connection, _: DoctorSettings) -> Finding:
 
 CHECKS: Final[dict[str, Check]] = {
     "durability": _durability,
+    "settings": _settings,
     "ledger": _ledger,
     "topics": _topics,
     "dead_letters": _dead_letters,

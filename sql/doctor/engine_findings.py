@@ -108,7 +108,8 @@ def topics(breakers: Sequence[Row], stalled: Sequence[Row]) -> Finding:
             "topics",
             "fail",
             what,
-            "check that consumers run; python -m consumer offsets show lists what they hold",
+            "check that consumers run (python -m consumer offsets show lists what they hold), and whether a producer's "
+            "transaction stays open (energy_consumer_open_transaction_seconds)",
         )
     if breakers:
         what = ", ".join(row["topic"] for row in breakers)

@@ -3,7 +3,7 @@
 Pure functions: rows in, findings out. Each threshold is defined where it is used or at the top, with its reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -46,6 +46,27 @@ def durability(row: Row) -> Finding:
         what = f"{row['checksum_failures']} pages failed checksum verification"
         return Finding("durability", "fail", what, "check the disk, and restore from a backup or a replica")
     return Finding("durability", "ok", "fsync and full_page_writes are on; no page failed its checksum")
+
+
+def settings(rows: Sequence[Row], ours: Mapping[str, Set[str]]) -> Finding:
+    """Settings of the database or a login that contradict those of our sessions.
+
+    `ours` has every value that a session of ours sets, by the name of the setting.
+    """
+    found = [
+        f"{row['name']}={row['value']} ({row['origin']})"
+        for row in rows
+        if row["name"].lower() in ours and row["value"].lower() not in ours[row["name"].lower()]
+    ]
+    if not found:
+        return Finding("settings", "ok", "the database and the logins set nothing that our sessions set otherwise")
+    return Finding(
+        "settings",
+        "warn",
+        f"our sessions set otherwise: {', '.join(found)}",
+        "ALTER DATABASE or ALTER ROLE ... RESET, unless meant for other programs; a connection pooler must pass on what our "
+        "sessions set (docs/scaling.md)",
+    )
 
 
 def cache(row: Row) -> Finding:

@@ -31,21 +31,23 @@ TABLES: Final[dict[str, tuple[str, Sequence[str]]]] = {
     "table_bytes": ("Size of each table, including partitions and indexes", ("table",)),
     "dead_letters_unresolved": ("Dead letters neither replayed nor discarded", ("topic", "reason")),
 }
+Tables = Mapping[str, Sequence[tuple[Any, ...]]]  # by name, rows of label values followed by a number
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The database at one moment: single numbers by name, and per name rows of label values followed by a number."""
+    """The database at one moment."""
 
     numbers: Mapping[str, float | None]
-    tables: Mapping[str, Sequence[tuple[Any, ...]]]
+    tables: Tables
 
 
 class DatabaseState(Collector):
-    """The latest measurement. While the database cannot be measured, outdated numbers are not exposed."""
+    """The latest measurement, and the latest counts, which may be older. While the database does not answer, none is exposed."""
 
     def __init__(self) -> None:
         self.latest: Measurement | None = None
+        self.counts: Tables = {}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         latest = self.latest
@@ -57,9 +59,10 @@ class DatabaseState(Collector):
             value = latest.numbers[name]
             if value is not None:
                 yield GaugeMetricFamily(f"energy_{name}", meaning, value=value)
-        for name, (meaning, labels) in TABLES.items():
+        for name, rows in {**latest.tables, **self.counts}.items():
+            meaning, labels = TABLES[name]
             family = GaugeMetricFamily(f"energy_{name}", meaning, labels=labels)
-            for *values, number in latest.tables[name]:
+            for *values, number in rows:
                 family.add_metric(values, float(number))
             yield family
 

@@ -103,9 +103,12 @@ async def _refresh_late_hours(connection: Connection, deadline: float) -> None:
         marked = [row["hour"] async for row in queries.late_hours(connection, side=side)]
         done = refreshed = 0
         for hour in marked:
-            if monotonic() > deadline:
+            more = True
+            while more and monotonic() < deadline:
+                portion = await refresh(connection, hour=hour, row_limit=DEVICES_PER_STATEMENT)
+                refreshed, more = refreshed + portion["hours"], portion["more"]
+            if more:
                 break
-            refreshed += (await refresh(connection, hour=hour))["hours"]
             done += 1
         if marked:
             log.info("late_hours_refreshed", side=side, hours=done, of=len(marked), device_hours=refreshed)

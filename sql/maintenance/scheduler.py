@@ -145,10 +145,17 @@ async def _run_task(
         # The repr of an OSError leaves out the file name.
         message = (isinstance(error, (ArchiveError, ClocksDisagreeError, OSError)) and str(error)) or repr(error)
         log.warning("maintenance_failed", task=name, error=message, sqlstate=getattr(error, "sqlstate", None))
-        with contextlib.suppress(*DATABASE_ERRORS):
-            await queries.record_failure(connection, task=name, error=message)
+        await _record_failure(connection, name, message)
+    except Exception as error:  # of our own code: the other tasks do not depend on it
+        log.exception("maintenance_failed", task=name, error=repr(error))
+        await _record_failure(connection, name, f"internal error: {error!r}")
     metrics.record(name, monotonic() - started, succeeded_at)
     return succeeded_at is not None
+
+
+async def _record_failure(connection: Connection, task: str, error: str) -> None:
+    with contextlib.suppress(*DATABASE_ERRORS):
+        await queries.record_failure(connection, task=task, error=error)
 
 
 async def _partitions(connection: Connection, now: datetime, settings: MaintainSettings) -> None:

@@ -56,21 +56,23 @@ SELECT coalesce((
 -- name: measure_ledger()
 -- Mismatch of the ledger by topic, as far as it can be computed quickly: records consumed but neither written, duplicate nor
 -- dead-lettered, and dead letters that are missing (or too many). The query `ledger` compares with every row of history.
-SELECT counted.topic,
-    abs(counted.unaccounted) + abs(
-        counted.dead_lettered
-        - (
-            SELECT count(*) FROM dead_letters AS letter
-            WHERE letter.topic = counted.topic AND letter.resolution IS DISTINCT FROM 'replayed'
-        )
-        - coalesce((SELECT retired.dead_letters FROM retired_records AS retired WHERE retired.topic = counted.topic), 0)
-    ) AS mismatch
-FROM (
+WITH counted AS (
     SELECT topic, sum(records_dead_lettered)::bigint AS dead_lettered,
         sum(records_consumed - records_written - records_duplicate - records_dead_lettered)::bigint AS unaccounted
     FROM kafka_offsets
     GROUP BY topic
-) AS counted
+), stored AS ( -- each part has an index of its own
+    SELECT topic, sum(letters)::bigint AS letters FROM (
+        SELECT topic, count(*) AS letters FROM dead_letters WHERE resolved_at IS NULL GROUP BY topic
+        UNION ALL
+        SELECT topic, count(*) FROM dead_letters WHERE resolved_at IS NOT NULL AND resolution <> 'replayed' GROUP BY topic
+        UNION ALL
+        SELECT topic, dead_letters FROM retired_records
+    ) AS part
+    GROUP BY topic
+)
+SELECT counted.topic, abs(counted.unaccounted) + abs(counted.dead_lettered - coalesce(stored.letters, 0)) AS mismatch
+FROM counted LEFT JOIN stored USING (topic)
 ORDER BY counted.topic;
 
 -- name: measure_tables()

@@ -7,6 +7,20 @@ SELECT current_database() AS database, pg_is_in_recovery() AS standby, current_s
 SELECT current_setting('fsync') = 'on' AS fsync, current_setting('full_page_writes') = 'on' AS full_page_writes,
     coalesce((SELECT checksum_failures FROM pg_stat_database WHERE datname = current_database()), 0) AS checksum_failures;
 
+-- name: check_inherited_settings()
+-- What the database and our logins set for each new session (ALTER DATABASE ... SET, ALTER ROLE ... SET).
+SELECT CASE WHEN login.rolname IS NULL THEN 'the database' ELSE 'the login ' || login.rolname END AS origin,
+    split_part(setting, '=', 1) AS name, substr(setting, strpos(setting, '=') + 1) AS value
+FROM pg_db_role_setting AS stored
+CROSS JOIN LATERAL unnest(stored.setconfig) AS setting
+LEFT JOIN pg_roles AS login ON login.oid = stored.setrole
+WHERE stored.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+    AND (
+        stored.setrole = 0 OR login.rolname = current_user
+        OR NOT login.rolsuper AND (pg_has_role(login.oid, 'energy_writer', 'member') OR pg_has_role(login.oid, 'energy_reader', 'member'))
+    )
+ORDER BY 1, 2;
+
 -- name: check_cache()^
 -- Index pages found in memory and read from disk since the statistics were last reset.
 SELECT coalesce(sum(idx_blks_hit), 0)::bigint AS hit, coalesce(sum(idx_blks_read), 0)::bigint AS read FROM pg_statio_user_indexes;
@@ -97,7 +111,8 @@ SELECT topic, reason, count(*) AS letters FROM dead_letters WHERE resolved_at IS
 SELECT topic, state, detail FROM topic_breakers ORDER BY topic;
 
 -- name: check_stalled_partitions()
--- Partitions that are halted, or had unread records when they were last written, more than ten minutes ago.
+-- Partitions that are halted, or that have unread records and were last written more than ten minutes ago. Consumers store the end
+-- of the log with each batch, and that of a partition that stands still, as long as one holds it.
 SELECT consumer_group, topic, partition, end_offset - next_offset AS records,
     extract(epoch FROM now() - updated_at)::double precision AS seconds, halt_reason
 FROM kafka_offsets

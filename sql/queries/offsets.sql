@@ -27,6 +27,21 @@ FROM kafka_offsets AS stored
 JOIN unnest(:topics::text[], :partitions::integer[]) AS requested (topic, partition) USING (topic, partition)
 WHERE stored.consumer_group = :consumer_group;
 
+-- name: store_log_ends(consumer_group, topics, partitions, next_offsets, end_offsets)!
+-- Stores where the logs of partitions end that no batch moves. Skips a partition that has moved since, or that is being claimed.
+UPDATE kafka_offsets AS stored
+SET end_offset = standing.end_offset
+FROM (
+    SELECT topic, partition, seen.end_offset
+    FROM kafka_offsets
+    JOIN unnest(:topics::text[], :partitions::integer[], :next_offsets::bigint[], :end_offsets::bigint[])
+        AS seen (topic, partition, next_offset, end_offset) USING (topic, partition, next_offset)
+    WHERE consumer_group = :consumer_group AND kafka_offsets.end_offset IS DISTINCT FROM seen.end_offset
+    FOR UPDATE OF kafka_offsets SKIP LOCKED
+) AS standing
+WHERE stored.consumer_group = :consumer_group
+    AND (stored.topic, stored.partition) = (standing.topic, standing.partition);
+
 -- name: halt(consumer_group, topic, partition, expected_offset, reason)^
 -- Halts a partition whose stored offset is still the expected one, until an operator decides (`move_offset`).
 UPDATE kafka_offsets

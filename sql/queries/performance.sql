@@ -3,7 +3,8 @@
 -- given. Every response about energy uses this query: 24 hours of a vehicle or the fleet, hours, days.
 -- Each side is summed separately, because joining the two histories would multiply rows. A meter's readings count only while the
 -- meter was assigned to the vehicle; dc_kwh_assigned is the vehicle's energy of the same time. The columns `_compared` leave out the
--- tail for which only one side has sent readings so far: they end with the minute of the older of both sides' newest readings.
+-- tail for which only one side has sent readings so far: they end with the minute of the older of both sides' newest readings, and
+-- are empty where a device has never sent one.
 WITH state AS MATERIALIZED (
     SELECT complete_before FROM rollup_state
 ), requested AS MATERIALIZED (
@@ -13,9 +14,9 @@ WITH state AS MATERIALIZED (
     SELECT requested.position, requested.vehicle_id, assignment.meter_id,
         greatest(lower(assignment.valid_during), requested.opens) AS opens,
         least(upper(assignment.valid_during), requested.closes) AS closes,
-        date_trunc('minute', least(
-            (SELECT live.recorded_at FROM vehicle_live_status AS live WHERE live.vehicle_id = requested.vehicle_id),
-            (SELECT live.recorded_at FROM meter_live_status AS live WHERE live.meter_id = assignment.meter_id)
+        date_trunc('minute', least( -- which ignores NULL: a device that has never sent would not count
+            coalesce((SELECT live.recorded_at FROM vehicle_live_status AS live WHERE live.vehicle_id = requested.vehicle_id), '-infinity'),
+            coalesce((SELECT live.recorded_at FROM meter_live_status AS live WHERE live.meter_id = assignment.meter_id), '-infinity')
         )) + interval '1 minute' AS tail_opens
     FROM requested
     JOIN vehicle_meter_assignments AS assignment
@@ -26,7 +27,7 @@ WITH state AS MATERIALIZED (
     FROM assigned WHERE opens < tail_opens
     UNION ALL
     SELECT position, vehicle_id, meter_id, greatest(opens, tail_opens), closes, false
-    FROM assigned WHERE closes > tail_opens OR tail_opens IS NULL
+    FROM assigned WHERE closes > tail_opens
 ), unassigned AS (
     SELECT requested.position, requested.vehicle_id, lower(gap) AS opens, upper(gap) AS closes
     FROM requested

@@ -99,17 +99,36 @@ SELECT (SELECT count(*) FROM rolled) AS hours, (SELECT max(vehicle_id) FROM devi
 -- Hours that late readings have changed, oldest first.
 SELECT DISTINCT hour FROM late_hours WHERE side = :side ORDER BY hour;
 
--- name: refresh_late_meters(hour)^
--- One statement sees one snapshot: a reading that is not in these sums keeps its mark in late_hours.
-WITH taken AS (
-    DELETE FROM late_hours WHERE side = 'meter' AND hour = :hour RETURNING device_id
+-- name: refresh_late_meters(hour, row_limit)^
+-- Rolls a late hour up again, of the next devices that are marked singly and of the next ones where it is marked for all.
+-- One statement sees one snapshot: a reading that is not in these sums keeps its mark in late_hours. Returns the number of device
+-- hours, and whether more devices may remain.
+WITH for_all AS MATERIALIZED (
+    SELECT ctid AS mark, refreshed_to FROM late_hours WHERE side = 'meter' AND hour = :hour AND device_id = ''
+), next_of_all AS MATERIALIZED (
+    SELECT meter_id FROM meter_live_status
+    WHERE meter_id > (SELECT min(refreshed_to) FROM for_all) ORDER BY meter_id LIMIT :row_limit
+), reached AS (
+    SELECT CASE WHEN count(*) = :row_limit THEN max(meter_id) END AS last FROM next_of_all -- NULL: these were the last ones
+), closed AS (
+    DELETE FROM late_hours WHERE ctid IN (SELECT mark FROM for_all) AND (SELECT last FROM reached) IS NULL
+), advanced AS (
+    UPDATE late_hours SET refreshed_to = greatest(late_hours.refreshed_to, reached.last)
+    FROM reached
+    WHERE ctid IN (SELECT mark FROM for_all) AND reached.last IS NOT NULL
+), single AS (
+    DELETE FROM late_hours
+    WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM late_hours WHERE side = 'meter' AND hour = :hour AND device_id > '' ORDER BY device_id LIMIT :row_limit
+    ))
+    RETURNING device_id
 ), changed AS (
-    SELECT device_id AS meter_id FROM taken WHERE device_id <> ''
+    SELECT device_id AS meter_id FROM single
     UNION
-    SELECT meter_id FROM meter_live_status WHERE EXISTS (SELECT FROM taken WHERE device_id = '')
+    SELECT meter_id FROM next_of_all
 ), rolled AS (
     INSERT INTO meter_energy_hourly (meter_id, hour, kwh_consumed_ac, readings)
-    SELECT changed.meter_id, :hour, part.kwh, part.readings
+    SELECT changed.meter_id, :hour, part.*
     FROM changed
     CROSS JOIN LATERAL (
         SELECT sum(history.kwh_consumed_ac) AS kwh, count(*) AS readings
@@ -122,15 +141,33 @@ WITH taken AS (
     SET kwh_consumed_ac = excluded.kwh_consumed_ac, readings = excluded.readings
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM taken) AS marks, (SELECT count(*) FROM rolled) AS hours;
+SELECT (SELECT last FROM reached) IS NOT NULL OR (SELECT count(*) FROM single) = :row_limit AS more,
+    (SELECT count(*) FROM rolled) AS hours;
 
--- name: refresh_late_vehicles(hour)^
-WITH taken AS (
-    DELETE FROM late_hours WHERE side = 'vehicle' AND hour = :hour RETURNING device_id
+-- name: refresh_late_vehicles(hour, row_limit)^
+WITH for_all AS MATERIALIZED (
+    SELECT ctid AS mark, refreshed_to FROM late_hours WHERE side = 'vehicle' AND hour = :hour AND device_id = ''
+), next_of_all AS MATERIALIZED (
+    SELECT vehicle_id FROM vehicle_live_status
+    WHERE vehicle_id > (SELECT min(refreshed_to) FROM for_all) ORDER BY vehicle_id LIMIT :row_limit
+), reached AS (
+    SELECT CASE WHEN count(*) = :row_limit THEN max(vehicle_id) END AS last FROM next_of_all -- NULL: these were the last ones
+), closed AS (
+    DELETE FROM late_hours WHERE ctid IN (SELECT mark FROM for_all) AND (SELECT last FROM reached) IS NULL
+), advanced AS (
+    UPDATE late_hours SET refreshed_to = greatest(late_hours.refreshed_to, reached.last)
+    FROM reached
+    WHERE ctid IN (SELECT mark FROM for_all) AND reached.last IS NOT NULL
+), single AS (
+    DELETE FROM late_hours
+    WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM late_hours WHERE side = 'vehicle' AND hour = :hour AND device_id > '' ORDER BY device_id LIMIT :row_limit
+    ))
+    RETURNING device_id
 ), changed AS (
-    SELECT device_id AS vehicle_id FROM taken WHERE device_id <> ''
+    SELECT device_id AS vehicle_id FROM single
     UNION
-    SELECT vehicle_id FROM vehicle_live_status WHERE EXISTS (SELECT FROM taken WHERE device_id = '')
+    SELECT vehicle_id FROM next_of_all
 ), rolled AS (
     INSERT INTO vehicle_energy_hourly
         (vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings)
@@ -150,4 +187,5 @@ WITH taken AS (
         readings = excluded.readings
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM taken) AS marks, (SELECT count(*) FROM rolled) AS hours;
+SELECT (SELECT last FROM reached) IS NOT NULL OR (SELECT count(*) FROM single) = :row_limit AS more,
+    (SELECT count(*) FROM rolled) AS hours;

@@ -19,6 +19,7 @@ from schemas.config.settings import LogSettings
 from tests.bench.instruments.results import Result
 from tests.bench.measures import (
     api,
+    claim,
     drain,
     fleet,
     fleet_day,
@@ -45,7 +46,11 @@ MEASURES: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
     "query": query.measure,
     "fleet": fleet.measure,
 }
-ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {"quick": quick.measure, "memory": memory.measure}
+ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
+    "quick": quick.measure,
+    "memory": memory.measure,
+    "claim": claim.measure,
+}
 
 
 def main(

@@ -46,7 +46,7 @@ class Pair:
 
 PAIRS: Final = (
     Pair("SOUND", 95), Pair("WORN", 88), Pair("FAULTY", 80), Pair("FAULTY-2", 60), Pair("SPARSE", 80, every=2),
-    Pair("ABOVE", 120), Pair("UNASSIGNED", 80), Pair("CORRECTED", 92), Pair("REGISTER", 91),
+    Pair("ABOVE", 120), Pair("UNASSIGNED", 80), Pair("CORRECTED", 92), Pair("REGISTER", 91), Pair("MOVED", 84.5),
 )  # fmt: skip
 HEALED: Final = "VEH-FAULTY-2"
 JUDGED: Final = tuple(each.vehicle for each in PAIRS)
@@ -88,6 +88,8 @@ def _declarations(start: datetime) -> Iterator[Message]:
     yield declare("VEH-CORRECTED", "METER-SPARE", 30, 150)
     yield declare("VEH-CORRECTED", "METER-CORRECTED", 30, 150)  # a correction
     yield declare("VEH-REGISTER", "REG-REGISTER", 30, 150)
+    yield declare("VEH-MOVED", "METER-MOVED", 17, 147)
+    yield declare("VEH-MOVED", "METER-SILENT", 147, 149)  # which never sends
     yield declare("VEH-YESTERDAY", "METER-YESTERDAY", -60 * 40)
     yield Message("assignment", "VEH-BAD", assignment("VEH-BAD", "METER-BAD", start, start - MINUTE), 0)
     yield Message("assignment", "VEH-BAD", b'{"vehicleId": "VEH-BAD"}', 0)

@@ -51,6 +51,7 @@ class Cluster:
         """Record a violation; the first one ends the run."""
         if self.violation is None:
             self.violation = what
+        self.scheduler.stop()
 
     def violated(self) -> bool:
         return self.violation is not None

@@ -15,32 +15,34 @@ from random import Random
 from typing import Any, Final
 
 CALLBACK_SECONDS: Final = 0.00002  # what a callback takes at least: without it, a loop that polls would stop the clock
+CALLBACK: Final = 4  # its place in a handle
+# Callbacks of asyncio's timers that do nothing but end a future. They need no turn of their own: what waits for the future does.
+ENDS_OF_FUTURES: Final = frozenset(
+    {asyncio.futures._set_result_unless_cancelled, asyncio.tasks._release_waiter}  # type: ignore[attr-defined]
+)
 
 
 class StuckError(Exception):
     """Nothing can happen any more."""
 
 
-class Handle:
-    """A callback that waits for its turn, or for an instant. `process` is None for a callback of the world itself."""
+class Handle(list[Any]):
+    """A callback that waits for its turn, or for an instant; cancelled when it is None. The heap of timers compares the lists.
 
-    __slots__ = ("args", "callback", "cancelled_", "instant", "process")
+    [instant, chance, number, process, callback, arguments]; `process` is None for a callback of the world itself.
+    """
 
-    def __init__(self, process: "ProcessLoop | None", instant: float, callback: Callable[..., Any], args: Any) -> None:
-        self.process = process
-        self.instant = instant
-        self.callback = callback
-        self.args = args
-        self.cancelled_ = False
+    __slots__ = ()
 
     def cancel(self) -> None:
-        self.cancelled_ = True
+        self[CALLBACK] = None
 
     def cancelled(self) -> bool:
-        return self.cancelled_
+        return self[CALLBACK] is None
 
     def when(self) -> float:
-        return self.instant
+        instant: float = self[0]
+        return instant
 
 
 class Scheduler:
@@ -53,66 +55,73 @@ class Scheduler:
     def __init__(self, rng: Random, haste: float = 0.0) -> None:
         self.now = 0.0
         self.steps = 0
-        self.current: ProcessLoop | None = None
-        self._rng = rng
+        self.current: ProcessLoop | None = None  # whose callback ran last
+        self.ready: list[ProcessLoop] = []
         self._random = rng.random
         self._haste = haste
-        self._timers: list[tuple[float, float, int, Handle]] = []
+        self._timers: list[Handle] = []
         self._sequence = 0
-        self._ready: list[ProcessLoop] = []
+        self._stopped = False
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> Handle:
         """Run a callback of the world, outside of all processes, after `delay` seconds."""
-        handle = Handle(None, self.now + delay, callback, args)
-        self.add_timer(handle)
+        self._sequence += 1
+        handle = Handle((self.now + delay, self._random(), self._sequence, None, callback, args))
+        heappush(self._timers, handle)
         return handle
 
-    def add_timer(self, handle: Handle) -> None:
+    def add_timer(
+        self, process: "ProcessLoop | None", instant: float, callback: Callable[..., Any], args: tuple[Any, ...]
+    ) -> Handle:
         self._sequence += 1
-        heappush(self._timers, (handle.instant, self._random(), self._sequence, handle))
+        handle = Handle((instant, self._random(), self._sequence, process, callback, args))
+        heappush(self._timers, handle)
+        return handle
 
-    def add_ready(self, process: "ProcessLoop") -> None:
-        self._ready.append(process)
+    def stop(self) -> None:
+        """Let `run` return before the next step."""
+        self._stopped = True
 
-    def run(self, finished: Callable[[], bool], until: float) -> bool:
-        """Run until `finished` or until the instant; whether it finished. Raises what a callback of the world raises."""
-        while not finished():
-            if self.now >= until:
-                return False
-            self.step()
-        return True
+    def run(self, until: float) -> bool:
+        """Run until the instant, or until `stop` is called; whether it was. Raises what a callback of the world raises."""
+        self._stopped = False
+        timers, ready, random, haste, callback_at = self._timers, self.ready, self._random, self._haste, CALLBACK
+        try:
+            while not self._stopped and self.now < until:
+                self.steps += 1
+                while timers and timers[0][callback_at] is None:
+                    heappop(timers)
+                if timers and (not ready or timers[0][0] <= self.now or (haste and random() < haste)):
+                    instant, _, _, process, callback, args = handle = heappop(timers)
+                    self.now = max(self.now, instant)
+                    if process is None:
+                        callback(*args)
+                    else:
+                        process.add(handle)
+                elif not ready:
+                    raise StuckError("no process has anything to do, and no timer is set")
+                if ready:
+                    self.now += CALLBACK_SECONDS
+                    self._run_callback(int(random() * len(ready)) if len(ready) > 1 else 0)
+        finally:
+            self.current = None
+            events._set_running_loop(None)
+        return self._stopped
 
-    def step(self) -> None:
-        """Fire one timer, or run one callback of a process that has one."""
-        self.steps += 1
-        ready = self._ready
-        if not ready:
-            if not self._fire():
-                raise StuckError("no process has anything to do, and no timer is set")
-            return
-        if self._timers and (self._timers[0][0] <= self.now or self._random() < self._haste):
-            self._fire()
-        self.now += CALLBACK_SECONDS
-        index = int(self._random() * len(ready)) if len(ready) > 1 else 0
-        process = ready[index]
-        if process.run_one() and not process.frozen:
-            return
-        ready[index] = ready[-1]
-        ready.pop()
-        process.listed = False
-
-    def _fire(self) -> bool:
-        while self._timers:
-            instant, _, _, handle = heappop(self._timers)
-            if handle.cancelled_:
-                continue
-            self.now = max(self.now, instant)
-            if handle.process is None:
-                handle.callback(*handle.args)
-            else:
-                handle.process.add(handle)
-            return True
-        return False
+    def _run_callback(self, index: int) -> None:
+        process = self.ready[index]
+        callbacks = process.callbacks
+        if callbacks and not process.frozen:
+            _, _, _, _, callback, args = callbacks.popleft()
+            if callback is not None:
+                if process is not self.current:
+                    self.current = process
+                    events._set_running_loop(process)
+                callback(*args)
+        if not callbacks or process.frozen:
+            self.ready[index] = self.ready[-1]
+            self.ready.pop()
+            process.listed = False
 
 
 _Base: Any = asyncio.AbstractEventLoop  # of whose methods a loop without sockets and threads needs few
@@ -143,51 +152,35 @@ class ProcessLoop(_Base):  # type: ignore[misc]
         self.clock_offset = 0.0  # of time.time(), in seconds
         self.machine: Any = None  # the process that runs in this loop
         self.tasks: list[asyncio.Task[Any]] = []
+        self.callbacks: deque[Handle] = deque()
         self._on_error = on_error
-        self._callbacks: deque[Handle] = deque()
 
     def add(self, handle: Handle) -> None:
         if self.dead:
             return
-        self._callbacks.append(handle)
+        self.callbacks.append(handle)
         if not self.listed and not self.frozen:
             self.listed = True
-            self.scheduler.add_ready(self)
-
-    def run_one(self) -> bool:
-        """Run one callback; whether there are more."""
-        callbacks = self._callbacks
-        if self.frozen or not callbacks:
-            return False
-        handle = callbacks.popleft()
-        if not handle.cancelled_:
-            self.scheduler.current = self
-            events._set_running_loop(self)
-            try:
-                handle.callback(*handle.args)
-            finally:
-                events._set_running_loop(None)
-                self.scheduler.current = None
-        return bool(callbacks)
+            self.scheduler.ready.append(self)
 
     def freeze(self) -> None:
         self.frozen = True
 
     def thaw(self) -> None:
         self.frozen = False
-        if self._callbacks and not self.listed and not self.dead:
+        if self.callbacks and not self.listed and not self.dead:
             self.listed = True
-            self.scheduler.add_ready(self)
+            self.scheduler.ready.append(self)
 
     def kill(self) -> None:
         """Nothing of this process runs again. Its suspended coroutines stay in memory until `dispose`."""
         self.dead = True
-        self._callbacks.clear()
+        self.callbacks.clear()
 
     def dispose(self) -> None:
         """Close what is suspended; nothing that it does on its way out has an effect any more."""
         self.dead = True
-        self._callbacks.clear()
+        self.callbacks.clear()
         for task in self.tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -203,19 +196,23 @@ class ProcessLoop(_Base):  # type: ignore[misc]
         return self.scheduler.now
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
-        handle = Handle(self, self.scheduler.now, callback, args)
-        self.add(handle)
+        handle = Handle((0.0, 0.0, 0, self, callback, args))
+        if not self.dead:
+            self.callbacks.append(handle)
+            if not self.listed and not self.frozen:
+                self.listed = True
+                self.scheduler.ready.append(self)
         return handle
 
     call_soon_threadsafe = call_soon
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
-        return self.call_at(self.scheduler.now + delay, callback, *args)
+        process = None if callback in ENDS_OF_FUTURES else self
+        return self.scheduler.add_timer(process, self.scheduler.now + delay, callback, args)
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
-        handle = Handle(self, when, callback, args)
-        self.scheduler.add_timer(handle)
-        return handle
+        process = None if callback in ENDS_OF_FUTURES else self
+        return self.scheduler.add_timer(process, when, callback, args)
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)

@@ -117,6 +117,7 @@ class Faults:
 
             def recover() -> None:
                 client.cut_off = False
+                client.log_changed()
 
             self._later(fault.seconds, recover)
 

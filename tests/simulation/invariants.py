@@ -6,6 +6,7 @@ readings have left their marks. In the end: every record has its one outcome, an
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -91,19 +92,15 @@ class Invariants:
             if not any(("late", (table, each, hour)) in transaction.writes for each in (device, "")):
                 raise Violation(f"{device} has a late reading at {instant}, and its hour is not marked")
 
-    def unread(self, tables: dict[str, dict[Any, Any]]) -> dict[TopicPartition, list[int]]:
-        """The offsets of the records in Kafka that are neither stored nor a dead letter, of each partition that has any.
-
-        A halted partition has at least the offset at which it is halted.
-        """
-        unread = {}
+    def unread(self, tables: dict[str, dict[Any, Any]]) -> Iterator[tuple[TopicPartition, int]]:
+        """The records in Kafka that are neither stored nor a dead letter, and the offset at which a partition is halted."""
         for partition, log in self._broker.logs.items():
             row = tables["offsets"].get((partition.topic, partition.partition)) or Offsets(0, 0, 0)
-            entries = log.records_between(log.start, log.last_stable_offset)
-            offsets = [each.offset for each in entries if not _is_stored(tables, partition, row, each)]
-            if offsets or row.halt_reason:
-                unread[partition] = offsets or [row.next]
-        return unread
+            if row.halt_reason:
+                yield partition, row.next
+            for entry in log.records_between(log.start, log.last_stable_offset):
+                if not _is_stored(tables, partition, row, entry):
+                    yield partition, entry.offset
 
     def check_end(self, tables: dict[str, dict[Any, Any]]) -> None:
         """Live status is the newest reading of its device."""

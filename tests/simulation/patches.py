@@ -8,26 +8,32 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from random import Random
 from types import SimpleNamespace
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 import consumer.kafka.client
 import consumer.kafka.fetch_state
 import consumer.kafka.group_members
-import consumer.lag.reporter
-import consumer.pipeline.poll_loop
 import consumer.pipeline.positions
 import consumer.retry
 import consumer.service
 from consumer.monitoring.metrics import Metrics
 from consumer.settings import ConsumerSettings
+from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
 from tests.simulation.database.statements import EPOCH
 from tests.simulation.event_loop import ProcessLoop, Scheduler
+from tests.simulation.kafka.client import SimulatedConsumer
+from tests.simulation.retries import RetryContext
 
-REPORT_SECONDS: Final = 4.0  # of the lag reporter; each second would double the work of a run
-IDLE_FETCH_MS: Final = 1000  # of a fetch without records; one that finds some returns at once
+# The consumer's checks in the background are rarer here: most of a run would be idle rounds of them.
+INTERVALS: Final[Mapping[tuple[str, str], float]] = {
+    ("consumer.lag.reporter", "REPORT_SECONDS"): 8.0,
+    ("consumer.kafka.subscription", "CHECK_SECONDS"): 3.0,
+    ("consumer.pipeline.poll_loop", "OPERATOR_CHECK_SECONDS"): 3.0,
+    ("consumer.pipeline.poll_loop", "BUSY_FETCH_MS"): 100,
+    ("consumer.pipeline.offset_watch", "WATCH_SECONDS"): 2.0,
+}
 LOOK_SECONDS: Final = 0.0003  # that pass with each look at the clock
 _monotonic, _time = time.monotonic, time.time
 
@@ -130,25 +136,31 @@ def install(*, trace: bool = False) -> None:
     Current.trace = trace
     level = 10 if trace else 30
     structlog.configure(
-        processors=[_hear], wrapper_class=structlog.make_filtering_bound_logger(level), cache_logger_on_first_use=False
+        processors=[_hear], wrapper_class=structlog.make_filtering_bound_logger(level), cache_logger_on_first_use=True
     )
     for name, module in list(sys.modules.items()):
         if name.startswith("consumer.") and getattr(module, "datetime", None) is datetime:
             module.datetime = SimulatedDatetime  # type: ignore[attr-defined]
     service: Any = consumer.service
     service.AlertRelay, service.RecordSampler, service.collect_on_schedule = NoAlertRelay, NoSampler, _idle
+    service.record_types_by_topic = lambda settings: {
+        settings.kafka_meter_topic: METER_READINGS,
+        settings.kafka_vehicle_topic: VEHICLE_READINGS,
+    }
     kafka_client: Any = consumer.kafka.client
     kafka_client._new_client = _new_client
     members: Any = consumer.kafka.group_members
     members.AIOKafkaAdminClient = SimulatedAdmin
-    reporter: Any = consumer.lag.reporter
-    reporter.REPORT_SECONDS = REPORT_SECONDS
+    for (module_name, interval), value in INTERVALS.items():
+        module = sys.modules[module_name]
+        getattr(module, interval)  # raises when it has another name now
+        setattr(module, interval, value)
     positions: Any = consumer.pipeline.positions
-    positions.fetch_positions = lambda client: client.fetch_positions()
+    positions.fetch_positions = SimulatedConsumer.fetch_positions
     fetch_state: Any = consumer.kafka.fetch_state
-    fetch_state.metadata_version = lambda client: client.metadata_version()
-    poll_loop: Any = consumer.pipeline.poll_loop
-    poll_loop.IDLE_FETCH_MS = IDLE_FETCH_MS
+    fetch_state.metadata_version = SimulatedConsumer.metadata_version
+    retry: Any = consumer.retry
+    retry.stamina = SimpleNamespace(retry_context=RetryContext)
     warnings.simplefilter("ignore", RuntimeWarning)  # coroutines of killed processes are never awaited
     sys.unraisablehook = lambda unraisable: None  # nor do their `finally` blocks get to their end
 
@@ -165,4 +177,21 @@ def leave() -> None:
     Current.scheduler = Current.on_log = None
 
 
-METRICS: Final = Metrics(CollectorRegistry())  # shared by all processes: nothing reads them
+class _Unread:
+    """A metric that nothing reads, and the methods of `Metrics`."""
+
+    def labels(self, *values: object) -> Self:
+        return self
+
+    def ignore(self, *values: object) -> None:
+        return
+
+    __call__ = clear = inc = observe = remove = set = ignore
+
+
+def _unread_metrics() -> Metrics:
+    metrics: Any = SimpleNamespace(**{name: _Unread() for name in vars(Metrics) if not name.startswith("_")})
+    return cast("Metrics", metrics)
+
+
+METRICS: Final = _unread_metrics()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -12,8 +12,7 @@ FIRST_INSTANT: Final = datetime.fromisoformat("2026-01-01T08:00:00+00:00")
 LATE_INSTANT: Final = datetime.fromisoformat("2025-12-31T08:00:00+00:00")  # before the hours that are rolled up
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What the oracle knows of a record; `value` tells readings of one identity apart. Invalid ones have no identity."""
 
     device: str
@@ -22,8 +21,7 @@ class Reading:
     valid: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Produce:
+class Produce(NamedTuple):
     """A record, or what belongs to a transaction (`producer`): see `action`."""
 
     at: float
@@ -34,8 +32,7 @@ class Produce:
     action: str = "record"  # or commit, abort, hole
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """One fault: when it begins, how long it lasts (seconds), and what it hits."""
 
     at: float
@@ -94,6 +91,8 @@ KINDS: Final[dict[str, tuple[int, float, float]]] = {
     "open transaction": (2, 1.0, 8.0),
     "new partition": (1, 0.0, 3.0),
 }
+_NAMES: Final = list(KINDS)
+_WEIGHTS: Final = [weight for weight, _, _ in KINDS.values()]
 
 
 def draw(seed: int) -> Plan:
@@ -117,7 +116,7 @@ def draw(seed: int) -> Plan:
 
 
 def _fault(rng: Random, processes: int) -> Fault:
-    kind = rng.choices(list(KINDS), [weight for weight, _, _ in KINDS.values()])[0]
+    kind = rng.choices(_NAMES, _WEIGHTS)[0]
     _, shortest, longest = KINDS[kind]
     return Fault(
         at=rng.uniform(0.3, PRODUCING_SECONDS),

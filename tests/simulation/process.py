@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -11,6 +12,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from consumer.kafka.client import ClientStoppedError, start_client
 from consumer.kafka.static_membership import InstanceIdTakenError
 from consumer.monitoring.health import Health
+from consumer.pipeline.poll_loop import IDLE_FETCH_MS
 from consumer.service import leave_group, run_pipeline, wait_or_stop
 from consumer.settings import ConsumerSettings
 from tests.simulation.database.client import Link, Pool
@@ -67,6 +69,8 @@ class ConsumerProcess:
         """SIGTERM."""
         if self.loop and self._stop:
             self.loop.call_soon(self._stop.set)
+            if self.client:
+                self.loop.call_later(self._machine.server.rng.random() * IDLE_FETCH_MS / 1000, self.client.wake)
 
     def kill(self) -> None:
         """SIGKILL: the sockets are closed by the machine, and the server hears of it."""
@@ -74,7 +78,7 @@ class ConsumerProcess:
             return
         self.loop.kill()
         if self.client:
-            self._machine.broker.unwatch(self.client._log_changed)
+            self._machine.broker.unwatch(self.client.log_changed)
         for session in self.sessions():
             self._machine.server.scheduler.call_later(0.001, self._machine.server.client_left, session)
         self._forget()
@@ -84,7 +88,7 @@ class ConsumerProcess:
         if self.loop:
             self.loop.kill()
             if self.client:
-                self._machine.broker.unwatch(self.client._log_changed)
+                self._machine.broker.unwatch(self.client.log_changed)
             self._forget()
 
     def sessions(self) -> list[Any]:
@@ -100,9 +104,11 @@ class ConsumerProcess:
     async def describe_group(self) -> tuple[Any, ...]:
         """The group as an administrator sees it: a group of DescribeGroupsResponse."""
         assert self.client is not None
-        await self.client._request()
+        return await self.client.request(self._describe_group)
+
+    def _describe_group(self) -> tuple[Any, ...]:
         group = self._machine.broker.group
-        members = [(each, "", "", "", _encode(group.assignment.get(each, []))) for each in group.members]
+        members = [(each, "", "", "", _encode(tuple(group.assignment.get(each, [])))) for each in group.members]
         return 0, "", "Stable" if group.phase == "stable" else "PreparingRebalance", "consumer", "roundrobin", members
 
     async def _main(self, stop: asyncio.Event) -> None:
@@ -147,7 +153,8 @@ class ConsumerProcess:
             loop.dispose()
 
 
-def _encode(partitions: list[TopicPartition]) -> bytes:
+@cache
+def _encode(partitions: tuple[TopicPartition, ...]) -> bytes:
     """The assignment of a member as Kafka's clients encode it."""
     topics = sorted({each.topic for each in partitions})
     by_topic = [(topic, [each.partition for each in partitions if each.topic == topic]) for topic in topics]

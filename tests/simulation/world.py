@@ -3,6 +3,7 @@
 events (produced records, faults) -> calm (all faults are ended) -> all stored -> one more record each -> judged
 """
 
+import gc
 import traceback
 from collections import Counter
 from collections.abc import Mapping
@@ -58,8 +59,9 @@ class World:
         except Exception:  # noqa: BLE001 - an error of the model, or one that no task of the consumer has caught
             cluster.violate(f"error in the simulation:\n{traceback.format_exc()}")
         finally:
-            for process in cluster.processes:
-                process.dispose()
+            if gc.isenabled():
+                for process in cluster.processes:
+                    process.dispose()
             patches.leave()
         return Outcome(
             seed=self._plan.seed,
@@ -80,8 +82,9 @@ class World:
         for fault in plan.faults:
             cluster.scheduler.call_later(fault.at, self._faults.begin, fault)
         instants = [*(each.at for each in plan.produced), *(each.at for each in plan.faults)]
-        cluster.scheduler.run(cluster.violated, max(instants, default=0.0) + CALM_SECONDS)
+        cluster.scheduler.run(max(instants, default=0.0) + CALM_SECONDS)
         self._faults.end_all()
+        cluster.server.on_change = cluster.scheduler.stop
         if not self._wait_until_stored(RECOVERY_SECONDS):
             raise Violation(f"not stored within {RECOVERY_SECONDS:.0f} s after the faults: {self._state()}")
         self._probe()
@@ -95,11 +98,10 @@ class World:
         cluster = self._cluster
         until = cluster.scheduler.now + seconds
         while not cluster.violated():
-            if not cluster.invariants.unread(cluster.server.tables):
+            if not any(cluster.invariants.unread(cluster.server.tables)):
                 return True
-            if cluster.scheduler.now >= until:
+            if not cluster.scheduler.run(until):
                 return False
-            cluster.scheduler.run(cluster.violated, cluster.scheduler.now + CHECK_SECONDS)
         return True
 
     def _wait_until_ready(self, seconds: float) -> bool:
@@ -108,7 +110,7 @@ class World:
         while not cluster.violated() and any(each.health and each.health.ready() for each in cluster.processes):
             if cluster.scheduler.now >= until:
                 return False
-            cluster.scheduler.run(cluster.violated, cluster.scheduler.now + CHECK_SECONDS)
+            cluster.scheduler.run(cluster.scheduler.now + CHECK_SECONDS)
         return True
 
     def _probe(self) -> None:
@@ -119,7 +121,7 @@ class World:
 
     def _state(self) -> str:
         health = {each.name: each.health.ready() for each in self._cluster.processes if each.health}
-        return f"unread {self._cluster.invariants.unread(self._cluster.server.tables)}, readiness {health}"
+        return f"unread {sorted(self._cluster.invariants.unread(self._cluster.server.tables))}, readiness {health}"
 
     def _on_log(self, event: str, facts: Mapping[str, Any]) -> None:
         self._cluster.counts[f"log: {event}"] += 1

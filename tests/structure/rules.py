@@ -48,7 +48,8 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings",
     "consumer.pipeline": "consumer.retry consumer.kafka consumer.monitoring consumer.records consumer.settings "
     "consumer.storage schemas sql.connection sql.queries",
-    "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings",
+    "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings sql.connection "
+    "sql.queries",
     "consumer.alert_relay": "consumer.monitoring consumer.settings sql.connection sql.queries",
     "consumer.commands": "consumer.retry consumer.kafka consumer.records consumer.settings consumer.storage "
     "consumer.topic_registry schemas sql.connection sql.queries",
@@ -105,9 +106,9 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "httptools": "api.server tests",
     "aiosql": "sql.queries",
     "pyarrow": "sql.archive tests",
-    "asyncpg": "api.app api.database api.problems consumer.alert_relay consumer.commands consumer.pipeline consumer.service "
-    "consumer.storage consumer.__main__ deploy sql.archive sql.assign sql.commands sql.connection sql.doctor sql.maintenance "
-    "sql.migrate sql.partitions sql.slow_statements sql.__main__ tests",
+    "asyncpg": "api.app api.database api.problems consumer.alert_relay consumer.commands consumer.lag consumer.pipeline "
+    "consumer.service consumer.storage consumer.__main__ deploy sql.archive sql.assign sql.commands sql.connection sql.doctor "
+    "sql.maintenance sql.migrate sql.partitions sql.slow_statements sql.__main__ tests",
     "aiokafka": "api.ingestion consumer deploy schemas.config.kafka_topics tests",
     # Undocumented modules of aiokafka, which only the room of the client may depend on.
     "aiokafka.client": "consumer.kafka",

@@ -81,6 +81,15 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
+        "silent-meter-compared",
+        "the energy that a vehicle takes at a meter that never sends is compared with nothing",
+        Replacement(
+            "sql/queries/performance.sql",
+            "live.meter_id = assignment.meter_id), '-infinity')",
+            "live.meter_id = assignment.meter_id), 'infinity')",
+        ),
+    ),
+    Mutant(
         "overlap-not-set-aside",
         "an assignment that contradicts another is counted as written and has no dead letter",
         Replacement(

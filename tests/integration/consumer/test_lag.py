@@ -152,7 +152,17 @@ async def test_records_behind_an_open_transaction_are_lag_and_the_transaction_is
     consumer = group.start()
     await consumer.until_ready()
     at = int((time.time() - HOUR) * 1000)
-    producer = AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, transactional_id=f"tx-{topics.meter}")
+    producer = AIOKafkaProducer(
+        bootstrap_servers=stack.kafka_bootstrap_servers,
+        transactional_id=f"tx-{topics.meter}",
+        transaction_timeout_ms=180_000,
+    )
+
+    async def unread_in_the_database(records: int) -> bool:
+        """What the fleet summary and the doctor count."""
+        query = "SELECT end_offset - next_offset FROM kafka_offsets WHERE topic = $1 AND partition = 0"
+        return bool(await database.value(query, topics.meter) == records)
+
     async with producer:
         await producer.begin_transaction()
         await producer.send_and_wait(topics.meter, meter(at=minute(0)), partition=0, timestamp_ms=at)
@@ -161,7 +171,9 @@ async def test_records_behind_an_open_transaction_are_lag_and_the_transaction_is
         labels = {"topic": topics.meter, "partition": "0"}
         assert await consumer.metric("energy_consumer_open_transaction_seconds", **labels) > 0
         assert await consumer.blocked_by() == {}
+        await until(lambda: unread_in_the_database(51), "the unread records are in the database", timeout=90)
         await producer.commit_transaction()
     await until_consumed(database, topics.meter, 51)
     await until_lag(consumer, topics.meter, 0, at_least=0, below=0.001)
     assert await consumer.metric("energy_consumer_open_transaction_seconds") == 0
+    await until(lambda: unread_in_the_database(0), "the database knows that everything is read")

@@ -206,10 +206,11 @@ async def test_an_interval_may_end_a_gap_and_a_month(connections: Any, database:
         ([812.4, 812.5, 0, 4000, 4000.1], [0, 0.1, 0, 0, 0.1]),
         ([812.4, 812.5, 3000, 3000.1, 3000.2], [0, 0.1, 0, 0.1, 0.1]),
         ([0, 16, 33], [0, 16, 0]),
+        ([812.4, 812.5, 5, 812.6], [0, 0.1, 5, 0.1]),
     ],
     ids=[
         "one reading of zero", "some of zero", "of a new meter", "one reading too high", "a reset", "another meter later",
-        "another meter", "more than 1,000 kW",
+        "another meter", "more than 1,000 kW", "one reading that a charger could have reached",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("batches", ["one batch", "a batch for each", "from the last to the first"])
@@ -225,3 +226,27 @@ async def test_a_wrong_register_makes_no_energy_and_a_reset_loses_none(
             await store.write(batch(records([value], topic="register-readings", offset=offset)))
     rows = await database.fetch("SELECT kwh_consumed_ac FROM meter_telemetry_history ORDER BY recorded_at")
     assert [row[0] for row in rows] == pytest.approx(intervals)
+
+
+@pytest.mark.parametrize(
+    ("registers", "intervals"),
+    [([0, 40, 0.2, 41], [0, 40, 0.2, 1]), ([0, 40, 0.2, 20, 41], [0, 40, 0.2, 19.8, 21])],
+    ids=["read once: taken for one that came back", "read twice"],
+)
+async def test_a_register_that_starts_again_in_each_session_is_told_by_two_readings(
+    connections: Any, database: Database, registers: list[float], intervals: list[float]
+) -> None:
+    values = [register(at=minute(30 * at), kwh=kwh) for at, kwh in enumerate(registers)]
+    await Store(connections, "test").write(batch(records(values, topic="register-readings")))
+    rows = await database.fetch("SELECT kwh_consumed_ac FROM meter_telemetry_history ORDER BY recorded_at")
+    assert [row[0] for row in rows] == pytest.approx(intervals)
+
+
+async def test_intervals_of_another_rule_are_derived_again_on_request(connections: Any, database: Database) -> None:
+    values = [register(at=minute(at), kwh=kwh) for at, kwh in enumerate([812.4, 812.5, 0, 812.6])]
+    await Store(connections, "test").write(batch(records(values, topic="register-readings")))
+    await database.execute("UPDATE meter_telemetry_history SET kwh_consumed_ac = 812.6 WHERE kwh_consumed_ac = 0.1")
+    again = "SELECT derive_intervals(ARRAY[meter_id], ARRAY[min(recorded_at)], ARRAY[max(recorded_at)], 0.5)"
+    await database.execute(f"{again} FROM meter_register_history GROUP BY meter_id")
+    rows = await database.fetch("SELECT kwh_consumed_ac FROM meter_telemetry_history ORDER BY recorded_at")
+    assert [row[0] for row in rows] == pytest.approx([0, 0.1, 0, 0.1])

@@ -11,9 +11,9 @@ import pytest
 
 from sql.connection import WRITER_SETTINGS
 from tests.simulation.database.client import Backend, Connection, Link
+from tests.simulation.database.scripts import SCRIPTS, Script
 from tests.simulation.database.server import Server, Transaction
 from tests.simulation.event_loop import ProcessLoop, Scheduler
-from tests.simulation.scripts import SCRIPTS, Script
 from tests.support.database import Database
 from tests.support.waiting import until
 
@@ -55,7 +55,8 @@ def _on_model(script: Script) -> list[Any]:
             await asyncio.sleep(0.01)
 
     task = loop.create_task(script(connect, blocked))
-    scheduler.run(task.done, until=60.0)
+    task.add_done_callback(lambda _: scheduler.stop())
+    scheduler.run(until=60.0)
     outcome: list[Any] = task.result()
     return outcome
 

@@ -39,6 +39,15 @@ async def test_a_healthy_database_has_no_problems(sql: Command, database: Databa
 
 
 PROBLEMS = {
+    "an isolation level that our sessions override": (
+        (
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L', current_database(), "
+            "'repeatable read'); END $$"
+        ),
+        "settings",
+        "warn",
+        "default_transaction_isolation=repeatable read (the database)",
+    ),
     "a ledger that differs from the rows": (
         (
             "INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset, records_consumed, "

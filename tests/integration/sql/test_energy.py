@@ -166,6 +166,25 @@ async def test_six_missing_hours_on_one_side_are_insufficient_data(
     assert efficiency.reason.startswith("75.0%")
 
 
+@pytest.mark.parametrize("sent_before", [False, True])
+async def test_the_time_at_a_meter_that_is_silent_is_not_compared_even_if_it_has_never_sent(
+    fleet: Fleet, sent_before: bool
+) -> None:
+    change = END - timedelta(minutes=20)
+    await fleet.assign("VEH-1", "METER-1", BEGIN, change)
+    await fleet.assign("VEH-1", "METER-SILENT", change)
+    await fleet.meter("METER-1", 1.0, BEGIN, change)
+    await fleet.vehicle("VEH-1", 0.845)
+    if sent_before:
+        await fleet.meter("METER-SILENT", 1.0, BEGIN - DAY, BEGIN - DAY + timedelta(minutes=1))
+
+    ((found, efficiency),) = await fleet.day("VEH-1")
+
+    assert (found["ac_points_compared"], found["dc_points_compared"]) == (1420, 1420)
+    assert (found["dc_points_assigned"], found["dc_points"]) == (1440, 1440)
+    assert (efficiency.ratio, efficiency.status) == (84.5, "faulty")
+
+
 async def test_a_vehicle_assigned_for_part_of_the_day_is_judged_by_that_part(fleet: Fleet) -> None:
     plugged, unplugged = BEGIN + timedelta(hours=2, minutes=11), BEGIN + timedelta(hours=4, minutes=47)
     await fleet.meter("METER-1", 0.5)

@@ -11,10 +11,13 @@ import asyncpg
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 
 from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
-from sql.maintenance.scheduler import TASKS
+from sql.maintenance.metrics import MaintenanceMetrics
+from sql.maintenance.scheduler import TASKS, maintain_once
+from sql.settings import MaintainSettings
 from tests.support.database import Database
 from tests.support.database_rows import insert_evaluation, insert_fault
 from tests.support.records import NOON
@@ -135,6 +138,22 @@ async def test_a_failed_task_is_counted_and_the_others_run(maintenance: Maintena
     later = before[succeeded, "dead_letters"] + 1
     after = await maintenance.until(succeeded, "dead_letters", least=later)
     assert after[succeeded, "trends"] < after[succeeded, "dead_letters"] - 0.5
+
+
+async def test_an_error_of_our_own_code_fails_its_task_alone(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> None:
+        raise TypeError("of our own code")
+
+    monkeypatch.setitem(TASKS, "evaluation", broken)
+    reported: list[str] = []
+    settings = MaintainSettings(database_url=SecretStr(database.migrator_url))
+    assert not await maintain_once(settings, MaintenanceMetrics(), reported.append)
+    assert [line.partition(",")[0] for line in reported if "done" not in line] == ["evaluation: failed"]
+    assert len(reported) == len(TASKS)
+    stored = await database.fetch("SELECT task, error FROM maintenance_runs WHERE failed_at IS NOT NULL")
+    assert [tuple(row) for row in stored] == [("evaluation", "internal error: TypeError('of our own code')")]
 
 
 async def test_the_database_is_measured(maintenance: Maintenance, database: Database) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from sql.migrate import LockTimeoutError, migrate
+from sql.migrate import LockTimeoutError, MigrationError, migrate
 from sql.settings import SqlSettings
 from tests.support.database import Database
 from tests.support.records import meter, minute, vehicle
@@ -121,6 +121,18 @@ async def test_a_migration_that_never_gets_its_lock_fails_and_changes_nothing(da
         await reader.close()
     await migrate(settings(database, 60), newer)
     assert "odometer" in await columns(database)
+
+
+async def test_a_lock_timeout_is_recognised_by_its_code_in_any_language(database: Database, tmp_path: Path) -> None:
+    german = "storniere Anfrage wegen Zeitüberschreitung einer Sperre"
+    raised = "-- migrate:up\nDO $$ BEGIN RAISE EXCEPTION '{}' USING ERRCODE = '{}'; END $$;\n\n-- migrate:down\n"
+    newer = with_more(tmp_path / "locked", [raised.format(german, "55P03")])
+    with pytest.raises(LockTimeoutError, match=german):
+        await migrate(settings(database, 1), newer)
+    newer = with_more(tmp_path / "wrong", [raised.format("canceling statement due to lock timeout", "22000")])
+    with pytest.raises(MigrationError) as failed:
+        await migrate(settings(database, 1), newer)
+    assert not isinstance(failed.value, LockTimeoutError)
 
 
 async def test_an_index_is_built_on_every_month_of_a_history_while_writers_continue(

@@ -254,6 +254,9 @@ class Connection:
     def release(self) -> None:
         self._backend = None
 
+    def __dir__(self) -> list[str]:
+        return []  # aiosql looks here for a pool's `acquire` before each statement
+
     async def fetch(self, sql: str, *arguments: Any, timeout: float | None = None) -> Any:
         rows = await self.backend.run(_execute, statement(sql, arguments))
         return rows if rows is not None else []

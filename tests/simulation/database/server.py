@@ -99,6 +99,9 @@ class Server:
         self.sessions: dict[int, Session] = {}
         self.commits = 0
         self.counts: dict[str, int] = {}
+        self.on_change: Callable[[], None] = lambda: (
+            None
+        )  # called with each transaction whose writes have become visible
         self._on_commit = on_commit
         self._locks: dict[Row, Transaction] = {}
         self._queues: dict[Row, deque[Request]] = {}
@@ -205,6 +208,10 @@ class Server:
                 break
             holders.append(request.session)
         return holders
+
+    def is_locked(self, row: Row) -> bool:
+        """Whether a transaction holds the row's lock, or will get it before anybody who asks now."""
+        return row in self._locks or row in self._queues
 
     def end_idle_transactions(self, owner: str) -> None:
         """idle_in_transaction_session_timeout, for the sessions of a process that has stopped."""
@@ -340,6 +347,7 @@ class Server:
                     self.tables[table][key] = value
             self._undo.append((self.scheduler.now, before))
             self.commits += 1
+            self.on_change()
         self._release(transaction)
 
     def _roll_back(self, transaction: Transaction | None) -> None:

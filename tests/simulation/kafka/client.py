@@ -10,8 +10,9 @@ the first heartbeat. What a callback raises is swallowed.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, OffsetResetStrategy
@@ -26,13 +27,17 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.offset import OffsetRequest
 
+from consumer.pipeline.poll_loop import IDLE_FETCH_MS
 from consumer.records.record import Record
 from tests.simulation.event_loop import Handle, ProcessLoop
 from tests.simulation.kafka.broker import Assignment, Broker
 
 RETRY_SECONDS: Final = 0.1
-LONG_POLL_SECONDS: Final = 0.5  # fetch_max_wait_ms
+LONG_POLL_SECONDS: Final = 0.5  # fetch_max_wait_ms: then a seek or a resumed partition takes effect
+LONGEST_POLL_SECONDS: Final = 4.0  # without either; it would bring nothing
+IDLE_SECONDS: Final = 2.0  # of a fetch that finds nothing, at least; the poll loop would come back ten times as often
 BROKER: Final = 1
+ELECTIONS: Final = attrgetter("elections")
 POLL_RECORDS: Final = 500
 RESPONSE_RECORDS: Final = (1, 3, 10, 500)  # as many records fit into one response
 
@@ -72,6 +77,7 @@ class Fetched:
         self.error = error
 
 
+T = TypeVar("T")
 Request = tuple[Assigned, list[tuple[TopicPartition, int]]]
 
 
@@ -108,6 +114,7 @@ class SimulatedConsumer:
         self._waiters: list[asyncio.Future[None]] = []
         self._assignment_waiters: list[asyncio.Future[None]] = []
         self._requested: Request | None = None  # the fetch in flight
+        self._outdated = False  # a position has changed since
         self._parked: Handle | None = None
         self._rejoin = asyncio.Event()
         self._coordination: asyncio.Task[None] | None = None
@@ -142,13 +149,13 @@ class SimulatedConsumer:
             await asyncio.sleep(self._broker.latency())
             raise KafkaConnectionError("no broker responds")
         await asyncio.sleep(self._broker.latency())
-        self._broker.watch(self._log_changed)
+        self._broker.watch(self.log_changed)
 
     async def stop(self) -> None:
         if self._closed:
             return
         self._closed = True
-        self._broker.unwatch(self._log_changed)
+        self._broker.unwatch(self.log_changed)
         if self._coordination and not self._coordination.done():
             self._rejoin.set()
             await self._coordination
@@ -162,11 +169,11 @@ class SimulatedConsumer:
 
     async def close(self) -> None:
         self._closed = True
-        self._broker.unwatch(self._log_changed)
+        self._broker.unwatch(self.log_changed)
 
     async def topics(self) -> set[str]:
-        await self._request()
-        return set(self._broker.topics())
+        topics: frozenset[str] = await self.request(self._broker.topics)
+        return set(topics)
 
     def subscribe(self, topics: Iterable[str] = (), pattern: Any = None, listener: Any = None) -> None:
         self._topics = frozenset(topics)
@@ -219,7 +226,7 @@ class SimulatedConsumer:
 
     def metadata_version(self) -> float:
         """Changes with every election: a client learns of it before the new leader answers."""
-        return float(sum(log.elections for log in self._broker.logs.values()))
+        return float(sum(map(ELECTIONS, self._broker.logs.values())))
 
     def fetch_positions(self) -> dict[TopicPartition, int]:
         states = self._assigned.states if self._assigned else {}
@@ -235,12 +242,11 @@ class SimulatedConsumer:
         return self._state(partition).last_stable_offset
 
     async def commit(self, offsets: Any = None) -> None:
-        await self._request()
-        if self._broker.group.phase == "joining":
+        if await self.request(lambda: self._broker.group.phase) == "joining":
             raise IllegalStateError("Partition is not assigned")
 
     async def committed(self, partition: TopicPartition) -> None:
-        await self._request()
+        await self.request(lambda: None)
 
     def _state(self, partition: TopicPartition) -> PartitionState:
         state = self._assigned.states.get(partition) if self._assigned else None
@@ -248,11 +254,22 @@ class SimulatedConsumer:
             raise IllegalStateError(f"No current assignment for partition {partition}")
         return state
 
-    async def _request(self) -> None:
-        await asyncio.sleep(self._broker.latency())
+    async def request(self, answer: Callable[[], T]) -> T:
+        """Send a request to the broker, which computes the answer when it arrives there.
+
+        Raises:
+            KafkaConnectionError: the broker does not respond.
+        """
+        reply = self._process.create_future()
+        self._process.scheduler.call_later(self._broker.latency(), self._serve, answer, reply)
+        result: T = await reply
+        return result
+
+    def _serve(self, answer: Callable[[], Any], reply: asyncio.Future[Any]) -> None:
         if self._unreachable():
-            raise KafkaConnectionError("the broker does not respond")
-        await asyncio.sleep(self._broker.latency())
+            self._resolve(reply, None, KafkaConnectionError("the broker does not respond"))
+        else:
+            self._process.scheduler.call_later(self._broker.latency(), self._resolve, reply, answer(), None)
 
     # The cluster and its leaders, for kafka/log_offsets.py
 
@@ -263,12 +280,13 @@ class SimulatedConsumer:
 
     async def send(self, _: int, request: OffsetRequest) -> Any:
         """ListOffsets."""
-        await self._request()
-        topics = [
+        return await self.request(lambda: SimpleNamespace(topics=self._list_offsets(request)))
+
+    def _list_offsets(self, request: OffsetRequest) -> list[tuple[str, list[tuple[int, int, int, int]]]]:
+        return [
             (topic, [self._listed(TopicPartition(topic, each), position, request) for each, position in asked])
             for topic, asked in request._topics
         ]
-        return SimpleNamespace(topics=topics)
 
     def _listed(self, partition: TopicPartition, position: int, request: OffsetRequest) -> tuple[int, int, int, int]:
         log = self._broker.logs.get(partition)
@@ -288,7 +306,7 @@ class SimulatedConsumer:
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Record]]:
-        timeout = timeout_ms / 1000
+        timeout = IDLE_SECONDS if timeout_ms == IDLE_FETCH_MS else timeout_ms / 1000
         remaining = max_records or POLL_RECORDS
         while True:
             if self._reassigning:
@@ -301,7 +319,7 @@ class SimulatedConsumer:
                 return drained
             waiter = self._process.create_future()
             self._waiters.append(waiter)
-            timer = self._process.call_later(timeout, _finish, waiter)
+            timer = self._process.scheduler.call_later(timeout, _finish, waiter)
             try:
                 await waiter
             finally:
@@ -354,18 +372,20 @@ class SimulatedConsumer:
     # Fetching
 
     def _position_changed(self) -> None:
-        if self._parked:  # the request in flight returns first
+        self._outdated = self._requested is not None  # it returns first
+        if self._parked:
             self._wake_parked(self._broker.rng.random() * LONG_POLL_SECONDS)
         else:
             self._send_fetch()
 
-    def _log_changed(self) -> None:
-        if self._parked:
+    def log_changed(self) -> None:
+        """A log, or the way to the broker, is another: a fetch that waits there may get records."""
+        if self._parked and self._requested and self._any_news(self._requested):
             self._wake_parked(self._broker.latency())
 
     def _wake_parked(self, delay: float) -> None:
         assert self._parked is not None
-        if self._parked.instant > self._process.scheduler.now + delay:
+        if self._parked.when() > self._process.scheduler.now + delay:
             self._parked.cancel()
             self._parked = self._process.scheduler.call_later(delay, self._unpark)
 
@@ -384,29 +404,33 @@ class SimulatedConsumer:
                 continue
             if state.position is None:
                 self._buffers[partition] = Fetched(assigned, 0, [], 0, NoOffsetForPartitionError(partition))
-                self._wake()
+                self.wake()
             elif not state.paused:
                 wanted.append((partition, state.position))
         if wanted:
-            self._requested = assigned, wanted
+            self._requested, self._outdated = (assigned, wanted), False
             self._process.scheduler.call_later(self._broker.latency(), self._receive, self._requested)
 
     def _receive(self, request: Request) -> None:
         """On the broker: respond at once if there is anything to say, else when a log changes."""
         if request is not self._requested:
             return
-        if self._unreachable() or not any(self._has_news(partition, position) for partition, position in request[1]):
-            self._parked = self._process.scheduler.call_later(LONG_POLL_SECONDS * 4, self._unpark)
+        if self._unreachable() or not self._any_news(request):
+            seconds = LONG_POLL_SECONDS if self._outdated else LONGEST_POLL_SECONDS
+            self._parked = self._process.scheduler.call_later(seconds, self._unpark)
         else:
             self._process.scheduler.call_later(self._broker.latency(), self._process.call_soon, self._respond, request)
+
+    def _any_news(self, request: Request) -> bool:
+        return any(self._has_news(partition, position) for partition, position in request[1])
 
     def _has_news(self, partition: TopicPartition, position: int) -> bool:
         log = self._broker.logs.get(partition)
         if log is None or not log.leader:
             return False
-        return (
-            not log.start <= position <= log.end or position < log.last_stable_offset or bool(self._broker.fetch_error)
-        )
+        if log.start <= position <= log.end and not self._broker.fetch_error:
+            return position < log.last_stable_offset
+        return True
 
     def _respond(self, request: Request) -> None:
         """At the client."""
@@ -434,12 +458,12 @@ class SimulatedConsumer:
         if self._broker.fetch_error is not None:
             error, self._broker.fetch_error = self._broker.fetch_error, None
             self._buffers[partition] = Fetched(assigned, position, [], position, error)
-            self._wake()
+            self.wake()
             return
         if not log.start <= position <= log.end:
             error = OffsetOutOfRangeError({partition: position})
             self._buffers[partition] = Fetched(assigned, position, [], position, error)
-            self._wake()
+            self.wake()
             return
         state.highwater, state.last_stable_offset = log.end, log.last_stable_offset
         if position >= log.last_stable_offset:
@@ -450,9 +474,10 @@ class SimulatedConsumer:
             entries, end = entries[:most], entries[most - 1].offset + 1
         records = [Record(partition, each.offset, each.timestamp, each.key, each.value) for each in entries]
         self._buffers[partition] = Fetched(assigned, position, records, end)
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let a fetch that waits return."""
         for waiter in self._waiters:
             _finish(waiter)
 
@@ -553,7 +578,7 @@ class SimulatedConsumer:
     # Heartbeats
 
     def _start_heart(self) -> None:
-        self._heart = self._process.call_later(self._heartbeat_seconds, self._beat)
+        self._heart = self._process.scheduler.call_later(self._heartbeat_seconds, self._beat)
 
     def _stop_heart(self) -> None:
         if self._heart:
@@ -561,8 +586,10 @@ class SimulatedConsumer:
             self._heart = None
 
     def _beat(self) -> None:
-        self._heart = self._process.call_later(self._heartbeat_seconds, self._beat)
-        if not self._unreachable():
+        if self._process.dead:
+            return
+        self._heart = self._process.scheduler.call_later(self._heartbeat_seconds, self._beat)
+        if not self._process.frozen and not self._unreachable():
             self._process.scheduler.call_later(
                 self._broker.latency(), self._broker.group.heartbeat, self._member_id, self._generation, self._beaten
             )

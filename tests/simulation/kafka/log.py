@@ -35,7 +35,7 @@ class PartitionLog:
 
     @property
     def last_stable_offset(self) -> int:
-        return min(self.open_transactions.values(), default=self.end)
+        return min(self.open_transactions.values()) if self.open_transactions else self.end
 
     def append(self, value: bytes, key: bytes, timestamp: int, reading: Any, producer: int | None = None) -> None:
         if producer is not None:

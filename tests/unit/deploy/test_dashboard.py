@@ -1,6 +1,7 @@
 """The file of the Grafana dashboard. tests/integration/deploy/test_prometheus.py runs its queries."""
 
 import re
+from collections.abc import Iterable
 
 import yaml
 
@@ -41,6 +42,25 @@ def test_recorded_series_of_the_queries_exist() -> None:
     groups = yaml.safe_load((DIRECTORY / "rules" / "records.yml").read_text())["groups"]
     recorded = {rule["record"] for group in groups for rule in group["rules"]}
     assert {name for _, query in queries() for name in re.findall(r"energy:[\w:]+", query)} <= recorded
+
+
+def test_every_metric_of_an_alert_is_on_the_dashboard() -> None:
+    assert _measured(_expressions("alerts.yml").values()) - _measured(query for _, query in queries()) == set()
+
+
+def _expressions(file: str) -> dict[str, str]:
+    """The expression of each rule by its name."""
+    groups = yaml.safe_load((DIRECTORY / "rules" / file).read_text())["groups"]
+    return {rule.get("record") or rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
+
+
+def _measured(expressions: Iterable[str]) -> set[str]:
+    """The metrics that expressions read, also through recorded series."""
+    recorded, found = _expressions("records.yml"), set[str]()
+    for each in expressions:
+        found |= set(re.findall(r"\benergy_\w+", each))
+        found |= _measured(recorded[name] for name in re.findall(r"\benergy:[\w:]+", each))
+    return found
 
 
 def test_the_version_of_the_build_is_the_version_of_the_project() -> None:

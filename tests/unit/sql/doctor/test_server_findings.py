@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sql.clocks import Clocks
 from sql.doctor import engine_findings as engine
 from sql.doctor import server_findings as server
+from sql.doctor.checks import OUR_SETTINGS
 from sql.doctor.server_findings import LEVELS, Finding, worst
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -25,6 +26,7 @@ TABLE = {"table_name": "t", "live": 20_000, "dead": 100, "updates": 90_000, "hot
 SLOT = {"name": "s", "active": False, "wal_status": "reserved", "bytes": 100}
 REPLICA = {"name": "r", "state": "streaming", "seconds": 0.1, "bytes": 10}
 IDLE = {"name": "somebody", "pid": 7, "state": "idle in transaction", "seconds": 100.0}
+LOGIN = {"origin": "the login reader"}
 USED = {"used": 10, "of_services": 3, "of_consumers": 4, "most": 100}
 
 
@@ -50,6 +52,15 @@ def months(*found: str) -> list[dict[str, Any]]:
         (server.durability(DURABLE), "ok", "are on"),
         (server.durability(DURABLE | {"fsync": False}), "fail", "off: fsync"),
         (server.durability(DURABLE | {"checksum_failures": 2}), "fail", "2 pages"),
+        (server.settings([], OUR_SETTINGS), "ok", "nothing"),
+        (server.settings([LOGIN | {"name": "statement_timeout", "value": "5s"}], OUR_SETTINGS), "ok", "nothing"),
+        (server.settings([LOGIN | {"name": "TimeZone", "value": "utc"}], OUR_SETTINGS), "ok", "nothing"),
+        (server.settings([LOGIN | {"name": "work_mem", "value": "1MB"}], OUR_SETTINGS), "ok", "nothing"),
+        (
+            server.settings([LOGIN | {"name": "statement_timeout", "value": "7s"}], OUR_SETTINGS),
+            "warn",
+            "statement_timeout=7s (the login reader)",
+        ),
         (server.cache({"hit": 10, "read": 10}), "ok", "too few"),
         (server.cache({"hit": 995_000, "read": 5_000}), "ok", "99.50 %"),
         (server.cache({"hit": 980_000, "read": 20_000}), "warn", "98.00 %"),
