@@ -350,6 +350,16 @@ async def test_the_last_record_is_stored_with_the_offset_behind_it(
     assert await last_offset() == 5
 
 
+async def test_a_halt_holds_for_the_previous_version_too(stored: StoredOffsets, database: Database) -> None:
+    await stored.halt(METERS, 0, "another log")
+    claim = await asyncpg.connect(database.writer_url)
+    moved = "UPDATE kafka_offsets SET next_offset = 7 WHERE topic = 'meter-readings' AND next_offset = 0"
+    assert await claim.execute(moved) == "UPDATE 0"
+    assert await claim.execute(f"{moved.replace(' WHERE', ', halt_reason = NULL WHERE')}") == "UPDATE 1"
+    await claim.close()
+    assert await next_offsets(stored, [METERS]) == {METERS: 7}
+
+
 async def test_malformed_records_become_dead_letters_with_their_raw_bytes(store: Store, database: Database) -> None:
     values = [b"\xff\x00 no JSON", meter(), None, b"", meter(kwhConsumedAc=-1)]
     await store.write(batch(records(values)))

@@ -80,6 +80,17 @@ def _stored_offset(key: tuple[str, int], row: Offsets) -> dict[str, Any]:
     }
 
 
+def store_log_ends(tx: Transaction, given: Arguments) -> Statement:
+    names = "topics", "partitions", "next_offsets", "end_offsets"
+    for topic, partition, expected, end in zip(*(given[name] for name in names), strict=True):
+        key = topic, partition
+        row = tx.get("offsets", key)
+        if row is None or row.next != expected or row.end == end or tx.session.server.is_locked(("offsets", key)):
+            continue
+        yield "offsets", key
+        tx.put("offsets", key, row._replace(end=end))
+
+
 def halt(tx: Transaction, given: Arguments) -> Statement:
     key = given["topic"], given["partition"]
     yield "offsets", key
@@ -302,7 +313,7 @@ def move_offset(tx: Transaction, given: Arguments) -> Statement:
     changed = row._replace(
         next=to, start=min(row.start, to), halt_reason=None, last_offset=None, last_hash=None, last_next=None
     )
-    if (given["other_log"] or row.halt_reason) and to < row.next:
+    if given["other_log"] or row.halt_reason:
         changed = changed._replace(incarnation=row.incarnation + 1)
     tx.put("offsets", key, changed)
     tx.put("decisions", (*key, row.next, to, _now(tx)), given["reason"])
@@ -321,6 +332,7 @@ STATEMENTS: Final[dict[str, Callable[[Transaction, Arguments], Statement]]] = {
     "insert_missing_offsets": insert_missing_offsets,
     "stored_offsets": stored_offsets,
     "watch_offsets": watch_offsets,
+    "store_log_ends": store_log_ends,
     "halt": halt,
     "evict_holders": evict_holders,
     "claim": claim,

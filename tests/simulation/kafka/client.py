@@ -37,7 +37,7 @@ LONG_POLL_SECONDS: Final = 0.5  # fetch_max_wait_ms: then a seek or a resumed pa
 LONGEST_POLL_SECONDS: Final = 4.0  # without either; it would bring nothing
 IDLE_SECONDS: Final = 2.0  # of a fetch that finds nothing, at least; the poll loop would come back ten times as often
 BROKER: Final = 1
-ELECTIONS: Final = attrgetter("elections")
+ABSENCES: Final = attrgetter("absences")
 POLL_RECORDS: Final = 500
 RESPONSE_RECORDS: Final = (1, 3, 10, 500)  # as many records fit into one response
 
@@ -114,6 +114,7 @@ class SimulatedConsumer:
         self._waiters: list[asyncio.Future[None]] = []
         self._assignment_waiters: list[asyncio.Future[None]] = []
         self._requested: Request | None = None  # the fetch in flight
+        self._outdated = False  # a position has changed since
         self._parked: Handle | None = None
         self._rejoin = asyncio.Event()
         self._coordination: asyncio.Task[None] | None = None
@@ -223,9 +224,13 @@ class SimulatedConsumer:
             state = self._state(partition)
         return state.position
 
-    def metadata_version(self) -> float:
-        """Changes with every election: a client learns of it before the new leader answers."""
-        return float(sum(map(ELECTIONS, self._broker.logs.values())))
+    def cluster_state(self) -> int:
+        """Changes with every election and restart: a client learns of it before the leader answers."""
+        return sum(map(ABSENCES, self._broker.logs.values()))
+
+    def connections(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        logs = {each: self._broker.logs.get(each) for each in partitions}
+        return {each: (log.elections, log.absences) for each, log in logs.items() if log is not None and log.leader}
 
     def fetch_positions(self) -> dict[TopicPartition, int]:
         states = self._assigned.states if self._assigned else {}
@@ -371,7 +376,8 @@ class SimulatedConsumer:
     # Fetching
 
     def _position_changed(self) -> None:
-        if self._parked:  # the request in flight returns first
+        self._outdated = self._requested is not None  # it returns first
+        if self._parked:
             self._wake_parked(self._broker.rng.random() * LONG_POLL_SECONDS)
         else:
             self._send_fetch()
@@ -406,7 +412,7 @@ class SimulatedConsumer:
             elif not state.paused:
                 wanted.append((partition, state.position))
         if wanted:
-            self._requested = assigned, wanted
+            self._requested, self._outdated = (assigned, wanted), False
             self._process.scheduler.call_later(self._broker.latency(), self._receive, self._requested)
 
     def _receive(self, request: Request) -> None:
@@ -414,7 +420,8 @@ class SimulatedConsumer:
         if request is not self._requested:
             return
         if self._unreachable() or not self._any_news(request):
-            self._parked = self._process.scheduler.call_later(LONGEST_POLL_SECONDS, self._unpark)
+            seconds = LONG_POLL_SECONDS if self._outdated else LONGEST_POLL_SECONDS
+            self._parked = self._process.scheduler.call_later(seconds, self._unpark)
         else:
             self._process.scheduler.call_later(self._broker.latency(), self._process.call_soon, self._respond, request)
 
