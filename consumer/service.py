@@ -37,7 +37,7 @@ from consumer.pipeline.rebalance import RebalanceListener
 from consumer.pipeline.topic_buffer import TopicBuffers
 from consumer.records.decode import Decoder
 from consumer.settings import ConsumerSettings
-from consumer.storage.errors import InternalError, describe
+from consumer.storage.errors import describe
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from consumer.topic_registry import record_types_by_topic
@@ -143,15 +143,10 @@ async def leave_group(client: AIOKafkaConsumer) -> None:
 
 def exit_code(failure: BaseException) -> int:
     """The exit code after `run_consumer` has raised. Logs each error that was not logged where it was found."""
-    errors = list(_leaves(failure))
-    unexpected = [
-        each for each in errors if not isinstance(each, (InternalError, InstanceIdTakenError, ClientStoppedError))
-    ]
-    for error in unexpected:
+    internal = [each for each in _leaves(failure) if not isinstance(each, (InstanceIdTakenError, ClientStoppedError))]
+    for error in internal:
         log.critical("internal_error", error=describe(error), exc_info=error)
-    if unexpected or any(isinstance(each, InternalError) for each in errors):
-        return EXIT_SOFTWARE
-    return EXIT_STOPPED
+    return EXIT_SOFTWARE if internal else EXIT_STOPPED
 
 
 def _leaves(failure: BaseException) -> Iterator[BaseException]:

@@ -47,7 +47,11 @@ class KeyStore:
         """Reloads the keys when the file changes. Runs until cancelled."""
         while self._path:
             await asyncio.sleep(CHECK_EVERY_SECONDS)
-            await asyncio.to_thread(self.reload_if_changed)
+            try:
+                await asyncio.to_thread(self.reload_if_changed)
+            except Exception:  # of our own code: a later change must be seen
+                self._failures.inc()
+                log.exception("api_keys_reload_failed", keys_kept=len(self.keys.by_id))
 
     def reload_if_changed(self) -> None:
         signature = self._file_signature()

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS: Final = 1.0
 CHECK_SECONDS: Final = 0.2
+RETRY_AFTER_FAILURE_SECONDS: Final = 10.0  # an error of code hardly passes by itself
 BATCH_BYTES: Final = 256 * 1024
 RETRY_ADVICE: Final = "send it again, it is stored once"
 _encode: Final = msgspec.json.Encoder().encode
@@ -39,6 +40,7 @@ class ReadingProducer:
         self._topics = {settings.kafka_meter_topic, settings.kafka_vehicle_topic}
         self._missing_topics: set[str] = set()
         self._queues: PartitionQueues | None = None
+        self._failure: str | None = None  # since the last attempt to connect
         self._task: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self.admission = Admission.from_settings(settings)
@@ -60,6 +62,8 @@ class ReadingProducer:
         """What is missing before readings can be sent; None when the producer is ready."""
         if self._queues:
             return None
+        if self._failure:
+            return self._failure
         if self._missing_topics:
             return f"topics that do not exist yet: {', '.join(sorted(self._missing_topics))}"
         return self._settings.unreachable_message()
@@ -89,15 +93,24 @@ class ReadingProducer:
 
     async def _run(self) -> None:
         while True:
-            producer = await self._connect()
             try:
-                await self._wait_for_topics(producer)
-                self._queues = PartitionQueues(producer, self._topics)
-                log.info("gateway_ready", topics=sorted(self._topics))
-                await self._wait_until_unusable(self._queues)
-                self.on_discard()
-            finally:
-                self._discard(producer)
+                await self._produce()
+            except Exception as error:  # without this task nothing would be produced any more
+                self._failure = f"the connection to Kafka has failed: {error!r}"
+                log.exception("gateway_failed", retry_in=RETRY_AFTER_FAILURE_SECONDS)
+                await asyncio.sleep(RETRY_AFTER_FAILURE_SECONDS)
+
+    async def _produce(self) -> None:
+        """Produce until the producer is unusable."""
+        producer = await self._connect()
+        try:
+            await self._wait_for_topics(producer)
+            self._queues, self._failure = PartitionQueues(producer, self._topics), None
+            log.info("gateway_ready", topics=sorted(self._topics))
+            await self._wait_until_unusable(self._queues)
+            self.on_discard()
+        finally:
+            self._discard(producer)
 
     async def _connect(self) -> Any:
         logged = False
@@ -112,7 +125,7 @@ class ReadingProducer:
                     log.warning("waiting_for_kafka", servers=self._settings.kafka_bootstrap_servers, error=repr(error))
                 logged = True
                 await asyncio.sleep(RETRY_SECONDS)
-            except asyncio.CancelledError:
+            except BaseException:
                 await producer.stop()
                 raise
             else:

@@ -9,7 +9,8 @@ from consumer.settings import ConsumerSettings
 from sql.queries import queries
 
 app = typer.Typer(
-    no_args_is_help=True, help="Circuit breakers: topics that are stopped because most of their records were rejected."
+    no_args_is_help=True,
+    help="Circuit breakers: topics that are stopped because most of their records were rejected, or because our own code failed.",
 )
 
 

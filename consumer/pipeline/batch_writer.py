@@ -1,10 +1,10 @@
-"""The batch writer: retries a batch until it is committed or fenced, and reports what was written.
+"""The batch writer: retries a batch until it is committed or fenced, or stops its topic, and reports what was written.
 
 write -> Store.write ──(committed)──────────────────────────> result
             ├──(fenced)─────────────────────────────────────> FencedError
             ├──(error that may pass)──> report, back off ───> write again
             ├──(outcome of COMMIT unknown)──> the same ─────> read the offsets: result, or write again
-            └──(any other error)────────────────────────────> InternalError, which ends the process
+            └──(any other error)────────────────────────────> TopicStoppedError: the breaker of the topic is open
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.breaker import Breaker
 from consumer.records.batch import Batch, BatchResult
 from consumer.retry import backoff
-from consumer.storage.errors import CommitOutcomeUnknownError, FencedError, InternalError, is_passing, retry_cause
+from consumer.storage.errors import CommitOutcomeUnknownError, FencedError, is_passing, retry_cause
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from schemas.records.readings import Reason
@@ -34,6 +34,10 @@ UNEXPECTED: Final = {
 
 class WriteAbandonedError(Exception):
     """The partitions were revoked while a batch was being retried. Nothing of it was written by the last attempt."""
+
+
+class TopicStoppedError(Exception):
+    """An error of our own code, its cause, has stopped the topic of a batch. The stored offsets show whether it was written."""
 
 
 class BatchWriter:
@@ -62,21 +66,28 @@ class BatchWriter:
         Raises:
             FencedError: another consumer has written one of the partitions; nothing of the batch was written.
             WriteAbandonedError: the partitions were revoked before the batch could be written.
-            InternalError: this program cannot write the batch, and no single record is to blame.
+            TopicStoppedError: our own code cannot write the batch, and no single record is to blame.
         """
-        started, committed = time.monotonic(), self.committed
+        committed = self.committed
         try:
-            attempt_started, result = await self._write_until_committed(batch, committed)
-        except InternalError as error:
-            log.critical("internal_error", error=str(error), records=len(batch), exc_info=error)
-            self._health.block("internal_error", str(error))
+            return await self._write(batch, committed)
+        except (FencedError, WriteAbandonedError):
             raise
+        except Exception as error:
+            if committed is not self.committed:  # the next consumer of the partitions finds the error itself
+                raise WriteAbandonedError from error
+            for topic in {partition.topic for partition in batch.spans}:
+                self._breaker.stop(topic, error)
+            raise TopicStoppedError from error
         finally:
             self._report_unblocked()
+
+    async def _write(self, batch: Batch, committed: dict[TopicPartition, int]) -> BatchResult:
+        started = time.monotonic()
+        attempt_started, result = await self._write_until_committed(batch, committed)
+        committed.update({partition: span.next_offset for partition, span in batch.spans.items()})
         self._add_throughput(len(batch), attempt_started, time.monotonic())
         self._report_written(batch, result, time.monotonic() - started)
-        for partition, span in batch.spans.items():
-            committed[partition] = span.next_offset
         return result
 
     async def _write_until_committed(
@@ -94,11 +105,9 @@ class BatchWriter:
                     return started, unknown
                 unknown = None
                 return started, await self._store.write(batch)
-            except FencedError:
-                raise
             except Exception as error:
                 if not is_passing(error):
-                    raise InternalError(error) from error
+                    raise
                 if isinstance(error, CommitOutcomeUnknownError):
                     log.warning("commit_outcome_unknown", error=repr(error.__cause__))
                     unknown = error.result
@@ -121,8 +130,8 @@ class BatchWriter:
             log.info("commit_confirmed", records=len(batch))
         return confirmed
 
-    def was_fenced(self, write: "asyncio.Task[BatchResult]") -> bool:
-        """Whether a finished write was fenced or abandoned, so that the offsets must be read again; other errors are raised."""
+    def needs_restart(self, write: "asyncio.Task[BatchResult]") -> bool:
+        """Whether a finished write was fenced or abandoned or has stopped its topic, so that the offsets must be read again."""
         error = write.exception()  # raising it here would tie it, and with it the batch, to this frame
         if error is None:
             return False
@@ -131,7 +140,7 @@ class BatchWriter:
             log.warning("write_fenced", partitions=[f"{each.topic}-{each.partition}" for each in error.partitions])
         elif isinstance(error, WriteAbandonedError):
             log.warning("write_abandoned", reason="partitions were revoked while the write was being retried")
-        else:
+        elif not isinstance(error, TopicStoppedError):
             raise error
         return True
 

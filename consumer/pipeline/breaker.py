@@ -1,7 +1,7 @@
-"""The circuit breaker: stops reading a topic when most of its recent records are rejected.
+"""The circuit breaker: stops reading a topic when most of its recent records are rejected, or when our own code fails on it.
 
 closed ── too many of the last records rejected ──> open ── operator closes it ──────────> closed
-                                                     └── operator lets records through ──> ... ── share low again ──> closed
+   └──── an error of our own code ──────────────────┘└── operator lets records through ──> ... ── share low again ──> closed
 
 The state is stored in the database, shared by all consumers and operators. Each consumer synchronizes every two seconds, and at
 once when it opens a breaker itself. Every change of state starts new windows: older records have been judged already.
@@ -10,6 +10,7 @@ once when it opens a breaker itself. Every change of state starts new windows: o
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ import structlog
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.settings import ConsumerSettings
+from consumer.storage.errors import describe
 from sql.connection import DATABASE_ERRORS
 from sql.queries import queries
 
@@ -26,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 OPEN: Final = "open"
 REASON: Final = "breaker_open"
+INTERNAL_ERROR: Final = "internal_error"  # the stored detail of a topic that our own code has stopped begins with it
+Publish = Callable[..., Awaitable[None]]
 
 
 class Window:
@@ -66,7 +70,7 @@ class Breaker:
         self._windows: dict[str, Window] = {}
         self._states: dict[str, tuple[str, datetime]] = {}
         self._opened = asyncio.Event()
-        self._unpublished: dict[str, str] = {}
+        self._unpublished: dict[str, tuple[str, Publish]] = {}
         self.stopped: dict[str, str] = {}
 
     def record(self, topic: str, records: int, rejected: int) -> bool:
@@ -75,13 +79,14 @@ class Breaker:
         window.add(records, rejected)
         if self._lets_through(topic) or not window.exceeds(self._share):
             return False
-        detail = f"{window.rejected} of the last {window.records} records were rejected"
-        self.stopped[topic] = self._unpublished[topic] = detail
-        del self._windows[topic]
-        self._opened.set()
-        log.error("breaker_opened", topic=topic, detail=detail)
-        self._report()
+        self._open(topic, f"{window.rejected} of the last {window.records} records were rejected", queries.open_breaker)
         return True
+
+    def stop(self, topic: str, error: Exception) -> None:
+        """Open the breaker because of an error of our own code that cannot be attributed to records, also while records are let
+        through."""
+        log.critical(INTERNAL_ERROR, topic=topic, error=describe(error), exc_info=error)
+        self._open(topic, f"{INTERNAL_ERROR}: {describe(error)}", queries.stop_topic)
 
     async def wait(self, seconds: float) -> None:
         """Wait until the next synchronization is due: after `seconds`, or when a breaker was opened here."""
@@ -102,16 +107,26 @@ class Breaker:
         for topic in [each for each in self._windows if self._states.get(each) != states.get(each)]:
             del self._windows[topic]
         self._states = states
-        self.stopped = {row["topic"]: row["detail"] for row in rows if row["state"] == OPEN} | self._unpublished
+        self.stopped = {row["topic"]: row["detail"] for row in rows if row["state"] == OPEN}
+        self.stopped |= {topic: detail for topic, (detail, _) in self._unpublished.items()}
+        self._report()
+
+    def _open(self, topic: str, detail: str, publish: Publish) -> None:
+        self.stopped[topic], self._unpublished[topic] = detail, (detail, publish)
+        self._windows.pop(topic, None)
+        self._opened.set()
+        log.error("breaker_opened", topic=topic, detail=detail)
         self._report()
 
     def _lets_through(self, topic: str) -> bool:
         return topic in self._states and self._states[topic][0] != OPEN
 
     async def _publish(self, connection: Any) -> None:
-        for topic, detail in list(self._unpublished.items()):
-            await queries.open_breaker(connection, consumer_group=self._group, topic=topic, detail=detail)
-            self._unpublished.pop(topic, None)
+        for topic, opening in list(self._unpublished.items()):
+            detail, publish = opening
+            await publish(connection, consumer_group=self._group, topic=topic, detail=detail)
+            if self._unpublished[topic] is opening:
+                del self._unpublished[topic]
         for topic in filter(self._has_recovered, filter(self._lets_through, self._states)):
             _, since = self._states[topic]
             if await queries.end_let_through(connection, consumer_group=self._group, topic=topic, since=since):

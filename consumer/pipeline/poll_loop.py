@@ -90,7 +90,7 @@ class PollLoop:
             self._positions.apply_breaker()
 
     async def _collect_finished_writes(self) -> None:
-        if self._buffers.collect_finished():  # one was fenced: another consumer has moved the stored offsets
+        if self._buffers.collect_finished():  # one was fenced, or has stopped its topic
             await self._positions.restart()
 
     async def _fetch_into_buffers(self) -> None:
@@ -112,7 +112,12 @@ class PollLoop:
             return
         limits = TimeLimits.at(self._clock.now(), self._settings.retention_days)
         for partition, scan in self._positions.scanned(fetched).items():
-            await self._process(partition, scan, builders[partition.topic], next_offsets, limits)
+            try:
+                await self._process(partition, scan, builders[partition.topic], next_offsets, limits)
+            except Exception as error:  # noqa: BLE001 - of our own code: it concerns this topic, not the others
+                self._breaker.stop(partition.topic, error)
+                await self._positions.restart()  # discards what was decoded before the error
+                return
 
     async def _fetch_records(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[Record]] | None:
         """Records of these partitions, at most as many as fit into the fullest of their buffers; None after an error."""

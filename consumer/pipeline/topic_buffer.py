@@ -148,9 +148,9 @@ class TopicBuffers:
         return {buffer.write for buffer in self._buffers.values() if buffer.write}
 
     def collect_finished(self) -> bool:
-        """Collect the writes that have finished; whether one of them was fenced. Any other error is raised."""
+        """Collect the writes that have finished; whether the offsets must be read again after one of them."""
         finished = [write for buffer in self._buffers.values() if (write := buffer.take_finished())]
-        return sum(self._writer.was_fenced(write) for write in finished) > 0
+        return sum(self._writer.needs_restart(write) for write in finished) > 0
 
     async def drain(self) -> None:
         """Discard the filling batches, wait for the writes in flight, and cancel those that do not finish in time."""
@@ -162,7 +162,7 @@ class TopicBuffers:
                 await self._cancel(unfinished)
             for write in writes:
                 if write.done() and not write.cancelled():
-                    self._writer.was_fenced(write)
+                    self._writer.needs_restart(write)
         self._writer.clear_committed()
 
     def _start(self, buffers: Iterable[TopicBuffer]) -> None:

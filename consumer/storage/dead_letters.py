@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from consumer.records.batch import Batch, BatchResult, DeadLetter, count_result
 from consumer.records.record import Record, timestamp_as_instant, total_size
-from consumer.storage.errors import FencedError, describe, is_passing
+from consumer.storage.errors import FencedError, describe, is_passing, storable
 from consumer.storage.ledger import adjust_ledger, count_by_partition
 from consumer.storage.newest_readings import NewestReadings
 from consumer.storage.offsets import partition_columns
@@ -187,10 +187,5 @@ def _record_columns(records: list[Record]) -> dict[str, list[Any]]:
 def _reason_columns(dead_letters: Sequence[DeadLetter]) -> dict[str, list[str]]:
     return {
         "reasons": [each.reason.value for each in dead_letters],
-        "details": [_storable(each.detail) for each in dead_letters],
+        "details": [storable(each.detail[:LONGEST_DETAIL]) for each in dead_letters],
     }
-
-
-def _storable(text: str) -> str:
-    """A text as PostgreSQL can store it, and of bounded length: details quote records and errors."""
-    return text[:LONGEST_DETAIL].replace("\0", "\\0").encode(errors="backslashreplace").decode()

@@ -47,13 +47,6 @@ class CommitOutcomeUnknownError(Exception):
         self.result = result
 
 
-class InternalError(Exception):
-    """An error of this program, which no single record causes: retrying would repeat it, and the process has to end."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(f"this consumer cannot write a batch: {describe(error)}")
-
-
 def is_passing(error: BaseException) -> bool:
     """Whether an error may pass by itself: a failure of the database, or of the connection to it.
 
@@ -98,9 +91,14 @@ def retry_cause(error: BaseException) -> str:
 
 
 def describe(error: BaseException, most_characters: int = 500) -> str:
-    """An error in one line; its message may quote a batch, so it is cut."""
+    """An error in one line that PostgreSQL can store; its message may quote a batch, so it is cut."""
     sqlstate = f" (SQLSTATE {error.sqlstate})" if isinstance(error, asyncpg.PostgresError) else ""
-    return f"{type(error).__name__}{sqlstate}: {error}"[:most_characters]
+    return storable(f"{type(error).__name__}{sqlstate}: {error}"[:most_characters])
+
+
+def storable(text: str) -> str:
+    """A text as PostgreSQL can store it: NUL characters and lone surrogates are written as escapes."""
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
 
 
 def _is_missing_partition(error: asyncpg.PostgresError) -> bool:

@@ -8,6 +8,13 @@ INSERT INTO topic_breakers (consumer_group, topic, state, detail)
 VALUES (:consumer_group, :topic, 'open', :detail)
 ON CONFLICT DO NOTHING;
 
+-- name: stop_topic(consumer_group, topic, detail)!
+-- The same because of an error of our own code, which also stops a topic whose rejected records are let through.
+INSERT INTO topic_breakers AS breaker (consumer_group, topic, state, detail)
+VALUES (:consumer_group, :topic, 'open', :detail)
+ON CONFLICT (consumer_group, topic) DO UPDATE SET state = 'open', detail = excluded.detail, changed_at = now()
+WHERE breaker.state <> 'open';
+
 -- name: let_through(consumer_group, topic)^
 UPDATE topic_breakers SET state = 'letting_through', changed_at = now()
 WHERE consumer_group = :consumer_group AND topic = :topic

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
+from consumer.pipeline.breaker import INTERNAL_ERROR
 from tests.simulation.cluster import Cluster
 from tests.simulation.database.statements import STATEMENTS
 
@@ -28,6 +29,8 @@ class Operator:
             if row is not None and row.halt_reason:
                 self._accept(partition, row.next, log.start)
         for topic, breaker in list(cluster.server.tables["breakers"].items()):
+            if breaker.detail.startswith(INTERNAL_ERROR):
+                cluster.violate(f"{topic} is stopped: {breaker.detail}")
             if breaker.state == "open":
                 cluster.counts["operator lets records through"] += 1
                 self._decide("let_through" if self._rounds % 2 else "close_breaker", {"topic": topic})

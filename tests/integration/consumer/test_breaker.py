@@ -1,9 +1,11 @@
-"""Circuit breakers of two consumers that share their state through one database."""
+"""Circuit breakers that consumers share through one database: opened by rejected records or by errors of our own code."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -11,13 +13,35 @@ from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.breaker import Breaker
 from consumer.settings import ConsumerSettings
+from deploy.stack.servers import Servers
+from deploy.stack.topics import create_topics
 from sql.connection import WRITER_SETTINGS, pool
 from sql.queries import queries
+from tests.support.command import Command, consumer_command
 from tests.support.database import Database
+from tests.support.ledger import Entry, Topics, ledger, until_consumed
+from tests.support.records import assignment, meter, minute
+from tests.support.repository import ROOT
+from tests.support.services import ConsumerGroup
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 TOPIC = "meter-readings"
 WINDOW = 100
+RECORDS = 100
+WITHOUT_INSTANT = (
+    "CREATE OR REPLACE FUNCTION hold_late_before() RETURNS timestamptz LANGUAGE sql AS 'SELECT NULL::timestamptz'"
+)
+FAILING_TOPIC = """
+import os, pathlib
+from consumer.records.batch import BatchBuilder
+add = BatchBuilder.add
+def failing(self, partition, *others):
+    if pathlib.Path(os.environ["FAILING_TOPIC_FILE"]).read_text() == partition.topic:
+        raise TypeError("planted")
+    add(self, partition, *others)
+BatchBuilder.add = failing
+"""
 
 
 @pytest.fixture
@@ -116,3 +140,111 @@ async def test_a_breaker_that_opens_is_published_without_waiting_for_the_interva
     await asyncio.wait_for(following, 30)
 
     assert await state(database) == "open"
+
+
+@pytest.fixture
+async def all_topics(stack: Servers, topics: Topics) -> Topics:
+    await create_topics(stack.kafka_bootstrap_servers, [topics.assignment], partitions=topics.partitions)
+    return topics
+
+
+@pytest.fixture
+def operator(environment: dict[str, str], database: Database) -> Command:
+    return consumer_command(environment, database)
+
+
+async def produce(stack: Servers, topic: str, *values: bytes) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
+        for number, value in enumerate(values):
+            await producer.send(topic, value, str(number).encode())
+
+
+def meters() -> list[bytes]:
+    return [meter(f"METER-{each % 10}", minute(each // 10)) for each in range(RECORDS)]
+
+
+async def until_stopped(consumers: list[Any], topic: str) -> None:
+    async def stopped() -> bool:
+        return all(
+            [
+                f"{topic}: internal_error: TypeError" in (await each.blocked_by()).get("breaker_open", "")
+                for each in consumers
+            ]
+        )
+
+    await until(stopped, "all consumers have stopped the topic")
+
+
+async def until_stopped_again(database: Database, operator: Command, topic: str, *options: str) -> None:
+    before = await database.value("SELECT changed_at FROM topic_breakers WHERE topic = $1", topic)
+    await operator.succeed("breaker", "close", topic, *options)
+
+    async def open_again() -> bool:
+        found = "SELECT bool_or(changed_at > $2 AND state = 'open') FROM topic_breakers WHERE topic = $1"
+        return bool(await database.value(found, topic, before))
+
+    await until(open_again, "the breaker is open again")
+
+
+async def test_a_batch_that_our_own_code_cannot_write_stops_its_topic_alone(
+    stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup, operator: Command
+) -> None:
+    """Without the instant before which readings are late, our code compares None with an instant."""
+    consumers = [group.start() for _ in range(2)]
+    for consumer in consumers:
+        await consumer.until_ready()
+    repaired = await database.value("SELECT pg_get_functiondef('hold_late_before()'::regprocedure)")
+    await database.execute(WITHOUT_INSTANT)
+    await produce(stack, all_topics.meter, *meters())
+
+    await until_stopped(consumers, all_topics.meter)
+    await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-1", minute(0)))
+    await until_consumed(database, all_topics.assignment, 1)
+    await until_stopped_again(database, operator, all_topics.meter)
+    await until_stopped_again(database, operator, all_topics.meter, "--let-through")
+    assert [each.process.poll() for each in consumers] == [None, None]
+    assert not [each.events("write_retried") for each in consumers if each.events("write_retried")]
+    assert (await ledger(database, all_topics))[all_topics.meter] == Entry(0, 0, 0, 0)
+
+    await database.execute(repaired)
+    await operator.succeed("breaker", "close", all_topics.meter)
+    await until_consumed(database, all_topics.meter, RECORDS)
+    assert (await ledger(database, all_topics))[all_topics.meter] == Entry(RECORDS, RECORDS, 0, 0)
+    for consumer in consumers:
+        await consumer.until_ready()
+
+
+async def test_records_that_our_own_code_cannot_take_stop_their_topic_alone(
+    stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup, operator: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAILING_TOPIC)
+    failing = tmp_path / "failing"
+    failing.write_text(all_topics.meter)
+    consumer = group.start(PYTHONPATH=f"{tmp_path}:{ROOT}", FAILING_TOPIC_FILE=str(failing))
+    await consumer.until_ready()
+    await produce(stack, all_topics.meter, *meters())
+
+    await until_stopped([consumer], all_topics.meter)
+    await produce(stack, all_topics.assignment, assignment("VEH-1", "METER-1", minute(0)))
+    await until_consumed(database, all_topics.assignment, 1)
+
+    failing.write_text("none")
+    await operator.succeed("breaker", "close", all_topics.meter)
+    await until_consumed(database, all_topics.meter, RECORDS)
+    assert (await ledger(database, all_topics))[all_topics.meter] == Entry(RECORDS, RECORDS, 0, 0)
+
+
+async def test_an_error_of_our_own_code_also_stops_a_topic_whose_records_are_let_through(
+    database: Database, breakers: tuple[Breaker, Breaker]
+) -> None:
+    broken, other = breakers
+    assert broken.record(TOPIC, WINDOW, WINDOW)
+    await sync(broken)
+    await let_records_through(database)
+    await sync(broken, other)
+
+    broken.stop(TOPIC, TypeError("\0 and \ud800 cannot be stored"))
+    await sync(broken, other)
+
+    assert await state(database) == "open"
+    assert other.stopped == broken.stopped == {TOPIC: "internal_error: TypeError: \\0 and \\ud800 cannot be stored"}

@@ -233,32 +233,6 @@ async def test_a_session_timeout_that_the_brokers_reject_is_reported_with_its_se
     assert await database.value("SELECT count(*) FROM kafka_offsets") == 0, "it is no member of the group"
 
 
-async def test_an_error_of_our_own_code_ends_the_process_and_is_not_blamed_on_the_database(
-    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
-) -> None:
-    """Without the instant before which readings are late, our code compares None with an instant."""
-    consumer = group.start()
-    await consumer.until_ready()
-    late_before = await database.value("SELECT pg_get_functiondef('hold_late_before()'::regprocedure)")
-    await database.execute(
-        "CREATE OR REPLACE FUNCTION hold_late_before() RETURNS timestamptz LANGUAGE sql AS 'SELECT NULL::timestamptz'"
-    )
-    await produce(stack, topics, 0, 2)
-
-    async def ended() -> bool:
-        return consumer.process.poll() is not None
-
-    await until(ended, "the consumer ends")
-    assert consumer.process.poll() == 70
-    assert "TypeError" in consumer.events("internal_error")[0]["error"]
-    assert not consumer.events("write_retried")
-    assert await database.value("SELECT count(*) FROM dead_letters") == 0
-
-    await database.execute(late_before)
-    group.start()
-    await until_written(database, topics, 100)
-
-
 async def test_an_error_of_our_own_code_in_the_background_is_logged_once_with_its_stack(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
 ) -> None:

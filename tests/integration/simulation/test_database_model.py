@@ -11,9 +11,9 @@ import pytest
 
 from sql.connection import WRITER_SETTINGS
 from tests.simulation.database.client import Backend, Connection, Link
+from tests.simulation.database.scripts import SCRIPTS, Script
 from tests.simulation.database.server import Server, Transaction
 from tests.simulation.event_loop import ProcessLoop, Scheduler
-from tests.simulation.scripts import SCRIPTS, Script
 from tests.support.database import Database
 from tests.support.waiting import until
 

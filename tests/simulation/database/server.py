@@ -209,6 +209,10 @@ class Server:
             holders.append(request.session)
         return holders
 
+    def is_locked(self, row: Row) -> bool:
+        """Whether a transaction holds the row's lock, or will get it before anybody who asks now."""
+        return row in self._locks or row in self._queues
+
     def end_idle_transactions(self, owner: str) -> None:
         """idle_in_transaction_session_timeout, for the sessions of a process that has stopped."""
         for session in list(self.sessions.values()):

@@ -80,6 +80,17 @@ def _stored_offset(key: tuple[str, int], row: Offsets) -> dict[str, Any]:
     }
 
 
+def store_log_ends(tx: Transaction, given: Arguments) -> Statement:
+    names = "topics", "partitions", "next_offsets", "end_offsets"
+    for topic, partition, expected, end in zip(*(given[name] for name in names), strict=True):
+        key = topic, partition
+        row = tx.get("offsets", key)
+        if row is None or row.next != expected or row.end == end or tx.session.server.is_locked(("offsets", key)):
+            continue
+        yield "offsets", key
+        tx.put("offsets", key, row._replace(end=end))
+
+
 def halt(tx: Transaction, given: Arguments) -> Statement:
     key = given["topic"], given["partition"]
     yield "offsets", key
@@ -256,6 +267,14 @@ def open_breaker(tx: Transaction, given: Arguments) -> Statement:
             tx.put("breakers", topic, Breaker("open", given["detail"], _now(tx)))
 
 
+def stop_topic(tx: Transaction, given: Arguments) -> Statement:
+    topic = given["topic"]
+    yield "breakers", topic
+    row = tx.get("breakers", topic)
+    if row is None or row.state != "open":
+        tx.put("breakers", topic, Breaker("open", given["detail"], _now(tx)))
+
+
 def end_let_through(tx: Transaction, given: Arguments) -> Statement:
     topic = given["topic"]
     yield "breakers", topic
@@ -313,6 +332,7 @@ STATEMENTS: Final[dict[str, Callable[[Transaction, Arguments], Statement]]] = {
     "insert_missing_offsets": insert_missing_offsets,
     "stored_offsets": stored_offsets,
     "watch_offsets": watch_offsets,
+    "store_log_ends": store_log_ends,
     "halt": halt,
     "evict_holders": evict_holders,
     "claim": claim,
@@ -329,6 +349,7 @@ STATEMENTS: Final[dict[str, Callable[[Transaction, Arguments], Statement]]] = {
     "insert_dead_letters": insert_dead_letters,
     "breakers": breakers,
     "open_breaker": open_breaker,
+    "stop_topic": stop_topic,
     "end_let_through": end_let_through,
     "let_through": let_through,
     "close_breaker": close_breaker,

@@ -114,6 +114,7 @@ class SimulatedConsumer:
         self._waiters: list[asyncio.Future[None]] = []
         self._assignment_waiters: list[asyncio.Future[None]] = []
         self._requested: Request | None = None  # the fetch in flight
+        self._outdated = False  # a position has changed since
         self._parked: Handle | None = None
         self._rejoin = asyncio.Event()
         self._coordination: asyncio.Task[None] | None = None
@@ -371,7 +372,8 @@ class SimulatedConsumer:
     # Fetching
 
     def _position_changed(self) -> None:
-        if self._parked:  # the request in flight returns first
+        self._outdated = self._requested is not None  # it returns first
+        if self._parked:
             self._wake_parked(self._broker.rng.random() * LONG_POLL_SECONDS)
         else:
             self._send_fetch()
@@ -406,7 +408,7 @@ class SimulatedConsumer:
             elif not state.paused:
                 wanted.append((partition, state.position))
         if wanted:
-            self._requested = assigned, wanted
+            self._requested, self._outdated = (assigned, wanted), False
             self._process.scheduler.call_later(self._broker.latency(), self._receive, self._requested)
 
     def _receive(self, request: Request) -> None:
@@ -414,7 +416,8 @@ class SimulatedConsumer:
         if request is not self._requested:
             return
         if self._unreachable() or not self._any_news(request):
-            self._parked = self._process.scheduler.call_later(LONGEST_POLL_SECONDS, self._unpark)
+            seconds = LONG_POLL_SECONDS if self._outdated else LONGEST_POLL_SECONDS
+            self._parked = self._process.scheduler.call_later(seconds, self._unpark)
         else:
             self._process.scheduler.call_later(self._broker.latency(), self._process.call_soon, self._respond, request)
 

@@ -14,12 +14,12 @@ from aiokafka import TopicPartition
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline import batch_writer
-from consumer.pipeline.batch_writer import BatchWriter, WriteAbandonedError
+from consumer.pipeline.batch_writer import BatchWriter, TopicStoppedError, WriteAbandonedError
 from consumer.pipeline.breaker import Breaker
 from consumer.pipeline.topic_buffer import TopicBuffers
 from consumer.records.batch import Batch, BatchResult, Decoded
 from consumer.settings import ConsumerSettings
-from consumer.storage.errors import CommitOutcomeUnknownError, FencedError, InternalError
+from consumer.storage.errors import CommitOutcomeUnknownError, FencedError
 from consumer.storage.offsets import StoredOffset
 from consumer.topic_registry import METER_READINGS
 from schemas.records.readings import Reason
@@ -114,15 +114,42 @@ async def test_a_batch_is_written_once_and_counted_once_whatever_happens_to_the_
 @pytest.mark.parametrize(
     "error", [ValueError("year 58878"), KeyError("x"), asyncpg.DataError("invalid input for query argument $7")]
 )
-async def test_an_error_of_our_own_code_is_raised_at_once_and_not_blamed_on_the_database(
+async def test_an_error_of_our_own_code_stops_the_topic_at_once_and_is_not_blamed_on_the_database(
     settings: ConsumerSettings, error: Exception
 ) -> None:
     store = ScriptedStore(error)
     writer = writer_of(store, settings)
-    with pytest.raises(InternalError, match=type(error).__name__):
-        await writer.write(two_records())
+    write = asyncio.create_task(writer.write(two_records()))
+    await asyncio.wait({write})
+    assert isinstance(write.exception(), TopicStoppedError)
+    assert writer.needs_restart(write)
     assert store.attempts == 1
-    assert writer._health.ready().keys() == {"starting", "internal_error"}
+    assert writer.committed == {}
+    assert writer._breaker.stopped.keys() == {"meter-readings"}
+    assert writer._breaker.stopped["meter-readings"].startswith(f"internal_error: {type(error).__name__}")
+    assert writer._health.ready().keys() == {"starting", "breaker_open"}
+
+
+async def test_an_error_after_the_commit_stops_the_topic_too(
+    settings: ConsumerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = writer_of(ScriptedStore(WRITTEN), settings)
+    monkeypatch.setattr(writer, "_report_written", None)
+    with pytest.raises(TopicStoppedError):
+        await writer.write(two_records())
+    assert writer._breaker.stopped.keys() == {"meter-readings"}
+
+
+async def test_a_write_that_outlives_a_revocation_stops_no_topic(settings: ConsumerSettings) -> None:
+    class Revoked(ScriptedStore):
+        async def write(self, written: Batch) -> BatchResult:
+            writer.clear_committed()
+            raise TypeError
+
+    writer = writer_of(Revoked(), settings)
+    with pytest.raises(WriteAbandonedError):
+        await writer.write(two_records())
+    assert writer._breaker.stopped == {}
 
 
 async def test_a_fenced_batch_is_freed_without_a_garbage_collection(settings: ConsumerSettings) -> None:
@@ -140,7 +167,7 @@ async def test_a_fenced_batch_is_freed_without_a_garbage_collection(settings: Co
     await asyncio.wait({write})
     gc.disable()
     try:
-        assert writer.was_fenced(write)
+        assert writer.needs_restart(write)
         del write
         assert freed() is None
     finally:
