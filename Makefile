@@ -31,7 +31,7 @@ smoke: $(LOCAL) ## the demo without a person: starts it, checks its numbers and 
 	@exec $(RUN) -m deploy.demo --smoke
 
 test: $(READY) ## all tests, against a real Kafka and a real PostgreSQL (ARGS="-k name" selects some)
-	@exec $(RUN) -m pytest $(or $(ARGS),-n 2 --dist worksteal)
+	@exec $(RUN) -m pytest $(or $(ARGS),-n 3 --dist worksteal)
 
 faults: $(READY) ## the fault matrix (ONLY=scenario, ROUNDS=n): kills, freezes, disconnects; exit 1 when a guarantee is broken
 	@exec $(RUN) -m tests.faults

@@ -22,6 +22,8 @@ from tests.support.ledger import Topics
 from tests.support.services import ConsumerGroup, service_environment
 
 PARTITIONS = 4
+# Brokers start often and live briefly: the optimizing compiler costs them more processor time than it saves.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 _numbers = itertools.count(1)
 
 

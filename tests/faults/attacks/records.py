@@ -1,13 +1,15 @@
 """Attacks by single records: large ones, absurd timestamps, and records that are read again whatever became of them."""
 
+import asyncio
 import time
 from collections import deque
 from typing import Final
 
-from tests.faults.attacks.topics import admin, configure
+from tests.faults.attacks.topics import configure
 from tests.faults.testbed import Testbed
 from tests.support.database import locked_tables, waits_for_lock
 from tests.support.records import meter, minute
+from tests.support.topics import kafka_admin
 from tests.support.waiting import until
 
 MAX_LONG: Final = 2**63 - 1
@@ -23,7 +25,7 @@ SAMPLES: Final = 20
 async def accept_any_timestamp(testbed: Testbed) -> None:
     """Preparation: Kafka takes meter readings with any timestamp, as it did before version 4."""
     limits = {f"message.timestamp.{side}.max.ms": str(MAX_LONG) for side in ("before", "after")}
-    async with admin(testbed) as client:
+    async with kafka_admin(testbed.stack.kafka_bootstrap_servers) as client:
         await configure(client, testbed.topics.meter, limits)
     testbed.start()
 
@@ -42,7 +44,7 @@ async def send_absurd_timestamps(testbed: Testbed, number: int) -> None:
 
 async def accept_large_records(testbed: Testbed) -> None:
     """Preparation: Kafka takes meter readings that are larger than a consumer takes."""
-    async with admin(testbed) as client:
+    async with kafka_admin(testbed.stack.kafka_bootstrap_servers) as client:
         await configure(client, testbed.topics.meter, {"max.message.bytes": str(2 * TOO_LARGE_BYTES)})
     testbed.start()
 
@@ -91,8 +93,8 @@ async def read_again(testbed: Testbed, number: int) -> None:
     moved = [(topics.meter, each) for each in range(topics.partitions)]
     moved += [(each, number % topics.partitions) for each in (topics.vehicle, topics.register)]
     moved.append((topics.assignment, 0))  # has all declarations
-    for topic, partition in moved:
-        await testbed.operator.succeed("offsets", "reset", topic, str(partition), "--to", "beginning", "--yes")
+    resets = (("offsets", "reset", topic, str(each), "--to", "beginning", "--yes") for topic, each in moved)
+    await asyncio.gather(*(testbed.operator.succeed(*each) for each in resets))
     testbed.changes.read_again += [each for each in log if (each.topic, each.partition) in moved]
     testbed.start()
     await testbed.load.send(1)

@@ -1,11 +1,10 @@
 """Attacks on topics: partitions are added, a partition has no leader, a topic is deleted and created again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
@@ -15,6 +14,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 from tests.faults.messages import today
 from tests.faults.testbed import Testbed
 from tests.support.records import meter
+from tests.support.topics import kafka_admin
 from tests.support.waiting import until
 
 NEW_PARTITIONS_TIMEOUT_SECONDS: Final = 90
@@ -100,19 +100,9 @@ async def recreate_topic(testbed: Testbed, number: int) -> None:
     assert stored.items() <= (await testbed.stored_offsets()).items(), (
         "halted although the log has outgrown the offsets"
     )
-    for partition in range(testbed.topics.partitions):
-        await testbed.operator.succeed("offsets", "accept-gap", topic, str(partition), "--yes")
+    numbers = map(str, range(testbed.topics.partitions))
+    await asyncio.gather(*(testbed.operator.succeed("offsets", "accept-gap", topic, each, "--yes") for each in numbers))
     await testbed.until_caught_up()
-
-
-@asynccontextmanager
-async def admin(testbed: Testbed) -> AsyncIterator[Any]:
-    client = AIOKafkaAdminClient(bootstrap_servers=testbed.stack.kafka_bootstrap_servers)
-    await client.start()
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def configure(client: AIOKafkaAdminClient, topic: str, settings: dict[str, str]) -> None:
@@ -124,7 +114,7 @@ async def configure(client: AIOKafkaAdminClient, topic: str, settings: dict[str,
 async def _recreate(testbed: Testbed, topic: NewTopic) -> None:
     """Delete a topic and create it again, empty; the load gets a new producer."""
     await testbed.load.disconnect()
-    async with admin(testbed) as client:
+    async with kafka_admin(testbed.stack.kafka_bootstrap_servers) as client:
         await client.delete_topics([topic.name])
 
         async def is_created() -> bool:
@@ -132,7 +122,7 @@ async def _recreate(testbed: Testbed, topic: NewTopic) -> None:
                 answer = await client.create_topics([topic])
                 codes = {code for _, code, *_ in answer.topic_errors}
                 return codes <= {0, TopicAlreadyExistsError.errno} and await _is_empty(testbed, topic.name)
-            except KafkaError:  # the deletion is not complete
+            except (KafkaError, TimeoutError):  # the deletion is not complete
                 return False
 
         await until(is_created, f"{topic.name} is created again", every=0.2)
@@ -144,7 +134,7 @@ async def _recreate(testbed: Testbed, topic: NewTopic) -> None:
 async def _add_partitions(testbed: Testbed, number: int) -> None:
     """Add partitions to both topics; the load gets a new producer, which knows them."""
     partitions = testbed.topics.partitions + number
-    async with admin(testbed) as client:
+    async with kafka_admin(testbed.stack.kafka_bootstrap_servers) as client:
         names = (testbed.topics.meter, testbed.topics.vehicle)
         await client.create_partitions({each: NewPartitions(partitions) for each in names})
     testbed.topics = replace(testbed.topics, partitions=partitions)
