@@ -37,6 +37,7 @@ from consumer.pipeline.rebalance import RebalanceListener
 from consumer.pipeline.topic_buffer import TopicBuffers
 from consumer.records.decode import Decoder
 from consumer.settings import ConsumerSettings
+from consumer.storage import offsets as stored_offsets
 from consumer.storage.errors import describe
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
@@ -46,7 +47,9 @@ from sql.connection import WRITER_SETTINGS, pool
 log = structlog.get_logger("consumer")
 T = TypeVar("T")
 
-CONNECTIONS: Final = 8  # at most: one write per topic, stored offsets, alerts, breakers
+# All that may be in use at once, so that nothing waits for a connection that something else holds while it waits for a lock: a
+# write for each of four topics; offset watch, log ends, clock, breakers and alert relay; reads of stored offsets with evictions.
+CONNECTIONS: Final = 4 + 5 + stored_offsets.CONNECTIONS
 LEAVE_TIMEOUT_SECONDS: Final = 8.0
 EXIT_STOPPED: Final = 1  # by something outside of this program
 EXIT_SOFTWARE: Final = 70  # as in sysexits.h: an error of this program

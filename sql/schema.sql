@@ -245,6 +245,10 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.keep_halted_offset() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$ BEGIN RETURN NULL; END $$;
+
 CREATE FUNCTION public.last_whole_hour(closes timestamp with time zone, complete_before timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN date_trunc('hour'::text, LEAST(closes, complete_before), 'UTC'::text);
@@ -812,6 +816,8 @@ CREATE INDEX efficiency_faults_open ON public.efficiency_faults USING btree (fau
 
 CREATE INDEX late_hours_by_hour ON public.late_hours USING btree (side, hour, device_id);
 
+CREATE TRIGGER keep_halted_offset BEFORE UPDATE ON public.kafka_offsets FOR EACH ROW WHEN (((old.halt_reason IS NOT NULL) AND (new.halt_reason IS NOT NULL) AND (new.next_offset <> old.next_offset))) EXECUTE FUNCTION public.keep_halted_offset();
+
 GRANT USAGE ON SCHEMA public TO energy_writer;
 GRANT USAGE ON SCHEMA public TO energy_reader;
 
@@ -832,6 +838,8 @@ GRANT ALL ON FUNCTION public.first_whole_hour(opens timestamp with time zone) TO
 
 REVOKE ALL ON FUNCTION public.hold_late_before() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.hold_late_before() TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.keep_halted_offset() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.last_whole_hour(closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.last_whole_hour(closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;

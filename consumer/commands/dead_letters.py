@@ -79,27 +79,40 @@ def list_dead_letters(
     typer.echo("")
     typer.echo(
         table(
-            ("topic", "partition", "offset", "rejected", "reason", "detail", "resolution"),
-            ((row["topic"], row["partition"], row["offset"], row["rejected_at"], row["reason"], row["detail"][:80],
-              row["resolution"]) for row in letters),
+            ("topic", "partition", "offset", "incarnation", "rejected", "reason", "detail", "resolution"),
+            ((row["topic"], row["partition"], row["offset"], row["incarnation"], row["rejected_at"], row["reason"],
+              row["detail"][:80], row["resolution"]) for row in letters),
         )
     )  # fmt: skip
 
 
 @app.command()
-def show(topic: Topic, partition: Partition, offset: Annotated[int, typer.Argument(min=0)]) -> None:
+def show(
+    topic: Topic,
+    partition: Partition,
+    offset: Annotated[int, typer.Argument(min=0)],
+    incarnation: Annotated[int | None, typer.Option(help="of the log, as `list` has it; without it the newest")] = None,
+) -> None:
     """Print one dead letter as JSON; a key or value that is not text is printed in hexadecimal."""
 
-    async def read(settings: ConsumerSettings) -> Any:
+    async def read(settings: ConsumerSettings) -> dict[int, Any]:
+        place = {"topic": topic, "partition": partition, "offset": offset}
         async with connect(settings) as connection:
-            letter = await queries.letter(
-                connection, consumer_group=settings.kafka_group_id, topic=topic, partition=partition, offset=offset
-            )
-        if letter is None:
-            raise CommandError(f"{topic}-{partition} has no dead letter at offset {offset}")
-        return letter
+            found = queries.letters_at(connection, consumer_group=settings.kafka_group_id, **place)
+            letters = {row["incarnation"]: row async for row in found}
+        if not letters or incarnation not in {None, *letters}:
+            of_log = "" if incarnation is None else f" of incarnation {incarnation}"
+            raise CommandError(f"{topic}-{partition} has no dead letter{of_log} at offset {offset}")
+        return letters
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(_printable(run(read)))))
+    letters = run(read)
+    shown = max(letters) if incarnation is None else incarnation
+    if others := letters.keys() - {shown}:
+        numbers = ", ".join(map(str, sorted(others)))
+        typer.echo(
+            f"of incarnation {shown} of the log; this offset has others as well: --incarnation {numbers}", err=True
+        )
+    typer.echo(msgspec.json.format(msgspec.json.encode(_printable(letters[shown]))))
 
 
 @app.command()
@@ -110,7 +123,7 @@ def replay(
     selection = _selection(topic, reason, since, before)
 
     async def replay_all(settings: ConsumerSettings) -> None:
-        letters = await _unresolved(settings, selection)
+        letters = _with_content(await _unresolved(settings, selection))
         confirm(f"{len(letters)} dead letters will be decoded again.", yes=yes)
         decoders = {
             topic: Decoder(record_type, settings.record_max_bytes)
@@ -184,6 +197,16 @@ async def _unresolved(settings: ConsumerSettings, selection: dict[str, Any]) -> 
     if not letters:
         raise CommandError("no unresolved dead letter matches; nothing was changed")
     return letters
+
+
+def _with_content(letters: list[Any]) -> list[Any]:
+    """Those that can be decoded. Decoding the others, stored without key and value, would hide why they were rejected."""
+    complete = [each for each in letters if each["value"] is not None or each["reason"] == Reason.EMPTY_VALUE]
+    if missing := len(letters) - len(complete):
+        typer.echo(f"{missing} dead letters are left as they are: they were stored without key and value", err=True)
+    if not complete:
+        raise CommandError("no dead letter can be replayed; nothing was changed")
+    return complete
 
 
 def _chunks(letters: list[Any]) -> Iterator[tuple[int, list[Any]]]:

@@ -41,6 +41,10 @@ class PartitionStatus:
     last_record: LastRecord | None
 
     @property
+    def name(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+    @property
     def gap(self) -> str | None:
         """Why reading cannot continue without an operator's decision; None when it can."""
         if self.halt_reason or self.stored is None or self.log is None:
@@ -169,15 +173,14 @@ async def _move(
         )
     if moved is None:
         raise CommandError(
-            f"the stored offset of {status.topic}-{status.partition} has moved in the meantime; "
-            "nothing was changed; run the command again"
+            f"the stored offset of {status.name} has moved in the meantime; nothing was changed; run the command again"
         )
-    typer.echo(f"{status.topic}-{status.partition} continues at offset {target}", err=True)
+    typer.echo(f"{status.name} continues at offset {target}", err=True)
 
 
 @retry_kafka
 async def _is_other_log(settings: ConsumerSettings, status: PartitionStatus) -> bool:
-    """Whether Kafka has another record than the last one taken, or none, at its offset; False where nothing can be compared."""
+    """Whether Kafka has another record than the last one taken, or none, at its offset; False where retention has deleted it."""
     last, log = status.last_record, status.log
     if last is None or log is None or not log.beginning <= last.offset < log.end:
         return False
@@ -186,7 +189,13 @@ async def _is_other_log(settings: ConsumerSettings, status: PartitionStatus) -> 
         client.assign([partition])
         client.seek(partition, last.offset)
         found = (await client.getmany(partition, timeout_ms=FETCH_MS, max_records=1)).get(partition, [])
-    return bool(found) and (found[0].offset, record_hash(found[0])) != (last.offset, last.hash)
+        position = await client.position(partition)
+    if position == last.offset:
+        raise CommandError(
+            f"Kafka has not returned offset {last.offset} of {status.name}, so that it is unknown whether the log is still the "
+            "one that was read; nothing was changed; run the command again"
+        )
+    return not found or (found[0].offset, record_hash(found[0])) != (last.offset, last.hash)
 
 
 async def _target_offset(settings: ConsumerSettings, partition: TopicPartition, log: LogRange, to: str) -> int:

@@ -1,8 +1,10 @@
-"""Where the client stands: the position of each partition after a fetch, and its leader."""
+"""Where the client stands: the position of each partition after a fetch, and the connection that it is read over."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.fetcher import FetchError
 
 
@@ -27,38 +29,45 @@ def fetch_positions(client: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     return positions
 
 
-class Leaders:
-    """The leader of each partition as of `remember`, which tells the partitions that have another one since."""
+class LeaderConnections:
+    """The connection over which each partition is read, as of `remember`; `changed` tells the partitions that have another one.
+
+    A log may have lost records only where its leader was away: another broker leads it, or the same one over a new connection.
+    """
 
     def __init__(self, client: AIOKafkaConsumer) -> None:
         self._client = client
-        self._known: dict[TopicPartition, int] = {}
-        self._version = 0.0
+        self._known: dict[TopicPartition, Any] = {}
+        self._seen: Any = None
 
     def clear(self) -> None:
         self._known = {}
 
     def remember(self, partition: TopicPartition) -> None:
-        self._known.update(leaders(self._client, [partition]))
+        """From now on the partition is read over its present connection; if it has none, any connection is another one."""
+        self._known.pop(partition, None)
+        self._known.update(connections(self._client, [partition]))
 
     def changed(self, partitions: Iterable[TopicPartition]) -> set[TopicPartition]:
-        """Those of the partitions with another leader, once for each change."""
-        version = metadata_version(self._client)
-        if version == self._version:
+        """Those of the partitions that have another connection than the one remembered."""
+        seen = cluster_state(self._client)
+        if seen == self._seen:
             return set()
-        self._version = version
-        found = leaders(self._client, partitions)
-        changed = {each for each, leader in found.items() if self._known.get(each, leader) != leader}
-        self._known |= found
-        return changed
+        self._seen = seen
+        found = connections(self._client, partitions)
+        return {each for each, connection in found.items() if self._known.get(each) != connection}
 
 
-def metadata_version(client: AIOKafkaConsumer) -> float:
-    """A number that changes whenever the client has received the metadata of the cluster."""
-    return float(client._client.cluster._last_successful_refresh_ms)  # noqa: SLF001
+def cluster_state(client: AIOKafkaConsumer) -> Any:
+    """A value that changes whenever the client has received the metadata of the cluster, or has opened a connection."""
+    return client._client.cluster._last_successful_refresh_ms, dict(client._client._conns)  # noqa: SLF001
 
 
-def leaders(client: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-    """The leader of each partition that has one."""
-    found = {each: client._client.cluster.leader_for_partition(each) for each in partitions}  # noqa: SLF001
-    return {each: leader for each, leader in found.items() if leader is not None and leader >= 0}
+def connections(client: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Any]:
+    """The leader of each partition, with the connection over which its records are fetched; without those that have none."""
+    leaders = {each: client._client.cluster.leader_for_partition(each) for each in partitions}  # noqa: SLF001
+    open_connections = client._client._conns  # noqa: SLF001
+    found = {
+        each: (leader, open_connections.get((leader, ConnectionGroup.DEFAULT))) for each, leader in leaders.items()
+    }
+    return {each: connection for each, connection in found.items() if connection[1] is not None}

@@ -15,7 +15,9 @@ class OtherLogError(Exception):
     """The log is not the one that the stored offset belongs to; the message says at which offset, for an operator."""
 
     def __init__(self, offset: int, finding: str) -> None:
-        super().__init__(f"offset {offset} holds {finding}: the topic was recreated or its log was truncated")
+        super().__init__(
+            f"offset {offset} holds {finding}: the topic was recreated, or its log was truncated or compacted"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from consumer.kafka.fetch_state import Leaders, fetch_positions
+from consumer.kafka.fetch_state import LeaderConnections, fetch_positions
 from consumer.kafka.log_offsets import log_ranges
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
@@ -68,7 +68,7 @@ class PartitionPositions:
         self._breaker = breaker
         self._buffers = buffers
         self._reports = PositionReports(metrics, health)
-        self._leaders = Leaders(client)
+        self._connections = LeaderConnections(client)
         self._tasks: set[asyncio.Task[None]] = set()
         self._restoring: set[TopicPartition] = set()
         self._stopped: set[TopicPartition] = set()  # partitions of topics whose breaker is open
@@ -94,7 +94,7 @@ class PartitionPositions:
         self.stored = {}
         self.halted = {}
         self._rereading = {}
-        self._leaders.clear()
+        self._connections.clear()
         self._stopped = set()
         self._restoring = set()
         for task in self._tasks:
@@ -137,8 +137,8 @@ class PartitionPositions:
 
         Halts the partitions whose log is not the one that their stored offset belongs to.
         """
-        if changed := self._leaders.changed(self.next_offsets):
-            self.restore(changed)  # after an unclean election a log may lack records that were read
+        if changed := self._connections.changed(self.next_offsets):
+            self.restore(changed)  # their logs may lack records that were read
         positions = fetch_positions(self._client)
         scans = {}
         for partition, next_offset in list(self.next_offsets.items()):
@@ -299,7 +299,7 @@ class PartitionPositions:
             rereading = Rereading(offset.last_record.offset, offset.last_record)
         if rereading and rereading.position < offset.next_offset:
             self._rereading[partition] = rereading
-        self._leaders.remember(partition)
+        self._connections.remember(partition)
         self._client.seek(partition, self._expected_position(partition))
         self._client.resume(partition)
 

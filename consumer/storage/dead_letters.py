@@ -139,6 +139,8 @@ async def replay_dead_letters(
 
 async def _replay_once(connection: Connection, consumer_group: str, incarnation: int, batch: Batch) -> BatchResult:
     replayed = [record for buffer in batch.rows_by_type.values() for record in buffer.records]
+    decoded = [*replayed, *(each.record for each in batch.dead_letters)]
+    await _hold_offsets(connection, consumer_group, decoded)
     await _resolve(connection, consumer_group, incarnation, replayed)
     late_before = (await queries.hold_late_before(connection))["late_before"]
     context = WriteContext(NewestReadings(), late_before, True, consumer_group, incarnation)
@@ -152,8 +154,14 @@ async def _replay_once(connection: Connection, consumer_group: str, incarnation:
         duplicates=count_by_partition(written.duplicates),
         dead_lettered=Counter({partition: -count for partition, count in resolved.items()}),
     )
-    decoded = [*replayed, *(each.record for each in batch.dead_letters)]
     return count_result(Counter(each.topic_partition.topic for each in decoded), written.duplicates, rejected)
+
+
+async def _hold_offsets(connection: Connection, consumer_group: str, records: list[Record]) -> None:
+    """Take the locks of a claim first, so that a batch of the same partitions is written wholly before or after the replay."""
+    partitions = partition_columns({record.topic_partition for record in records})
+    async for _ in queries.stored_offsets(connection, consumer_group=consumer_group, **partitions):
+        pass
 
 
 async def _resolve(connection: Connection, consumer_group: str, incarnation: int, records: list[Record]) -> None:

@@ -12,6 +12,8 @@ from aiokafka import TopicPartition
 from sql.connection import DATABASE_ERRORS
 from sql.queries import queries
 
+READERS: Final = 2  # of stored offsets at once
+CONNECTIONS: Final = 2 * READERS  # each needs another one to evict the session that it waits for
 EVICT_AFTER_SECONDS: Final = 5.0  # below the writer's lock_timeout
 # A frozen consumer has one transaction per topic; we wait for the second one only after the first has ended.
 EVICTION_INTERVAL_SECONDS: Final = 0.25
@@ -42,10 +44,14 @@ class StoredOffset:
 
 
 class StoredOffsets:
-    """The offsets of one consumer group in `kafka_offsets`. Batches move them in `ledger.claim_offsets`."""
+    """The offsets of one consumer group in `kafka_offsets`. Batches move them in `ledger.claim_offsets`.
+
+    Uses at most CONNECTIONS of the pool at once, and one more for `watch`.
+    """
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", consumer_group: str) -> None:
         self._pool = pool
+        self._readers = asyncio.Semaphore(READERS)
         self._group = consumer_group
 
     async def read(
@@ -57,7 +63,7 @@ class StoredOffsets:
         (`evict`), a session that holds its claim for longer than EVICT_AFTER_SECONDS is frozen or cut off, and is terminated.
         """
         columns = partition_columns(partitions)
-        async with self._pool.acquire() as connection:
+        async with self._readers, self._pool.acquire() as connection:
             evicting = asyncio.create_task(
                 self._evict_holders(connection.get_server_pid()) if evict else asyncio.sleep(0), name="evict"
             )
@@ -74,7 +80,7 @@ class StoredOffsets:
 
     async def halt(self, partition: TopicPartition, expected_offset: int, reason: str) -> None:
         """Halt a partition until an operator decides; does nothing when its stored offset is not the expected one any more."""
-        async with self._pool.acquire() as connection:
+        async with self._readers, self._pool.acquire() as connection:
             await queries.halt(
                 connection,
                 consumer_group=self._group,
@@ -86,7 +92,7 @@ class StoredOffsets:
 
     async def insert_missing(self, beginnings: Mapping[TopicPartition, int]) -> None:
         """Store the first offset of partitions that this group has not read before; stored offsets do not change."""
-        async with self._pool.acquire() as connection:
+        async with self._readers, self._pool.acquire() as connection:
             await queries.insert_missing_offsets(
                 connection,
                 consumer_group=self._group,

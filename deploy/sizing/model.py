@@ -8,7 +8,7 @@ from typing import Final
 from deploy.sizing import measured
 
 DAY: Final = 86_400
-CONNECTIONS_OF_A_CONSUMER: Final = 8  # at most; a test compares it with the consumer's pool
+CONNECTIONS_OF_A_CONSUMER: Final = 13  # at most; a test compares it with the consumer's pool
 OTHER_CONNECTIONS: Final = 10  # maintenance, metrics and people
 KAFKA_DAYS: Final = 7
 KAFKA_REPLICATION_FACTOR: Final = 3

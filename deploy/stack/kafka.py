@@ -128,13 +128,14 @@ class Kafka:
         self._port = port or free_port()
         self.process: psutil.Popen | None = None
         self.bootstrap_servers = f"127.0.0.1:{self._port}"
+        self.data = directory / "data"  # a directory for each partition, with its log
 
     def start(self) -> None:
         """Runs the broker and waits until clients can use it."""
         ensure_free(self._port, "Kafka", "KAFKA_PORT")
         self._directory.mkdir(parents=True, exist_ok=True)
         settings = self._write_settings()
-        if not (self._directory / "data" / "meta.properties").exists():
+        if not (self.data / "meta.properties").exists():
             self._format(settings)
         log = self._directory / "console.log"
         self.process = self._processes.start([*self._java, "kafka.Kafka", settings], log=log, cwd=self._directory)
@@ -174,7 +175,7 @@ class Kafka:
             **own,
             "listeners": listeners,
             "advertised.listeners": listeners,
-            "log.dirs": str(self._directory / "data"),
+            "log.dirs": str(self.data),
         }
         file = self._directory / "server.properties"
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))

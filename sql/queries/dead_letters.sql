@@ -47,12 +47,11 @@ WHERE consumer_group = :consumer_group
 ORDER BY rejected_at, topic, partition, "offset"
 LIMIT :row_limit;
 
--- name: letter(consumer_group, topic, partition, offset)^
--- The dead letter at an offset; of a topic that was made anew, that of the newest log.
+-- name: letters_at(consumer_group, topic, partition, offset)
+-- The dead letter at an offset, of each incarnation of the log that has one; that of the newest log first.
 SELECT * FROM dead_letters
 WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND "offset" = :offset
-ORDER BY incarnation DESC
-LIMIT 1;
+ORDER BY incarnation DESC;
 
 -- name: count_letters(consumer_group, topic, reason, since, before)
 -- Unresolved dead letters by topic and reason; NULL means any.

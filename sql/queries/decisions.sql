@@ -6,12 +6,12 @@ FROM kafka_offsets WHERE consumer_group = :consumer_group ORDER BY topic, partit
 
 -- name: move_offset(consumer_group, topic, partition, expected_offset, to_offset, other_log, reason)^
 -- Moves the offset of a partition by hand, only if it is still the expected one, ends a halt, and records the decision with its
--- author. With other_log, or halted, the log may not be the one that the stored offset belongs to: going back in it means that the
--- same offsets hold other records, of another incarnation.
+-- author. With other_log, or halted, the log may not be the one that the stored offset belongs to: the same offsets may hold other
+-- records, of another incarnation.
 WITH moved AS (
     UPDATE kafka_offsets
     SET next_offset = :to_offset, start_offset = least(start_offset, :to_offset), updated_at = now(),
-        incarnation = incarnation + ((:other_log OR halt_reason IS NOT NULL) AND :to_offset < next_offset)::integer,
+        incarnation = incarnation + (:other_log OR halt_reason IS NOT NULL)::integer,
         halt_reason = NULL, halted_at = NULL, last_record_offset = NULL, last_record_hash = NULL,
         last_record_next_offset = NULL
     WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND next_offset = :expected_offset

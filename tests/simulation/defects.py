@@ -119,9 +119,9 @@ DEFECTS: Final[Sequence[Defect]] = (
         "            if False:\n",
     ),
     Defect(
-        "another leader is trusted",
+        "another leader, or one that was away, is trusted",
         "consumer.kafka.fetch_state",
-        "if self._known.get(each, leader) != leader}",
+        "if self._known.get(each) != connection}",
         "if False}",
     ),
     Defect(

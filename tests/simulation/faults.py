@@ -150,7 +150,7 @@ class Faults:
             cluster.invariants.lossy.add(partition)
 
     def _truncation(self, fault: Fault) -> None:
-        """An unclean election: no leader for a while, then one whose log lacks the last records."""
+        """No leader for a while, then one whose log lacks the last records: another broker, or the same one again."""
         cluster, partition = self._cluster, self._partition(fault)
         log = cluster.broker.logs[partition]
         log.leader = False
@@ -161,7 +161,8 @@ class Faults:
                 cluster.invariants.past.setdefault(partition, []).append(log.copy())
                 cluster.invariants.lossy.add(partition)
                 log.truncate(end)
-            log.elections += 1
+            log.absences += 1
+            log.elections += bool(fault.choice % 3)
             log.leader = True
             cluster.broker.changed()
 
@@ -182,7 +183,7 @@ class Faults:
             for partition in deleted:
                 before = cluster.invariants.past[partition][-1]
                 cluster.broker.logs[partition] = PartitionLog(
-                    partition, before.incarnation + 1, elections=before.elections + 1
+                    partition, before.incarnation + 1, elections=before.elections + 1, absences=before.absences + 1
                 )
             cluster.broker.changed()
 

@@ -158,7 +158,8 @@ def install(*, trace: bool = False) -> None:
     positions: Any = consumer.pipeline.positions
     positions.fetch_positions = SimulatedConsumer.fetch_positions
     fetch_state: Any = consumer.kafka.fetch_state
-    fetch_state.metadata_version = SimulatedConsumer.metadata_version
+    fetch_state.cluster_state = SimulatedConsumer.cluster_state
+    fetch_state.connections = SimulatedConsumer.connections
     retry: Any = consumer.retry
     retry.stamina = SimpleNamespace(retry_context=RetryContext)
     warnings.simplefilter("ignore", RuntimeWarning)  # coroutines of killed processes are never awaited

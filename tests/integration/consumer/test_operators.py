@@ -195,6 +195,50 @@ async def _no_partition_is_held(operator: Command) -> bool:
     return not any(each["held_by"] for each in await partition_statuses(operator))
 
 
+async def insert_letters_of_two_logs(database: Database, consumer_group: str, topic: str) -> None:
+    """At offset 5 one of each log; at offset 6 one that was stored without content."""
+    place = f"'{consumer_group}', '{topic}', 0"
+    await database.execute(
+        'INSERT INTO dead_letters (consumer_group, topic, partition, "offset", incarnation, value, reason, detail) VALUES '
+        f"({place}, 5, 0, 'of the old log', 'invalid_json', 'x'), ({place}, 5, 1, 'of the new log', 'invalid_json', 'x'), "
+        f"({place}, 6, 0, NULL, 'too_large', 'the value has 99999999 bytes; key, value and timestamp are not stored')"
+    )
+
+
+async def test_dead_letters_of_two_logs_at_one_offset_are_told_apart(
+    database: Database, topics: Topics, operator: Command
+) -> None:
+    await insert_letters_of_two_logs(database, operator.environment["KAFKA_GROUP_ID"], topics.meter)
+
+    table, _ = await operator.succeed("dead-letters", "list")
+    assert sorted(line.split()[:4] for line in table.splitlines() if f"{topics.meter}  0 " in line) == [
+        [topics.meter, "0", "5", "0"],
+        [topics.meter, "0", "5", "1"],
+        [topics.meter, "0", "6", "0"],
+    ]
+    newest, note = await operator.succeed("dead-letters", "show", topics.meter, "0", "5")
+    assert json.loads(newest)["value"] == "of the new log"
+    assert "--incarnation 0" in note
+    oldest, _ = await operator.succeed("dead-letters", "show", topics.meter, "0", "5", "--incarnation", "0")
+    assert json.loads(oldest)["value"] == "of the old log"
+    assert "no dead letter of incarnation 2 at offset 5" in await operator.fail(
+        "dead-letters", "show", topics.meter, "0", "5", "--incarnation", "2"
+    )
+
+
+async def test_a_dead_letter_without_content_keeps_its_reason_when_it_is_replayed(
+    database: Database, topics: Topics, operator: Command
+) -> None:
+    await insert_letters_of_two_logs(database, operator.environment["KAFKA_GROUP_ID"], topics.meter)
+
+    _, output = await operator.succeed("dead-letters", "replay", "--yes")
+    assert "1 dead letters are left as they are" in output
+    assert "written: 0, duplicates: 0, still rejected: 2" in output
+    assert "nothing was changed" in await operator.fail("dead-letters", "replay", "--reason", "too_large", "--yes")
+    kept = await database.fetch('SELECT reason, detail FROM dead_letters WHERE "offset" = 6')
+    assert [(row["reason"], row["detail"][:28]) for row in kept] == [("too_large", "the value has 99999999 bytes")]
+
+
 async def test_dead_letters_are_listed_replayed_exactly_once_and_discarded(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:

@@ -1,5 +1,6 @@
 """Records that are read again: each was counted once already, whatever became of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,9 +17,10 @@ from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from sql.connection import pool
 from sql.queries import queries
-from tests.support.database import Database
+from tests.support.database import Database, blocked_commits, waits_for_lock
 from tests.support.ledger import Entry, Topics, ledger
 from tests.support.records import assignment, batch, meter, minute, records
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 TOPICS = Topics("meter-readings", "vehicle-readings", 1)
@@ -37,6 +39,10 @@ VALUES: list[bytes | None] = [
     meter(at=minute(1), kwh=REFUSED),
 ]
 LETTERS = 6
+WAITING_OPERATORS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock' "
+    "AND application_name = 'energy-operator'"
+)
 
 
 @pytest.fixture
@@ -172,6 +178,33 @@ async def test_a_rejected_assignment_is_read_again_as_a_duplicate(store: Store, 
     await move_to_beginning(database, ASSIGNMENTS)
     await store.write(batch(records(values, topic=ASSIGNMENTS.topic)))
     assert (await ledger(database, TOPICS))[ASSIGNMENTS.topic] == Entry(6, 1, 3, 2)
+
+
+async def test_a_replayed_assignment_does_not_overtake_a_newer_one_that_is_being_written(
+    owner: Any, store: Store, database: Database
+) -> None:
+    rejected = assignment("VEH-1", "METER-1", minute(0))
+    taken = [assignment("VEH-2", "METER-1", minute(0)), rejected, assignment("VEH-2", "METER-2", minute(0))]
+    await store.write(batch(records(taken, topic=ASSIGNMENTS.topic)))
+    assert (await ledger(database, TOPICS))[ASSIGNMENTS.topic] == Entry(3, 2, 0, 1)
+    newer = batch(records([assignment("VEH-1", "METER-3", minute(0))], topic=ASSIGNMENTS.topic, offset=3))
+    older = batch(records([rejected], topic=ASSIGNMENTS.topic, offset=1))
+
+    async def replay_waits() -> bool:
+        return bool(await database.value(WAITING_OPERATORS, database.name))
+
+    async with blocked_commits(database):
+        writing = asyncio.create_task(store.write(newer))
+        await until(lambda: waits_for_lock(database), "the newer assignment is being committed")
+        replaying = asyncio.create_task(replay_dead_letters(owner, "test", 0, older))
+        await until(replay_waits, "the replay waits for the batch")
+    assert (await writing).written.total() == 1
+    assert (await replaying).duplicates.total() == 1
+
+    assert (await ledger(database, TOPICS))[ASSIGNMENTS.topic] == Entry(4, 3, 1, 0)
+    assert (
+        await database.value("SELECT meter_id FROM vehicle_meter_assignments WHERE vehicle_id = 'VEH-1'") == "METER-3"
+    )
 
 
 async def test_the_same_offset_of_a_topic_that_was_made_anew_is_a_dead_letter_of_its_own(

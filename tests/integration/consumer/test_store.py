@@ -9,18 +9,19 @@ from typing import Any
 import asyncpg
 import pytest
 from aiokafka import TopicPartition
+from pydantic import SecretStr
 
 from consumer.records.batch import DeadLetter
 from consumer.records.record_type import RECORDED_AT, RecordType
 from consumer.records.row_buffer import RowBuffer
 from consumer.storage import dead_letters, rejected_rows
 from consumer.storage.errors import FencedError
-from consumer.storage.offsets import EVICT_AFTER_SECONDS, StoredOffsets
+from consumer.storage.offsets import CONNECTIONS, EVICT_AFTER_SECONDS, StoredOffsets
 from consumer.storage.row_writers import WriteContext
 from consumer.storage.store import Store
 from consumer.topic_registry import METER_READINGS
 from schemas.records.readings import Reason
-from sql.connection import WRITER_SETTINGS
+from sql.connection import WRITER_SETTINGS, pool
 from tests.support.database import Database, waits_for_lock
 from tests.support.ledger import Entry, Topics, ledger
 from tests.support.records import assignment, batch, meter, minute, records, vehicle
@@ -305,6 +306,21 @@ async def test_all_sessions_of_a_frozen_consumer_are_evicted_together(
         session.terminate()
 
 
+async def test_a_frozen_session_is_evicted_while_many_reads_wait_for_it(
+    stored: StoredOffsets, database: Database
+) -> None:
+    """A pool full of reads that wait must not keep them from the connection that ends their wait."""
+    frozen = await asyncpg.connect(database.writer_url, server_settings=WRITER_SETTINGS)
+    await frozen.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7")
+    async with pool(
+        SecretStr(database.writer_url), size=CONNECTIONS, server_settings=WRITER_SETTINGS, command_timeout=30
+    ) as connections:
+        waiting = StoredOffsets(connections, "test")
+        reads = [next_offsets(waiting, [METERS]) for _ in range(2 * CONNECTIONS)]
+        assert await asyncio.gather(*reads) == [{METERS: 0}] * len(reads)
+    frozen.terminate()
+
+
 async def test_offsets_are_read_after_the_transaction_that_claims_them(
     stored: StoredOffsets, database: Database
 ) -> None:
@@ -332,6 +348,16 @@ async def test_the_last_record_is_stored_with_the_offset_behind_it(
     assert await last_offset() is None
     await store.write(batch(records([meter(at=minute(5))], offset=5)))
     assert await last_offset() == 5
+
+
+async def test_a_halt_holds_for_the_previous_version_too(stored: StoredOffsets, database: Database) -> None:
+    await stored.halt(METERS, 0, "another log")
+    claim = await asyncpg.connect(database.writer_url)
+    moved = "UPDATE kafka_offsets SET next_offset = 7 WHERE topic = 'meter-readings' AND next_offset = 0"
+    assert await claim.execute(moved) == "UPDATE 0"
+    assert await claim.execute(f"{moved.replace(' WHERE', ', halt_reason = NULL WHERE')}") == "UPDATE 1"
+    await claim.close()
+    assert await next_offsets(stored, [METERS]) == {METERS: 7}
 
 
 async def test_malformed_records_become_dead_letters_with_their_raw_bytes(store: Store, database: Database) -> None:

@@ -313,7 +313,7 @@ def move_offset(tx: Transaction, given: Arguments) -> Statement:
     changed = row._replace(
         next=to, start=min(row.start, to), halt_reason=None, last_offset=None, last_hash=None, last_next=None
     )
-    if (given["other_log"] or row.halt_reason) and to < row.next:
+    if given["other_log"] or row.halt_reason:
         changed = changed._replace(incarnation=row.incarnation + 1)
     tx.put("offsets", key, changed)
     tx.put("decisions", (*key, row.next, to, _now(tx)), given["reason"])

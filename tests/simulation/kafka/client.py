@@ -37,7 +37,7 @@ LONG_POLL_SECONDS: Final = 0.5  # fetch_max_wait_ms: then a seek or a resumed pa
 LONGEST_POLL_SECONDS: Final = 4.0  # without either; it would bring nothing
 IDLE_SECONDS: Final = 2.0  # of a fetch that finds nothing, at least; the poll loop would come back ten times as often
 BROKER: Final = 1
-ELECTIONS: Final = attrgetter("elections")
+ABSENCES: Final = attrgetter("absences")
 POLL_RECORDS: Final = 500
 RESPONSE_RECORDS: Final = (1, 3, 10, 500)  # as many records fit into one response
 
@@ -224,9 +224,13 @@ class SimulatedConsumer:
             state = self._state(partition)
         return state.position
 
-    def metadata_version(self) -> float:
-        """Changes with every election: a client learns of it before the new leader answers."""
-        return float(sum(map(ELECTIONS, self._broker.logs.values())))
+    def cluster_state(self) -> int:
+        """Changes with every election and restart: a client learns of it before the leader answers."""
+        return sum(map(ABSENCES, self._broker.logs.values()))
+
+    def connections(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        logs = {each: self._broker.logs.get(each) for each in partitions}
+        return {each: (log.elections, log.absences) for each, log in logs.items() if log is not None and log.leader}
 
     def fetch_positions(self) -> dict[TopicPartition, int]:
         states = self._assigned.states if self._assigned else {}

@@ -29,6 +29,7 @@ class PartitionLog:
     end: int = 0
     leader: bool = True
     elections: int = 0
+    absences: int = 0  # of its leader: each ends the connections to it, an election or not
     open_transactions: dict[int, int] = field(default_factory=dict)  # producer -> its first offset
     aborted: set[int] = field(default_factory=set)  # producers
     deleted: list[Entry] = field(default_factory=list)  # by retention: what was fetched before may still be written

@@ -1,6 +1,7 @@
-"""An unclean election truncates a log: the partition halts, also when the log has grown past the stored offset again."""
+"""A truncated log: the partition halts, also when the log has grown past the stored offset again."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -63,3 +64,30 @@ async def test_a_truncated_log_halts(
     await consumer_command(group.environment, database).succeed("offsets", "accept-gap", topics.meter, "0", "--yes")
     await until_consumed(database, topics.meter, 2 * BOTH + LOST + NEW)
     assert (await ledger(database, topics))[topics.meter] == Entry(2 * BOTH + LOST + NEW, BOTH + LOST + NEW, BOTH, 0)
+
+
+async def test_a_log_that_comes_back_without_its_end_halts_under_the_same_leader(
+    cluster: Cluster, database: Database, new_topics: Topics, group: ConsumerGroup
+) -> None:
+    """A broker loses power, and what was not on disk. The consumer hears nothing until new records have filled the place."""
+    servers, topics, leader = cluster.stack.kafka_bootstrap_servers, new_topics, cluster.brokers[LEADER]
+    placed = {topics.meter: {0: [LEADER]}, topics.vehicle: {0: [OTHER]}}
+    await place_topics(servers, placed, {"min.insync.replicas": "1"})
+    group.environment["KAFKA_BOOTSTRAP_SERVERS"] = servers
+    consumer = group.start(KAFKA_SESSION_TIMEOUT_MS="120000")
+    await produce(servers, topics.meter, readings(0, BOTH))
+    segment = leader.data / f"{topics.meter}-0" / "00000000000000000000.log"
+    kept = segment.stat().st_size
+    await produce(servers, topics.meter, readings(BOTH, BOTH + LOST))
+    await until_consumed(database, topics.meter, BOTH + LOST)
+
+    consumer.freeze()
+    leader.kill()
+    os.truncate(segment, kept)
+    await asyncio.to_thread(leader.start)
+    await until_led_by(servers, topics.meter, LEADER)
+    await produce(servers, topics.meter, readings(100, 100 + NEW))
+    consumer.thaw()
+    gap = (await consumer.until_logged("partition_halted"))["gap"]
+    assert f"offset {BOTH + LOST - 1} holds another record" in gap
+    assert not consumer.events("partitions_revoked"), "no rebalance has read the stored offsets again"
