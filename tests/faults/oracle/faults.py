@@ -61,11 +61,12 @@ def _is_judged(sums: Energy, *, closed: bool) -> bool:
 
 
 def _agree(sums: Energy, ratio: float, ac: float, dc: float) -> bool:
+    """A fault has the energies that its ratio is the quotient of."""
     return (
         sums.ratio is not None
         and isclose(ratio, sums.ratio, abs_tol=ROUNDED)
-        and isclose(ac, sums.ac, rel_tol=1e-9)
-        and isclose(dc, sums.dc_assigned, rel_tol=1e-9)
+        and isclose(ac, sums.compared.ac, rel_tol=1e-9)
+        and isclose(dc, sums.compared.dc, rel_tol=1e-9)
     )
 
 
