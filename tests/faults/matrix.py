@@ -80,7 +80,7 @@ SCENARIOS: Final = (
     Scenario("fault-heals", 1, everything.heal_fault, "1, 4"),
     Scenario(
         "soak",
-        120,
+        60,
         soak.attack_at_random,
         "1, 2, 3, 4, 5",
         consumers.start_under_load(3, records_per_second=soak.RECORDS_PER_SECOND),
