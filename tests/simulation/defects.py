@@ -115,7 +115,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         "the last record is not compared",
         "consumer.pipeline.log_identity",
-        "            if record_hash(found) != self.last_record.hash:\n",
+        "            if record_hash(found) != self.expected.hash:\n",
         "            if False:\n",
     ),
     Defect(
