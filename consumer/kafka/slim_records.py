@@ -5,9 +5,13 @@ replaces the one method that builds it; checksums, aborted transactions and hole
 library. A unit test compares our records with the library's, so that a new release of aiokafka cannot change them unnoticed.
 
 Header names that are not UTF-8 are accepted (lenient_headers.py).
-`getmany` limits the number of records alone, and a mebibyte of compressed records may be a gibibyte of values.
+`getmany` limits the number of records alone, and a mebibyte of compressed records may be a gibibyte of values: within
+`at_most_bytes`, one call returns a bounded number of bytes of all partitions together.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -17,6 +21,26 @@ from consumer.kafka.lenient_headers import FetchedRecords, LenientRecords
 from consumer.records.record import Record
 
 BYTES_AT_ONCE: Final = 1_048_576  # of one partition; some 8,000 readings
+
+
+class _Budget:
+    """The bytes that a call of `getmany` may still return."""
+
+    def __init__(self, size: int) -> None:
+        self.remaining = size
+
+
+_budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
+
+
+@contextmanager
+def at_most_bytes(size: int) -> Iterator[None]:
+    """Let one `getmany` return no record after `size` bytes of keys and values (more than 0): at most one record more."""
+    token = _budget.set(_Budget(size))
+    try:
+        yield
+    finally:
+        _budget.reset(token)
 
 
 class _SlimPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
@@ -52,15 +76,16 @@ class _SlimPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
 class _BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
     def getall(self, max_records: int | None = None) -> list[Record]:
-        """At most `max_records` of what was fetched from the partition, and no more after BYTES_AT_ONCE."""
-        if not self.check_assignment(self._topic_partition) or not self.has_more():
+        """At most `max_records` of what was fetched from the partition, none after BYTES_AT_ONCE or the end of the budget."""
+        budget = _budget.get() or _Budget(BYTES_AT_ONCE)
+        if budget.remaining <= 0 or not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         records: list[Record] = []
-        size = 0
+        least = max(0, budget.remaining - BYTES_AT_ONCE)
         for record in self._partition_records:
             records.append(record)
-            size += len(record.value or b"") + len(record.key or b"")
-            if size >= BYTES_AT_ONCE or len(records) == max_records:
+            budget.remaining -= len(record.value or b"") + len(record.key or b"")
+            if budget.remaining <= least or len(records) == max_records:
                 self._update_position()
                 return records
         self._update_position()

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumer.kafka.client import check_alive, unreadable_message
+from consumer.kafka.slim_records import at_most_bytes
 from consumer.monitoring.health import Health
 from consumer.pipeline.breaker import Breaker
 from consumer.pipeline.clock import Clock
@@ -111,7 +112,7 @@ class PollLoop:
         if not self._clock.agrees():  # it has jumped meanwhile
             return
         limits = TimeLimits.at(self._clock.now(), self._settings.retention_days)
-        for partition, scan in self._positions.scanned(fetched).items():
+        for partition, scan in self._positions.take_scans(fetched).items():
             try:
                 await self._process(partition, scan, builders[partition.topic], next_offsets, limits)
             except Exception as error:  # noqa: BLE001 - of our own code: it concerns this topic, not the others
@@ -121,14 +122,17 @@ class PollLoop:
 
     async def _fetch_records(self, partitions: set[TopicPartition]) -> dict[TopicPartition, list[Record]] | None:
         """Records of these partitions, at most as many as fit into the fullest of their buffers; None after an error."""
-        max_records = min((self._buffers.capacity(partition.topic) for partition in partitions), default=1)
+        topics = {partition.topic for partition in partitions}
+        max_records = min(map(self._buffers.capacity, topics), default=1)
+        max_bytes = min(map(self._buffers.bytes_left, topics), default=1)
         timeout_ms = int(min([IDLE_FETCH_MS, *self._buffers.milliseconds_until_due(while_writing=BUSY_FETCH_MS)]))
         try:
             # during a rebalance getmany waits without bound
-            async with asyncio.timeout(timeout_ms / 1000 + POLL_INTERVAL_SECONDS):
-                fetched: dict[TopicPartition, list[Record]] = await self._client.getmany(
-                    *partitions, timeout_ms=timeout_ms, max_records=max_records
-                )
+            with at_most_bytes(max_bytes):
+                async with asyncio.timeout(timeout_ms / 1000 + POLL_INTERVAL_SECONDS):
+                    fetched: dict[TopicPartition, list[Record]] = await self._client.getmany(
+                        *partitions, timeout_ms=timeout_ms, max_records=max_records
+                    )
         except TimeoutError:
             return None
         except OffsetOutOfRangeError as error:

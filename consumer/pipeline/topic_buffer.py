@@ -48,10 +48,15 @@ class TopicBuffer:
     @property
     def capacity(self) -> int:
         """Records that still fit; 0 below a tenth of a batch: fetching the last few would cost as much as fetching many."""
-        if self.builder.size >= self._max_bytes:
+        if self.bytes_left <= self._max_bytes // 10:
             return 0
         capacity = self._max_records - len(self.builder)
         return capacity if capacity > self._max_records // 10 else 0
+
+    @property
+    def bytes_left(self) -> int:
+        """Bytes of keys and values that still fit."""
+        return self._max_bytes - self.builder.size
 
     @property
     def idle(self) -> bool:
@@ -113,6 +118,9 @@ class TopicBuffers:
 
     def capacity(self, topic: str) -> int:
         return self._buffers[topic].capacity
+
+    def bytes_left(self, topic: str) -> int:
+        return self._buffers[topic].bytes_left
 
     def buffered_records(self) -> int:
         return sum(len(buffer.builder) for buffer in self._buffers.values())

@@ -113,13 +113,8 @@ class Faults:
     def _kafka_cut_off(self, fault: Fault) -> None:
         client = self._process(fault).client
         if client:
-            client.cut_off = True
-
-            def recover() -> None:
-                client.cut_off = False
-                client.log_changed()
-
-            self._later(fault.seconds, recover)
+            client.cut_off()
+            self._later(fault.seconds, client.reconnect)
 
     def _kafka_away(self, fault: Fault) -> None:
         self._cluster.broker.away = True

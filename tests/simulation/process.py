@@ -78,7 +78,7 @@ class ConsumerProcess:
             return
         self.loop.kill()
         if self.client:
-            self._machine.broker.unwatch(self.client.log_changed)
+            self.client.disconnect()
         for session in self.sessions():
             self._machine.server.scheduler.call_later(0.001, self._machine.server.client_left, session)
         self._forget()
@@ -88,7 +88,7 @@ class ConsumerProcess:
         if self.loop:
             self.loop.kill()
             if self.client:
-                self._machine.broker.unwatch(self.client.log_changed)
+                self.client.disconnect()
             self._forget()
 
     def sessions(self) -> list[Any]:

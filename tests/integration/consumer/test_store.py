@@ -310,7 +310,8 @@ async def test_a_frozen_session_is_evicted_while_many_reads_wait_for_it(
     stored: StoredOffsets, database: Database
 ) -> None:
     """A pool full of reads that wait must not keep them from the connection that ends their wait."""
-    frozen = await asyncpg.connect(database.writer_url, server_settings=WRITER_SETTINGS)
+    never_ended = WRITER_SETTINGS | {"idle_in_transaction_session_timeout": "0"}
+    frozen = await asyncpg.connect(database.writer_url, server_settings=never_ended)
     await frozen.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7")
     async with pool(
         SecretStr(database.writer_url), size=CONNECTIONS, server_settings=WRITER_SETTINGS, command_timeout=30

@@ -1,6 +1,6 @@
 """What each named query does, as a generator over a transaction. A query that is not here fails with its name.
 
-Tests in `tests/simulation/real` run the same scripts on these and on a real PostgreSQL.
+The scripts of `scripts.py` have the same outcome on these and on a real PostgreSQL.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -10,7 +10,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
 from aiokafka.record.memory_records import MemoryRecords
 
-from consumer.kafka.slim_records import BYTES_AT_ONCE, install_slim_records
+from consumer.kafka.slim_records import BYTES_AT_ONCE, at_most_bytes, install_slim_records
 from consumer.records.record import Record
 
 PARTITION = TopicPartition("meter-readings", 3)
@@ -127,6 +127,30 @@ def test_large_records_are_returned_in_portions_of_bounded_size() -> None:
     size = BYTES_AT_ONCE // 4
     assert portions([b"x" * size] * 10, 100) == [[10, 11, 12, 13], [14, 15, 16, 17], [18, 19]]
     assert portions([b"x" * 3 * BYTES_AT_ONCE] * 2, 100) == [[10], [11]]
+
+
+@pytest.mark.usefixtures("_slim")
+def test_the_records_of_all_partitions_share_the_bytes_of_one_call() -> None:
+    size, partitions = BYTES_AT_ONCE // 4, 20
+    assignments = [Assignment(10) for _ in range(partitions)]
+    results: list[Any] = [
+        fetcher.FetchResult(
+            PARTITION,
+            assignment=each,
+            partition_records=fetcher.PartitionRecords(
+                PARTITION, log_of([b"x" * size] * 6, first=10), [], 10, None, None, True, READ_COMMITTED
+            ),
+            backoff=0,
+        )
+        for each in assignments
+    ]
+    calls = []
+    while any(each.has_more() for each in results):
+        with at_most_bytes(5 * size):
+            calls.append(sum(len(each.getall(100)) for each in results if each.has_more()))
+    assert max(calls) == 5, "the fifth exceeds the bytes by its key"
+    assert sum(calls) == 6 * partitions
+    assert [each.state.position for each in assignments] == [16] * partitions
 
 
 def batch_of(values: list[bytes], first: int, *, codec: int, producer: int = 1, transactional: bool = False) -> bytes:

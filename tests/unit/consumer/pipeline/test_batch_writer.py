@@ -230,7 +230,7 @@ async def test_a_topic_whose_records_mostly_fail_to_be_written_opens_its_breaker
     assert "meter-readings" in writer._breaker.stopped
 
 
-@pytest.mark.parametrize(("size", "full_after"), [(100, 8), (2_000_000, 3)])
+@pytest.mark.parametrize(("size", "full_after"), [(100, 8), (2_000_000, 2)])
 def test_a_batch_is_full_by_records_or_by_bytes(size: int, full_after: int) -> None:
     settings = ConsumerSettings(batch_max_records=8, batch_max_bytes=8_388_608)
     buffers = TopicBuffers(["meter-readings"], None, settings)  # type: ignore[arg-type]
