@@ -20,8 +20,8 @@ from consumer.kafka.group_coverage import GroupCoverage
 from consumer.kafka.static_membership import InstanceIdTakenError, StaticMembership
 from consumer.kafka.subscription import Subscription
 from consumer.lag.log_ends import LogEnds
-from consumer.lag.logs import Logs
 from consumer.lag.oldest_unread import RecordSampler
+from consumer.lag.partition_logs import PartitionLogs
 from consumer.lag.reporter import LagReporter
 from consumer.monitoring import health as probes
 from consumer.monitoring.health import Health
@@ -107,7 +107,7 @@ async def run_pipeline(
     decoders = {topic: Decoder(record_type, settings.record_max_bytes) for topic, record_type in topics.items()}
     clock = Clock(database, metrics, health)
     poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, clock=clock, health=health)
-    logs = Logs(client, metrics, health)
+    logs = PartitionLogs(client, metrics, health)
     reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), logs, metrics)
     async with asyncio.TaskGroup() as group:
         background = [

@@ -1,7 +1,7 @@
 """`python -m consumer offsets`: commands that show and move the stored offset of a partition."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -38,6 +38,7 @@ class PartitionStatus:
     unavailable: str | None
     held_by: str | None
     halt_reason: str | None
+    halted_at: datetime | None
     last_record: LastRecord | None
 
     @property
@@ -62,7 +63,8 @@ class PartitionStatus:
     def state(self) -> str:
         """`ok`, or what keeps records from being read."""
         if problem := self.gap or self.unavailable:
-            return problem
+            since = f"halted since {self.halted_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: " if self.halted_at else ""
+            return since + problem
         if self.stored is None or self.held_by is None:
             return "never read" if self.stored is None else "not held by any consumer"
         if self.log and self.log.has_open_transaction:
@@ -248,6 +250,7 @@ async def _all_statuses(settings: ConsumerSettings) -> list[PartitionStatus]:
             explain(failed[each]) if each in failed else None,
             f"{holders[each].member_id}@{holders[each].host}" if each in holders else None,
             row and row["halt_reason"],
+            row and row["halted_at"],
             row and last_record_of(row),
         )
         for each in sorted(logs.keys() | failed.keys())

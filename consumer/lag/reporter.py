@@ -13,8 +13,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumer.lag.logs import Logs
 from consumer.lag.oldest_unread import OffsetRange, OldestUnread, RecordSampler
+from consumer.lag.partition_logs import PartitionLogs
 from consumer.lag.replicas_needed import ReplicasNeeded
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.batch_writer import BatchWriter
@@ -45,7 +45,7 @@ class LagReporter:
         buffers: TopicBuffers,
         writer: BatchWriter,
         sampler: RecordSampler,
-        logs: Logs,
+        logs: PartitionLogs,
         metrics: Metrics,
     ) -> None:
         self._client = client

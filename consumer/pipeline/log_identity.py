@@ -22,10 +22,13 @@ class OtherLogError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rereading:
-    """A partition whose client is still before the next offset, at `position`; `last_record` is None once it has come back."""
+    """A partition whose client is still before the next offset, at `position`.
+
+    The last record is `expected` there; None once it has come back, when only markers may follow.
+    """
 
     position: int
-    last_record: LastRecord | None
+    expected: LastRecord | None
 
     def proceed(self, fetched: Sequence[Record], position: int, next_offset: int) -> "Rereading | None":
         """Compare what the client has read up to a position; None when it is past the next offset and all was as before.
@@ -36,12 +39,12 @@ class Rereading:
         if position <= self.position:
             return self
         known = [record for record in fetched if record.offset < next_offset]
-        if self.last_record:
-            found = known.pop(0) if known and known[0].offset == self.last_record.offset else None
+        if self.expected:
+            found = known.pop(0) if known and known[0].offset == self.expected.offset else None
             if found is None:
-                raise OtherLogError(self.last_record.offset, "no record any more")
-            if record_hash(found) != self.last_record.hash:
+                raise OtherLogError(self.expected.offset, "no record any more")
+            if record_hash(found) != self.expected.hash:
                 raise OtherLogError(found.offset, "another record than the one that was read there")
         if known:
             raise OtherLogError(known[0].offset, "a record that was not there when the records behind it were read")
-        return None if position >= next_offset else replace(self, position=position, last_record=None)
+        return None if position >= next_offset else replace(self, position=position, expected=None)

@@ -112,7 +112,7 @@ class PollLoop:
         if not self._clock.agrees():  # it has jumped meanwhile
             return
         limits = TimeLimits.at(self._clock.now(), self._settings.retention_days)
-        for partition, scan in self._positions.scanned(fetched).items():
+        for partition, scan in self._positions.take_scans(fetched).items():
             try:
                 await self._process(partition, scan, builders[partition.topic], next_offsets, limits)
             except Exception as error:  # noqa: BLE001 - of our own code: it concerns this topic, not the others

@@ -124,7 +124,7 @@ class PartitionPositions:
     def align_client(self) -> None:
         """Seek back where the client's position is not ours: records were fetched that nothing consumed.
 
-        To be called before each fetch. It makes the offsets of `scanned` those of the one fetch in between.
+        To be called before each fetch. It makes the offsets of `take_scans` those of the one fetch in between.
         """
         positions = fetch_positions(self._client)
         for partition in self.next_offsets:
@@ -132,7 +132,7 @@ class PartitionPositions:
             if positions.get(partition, expected) != expected:
                 self._client.seek(partition, expected)
 
-    def scanned(self, fetched: Mapping[TopicPartition, list[Record]]) -> dict[TopicPartition, Scan]:
+    def take_scans(self, fetched: Mapping[TopicPartition, list[Record]]) -> dict[TopicPartition, Scan]:
         """What the last fetch has passed over, of partitions that may be read; to be called right after it has succeeded.
 
         Halts the partitions whose log is not the one that their stored offset belongs to.
@@ -150,7 +150,7 @@ class PartitionPositions:
         return scans
 
     def is_at(self, partition: TopicPartition, offset: int, next_offsets: NextOffsets) -> bool:
-        """Whether a partition still continues at an offset: it was not withdrawn or restored since `scanned`."""
+        """Whether a partition still continues at an offset: it was not withdrawn or restored since `take_scans`."""
         return next_offsets.get(partition) == offset and partition not in self._rereading
 
     def waiting_for_last_record(self) -> set[TopicPartition]:

@@ -1,6 +1,6 @@
 -- name: all_offsets(consumer_group)
 SELECT topic, partition, start_offset, next_offset, records_consumed, records_written, records_duplicate,
-    records_dead_lettered, updated_at, halt_reason, last_record_offset,
+    records_dead_lettered, updated_at, halt_reason, halted_at, last_record_offset,
     CASE WHEN last_record_next_offset = next_offset THEN last_record_hash END AS last_record_hash
 FROM kafka_offsets WHERE consumer_group = :consumer_group ORDER BY topic, partition;
 

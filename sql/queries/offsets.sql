@@ -10,7 +10,8 @@ WHERE NOT EXISTS ( -- ON CONFLICT alone would wait for a transaction that is wri
 ON CONFLICT DO NOTHING;
 
 -- name: stored_offsets(consumer_group, topics, partitions)
--- The stored offsets of the given partitions, with the last record taken, where it is known. Waits until no transaction holds a claim on any of them.
+-- The stored offsets of the given partitions, with the last record taken, where it is known. Waits until no transaction holds a
+-- claim on any of them.
 SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_offset,
     CASE WHEN stored.last_record_next_offset = stored.next_offset THEN stored.last_record_hash END AS last_record_hash
 FROM kafka_offsets AS stored

@@ -115,7 +115,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         "the last record is not compared",
         "consumer.pipeline.log_identity",
-        "            if record_hash(found) != self.last_record.hash:\n",
+        "            if record_hash(found) != self.expected.hash:\n",
         "            if False:\n",
     ),
     Defect(
@@ -141,6 +141,24 @@ DEFECTS: Final[Sequence[Defect]] = (
         "consumer.storage.offsets",
         "        await asyncio.sleep(EVICT_AFTER_SECONDS)\n        while True:\n",
         "        await asyncio.sleep(1000 * EVICT_AFTER_SECONDS)\n        while True:\n",
+    ),
+    Defect(
+        "records before the stored offset are taken again",
+        "consumer.pipeline.positions",
+        "return [record for record in records if record.offset >= next_offset]",
+        "return records",
+    ),
+    Defect(
+        "the client is not set back to the next offset",
+        "consumer.pipeline.positions",
+        "            if positions.get(partition, expected) != expected:\n",
+        "            if False:\n",
+    ),
+    Defect(
+        "the record at the stored offset is dropped after a restore",
+        "consumer.pipeline.positions",
+        "if record.offset >= next_offset]",
+        "if record.offset > next_offset]",
     ),
     Defect(
         "a reading taken for new is not checked again",

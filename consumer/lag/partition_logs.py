@@ -19,7 +19,7 @@ UNAVAILABLE_AFTER_SECONDS: Final = 10.0  # an election takes less
 OPEN_TRANSACTION_LOGGED_AFTER_SECONDS: Final = 60.0  # the default of transaction.timeout.ms in Kafka's own producer
 
 
-class Logs:
+class PartitionLogs:
     """`ranges` has the log of each assigned partition as last seen; `available` the partitions that were seen just now."""
 
     def __init__(self, client: AIOKafkaConsumer, metrics: Metrics, health: Health) -> None:
