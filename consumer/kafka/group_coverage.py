@@ -47,12 +47,15 @@ class GroupCoverage:
         """Report unassigned partitions, and request a rebalance when they stay unassigned; to be called every few seconds."""
         partitions = self._existing_partitions()
         seen = (self._client._coordinator.generation, partitions)  # noqa: SLF001
+        if not partitions:
+            self._metrics.unassigned_partitions.clear()
         if seen == self._covered or not partitions:
             return
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
                 group = await describe_group(self._settings)
         except (KafkaError, OSError, TimeoutError) as error:
+            self._metrics.unassigned_partitions.clear()  # unknown: what was found before must not keep an alert firing
             log.debug("group_description_unavailable", error=repr(error))
             return
         if group.state != STABLE:
@@ -71,6 +74,7 @@ class GroupCoverage:
         )
 
     def _report(self, unassigned: frozenset[TopicPartition], partitions: frozenset[TopicPartition]) -> None:
+        self._metrics.unassigned_partitions.clear()  # topics that are not subscribed to any more
         for topic in {each.topic for each in partitions}:
             number = sum(each.topic == topic for each in unassigned)
             self._metrics.unassigned_partitions.labels(topic).set(number)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import structlog
 from pydantic import SecretStr
 
-from sql.clocks import Clocks, read_clocks
+from sql.clocks import read_clocks, read_offset
 from sql.connection import DATABASE_ERRORS, READ_ONLY, connect
 from sql.maintenance.metrics import NUMBERS, DatabaseState, Measurement, Tables
 from sql.queries import queries
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 INTERVAL_SECONDS: Final = 15.0
 TIMEOUT_SECONDS: Final = 30.0
 SESSION: Final = READ_ONLY | {"application_name": "energy-measure"}
-# Counting dead letters reads all of them: it takes at most a twentieth of the time, and does not delay the other numbers.
+# Counting reads all dead letters and live status: it takes at most a twentieth of the time, and does not delay the other numbers.
 COUNT_TIMEOUT_SECONDS: Final = 600.0
 COUNT_SHARE: Final = 1 / 20
 ALL_DEAD_LETTERS: Final = {"consumer_group": None, "topic": None, "reason": None, "since": None, "before": None}
@@ -70,7 +70,7 @@ async def measure(url: SecretStr) -> Measurement:
         found = {
             **await queries.measure_database(connection),
             **await queries.measure_snapshots(connection),
-            **_clock_numbers(await read_clocks(connection)),
+            "database_clock_offset_seconds": (await read_offset(connection)).total_seconds(),
         }
         sizes = [tuple(row) async for row in queries.measure_tables(connection)]
     finally:
@@ -79,25 +79,19 @@ async def measure(url: SecretStr) -> Measurement:
 
 
 async def count_dead_letters(url: SecretStr) -> Tables:
-    """What takes longer the more dead letters there are."""
+    """What takes longer the more dead letters, or devices, there are."""
     connection = await connect(url, server_settings=SESSION)
     try:
         mismatches = [tuple(row) async for row in queries.measure_ledger(connection)]
+        age = (await read_clocks(connection)).reading_age
         letters = [row async for row in queries.count_letters(connection, **ALL_DEAD_LETTERS)]
         return {
+            "newest_reading_age_seconds": [] if age is None else [(age.total_seconds(),)],
             "ledger_mismatch_records": mismatches,
             "dead_letters_unresolved": [(row["topic"], row["reason"], row["letters"]) for row in letters],
         }
     finally:
         connection.terminate()
-
-
-def _clock_numbers(clocks: Clocks) -> dict[str, float | None]:
-    age = clocks.reading_age
-    return {
-        "database_clock_offset_seconds": clocks.offset.total_seconds(),
-        "newest_reading_age_seconds": None if age is None else age.total_seconds(),
-    }
 
 
 def _number(value: Any) -> float | None:

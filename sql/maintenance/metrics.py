@@ -22,12 +22,12 @@ NUMBERS: Final = {
     "replica_lag_bytes": "WAL that the slowest replica has not replayed",
     "partitions_ahead_seconds": "Time until readings have no partition",
     "database_clock_offset_seconds": "How far the database's clock is ahead of the clock of this host",
-    "newest_reading_age_seconds": "Age of the newest reading by the database's clock; negative: it is ahead",
     "oldest_snapshot_seconds": "Age of the oldest transaction that holds a snapshot, 0 when there is none",
     "oldest_snapshot_transactions": "Age in transactions of the oldest snapshot, of replicas and replication slots too",
 }
 TABLES: Final[dict[str, tuple[str, Sequence[str]]]] = {
     "ledger_mismatch_records": ("Records that the ledger does not account for", ("topic",)),
+    "newest_reading_age_seconds": ("Age of the newest reading by the database's clock; negative: it is ahead", ()),
     "table_bytes": ("Size of each table, including partitions and indexes", ("table",)),
     "dead_letters_unresolved": ("Dead letters neither replayed nor discarded", ("topic", "reason")),
 }

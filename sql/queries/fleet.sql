@@ -2,7 +2,7 @@
 -- The last evaluation of all vehicles, counted and summed by status and by the step of `bounds` that contains the ratio.
 SELECT status, width_bucket(ratio, :bounds::double precision[]) AS step, count(*) AS vehicles,
     sum(ac_kwh) AS ac_kwh, sum(dc_kwh) AS dc_kwh, min(window_end) AS window_end,
-    -- NULL: evaluated by the previous version
+    -- NULL: only ever evaluated by the previous version, which leaves these columns as they are (docs/operations.md)
     sum(coalesce(ac_kwh_compared, ac_kwh)) AS ac_kwh_compared, sum(coalesce(dc_kwh_compared, dc_kwh_assigned)) AS dc_kwh_compared
 FROM vehicle_efficiency
 GROUP BY status, step;

@@ -313,8 +313,9 @@ async def test_a_frozen_session_is_evicted_while_many_reads_wait_for_it(
     never_ended = WRITER_SETTINGS | {"idle_in_transaction_session_timeout": "0"}
     frozen = await asyncpg.connect(database.writer_url, server_settings=never_ended)
     await frozen.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7")
+    patient = WRITER_SETTINGS | {"lock_timeout": "30s"}
     async with pool(
-        SecretStr(database.writer_url), size=CONNECTIONS, server_settings=WRITER_SETTINGS, command_timeout=30
+        SecretStr(database.writer_url), size=CONNECTIONS, server_settings=patient, command_timeout=60
     ) as connections:
         waiting = StoredOffsets(connections, "test")
         reads = [next_offsets(waiting, [METERS]) for _ in range(2 * CONNECTIONS)]

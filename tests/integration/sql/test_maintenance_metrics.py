@@ -15,8 +15,10 @@ from pydantic import SecretStr
 
 from deploy.stack.postgres import Postgres
 from deploy.stack.processes import Processes
+from sql.maintenance.database_metrics import count_dead_letters, measure
 from sql.maintenance.metrics import MaintenanceMetrics
 from sql.maintenance.scheduler import TASKS, maintain_once
+from sql.queries import queries
 from sql.settings import MaintainSettings
 from tests.support.database import Database
 from tests.support.database_rows import insert_evaluation, insert_fault
@@ -198,3 +200,20 @@ async def test_outdated_numbers_disappear_when_the_database_cannot_be_measured(
     assert not any(name == "energy_database_bytes" for name, *_ in samples)
     await database.execute("ALTER TABLE gone RENAME TO efficiency_faults")
     await maintenance.until("energy_database_answers", value=1)
+
+
+async def test_the_newest_reading_is_measured_with_the_counts_because_it_takes_a_scan_of_live_status(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = SecretStr(database.migrator_url)
+    assert (await count_dead_letters(url))["newest_reading_age_seconds"] == [], "there is no reading"
+    await database.execute("INSERT INTO meter_live_status VALUES ('METER-1', 1, 230, now() - interval '1 hour', now())")
+    ((age,),) = (await count_dead_letters(url))["newest_reading_age_seconds"]
+    assert 3600 <= age < 3900
+
+    def scan(_: Any) -> None:
+        raise AssertionError("live status was read")
+
+    monkeypatch.setattr(queries, "newest_reading", scan)
+    measured = await measure(url)
+    assert abs(measured.numbers["database_clock_offset_seconds"] or 0.0) < 5

@@ -21,8 +21,10 @@ class Group:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.state, self.held, self.described, self.rebalances = 1000.0, STABLE, {0}, 0, 0
+        self.subscription = {"meter-readings"}
+        self.error: Exception | None = None
         client: Any = SimpleNamespace(
-            subscription=lambda: frozenset({"meter-readings"}),
+            subscription=lambda: frozenset(self.subscription),
             partitions_for_topic=lambda _: {0, 1},
             _coordinator=SimpleNamespace(generation=1),
         )
@@ -35,6 +37,8 @@ class Group:
 
     async def _describe(self, _: ConsumerSettings) -> GroupDescription:
         self.described += 1
+        if self.error:
+            raise self.error
         partitions = frozenset(TopicPartition("meter-readings", each) for each in self.held)
         return GroupDescription(self.state, (Member("consumer-0", "127.0.0.1", partitions),))
 
@@ -86,3 +90,23 @@ async def test_nothing_is_concluded_during_a_rebalance(group: Group) -> None:
     for _ in range(60):
         await group.check_after(1)
     assert (group.unassigned(), group.rebalances) == (None, 0)
+
+
+@pytest.mark.parametrize("subscription", [set(), {"vehicle-readings"}])
+async def test_a_topic_that_is_not_subscribed_to_any_more_has_no_value(group: Group, subscription: set[str]) -> None:
+    await group.check_after(0)
+    assert group.unassigned() == 1
+    group.subscription = subscription
+    await group.check_after(1)
+    assert group.unassigned() is None
+
+
+async def test_a_group_that_cannot_be_described_has_no_value_until_it_can(group: Group) -> None:
+    await group.check_after(0)
+    assert group.unassigned() == 1
+    group.error = TimeoutError()
+    await group.check_after(1)
+    assert group.unassigned() is None
+    group.error, group.held = None, {0, 1}
+    await group.check_after(1)
+    assert group.unassigned() == 0
