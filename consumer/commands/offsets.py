@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumer.commands.runner import CommandError, Partition, Topic, Yes, confirm, connect, retry_kafka, run, table
 from consumer.kafka.client import groupless_client
@@ -190,7 +190,10 @@ async def _is_other_log(settings: ConsumerSettings, status: PartitionStatus) -> 
     async with groupless_client(settings) as client:
         client.assign([partition])
         client.seek(partition, last.offset)
-        found = (await client.getmany(partition, timeout_ms=FETCH_MS, max_records=1)).get(partition, [])
+        try:
+            found = (await client.getmany(partition, timeout_ms=FETCH_MS, max_records=1)).get(partition, [])
+        except OffsetOutOfRangeError:
+            return False
         position = await client.position(partition)
     if position == last.offset:
         raise CommandError(

@@ -97,7 +97,10 @@ async def groupless_client(settings: ConsumerSettings) -> AsyncIterator[AIOKafka
         KafkaError: Kafka does not answer.
     """
     client = AIOKafkaConsumer(
-        **settings.client_options(), enable_auto_commit=False, request_timeout_ms=RESPONSE_TIMEOUT_MS
+        **settings.client_options(),
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        request_timeout_ms=RESPONSE_TIMEOUT_MS,
     )
     try:
         await client.start()

@@ -5,6 +5,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import ConnectionGroup
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import FetchError
 
 
@@ -32,19 +33,29 @@ def fetch_positions(client: AIOKafkaConsumer) -> dict[TopicPartition, int]:
 class LeaderConnections:
     """The connection over which each partition is read, as of `remember`; `changed` tells the partitions that have another one.
 
-    A log may have lost records only where its leader was away: another broker leads it, or the same one over a new connection.
+    A log may have lost records only where its leader was away: another broker leads it, or the same one over a new connection,
+    or after metadata in which the partition had another leader or none.
     """
 
     def __init__(self, client: AIOKafkaConsumer) -> None:
         self._client = client
         self._known: dict[TopicPartition, Any] = {}
         self._seen: Any = None
+        client._client.cluster.add_listener(self._forget_moved)  # noqa: SLF001
+
+    def _forget_moved(self, cluster: ClusterMetadata) -> None:
+        for partition, (leader, _) in list(self._known.items()):
+            if cluster.leader_for_partition(partition) != leader:
+                del self._known[partition]
 
     def clear(self) -> None:
         self._known = {}
 
     def remember(self, partition: TopicPartition) -> None:
-        """From now on the partition is read over its present connection; if it has none, any connection is another one."""
+        """From now on the partition is read over its present connection; if it has none, any connection is another one.
+
+        To be called before the client goes to the position at which the partition is verified.
+        """
         self._known.pop(partition, None)
         self._known.update(connections(self._client, [partition]))
 

@@ -20,7 +20,10 @@ OPEN_TRANSACTION_LOGGED_AFTER_SECONDS: Final = 60.0  # the default of transactio
 
 
 class PartitionLogs:
-    """`ranges` has the log of each assigned partition as last seen; `available` the partitions that were seen just now."""
+    """`ranges` has the log of each assigned partition as last seen; `available` the partitions that were seen just now.
+
+    `suspected` are those of them that may have lost records since: their log was away meanwhile, or ends earlier than before.
+    """
 
     def __init__(self, client: AIOKafkaConsumer, metrics: Metrics, health: Health) -> None:
         self._client = client
@@ -32,6 +35,8 @@ class PartitionLogs:
         self._logged: frozenset[tuple[TopicPartition, int]] = frozenset()  # open transactions
         self.ranges: dict[TopicPartition, LogRange] = {}
         self.available: frozenset[TopicPartition] = frozenset()
+        self.suspected: frozenset[TopicPartition] = frozenset()
+        self._away: frozenset[TopicPartition] = frozenset()  # gave no answer in the last update
 
     async def update(self) -> None:
         """Ask Kafka for the logs of the assigned partitions; at most TIMEOUT_SECONDS of kafka/log_offsets.py."""
@@ -39,7 +44,12 @@ class PartitionLogs:
         assigned = self._client.assignment()  # a rebalance meanwhile has ended the series of revoked partitions
         found = {each: span for each, span in found.items() if each in assigned}
         failed = {each: error for each, error in failed.items() if each in assigned}
-        self.ranges = {each: span for each, span in self.ranges.items() if each in assigned} | found
+        known = {each: span for each, span in self.ranges.items() if each in assigned}
+        self.suspected = (self._away & found.keys()) | {
+            each for each in known.keys() & found.keys() if found[each].end < known[each].end
+        }
+        self._away = frozenset(failed)
+        self.ranges = known | found
         self.available = frozenset(found)
         self._report_unavailable(failed)
         self._report_open_transactions(found)

@@ -80,6 +80,7 @@ class LagReporter:
     async def _report(self) -> None:
         """Report all assigned partitions: one that is stopped, halted or being restored is behind, too."""
         await self._logs.update()
+        self._positions.verify(self._logs.suspected)
         stored = dict(self._positions.stored)
         assigned = stored.keys() & self._logs.ranges.keys()
         unread = self._unread(stored, assigned)

@@ -138,7 +138,7 @@ class PartitionPositions:
         Halts the partitions whose log is not the one that their stored offset belongs to.
         """
         if changed := self._connections.changed(self.next_offsets):
-            self.restore(changed)  # their logs may lack records that were read
+            self.verify(changed)
         positions = fetch_positions(self._client)
         scans = {}
         for partition, next_offset in list(self.next_offsets.items()):
@@ -152,6 +152,10 @@ class PartitionPositions:
     def is_at(self, partition: TopicPartition, offset: int, next_offsets: NextOffsets) -> bool:
         """Whether a partition still continues at an offset: it was not withdrawn or restored since `take_scans`."""
         return next_offsets.get(partition) == offset and partition not in self._rereading
+
+    def verify(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read those of the partitions that may be read again from their last record on: their logs may have lost records."""
+        self.restore(set(partitions) & self.next_offsets.keys())
 
     def waiting_for_last_record(self) -> set[TopicPartition]:
         """The partitions that wait for records that they had before."""

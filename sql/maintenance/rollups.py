@@ -99,12 +99,16 @@ async def _roll_up_devices(connection: Connection, roll_up: Any, opens: datetime
 
 
 async def _refresh_late_hours(connection: Connection, deadline: float) -> None:
-    for side, refresh in (("meter", queries.refresh_late_meters), ("vehicle", queries.refresh_late_vehicles)):
+    halfway = (monotonic() + deadline) / 2  # each side gets a turn
+    for side, refresh, until in (
+        ("meter", queries.refresh_late_meters, halfway),
+        ("vehicle", queries.refresh_late_vehicles, deadline),
+    ):
         marked = [row["hour"] async for row in queries.late_hours(connection, side=side)]
         done = refreshed = 0
         for hour in marked:
             more = True
-            while more and monotonic() < deadline:
+            while more and monotonic() < until:
                 portion = await refresh(connection, hour=hour, row_limit=DEVICES_PER_STATEMENT)
                 refreshed, more = refreshed + portion["hours"], portion["more"]
             if more:

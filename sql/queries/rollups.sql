@@ -101,19 +101,21 @@ SELECT DISTINCT hour FROM late_hours WHERE side = :side ORDER BY hour;
 
 -- name: refresh_late_meters(hour, row_limit)^
 -- Rolls a late hour up again, of the next devices that are marked singly and of the next ones where it is marked for all.
--- One statement sees one snapshot: a reading that is not in these sums keeps its mark in late_hours. Returns the number of device
--- hours, and whether more devices may remain.
+-- One statement sees one snapshot: a reading that is not in these sums keeps its mark in late_hours. A pass over all devices ends
+-- the marks that were there when it began; those that have come since wait for the next pass. Returns the number of device hours,
+-- and whether more devices remain in this pass.
 WITH for_all AS MATERIALIZED (
     SELECT ctid AS mark, refreshed_to FROM late_hours WHERE side = 'meter' AND hour = :hour AND device_id = ''
+    ORDER BY refreshed_to DESC FETCH FIRST 1 ROW WITH TIES
 ), next_of_all AS MATERIALIZED (
     SELECT meter_id FROM meter_live_status
-    WHERE meter_id > (SELECT min(refreshed_to) FROM for_all) ORDER BY meter_id LIMIT :row_limit
+    WHERE meter_id > (SELECT max(refreshed_to) FROM for_all) ORDER BY meter_id LIMIT :row_limit
 ), reached AS (
     SELECT CASE WHEN count(*) = :row_limit THEN max(meter_id) END AS last FROM next_of_all -- NULL: these were the last ones
 ), closed AS (
     DELETE FROM late_hours WHERE ctid IN (SELECT mark FROM for_all) AND (SELECT last FROM reached) IS NULL
 ), advanced AS (
-    UPDATE late_hours SET refreshed_to = greatest(late_hours.refreshed_to, reached.last)
+    UPDATE late_hours SET refreshed_to = reached.last
     FROM reached
     WHERE ctid IN (SELECT mark FROM for_all) AND reached.last IS NOT NULL
 ), single AS (
@@ -147,15 +149,16 @@ SELECT (SELECT last FROM reached) IS NOT NULL OR (SELECT count(*) FROM single) =
 -- name: refresh_late_vehicles(hour, row_limit)^
 WITH for_all AS MATERIALIZED (
     SELECT ctid AS mark, refreshed_to FROM late_hours WHERE side = 'vehicle' AND hour = :hour AND device_id = ''
+    ORDER BY refreshed_to DESC FETCH FIRST 1 ROW WITH TIES
 ), next_of_all AS MATERIALIZED (
     SELECT vehicle_id FROM vehicle_live_status
-    WHERE vehicle_id > (SELECT min(refreshed_to) FROM for_all) ORDER BY vehicle_id LIMIT :row_limit
+    WHERE vehicle_id > (SELECT max(refreshed_to) FROM for_all) ORDER BY vehicle_id LIMIT :row_limit
 ), reached AS (
     SELECT CASE WHEN count(*) = :row_limit THEN max(vehicle_id) END AS last FROM next_of_all -- NULL: these were the last ones
 ), closed AS (
     DELETE FROM late_hours WHERE ctid IN (SELECT mark FROM for_all) AND (SELECT last FROM reached) IS NULL
 ), advanced AS (
-    UPDATE late_hours SET refreshed_to = greatest(late_hours.refreshed_to, reached.last)
+    UPDATE late_hours SET refreshed_to = reached.last
     FROM reached
     WHERE ctid IN (SELECT mark FROM for_all) AND reached.last IS NOT NULL
 ), single AS (

@@ -171,6 +171,9 @@ class SimulatedConsumer:
         """Changes with every election and restart: a client learns of it before the leader answers."""
         return sum(map(ABSENCES, self._broker.logs.values()))
 
+    def add_listener(self, listener: Callable[[Any], None]) -> None:
+        """For metadata; `connections` tells every absence of a leader anyway."""
+
     def connections(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         logs = {each: self._broker.logs.get(each) for each in partitions}
         return {each: (log.elections, log.absences) for each, log in logs.items() if log is not None and log.leader}

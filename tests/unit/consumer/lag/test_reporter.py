@@ -19,6 +19,7 @@ class Logs:
 
     ranges = {PARTITION: LogRange(0, 50, 50)}  # noqa: RUF012
     available = frozenset({PARTITION})
+    suspected = frozenset({PARTITION})
 
     async def update(self) -> None:
         return
@@ -31,7 +32,8 @@ class Sampler:
 
 async def test_a_database_that_went_back_in_time_has_lag() -> None:
     metrics = Metrics()
-    positions: Any = SimpleNamespace(stored={PARTITION: 30}, next_offsets={PARTITION: 50})
+    verified: list[Any] = []
+    positions: Any = SimpleNamespace(stored={PARTITION: 30}, next_offsets={PARTITION: 50}, verify=verified.append)
     writer: Any = SimpleNamespace(committed={PARTITION: 50}, throughput=(0, 0.0))
     buffers: Any = SimpleNamespace(oldest_unwritten=dict)
     client: Any = None
@@ -39,6 +41,7 @@ async def test_a_database_that_went_back_in_time_has_lag() -> None:
 
     await reporter._report()
     assert metrics.lag_records.labels(*PARTITION)._value.get() == 20
+    assert verified == [{PARTITION}], "its log may have lost records"
     positions.stored[PARTITION] = 50
     await reporter._report()
     assert metrics.lag_records.labels(*PARTITION)._value.get() == 0
