@@ -111,8 +111,8 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "sql.maintenance sql.migrate sql.partitions sql.slow_statements sql.__main__ tests",
     "aiokafka": "api.ingestion consumer deploy schemas.config.kafka_topics tests",
     # Undocumented modules of aiokafka, which only the room of the client may depend on.
-    "aiokafka.client": "consumer.kafka",
-    "aiokafka.cluster": "consumer.kafka",
+    "aiokafka.client": "consumer.kafka tests",
+    "aiokafka.cluster": "consumer.kafka tests",
     "aiokafka.consumer": "consumer.kafka tests",
     "aiokafka.coordinator": "consumer.kafka",
     "aiokafka.coordinator.protocol": "consumer.kafka tests",  # decodes the members of a group
