@@ -46,5 +46,5 @@ class Rereading:
             if record_hash(found) != self.expected.hash:
                 raise OtherLogError(found.offset, "another record than the one that was read there")
         if known:
-            raise OtherLogError(known[0].offset, "a record that was not there when the records behind it were read")
+            raise OtherLogError(known[0].offset, "a record that was not there before")
         return None if position >= next_offset else replace(self, position=position, expected=None)

@@ -41,24 +41,6 @@ class Defect:
 
 DEFECTS: Final[Sequence[Defect]] = (
     Defect(
-        "partitions are revoked without a drain",
-        "consumer.pipeline.positions",
-        "        self.clear()\n        await self._buffers.drain()\n",
-        "        self.clear()\n",
-    ),
-    Defect(
-        "a drain keeps the batch that was filling",
-        "consumer.pipeline.topic_buffer",
-        "        self.builder = BatchBuilder()\n        return self._take_write()\n",
-        "        return self._take_write()\n",
-    ),
-    Defect(
-        "a second write of a topic starts before the first has ended",
-        "consumer.pipeline.topic_buffer",
-        "if buffer.idle and buffer.builder.spans:",
-        "if buffer.builder.spans:",
-    ),
-    Defect(
         "the order of arrival decides, not the claim",
         "consumer.storage.ledger",
         "    if len(claimed) != len(spans):\n",
@@ -119,6 +101,18 @@ DEFECTS: Final[Sequence[Defect]] = (
         "            if False:\n",
     ),
     Defect(
+        "a last record that is gone is not missed",
+        "consumer.pipeline.log_identity",
+        '                raise OtherLogError(self.expected.offset, "no record any more")\n',
+        "                return None\n",
+    ),
+    Defect(
+        "records that were not there before are dropped",
+        "consumer.pipeline.log_identity",
+        "        if known:\n",
+        "        if False:\n",
+    ),
+    Defect(
         "another leader, or one that was away, is trusted",
         "consumer.kafka.fetch_state",
         "if self._known.get(each) != connection}",
@@ -129,12 +123,6 @@ DEFECTS: Final[Sequence[Defect]] = (
         "consumer.pipeline.positions",
         "{each: found.beginning for each, found in ranges.items()}",
         "{each: found.end for each, found in ranges.items()}",
-    ),
-    Defect(
-        "a COMMIT without an answer counts as committed",
-        "consumer.pipeline.batch_writer",
-        "if unknown is not None and await self._is_committed(batch):",
-        "if unknown is not None:",
     ),
     Defect(
         "frozen sessions are not evicted",
