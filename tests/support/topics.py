@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from tests.support.waiting import until
@@ -90,3 +92,9 @@ async def produce(bootstrap_servers: str, topic: str, values: Iterable[bytes], *
     async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all") as producer:
         sent = [await producer.send(topic, value, partition=partition) for value in values]
         await asyncio.gather(*sent)
+
+
+def restore_library_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The consumer's client replaces classes of aiokafka for its whole process; other tests of it need the library's own."""
+    for name in ("PartitionRecords", "FetchResult", "MemoryRecords"):
+        monkeypatch.setattr(fetcher, name, getattr(fetcher, name))

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.consumer import fetcher
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -20,6 +19,7 @@ from sql.connection import WRITER_SETTINGS, pool
 from tests.support.database import Database, locked_tables
 from tests.support.ledger import Topics
 from tests.support.records import meter, minute
+from tests.support.topics import restore_library_afterwards
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -39,8 +39,7 @@ def settings(stack: Servers, database: Database, topics: Topics) -> ConsumerSett
 
 @pytest.fixture
 async def consumer(settings: ConsumerSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AIOKafkaConsumer]:
-    # start_client replaces this class for the whole process; other tests of the process read the library's own records.
-    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)
+    restore_library_afterwards(monkeypatch)
     connected = await start_client(settings, Health())
     yield connected
     await close_client(connected, 10)

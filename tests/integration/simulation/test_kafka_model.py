@@ -23,11 +23,16 @@ from tests.simulation.kafka.client import SimulatedConsumer
 from tests.simulation.kafka.log import PartitionLog
 from tests.simulation.kafka.scripts import SCRIPTS, Script
 from tests.support.ledger import Topics
-from tests.support.topics import kafka_admin
+from tests.support.topics import kafka_admin, restore_library_afterwards
 
 pytestmark = pytest.mark.anyio
 PARTITIONS = 2
 SESSION_SECONDS = 6.0
+
+
+@pytest.fixture(autouse=True)
+def _restored_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    restore_library_afterwards(monkeypatch)
 
 
 class RealTopic:

@@ -55,6 +55,7 @@ FUNCTIONS = {
     "ensure_history_partitions": (False, False),
     "first_whole_hour": (False, True),
     "hold_late_before": (True, False),
+    "keep_halted_offset": (False, False),
     "last_whole_hour": (False, True),
     "meter_energy": (False, True),
     "next_assignment": (True, False),

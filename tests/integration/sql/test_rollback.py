@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def migrated(stack: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Path]]:
-    """An empty database, and a directory to which the migrations are added one by one."""
+    """An empty database, and a directory to which migrations are added in their order."""
     if stack.postgres is None:
         pytest.skip("pg_dump of the same version comes with the server from packages")
     with new_database(stack, f"energy_rollback_{os.getpid()}_{next(_numbers)}") as made:
@@ -33,6 +33,12 @@ def migrated(stack: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_rollback_restores_the_previous_schema(migrated: tuple[Database, Path], file: Path) -> None:
     database, directory = migrated
+    missing = [each for each in FILES[: FILES.index(file)] if not (directory / each.name).exists()]
+    if missing:  # another process has run the tests of these
+        for each in missing:
+            shutil.copy(each, directory)
+        _dbmate(database, directory, "migrate")
+        _make_partitions(database)
     before = _schema(database)
     shutil.copy(file, directory)
     _dbmate(database, directory, "migrate")

@@ -12,6 +12,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from consumer.kafka.slim_records import BYTES_AT_ONCE, at_most_bytes, install_slim_records
 from consumer.records.record import Record
+from tests.support.topics import restore_library_afterwards
 
 PARTITION = TopicPartition("meter-readings", 3)
 READ_COMMITTED = 1
@@ -19,9 +20,7 @@ READ_COMMITTED = 1
 
 @pytest.fixture
 def _slim(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)  # restored afterwards
-    monkeypatch.setattr(fetcher, "FetchResult", fetcher.FetchResult)
-    monkeypatch.setattr(fetcher, "MemoryRecords", fetcher.MemoryRecords)
+    restore_library_afterwards(monkeypatch)
     install_slim_records()
 
 
