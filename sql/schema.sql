@@ -491,7 +491,9 @@ COMMENT ON COLUMN public.kafka_offsets.halt_reason IS 'why the partition is not 
 
 COMMENT ON COLUMN public.kafka_offsets.incarnation IS 'grows by one when an operator accepts that the log is another one than before';
 
-COMMENT ON COLUMN public.kafka_offsets.last_record_hash IS 'of the last record taken, at last_record_offset: its timestamp, key and value';
+COMMENT ON COLUMN public.kafka_offsets.last_record_offset IS 'of the last record taken; where reading began when there is no hash';
+
+COMMENT ON COLUMN public.kafka_offsets.last_record_hash IS 'of the last record taken: its timestamp, key and value';
 
 COMMENT ON COLUMN public.kafka_offsets.last_record_next_offset IS 'next_offset as it was stored with the last record: no record lies between them; a previous version of the consumer moves next_offset alone';
 

@@ -182,9 +182,9 @@ async def _move(
 
 @retry_kafka
 async def _is_other_log(settings: ConsumerSettings, status: PartitionStatus) -> bool:
-    """Whether Kafka has another record than the last one taken, or none, at its offset; False where retention has deleted it."""
+    """Whether Kafka has another record than the last one taken, or none, at its offset; False where there is none to compare."""
     last, log = status.last_record, status.log
-    if last is None or log is None or not log.beginning <= last.offset < log.end:
+    if last is None or last.hash is None or log is None or not log.beginning <= last.offset < log.end:
         return False
     partition = TopicPartition(status.topic, status.partition)
     async with groupless_client(settings) as client:

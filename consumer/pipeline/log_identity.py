@@ -24,11 +24,16 @@ class OtherLogError(Exception):
 class Rereading:
     """A partition whose client is still before the next offset, at `position`.
 
-    The last record is `expected` there; None once it has come back, when only markers may follow.
+    The last record is `expected` there; None once it has come back, or where none has been taken yet: then only markers and
+    aborted records may follow.
     """
 
     position: int
     expected: LastRecord | None
+
+    @classmethod
+    def after(cls, last: LastRecord) -> "Rereading":
+        return cls(last.offset, None if last.hash is None else last)
 
     def proceed(self, fetched: Sequence[Record], position: int, next_offset: int) -> "Rereading | None":
         """Compare what the client has read up to a position; None when it is past the next offset and all was as before.

@@ -300,7 +300,7 @@ class PartitionPositions:
             return
         self.next_offsets[partition] = offset.next_offset
         if rereading is None and offset.last_record:
-            rereading = Rereading(offset.last_record.offset, offset.last_record)
+            rereading = Rereading.after(offset.last_record)
         if rereading and rereading.position < offset.next_offset:
             self._rereading[partition] = rereading
         self._connections.remember(partition)

@@ -23,19 +23,21 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LastRecord:
-    """The last record that was taken from a partition: its offset, and its hash (`record_hash`)."""
+    """The last record that was taken from a partition: its offset, and its hash (`record_hash`).
+
+    Without a hash, no record has been taken since reading began at this offset.
+    """
 
     offset: int
-    hash: bytes
+    hash: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOffset:
     """Where a partition continues.
 
-    `halt_reason` says why it must not be read until an operator decides; None when it may be read. `last_record` is None before
-    the first record, after an operator has moved the offset, and after a previous version of the consumer has; otherwise the
-    log has no record between it and `next_offset`.
+    `halt_reason` says why it must not be read until an operator decides; None when it may be read. The log has no record
+    between `last_record` and `next_offset`; it is None after a previous version of the consumer has moved the offset.
     """
 
     next_offset: int
@@ -139,8 +141,8 @@ async def _by_partition(rows: AsyncIterator[Any]) -> dict[TopicPartition, Stored
 
 
 def last_record_of(row: Any) -> LastRecord | None:
-    """The last record taken, from a row of `kafka_offsets`."""
-    if row["last_record_hash"] is None:
+    """The last record taken, from a row of `kafka_offsets`; None when it is unknown."""
+    if row["last_record_offset"] is None:
         return None
     return LastRecord(row["last_record_offset"], row["last_record_hash"])
 

@@ -11,7 +11,8 @@ ALTER TABLE dead_letters ADD COLUMN incarnation integer NOT NULL DEFAULT 0;
 
 COMMENT ON COLUMN kafka_offsets.halt_reason IS 'why the partition is not read; only an operator ends a halt (offsets accept-gap, offsets reset)';
 COMMENT ON COLUMN kafka_offsets.incarnation IS 'grows by one when an operator accepts that the log is another one than before';
-COMMENT ON COLUMN kafka_offsets.last_record_hash IS 'of the last record taken, at last_record_offset: its timestamp, key and value';
+COMMENT ON COLUMN kafka_offsets.last_record_offset IS 'of the last record taken; where reading began when there is no hash';
+COMMENT ON COLUMN kafka_offsets.last_record_hash IS 'of the last record taken: its timestamp, key and value';
 COMMENT ON COLUMN kafka_offsets.last_record_next_offset IS 'next_offset as it was stored with the last record: no record lies between them; a previous version of the consumer moves next_offset alone';
 COMMENT ON COLUMN dead_letters.incarnation IS 'the incarnation of the log that held the record';
 

@@ -1,7 +1,7 @@
 -- name: all_offsets(consumer_group)
 SELECT topic, partition, start_offset, next_offset, records_consumed, records_written, records_duplicate,
-    records_dead_lettered, updated_at, halt_reason, halted_at, last_record_offset,
-    CASE WHEN last_record_next_offset = next_offset THEN last_record_hash END AS last_record_hash
+    records_dead_lettered, updated_at, halt_reason, halted_at, last_record_hash,
+    CASE WHEN last_record_next_offset = next_offset THEN last_record_offset END AS last_record_offset
 FROM kafka_offsets WHERE consumer_group = :consumer_group ORDER BY topic, partition;
 
 -- name: move_offset(consumer_group, topic, partition, expected_offset, to_offset, other_log, reason)^
@@ -12,8 +12,8 @@ WITH moved AS (
     UPDATE kafka_offsets
     SET next_offset = :to_offset, start_offset = least(start_offset, :to_offset), updated_at = now(),
         incarnation = incarnation + (:other_log OR halt_reason IS NOT NULL)::integer,
-        halt_reason = NULL, halted_at = NULL, last_record_offset = NULL, last_record_hash = NULL,
-        last_record_next_offset = NULL
+        halt_reason = NULL, halted_at = NULL, last_record_offset = :to_offset, last_record_hash = NULL,
+        last_record_next_offset = :to_offset
     WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :partition AND next_offset = :expected_offset
     RETURNING consumer_group, topic, partition
 )

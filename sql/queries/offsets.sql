@@ -1,7 +1,8 @@
 -- name: insert_missing_offsets(consumer_group, topics, partitions, offsets)!
 -- Inserts partitions that this group consumes for the first time, with their starting offset.
-INSERT INTO kafka_offsets (consumer_group, topic, partition, start_offset, next_offset)
-SELECT :consumer_group, seen.topic, seen.partition, seen.first_offset, seen.first_offset
+INSERT INTO kafka_offsets
+    (consumer_group, topic, partition, start_offset, next_offset, last_record_offset, last_record_next_offset)
+SELECT :consumer_group, seen.topic, seen.partition, seen.first_offset, seen.first_offset, seen.first_offset, seen.first_offset
 FROM unnest(:topics::text[], :partitions::integer[], :offsets::bigint[]) AS seen (topic, partition, first_offset)
 WHERE NOT EXISTS ( -- ON CONFLICT alone would wait for a transaction that is writing the row
     SELECT FROM kafka_offsets AS stored
@@ -12,8 +13,8 @@ ON CONFLICT DO NOTHING;
 -- name: stored_offsets(consumer_group, topics, partitions)
 -- The stored offsets of the given partitions, with the last record taken, where it is known. Waits until no transaction holds a
 -- claim on any of them.
-SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_offset,
-    CASE WHEN stored.last_record_next_offset = stored.next_offset THEN stored.last_record_hash END AS last_record_hash
+SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_hash,
+    CASE WHEN stored.last_record_next_offset = stored.next_offset THEN stored.last_record_offset END AS last_record_offset
 FROM kafka_offsets AS stored
 JOIN unnest(:topics::text[], :partitions::integer[]) AS requested (topic, partition) USING (topic, partition)
 WHERE stored.consumer_group = :consumer_group
@@ -22,8 +23,8 @@ FOR UPDATE OF stored;
 
 -- name: watch_offsets(consumer_group, topics, partitions)
 -- The same without waiting: as of the last commit.
-SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_offset,
-    CASE WHEN stored.last_record_next_offset = stored.next_offset THEN stored.last_record_hash END AS last_record_hash
+SELECT stored.topic, stored.partition, stored.next_offset, stored.halt_reason, stored.last_record_hash,
+    CASE WHEN stored.last_record_next_offset = stored.next_offset THEN stored.last_record_offset END AS last_record_offset
 FROM kafka_offsets AS stored
 JOIN unnest(:topics::text[], :partitions::integer[]) AS requested (topic, partition) USING (topic, partition)
 WHERE stored.consumer_group = :consumer_group;

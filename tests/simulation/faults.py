@@ -152,7 +152,7 @@ class Faults:
 
         def elect() -> None:
             end = log.end - 1 - fault.choice % 4
-            if cluster.broker.logs.get(partition) is log and self._can_tell(partition, end):
+            if cluster.broker.logs.get(partition) is log:
                 cluster.invariants.past.setdefault(partition, []).append(log.copy())
                 cluster.invariants.lossy.add(partition)
                 log.truncate(end)
@@ -167,8 +167,6 @@ class Faults:
         """A topic is deleted, and created again some seconds later."""
         cluster, topic = self._cluster, self._partition(fault).topic
         deleted = [partition for partition in cluster.broker.logs if partition.topic == topic]
-        if not all(map(self._can_tell, deleted)):
-            return
         for partition in deleted:
             cluster.invariants.past.setdefault(partition, []).append(cluster.broker.logs.pop(partition))
             cluster.invariants.lossy.add(partition)
@@ -183,14 +181,6 @@ class Faults:
             cluster.broker.changed()
 
         self._later(fault.seconds, create)
-
-    def _can_tell(self, partition: TopicPartition, end: int = 0) -> bool:
-        """Whether a log that was cut off at `end`, and has grown again, can be told from the one that was read.
-
-        It cannot where it lacks no record that was read, only markers behind the last one.
-        """
-        row = self._cluster.server.tables["offsets"].get((partition.topic, partition.partition))
-        return row is None or row.next <= end or (row.last_hash is not None and row.last_offset >= end)
 
     def _open_transaction(self, fault: Fault) -> None:
         """A producer that does not end its transaction: what is behind it cannot be read."""

@@ -194,6 +194,34 @@ async def test_a_record_where_a_marker_was_is_another_log(
     assert (await ledger(database, topics))[topics.meter] == Entry(READ + 10, READ + 10, 0, 0)
 
 
+async def test_records_where_only_aborted_ones_were_are_another_log(
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command
+) -> None:
+    first = group.start()
+    async with AIOKafkaProducer(
+        bootstrap_servers=stack.kafka_bootstrap_servers, transactional_id=topics.meter
+    ) as producer:
+        await producer.begin_transaction()
+        for value in meters(0, 10):
+            await producer.send(topics.meter, value, partition=1)
+        await producer.abort_transaction()
+
+    async def at_the_end() -> bool:
+        return await row(database, topics) == (11, None)
+
+    await until(at_the_end, "the stored offset is the end of the log")
+    assert group.stop(first) == 0
+    await recreate(stack, topics)
+    await produce(stack, topics.meter, meters(0, 20))
+    consumer = group.start()
+    gap = (await consumer.until_logged("partition_halted"))["gap"]
+    assert "offset 0 holds a record that was not there" in gap
+
+    await accept_gap(operator, topics)
+    await until_consumed(database, topics.meter, 20)
+    assert (await ledger(database, topics))[topics.meter] == Entry(20, 20, 0, 0)
+
+
 @pytest.mark.parametrize("targets", [["beginning"], ["end", "beginning"]], ids=["back", "on, and back"])
 async def test_a_reset_in_a_recreated_topic_tells_its_dead_letters_from_those_of_the_old_one(
     stack: Servers, database: Database, topics: Topics, group: ConsumerGroup, operator: Command, targets: list[str]

@@ -12,11 +12,12 @@ from aiokafka import TopicPartition
 from pydantic import SecretStr
 
 from consumer.records.batch import DeadLetter
+from consumer.records.record import Record, record_hash
 from consumer.records.record_type import RECORDED_AT, RecordType
 from consumer.records.row_buffer import RowBuffer
 from consumer.storage import dead_letters, rejected_rows
 from consumer.storage.errors import FencedError
-from consumer.storage.offsets import CONNECTIONS, EVICT_AFTER_SECONDS, StoredOffsets
+from consumer.storage.offsets import CONNECTIONS, EVICT_AFTER_SECONDS, LastRecord, StoredOffsets
 from consumer.storage.row_writers import WriteContext
 from consumer.storage.store import Store
 from consumer.topic_registry import METER_READINGS
@@ -338,18 +339,23 @@ async def test_offsets_are_read_after_the_transaction_that_claims_them(
 async def test_the_last_record_is_stored_with_the_offset_behind_it(
     store: Store, stored: StoredOffsets, database: Database
 ) -> None:
-    async def last_offset() -> int | None:
+    async def last_record() -> LastRecord | None:
         (found,) = (await stored.read([METERS])).values()
-        return found.last_record.offset if found.last_record else None
+        return found.last_record
 
-    assert await last_offset() is None
-    await store.write(batch(records([meter(at=minute(each)) for each in range(3)])))
-    assert await last_offset() == 2
+    def taken(fetched: list[Record]) -> LastRecord:
+        return LastRecord(fetched[-1].offset, record_hash(fetched[-1]))
+
+    assert await last_record() == LastRecord(0, None)
+    first = records([meter(at=minute(each)) for each in range(3)])
+    await store.write(batch(first))
+    assert await last_record() == taken(first)
     # A previous version of the consumer moves the offset alone: what is before it now was not compared with anything.
     await database.execute("UPDATE kafka_offsets SET next_offset = 5 WHERE topic = 'meter-readings'")
-    assert await last_offset() is None
-    await store.write(batch(records([meter(at=minute(5))], offset=5)))
-    assert await last_offset() == 5
+    assert await last_record() is None
+    second = records([meter(at=minute(5))], offset=5)
+    await store.write(batch(second))
+    assert await last_record() == taken(second)
 
 
 async def test_a_halt_holds_for_the_previous_version_too(stored: StoredOffsets, database: Database) -> None:

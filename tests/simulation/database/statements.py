@@ -49,7 +49,9 @@ def insert_missing_offsets(tx: Transaction, given: Arguments) -> Statement:
         if tx.get("offsets", (topic, partition)) is None:
             yield "offsets", (topic, partition)
             if tx.get("offsets", (topic, partition)) is None:
-                tx.put("offsets", (topic, partition), Offsets(offset, offset, offset))
+                tx.put(
+                    "offsets", (topic, partition), Offsets(offset, offset, offset, last_offset=offset, last_next=offset)
+                )
 
 
 def stored_offsets(tx: Transaction, given: Arguments) -> Statement:
@@ -75,8 +77,8 @@ def _stored_offset(key: tuple[str, int], row: Offsets) -> dict[str, Any]:
         "partition": key[1],
         "next_offset": row.next,
         "halt_reason": row.halt_reason,
-        "last_record_offset": row.last_offset,
-        "last_record_hash": row.last_hash if row.last_next == row.next else None,
+        "last_record_offset": row.last_offset if row.last_next == row.next else None,
+        "last_record_hash": row.last_hash,
     }
 
 
@@ -311,7 +313,7 @@ def move_offset(tx: Transaction, given: Arguments) -> Statement:
         return []
     to = given["to_offset"]
     changed = row._replace(
-        next=to, start=min(row.start, to), halt_reason=None, last_offset=None, last_hash=None, last_next=None
+        next=to, start=min(row.start, to), halt_reason=None, last_offset=to, last_hash=None, last_next=to
     )
     if given["other_log"] or row.halt_reason:
         changed = changed._replace(incarnation=row.incarnation + 1)
