@@ -128,6 +128,7 @@ class Faults:
         log.leader = False
 
         def elect() -> None:
+            log.absences += 1
             log.leader = True
             self._cluster.broker.changed()
 
