@@ -11,6 +11,7 @@ import asyncio
 import time
 from typing import Any, Final
 
+import asyncpg
 import structlog
 from aiokafka import TopicPartition
 
@@ -98,9 +99,12 @@ class BatchWriter:
         A loop of its own instead of `retry_forever`, which would keep the error, and with it the batch, in a reference cycle.
         """
         unknown: BatchResult | None = None  # of a COMMIT whose response was lost
+        locked = False
         for wait in backoff():
             started = time.monotonic()
             try:
+                if locked:  # perhaps by a consumer whose host is gone: reading the offsets ends its session
+                    await self._offsets.read(batch.spans)
                 if unknown is not None and await self._is_committed(batch):
                     return started, unknown
                 unknown = None
@@ -111,6 +115,7 @@ class BatchWriter:
                 if isinstance(error, CommitOutcomeUnknownError):
                     log.warning("commit_outcome_unknown", error=repr(error.__cause__))
                     unknown = error.result
+                locked = isinstance(error, asyncpg.LockNotAvailableError)
                 self._report_retry(error, batch, wait)
             await asyncio.sleep(wait)
             if committed is not self.committed:

@@ -11,10 +11,15 @@ import pytest
 from aiokafka import TopicPartition
 from pydantic import SecretStr
 
+from consumer.monitoring.health import Health
+from consumer.monitoring.metrics import Metrics
+from consumer.pipeline.batch_writer import BatchWriter
+from consumer.pipeline.breaker import Breaker
 from consumer.records.batch import DeadLetter
 from consumer.records.record import Record, record_hash
 from consumer.records.record_type import RECORDED_AT, RecordType
 from consumer.records.row_buffer import RowBuffer
+from consumer.settings import ConsumerSettings
 from consumer.storage import dead_letters, rejected_rows
 from consumer.storage.errors import FencedError
 from consumer.storage.offsets import CONNECTIONS, EVICT_AFTER_SECONDS, LastRecord, StoredOffsets
@@ -292,6 +297,33 @@ async def test_a_session_that_holds_a_claim_in_the_middle_of_copy_is_evicted(
     with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionError)):
         await copy
     assert frozen.is_closed()
+
+
+async def test_a_claim_that_a_lost_host_still_makes_after_the_restore_holds_up_no_one_for_ever(
+    store: Store, stored: StoredOffsets, database: Database, connections: Any
+) -> None:
+    """The packet with its claim was late: it takes the lock after the next consumer has read the stored offsets."""
+    await next_offsets(stored, [METERS, VEHICLES])
+    copying, silent = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        copying.set()
+        await silent.wait()
+        yield b""
+
+    lost = await asyncpg.connect(database.writer_url, server_settings=WRITER_SETTINGS)
+    await lost.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7")
+    copy = asyncio.create_task(lost.copy_to_table("meter_telemetry_history", source=endless()))
+    await copying.wait()
+
+    metrics, health = Metrics(), Health()
+    breaker = Breaker(connections, ConsumerSettings(database_url=SecretStr(database.writer_url)), metrics, health)
+    async with asyncio.timeout(60):
+        result = await BatchWriter(store, stored, breaker, metrics, health).write(batch(records([meter()])))
+    assert result.written == Counter({"meter-readings": 1})
+    silent.set()
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionError)):
+        await copy
 
 
 async def test_all_sessions_of_a_frozen_consumer_are_evicted_together(

@@ -111,6 +111,20 @@ async def test_a_batch_is_written_once_and_counted_once_whatever_happens_to_the_
     assert writer._health.ready().keys() == {"starting"}
 
 
+async def test_a_write_that_is_locked_out_ends_the_session_of_a_lost_consumer(
+    settings: ConsumerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, evicted = ScriptedStore(asyncpg.LockNotAvailableError("lock timeout"), WRITTEN), []
+
+    async def read(partitions: Mapping[TopicPartition, Any], *, evict: bool = True) -> dict[TopicPartition, Any]:
+        evicted.append((set(partitions), evict))
+        return {}
+
+    monkeypatch.setattr(store, "read", read)
+    assert await writer_of(store, settings).write(two_records()) == WRITTEN
+    assert evicted == [({METERS}, True)]
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("year 58878"), KeyError("x"), asyncpg.DataError("invalid input for query argument $7")]
 )
