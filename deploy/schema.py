@@ -27,8 +27,7 @@ def dump(url: str) -> str:
         str(BINARIES / "pg_dump"),
         "--schema-only",
         "--no-owner",
-        "--exclude-table=*_history_y*",
-        "--exclude-table=*_hourly_y*",
+        "--exclude-table=*_y[0-9]*m[0-9]*",
         "--exclude-extension=pg_stat_statements",
         url,
     ]

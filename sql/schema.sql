@@ -4,6 +4,25 @@ CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public;
 
 COMMENT ON EXTENSION btree_gist IS 'support for indexing common datatypes in GiST';
 
+CREATE TYPE public.number_series AS (
+	decimals smallint,
+	differences boolean,
+	small smallint[],
+	medium integer[],
+	large bigint[],
+	exact double precision[]
+);
+
+COMMENT ON COLUMN public.number_series.decimals IS 'an integer is the number times ten to this power';
+
+COMMENT ON COLUMN public.number_series.differences IS 'true: each integer but the first is the difference from the one before';
+
+CREATE TYPE public.instant_series AS (
+	first_at timestamp with time zone,
+	minutes public.number_series,
+	deviations public.number_series
+);
+
 CREATE TYPE public.register_walk AS (
 	recorded_at timestamp with time zone,
 	high double precision,
@@ -11,6 +30,21 @@ CREATE TYPE public.register_walk AS (
 	before double precision,
 	before_at timestamp with time zone
 );
+
+CREATE FUNCTION public.are_integers_over(numbers double precision[], factor double precision) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT coalesce(
+        bool_and(
+            CASE
+                WHEN number = 0 THEN float8send(number) = '\x0000000000000000'
+                WHEN abs(number) < 9e15 / factor THEN round(number * factor) / factor = number
+                ELSE number IS NULL
+            END
+        ),
+        true
+    ) FROM unnest(numbers) AS number
+$$;
 
 CREATE FUNCTION public.contents_of(part regclass, energy name, columns text[]) RETURNS TABLE(readings bigint, derived bigint, energy_mwh numeric, first timestamp with time zone, last timestamp with time zone, fingerprint numeric)
     LANGUAGE plpgsql STABLE
@@ -98,6 +132,47 @@ BEGIN
         outcome := 'written';
         RETURN NEXT;
     END LOOP;
+END
+$$;
+
+CREATE FUNCTION public.decode_instants(series public.instant_series) RETURNS timestamp with time zone[]
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+BEGIN
+    IF series.minutes IS NULL THEN
+        RETURN ARRAY(
+            SELECT series.first_at + ((position - 1) * 60000 + deviation) * interval '1 millisecond'
+            FROM unnest(decode_series(series.deviations)) WITH ORDINALITY AS reading (deviation, position)
+        );
+    END IF;
+    RETURN ARRAY(
+        SELECT series.first_at
+            + (sum(minute) OVER (ROWS UNBOUNDED PRECEDING) * 60000 + deviation) * interval '1 millisecond'
+        FROM unnest(array_prepend(0::double precision, decode_series(series.minutes)), decode_series(series.deviations))
+            AS reading (minute, deviation)
+    );
+END
+$$;
+
+CREATE FUNCTION public.decode_series(series public.number_series) RETURNS double precision[]
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+DECLARE
+    factor double precision := power(10::double precision, series.decimals);
+BEGIN
+    IF series.exact IS NOT NULL THEN
+        RETURN series.exact;
+    ELSIF series.differences THEN
+        RETURN ARRAY(
+            SELECT sum(difference) OVER (ROWS UNBOUNDED PRECEDING)::double precision / factor
+            FROM unnest(coalesce(series.small::bigint[], series.medium::bigint[], series.large)) AS difference
+        );
+    ELSIF series.small IS NOT NULL THEN -- without a cast of the array, because this is what is decoded most often
+        RETURN ARRAY(SELECT integer / factor FROM unnest(series.small) AS integer);
+    ELSIF series.medium IS NOT NULL THEN
+        RETURN ARRAY(SELECT integer / factor FROM unnest(series.medium) AS integer);
+    END IF;
+    RETURN ARRAY(SELECT integer / factor FROM unnest(series.large) AS integer);
 END
 $$;
 
@@ -206,6 +281,77 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.encode_instants(instants timestamp with time zone[]) RETURNS public.instant_series
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+DECLARE
+    microseconds bigint[] := ARRAY(
+        SELECT round(date_part('epoch', instant - instants[1]) * 1000000)::bigint FROM unnest(instants) AS instant
+    );
+    grid bigint[] := ARRAY(SELECT (microsecond + 30000000) / 60000000 FROM unnest(microseconds) AS microsecond);
+    minutes bigint[] := ARRAY(
+        SELECT minute - before FROM unnest(grid[2:], grid) AS pair (minute, before) WHERE minute IS NOT NULL
+    );
+BEGIN
+    RETURN ROW(
+        instants[1],
+        CASE WHEN EXISTS (SELECT FROM unnest(minutes) AS minute WHERE minute <> 1) THEN encode_series(minutes::double precision[]) END,
+        encode_series(ARRAY(
+            SELECT (microsecond - minute * 60000000) / 1000::double precision
+            FROM unnest(microseconds, grid) AS pair (microsecond, minute)
+        ))
+    )::instant_series;
+END
+$$;
+
+CREATE FUNCTION public.encode_series(numbers double precision[]) RETURNS public.number_series
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    factor double precision := 1;
+    sample double precision[] := ARRAY( -- decides quickly in most cases
+        SELECT numbers[position] FROM generate_series(1, cardinality(numbers), cardinality(numbers) / 32 + 1) AS position
+    );
+    integers bigint[];
+    low bigint;
+    high bigint;
+    spread double precision;
+    spread_of_differences double precision;
+    differences boolean := false;
+BEGIN
+    IF numbers IS NULL OR NOT EXISTS (SELECT FROM unnest(numbers) AS number WHERE number IS NOT NULL) THEN
+        RETURN NULL;
+    END IF;
+    FOR decimals IN 0..9 LOOP
+        IF are_integers_over(sample, factor) AND are_integers_over(numbers, factor) THEN
+            integers := ARRAY(SELECT round(number * factor)::bigint FROM unnest(numbers) AS number);
+            IF array_position(integers, NULL) IS NULL THEN
+                SELECT stddev_pop(integer::double precision), stddev_pop((integer - before)::double precision)
+                    INTO spread, spread_of_differences
+                    FROM unnest(integers, array_prepend(NULL, integers)) AS pair (integer, before);
+                differences := coalesce(spread_of_differences * 4 < spread, false);
+            END IF;
+            IF differences THEN
+                integers := ARRAY(
+                    SELECT integer - before FROM unnest(integers, array_prepend(0::bigint, integers)) AS pair (integer, before)
+                    WHERE integer IS NOT NULL -- the second array is longer by one
+                );
+            END IF;
+            SELECT min(integer), max(integer) INTO low, high FROM unnest(integers) AS integer;
+            RETURN CASE
+                WHEN low >= -32768 AND high <= 32767
+                    THEN ROW(decimals, differences, integers::smallint[], NULL, NULL, NULL)::number_series
+                WHEN low >= -2147483648 AND high <= 2147483647
+                    THEN ROW(decimals, differences, NULL, integers::integer[], NULL, NULL)::number_series
+                ELSE ROW(decimals, differences, NULL, NULL, integers, NULL)::number_series
+            END;
+        END IF;
+        factor := factor * 10;
+    END LOOP;
+    RETURN ROW(NULL, NULL, NULL, NULL, NULL, numbers)::number_series;
+END
+$$;
+
 CREATE FUNCTION public.ensure_history_partitions(oldest timestamp with time zone, newest timestamp with time zone) RETURNS SETOF text
     LANGUAGE plpgsql
     SET "TimeZone" TO 'UTC'
@@ -218,7 +364,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('energy.history_partitions'));
     FOREACH parent IN ARRAY ARRAY[
         'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
-        'meter_energy_hourly', 'vehicle_energy_hourly'
+        'meter_energy_hourly', 'vehicle_energy_hourly', 'meter_days', 'vehicle_days', 'register_days'
     ] LOOP
         FOR month IN SELECT generate_series(date_trunc('month', oldest), newest, interval '1 month') LOOP
             part := format('%s_y%sm%s', parent, to_char(month, 'YYYY'), to_char(month, 'MM'));
@@ -232,9 +378,195 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.exact_milliseconds(earlier timestamp with time zone, later timestamp with time zone) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (EXTRACT(epoch FROM (later - earlier)) * (1000)::numeric);
+
+CREATE FUNCTION public.first_day_not_folded() RETURNS date
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT (folded_before AT TIME ZONE 'UTC')::date FROM rollup_state
+$$;
+
 CREATE FUNCTION public.first_whole_hour(opens timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN date_trunc('hour'::text, ((opens + '01:00:00'::interval) - '00:00:00.000001'::interval), 'UTC'::text);
+
+CREATE FUNCTION public.fold_meter_day(meter text, folded_day date) RETURNS integer
+    LANGUAGE plpgsql
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+    merges boolean := folded_day < first_day_not_folded();
+    source record;
+    stored record;
+BEGIN
+    IF merges THEN
+        PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+    END IF;
+    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+        array_agg(kwh_consumed_ac) AS kwh, array_agg(voltage) AS voltage,
+        CASE WHEN bool_or(derived) THEN array_agg(derived) END AS derived
+    INTO source
+    FROM (
+        SELECT recorded_at, ingested_at, kwh_consumed_ac, voltage, derived
+        FROM meter_telemetry_history
+        WHERE NOT merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        UNION ALL
+        SELECT recorded_at, ingested_at, kwh_consumed_ac, voltage, derived
+        FROM meter_readings
+        WHERE merges AND meter_id = meter AND day = folded_day
+        ORDER BY recorded_at
+    ) AS reading;
+    DELETE FROM meter_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1;
+    DELETE FROM meter_days WHERE meter_id = meter AND day = folded_day;
+    IF source.recorded IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    INSERT INTO meter_days
+        (meter_id, day, readings, recorded, ingested, kwh_consumed_ac, voltage, derived, hourly_readings, hourly_kwh_consumed_ac)
+    SELECT meter, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
+        encode_series(source.kwh), encode_series(source.voltage), source.derived,
+        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)), encode_series(array_agg(hourly.kwh ORDER BY hour))
+    FROM generate_series(0, 23) AS hour
+    LEFT JOIN (
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+            sum(reading.kwh::numeric)::double precision AS kwh
+        FROM unnest(source.recorded, source.kwh) AS reading (recorded_at, kwh)
+        GROUP BY 1
+    ) AS hourly USING (hour);
+
+    SELECT decode_instants(recorded) AS recorded, decode_series(ingested) AS ingested,
+        decode_series(kwh_consumed_ac) AS kwh, decode_series(voltage) AS voltage, derived
+    INTO stored
+    FROM meter_days WHERE meter_id = meter AND day = folded_day;
+    IF stored IS DISTINCT FROM source THEN
+        RAISE EXCEPTION 'the folded readings of meter % of % are not those that were stored', meter, folded_day
+            USING ERRCODE = 'data_exception';
+    END IF;
+    RETURN cardinality(source.recorded);
+END
+$$;
+
+CREATE FUNCTION public.fold_register_day(meter text, folded_day date) RETURNS integer
+    LANGUAGE plpgsql
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+    merges boolean := folded_day < first_day_not_folded();
+    source record;
+    stored record;
+BEGIN
+    IF merges THEN
+        PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+    END IF;
+    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+        array_agg(kwh_register) AS register, array_agg(voltage) AS voltage, array_agg(kwh_high) AS high,
+        array_agg(kwh_before) AS before, array_agg(exact_milliseconds(recorded_at, before_at)) AS before_at
+    INTO source
+    FROM (
+        SELECT recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at
+        FROM meter_register_history
+        WHERE NOT merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        UNION ALL
+        SELECT recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at
+        FROM register_readings
+        WHERE merges AND meter_id = meter AND day = folded_day
+        ORDER BY recorded_at
+    ) AS reading;
+    DELETE FROM register_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1;
+    DELETE FROM register_days WHERE meter_id = meter AND day = folded_day;
+    IF source.recorded IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    INSERT INTO register_days
+        (meter_id, day, readings, recorded, ingested, kwh_register, voltage, kwh_high, kwh_before, before_at)
+    VALUES (
+        meter, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
+        encode_series(source.register), encode_series(source.voltage), encode_series(source.high), encode_series(source.before),
+        encode_series(source.before_at)
+    );
+
+    SELECT decode_instants(recorded) AS recorded, decode_series(ingested) AS ingested, decode_series(kwh_register) AS register,
+        decode_series(voltage) AS voltage, coalesce(decode_series(kwh_high), nothing) AS high,
+        coalesce(decode_series(kwh_before), nothing) AS before, coalesce(decode_series(before_at), nothing) AS before_at
+    INTO stored
+    FROM register_days CROSS JOIN array_fill(NULL::double precision, ARRAY[readings]) AS nothing
+    WHERE meter_id = meter AND day = folded_day;
+    IF stored IS DISTINCT FROM source THEN
+        RAISE EXCEPTION 'the folded registers of meter % of % are not those that were stored', meter, folded_day
+            USING ERRCODE = 'data_exception';
+    END IF;
+    RETURN cardinality(source.recorded);
+END
+$$;
+
+CREATE FUNCTION public.fold_vehicle_day(vehicle text, folded_day date) RETURNS integer
+    LANGUAGE plpgsql
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+    merges boolean := folded_day < first_day_not_folded();
+    source record;
+    stored record;
+BEGIN
+    IF merges THEN
+        PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+    END IF;
+    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+        array_agg(kwh_delivered_dc) AS kwh, array_agg(soc) AS soc, array_agg(battery_temp) AS temperature
+    INTO source
+    FROM (
+        SELECT recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp
+        FROM vehicle_telemetry_history
+        WHERE NOT merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        UNION ALL
+        SELECT recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp
+        FROM vehicle_readings
+        WHERE merges AND vehicle_id = vehicle AND day = folded_day
+        ORDER BY recorded_at
+    ) AS reading;
+    DELETE FROM vehicle_late_readings
+        WHERE merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1;
+    DELETE FROM vehicle_days WHERE vehicle_id = vehicle AND day = folded_day;
+    IF source.recorded IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    INSERT INTO vehicle_days (
+        vehicle_id, day, readings, recorded, ingested, kwh_delivered_dc, soc, battery_temp, hourly_readings, hourly_kwh_delivered_dc,
+        hourly_battery_temp_sum, hourly_battery_temp_max, hourly_soc_min, hourly_soc_max
+    )
+    SELECT vehicle, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
+        encode_series(source.kwh), encode_series(source.soc), encode_series(source.temperature),
+        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)),
+        encode_series(array_agg(hourly.kwh ORDER BY hour)), encode_series(array_agg(hourly.temperature_sum ORDER BY hour)),
+        encode_series(array_agg(hourly.temperature_max ORDER BY hour)), encode_series(array_agg(hourly.soc_min ORDER BY hour)),
+        encode_series(array_agg(hourly.soc_max ORDER BY hour))
+    FROM generate_series(0, 23) AS hour
+    LEFT JOIN (
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+            sum(reading.kwh::numeric)::double precision AS kwh, sum(reading.temperature::numeric)::double precision AS temperature_sum,
+            max(reading.temperature) AS temperature_max, min(reading.soc) AS soc_min, max(reading.soc) AS soc_max
+        FROM unnest(source.recorded, source.kwh, source.soc, source.temperature) AS reading (recorded_at, kwh, soc, temperature)
+        GROUP BY 1
+    ) AS hourly USING (hour);
+
+    SELECT decode_instants(recorded) AS recorded, decode_series(ingested) AS ingested,
+        decode_series(kwh_delivered_dc) AS kwh, decode_series(soc) AS soc, decode_series(battery_temp) AS temperature
+    INTO stored
+    FROM vehicle_days WHERE vehicle_id = vehicle AND day = folded_day;
+    IF stored IS DISTINCT FROM source THEN
+        RAISE EXCEPTION 'the folded readings of vehicle % of % are not those that were stored', vehicle, folded_day
+            USING ERRCODE = 'data_exception';
+    END IF;
+    RETURN cardinality(source.recorded);
+END
+$$;
 
 CREATE FUNCTION public.hold_late_before() RETURNS timestamp with time zone
     LANGUAGE plpgsql
@@ -366,6 +698,10 @@ CREATE FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zo
             ON history.vehicle_id = vehicle AND history.recorded_at >= unrolled.opens AND history.recorded_at < unrolled.closes
     ) AS part
 $$;
+
+CREATE FUNCTION public.whole_milliseconds(earlier timestamp with time zone, later timestamp with time zone) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (floor(((date_part('epoch'::text, later) * (1000)::double precision) + (0.0004)::double precision)) - floor(((date_part('epoch'::text, earlier) * (1000)::double precision) + (0.0004)::double precision)));
 
 CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) (
     SFUNC = public.next_register,
@@ -514,6 +850,29 @@ CREATE TABLE public.maintenance_runs (
     error text
 );
 
+CREATE TABLE public.meter_days (
+    day date NOT NULL,
+    readings integer NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C",
+    recorded public.instant_series NOT NULL,
+    ingested public.number_series NOT NULL,
+    kwh_consumed_ac public.number_series NOT NULL,
+    voltage public.number_series NOT NULL,
+    derived boolean[],
+    hourly_readings public.number_series NOT NULL,
+    hourly_kwh_consumed_ac public.number_series NOT NULL,
+    CONSTRAINT meter_days_readings_check CHECK ((readings > 0))
+)
+PARTITION BY RANGE (day);
+
+COMMENT ON COLUMN public.meter_days.ingested IS 'milliseconds after recorded_at; what is finer is lost';
+
+COMMENT ON COLUMN public.meter_days.derived IS 'NULL: of no reading';
+
+COMMENT ON COLUMN public.meter_days.hourly_readings IS 'of each hour of the day, 24 of them';
+
+COMMENT ON COLUMN public.meter_days.hourly_kwh_consumed_ac IS 'of each hour of the day; NULL: no reading';
+
 CREATE TABLE public.meter_energy_hourly (
     hour timestamp with time zone NOT NULL,
     kwh_consumed_ac double precision NOT NULL,
@@ -523,6 +882,23 @@ CREATE TABLE public.meter_energy_hourly (
 )
 PARTITION BY RANGE (hour);
 
+CREATE TABLE public.meter_late_readings (
+    recorded_at timestamp with time zone CONSTRAINT meter_telemetry_history_recorded_at_not_null NOT NULL,
+    ingested_at timestamp with time zone DEFAULT now() CONSTRAINT meter_telemetry_history_ingested_at_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_telemetry_history_kwh_consumed_ac_not_null NOT NULL,
+    voltage double precision CONSTRAINT meter_telemetry_history_voltage_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_telemetry_history_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    derived boolean,
+    replaces boolean DEFAULT false NOT NULL,
+    CONSTRAINT meter_telemetry_history_kwh_consumed_ac_check CHECK (((kwh_consumed_ac >= (0)::double precision) AND (kwh_consumed_ac <= ('1000000000'::numeric)::double precision))),
+    CONSTRAINT meter_telemetry_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
+    CONSTRAINT meter_telemetry_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
+);
+
+COMMENT ON COLUMN public.meter_late_readings.recorded_at IS 'the device''s clock; ingested_at is the server''s';
+
+COMMENT ON COLUMN public.meter_late_readings.derived IS 'true: the interval follows from registers; NULL: it was sent as it is';
+
 CREATE TABLE public.meter_live_status (
     meter_id text NOT NULL COLLATE pg_catalog."C",
     last_kwh_consumed_ac double precision NOT NULL,
@@ -531,6 +907,70 @@ CREATE TABLE public.meter_live_status (
     updated_at timestamp with time zone NOT NULL
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
+
+CREATE TABLE public.meter_telemetry_history (
+    recorded_at timestamp with time zone NOT NULL,
+    ingested_at timestamp with time zone DEFAULT now() NOT NULL,
+    kwh_consumed_ac double precision NOT NULL,
+    voltage double precision NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C",
+    derived boolean,
+    CONSTRAINT meter_telemetry_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
+    CONSTRAINT meter_telemetry_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
+)
+PARTITION BY RANGE (recorded_at);
+
+COMMENT ON COLUMN public.meter_telemetry_history.recorded_at IS 'the device''s clock; ingested_at is the server''s';
+
+COMMENT ON COLUMN public.meter_telemetry_history.derived IS 'true: the interval follows from registers; NULL: it was sent as it is';
+
+CREATE TABLE public.rollup_state (
+    only_row boolean DEFAULT true NOT NULL,
+    late_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    complete_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    refreshed_at timestamp with time zone DEFAULT now() NOT NULL,
+    folding_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    folded_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT folding_begins_first CHECK ((folded_before <= folding_before)),
+    CONSTRAINT rollup_state_check CHECK ((complete_before <= late_before)),
+    CONSTRAINT rollup_state_only_row_check CHECK (only_row)
+);
+
+CREATE VIEW public.meter_readings AS
+ SELECT history.meter_id,
+    history.recorded_at,
+    history.ingested_at,
+    history.kwh_consumed_ac,
+    history.voltage,
+    history.derived,
+    ((history.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
+   FROM public.meter_telemetry_history history
+  WHERE ((history.recorded_at >= ( SELECT rollup_state.folded_before
+           FROM public.rollup_state)) AND (NOT (EXISTS ( SELECT
+           FROM public.meter_late_readings late
+          WHERE (late.replaces AND (late.meter_id = history.meter_id) AND (late.recorded_at = history.recorded_at))))))
+UNION ALL
+ SELECT folded.meter_id,
+    reading.recorded_at,
+    (date_trunc('milliseconds'::text, reading.recorded_at) + (reading.ingested_after * '00:00:00.001'::interval)) AS ingested_at,
+    reading.kwh_consumed_ac,
+    reading.voltage,
+    reading.derived,
+    folded.day
+   FROM (public.meter_days folded
+     CROSS JOIN LATERAL UNNEST(public.decode_instants(folded.recorded), public.decode_series(folded.ingested), public.decode_series(folded.kwh_consumed_ac), public.decode_series(folded.voltage), folded.derived) reading(recorded_at, ingested_after, kwh_consumed_ac, voltage, derived))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (NOT (EXISTS ( SELECT
+           FROM public.meter_late_readings late
+          WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at = reading.recorded_at))))))
+UNION ALL
+ SELECT meter_late_readings.meter_id,
+    meter_late_readings.recorded_at,
+    meter_late_readings.ingested_at,
+    meter_late_readings.kwh_consumed_ac,
+    meter_late_readings.voltage,
+    meter_late_readings.derived,
+    ((meter_late_readings.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
+   FROM public.meter_late_readings;
 
 CREATE TABLE public.meter_register_history (
     recorded_at timestamp with time zone NOT NULL,
@@ -551,22 +991,6 @@ PARTITION BY RANGE (recorded_at);
 COMMENT ON COLUMN public.meter_register_history.kwh_high IS 'the highest register since the last reset; NULL: this one';
 
 COMMENT ON COLUMN public.meter_register_history.kwh_before IS 'the highest register before a fall or jump that may be an error; NULL: none';
-
-CREATE TABLE public.meter_telemetry_history (
-    recorded_at timestamp with time zone NOT NULL,
-    ingested_at timestamp with time zone DEFAULT now() NOT NULL,
-    kwh_consumed_ac double precision NOT NULL,
-    voltage double precision NOT NULL,
-    meter_id text NOT NULL COLLATE pg_catalog."C",
-    derived boolean,
-    CONSTRAINT meter_telemetry_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
-    CONSTRAINT meter_telemetry_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
-)
-PARTITION BY RANGE (recorded_at);
-
-COMMENT ON COLUMN public.meter_telemetry_history.recorded_at IS 'the device''s clock; ingested_at is the server''s';
-
-COMMENT ON COLUMN public.meter_telemetry_history.derived IS 'true: the interval follows from registers; NULL: it was sent as it is';
 
 CREATE TABLE public.offset_decisions (
     consumer_group text NOT NULL,
@@ -589,6 +1013,85 @@ CREATE TABLE public.packed_indexes (
     CONSTRAINT packed_indexes_check CHECK (((bytes_after IS NULL) = (packed_at IS NULL)))
 );
 
+CREATE TABLE public.register_days (
+    day date NOT NULL,
+    readings integer NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C",
+    recorded public.instant_series NOT NULL,
+    ingested public.number_series NOT NULL,
+    kwh_register public.number_series NOT NULL,
+    voltage public.number_series NOT NULL,
+    kwh_high public.number_series,
+    kwh_before public.number_series,
+    before_at public.number_series,
+    CONSTRAINT register_days_readings_check CHECK ((readings > 0))
+)
+PARTITION BY RANGE (day);
+
+COMMENT ON COLUMN public.register_days.before_at IS 'milliseconds after recorded_at (negative)';
+
+CREATE TABLE public.register_late_readings (
+    recorded_at timestamp with time zone CONSTRAINT meter_register_history_recorded_at_not_null NOT NULL,
+    ingested_at timestamp with time zone DEFAULT now() CONSTRAINT meter_register_history_ingested_at_not_null NOT NULL,
+    kwh_register double precision CONSTRAINT meter_register_history_kwh_register_not_null NOT NULL,
+    kwh_high double precision,
+    voltage double precision CONSTRAINT meter_register_history_voltage_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_register_history_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    kwh_before double precision,
+    before_at timestamp with time zone,
+    replaces boolean DEFAULT false NOT NULL,
+    CONSTRAINT meter_register_history_check CHECK ((kwh_high > kwh_register)),
+    CONSTRAINT meter_register_history_kwh_register_check CHECK (((kwh_register >= (0)::double precision) AND (kwh_register <= ('1000000000'::numeric)::double precision))),
+    CONSTRAINT meter_register_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
+    CONSTRAINT meter_register_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
+);
+
+COMMENT ON COLUMN public.register_late_readings.kwh_high IS 'the highest register since the last reset; NULL: this one';
+
+COMMENT ON COLUMN public.register_late_readings.kwh_before IS 'the highest register before a fall or jump that may be an error; NULL: none';
+
+CREATE VIEW public.register_readings AS
+ SELECT history.meter_id,
+    history.recorded_at,
+    history.ingested_at,
+    history.kwh_register,
+    history.voltage,
+    history.kwh_high,
+    history.kwh_before,
+    history.before_at,
+    ((history.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
+   FROM public.meter_register_history history
+  WHERE ((history.recorded_at >= ( SELECT rollup_state.folded_before
+           FROM public.rollup_state)) AND (NOT (EXISTS ( SELECT
+           FROM public.register_late_readings late
+          WHERE (late.replaces AND (late.meter_id = history.meter_id) AND (late.recorded_at = history.recorded_at))))))
+UNION ALL
+ SELECT folded.meter_id,
+    reading.recorded_at,
+    (date_trunc('milliseconds'::text, reading.recorded_at) + (reading.ingested_after * '00:00:00.001'::interval)) AS ingested_at,
+    reading.kwh_register,
+    reading.voltage,
+    reading.kwh_high,
+    reading.kwh_before,
+    (reading.recorded_at + (reading.before_after * '00:00:00.001'::interval)) AS before_at,
+    folded.day
+   FROM (public.register_days folded
+     CROSS JOIN LATERAL UNNEST(public.decode_instants(folded.recorded), public.decode_series(folded.ingested), public.decode_series(folded.kwh_register), public.decode_series(folded.voltage), public.decode_series(folded.kwh_high), public.decode_series(folded.kwh_before), public.decode_series(folded.before_at)) reading(recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (NOT (EXISTS ( SELECT
+           FROM public.register_late_readings late
+          WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at = reading.recorded_at))))))
+UNION ALL
+ SELECT register_late_readings.meter_id,
+    register_late_readings.recorded_at,
+    register_late_readings.ingested_at,
+    register_late_readings.kwh_register,
+    register_late_readings.voltage,
+    register_late_readings.kwh_high,
+    register_late_readings.kwh_before,
+    register_late_readings.before_at,
+    ((register_late_readings.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
+   FROM public.register_late_readings;
+
 CREATE TABLE public.retired_months (
     history text NOT NULL,
     month date NOT NULL,
@@ -610,15 +1113,6 @@ CREATE TABLE public.retired_records (
     dead_letters bigint DEFAULT 0 NOT NULL
 );
 
-CREATE TABLE public.rollup_state (
-    only_row boolean DEFAULT true NOT NULL,
-    late_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    complete_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    refreshed_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT rollup_state_check CHECK ((complete_before <= late_before)),
-    CONSTRAINT rollup_state_only_row_check CHECK (only_row)
-);
-
 CREATE TABLE public.schema_migrations (
     version character varying NOT NULL
 );
@@ -631,6 +1125,29 @@ CREATE TABLE public.topic_breakers (
     changed_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT topic_breakers_state_check CHECK ((state = ANY (ARRAY['open'::text, 'letting_through'::text])))
 );
+
+CREATE TABLE public.vehicle_days (
+    day date NOT NULL,
+    readings integer NOT NULL,
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    recorded public.instant_series NOT NULL,
+    ingested public.number_series NOT NULL,
+    kwh_delivered_dc public.number_series NOT NULL,
+    soc public.number_series NOT NULL,
+    battery_temp public.number_series NOT NULL,
+    hourly_readings public.number_series NOT NULL,
+    hourly_kwh_delivered_dc public.number_series NOT NULL,
+    hourly_battery_temp_sum public.number_series NOT NULL,
+    hourly_battery_temp_max public.number_series NOT NULL,
+    hourly_soc_min public.number_series NOT NULL,
+    hourly_soc_max public.number_series NOT NULL,
+    CONSTRAINT vehicle_days_readings_check CHECK ((readings > 0))
+)
+PARTITION BY RANGE (day);
+
+COMMENT ON COLUMN public.vehicle_days.ingested IS 'milliseconds after recorded_at; what is finer is lost';
+
+COMMENT ON COLUMN public.vehicle_days.hourly_readings IS 'of each hour of the day, 24 of them';
 
 CREATE TABLE public.vehicle_efficiency (
     vehicle_id text NOT NULL COLLATE pg_catalog."C",
@@ -671,6 +1188,21 @@ CREATE TABLE public.vehicle_energy_hourly (
 )
 PARTITION BY RANGE (hour);
 
+CREATE TABLE public.vehicle_late_readings (
+    recorded_at timestamp with time zone CONSTRAINT vehicle_telemetry_history_recorded_at_not_null NOT NULL,
+    ingested_at timestamp with time zone DEFAULT now() CONSTRAINT vehicle_telemetry_history_ingested_at_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_telemetry_history_kwh_delivered_dc_not_null NOT NULL,
+    soc double precision CONSTRAINT vehicle_telemetry_history_soc_not_null NOT NULL,
+    battery_temp double precision CONSTRAINT vehicle_telemetry_history_battery_temp_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_telemetry_history_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_telemetry_history_battery_temp_check CHECK (((battery_temp >= ('-60'::integer)::double precision) AND (battery_temp <= (150)::double precision))),
+    CONSTRAINT vehicle_telemetry_history_kwh_delivered_dc_check CHECK (((kwh_delivered_dc >= (0)::double precision) AND (kwh_delivered_dc <= (1000)::double precision))),
+    CONSTRAINT vehicle_telemetry_history_soc_check CHECK (((soc >= (0)::double precision) AND (soc <= (100)::double precision))),
+    CONSTRAINT vehicle_telemetry_history_vehicle_id_check CHECK (((octet_length(vehicle_id) >= 1) AND (octet_length(vehicle_id) <= 64)))
+);
+
+COMMENT ON COLUMN public.vehicle_late_readings.recorded_at IS 'the device''s clock; ingested_at is the server''s';
+
 CREATE TABLE public.vehicle_live_status (
     vehicle_id text NOT NULL COLLATE pg_catalog."C",
     soc double precision NOT NULL,
@@ -707,6 +1239,38 @@ CREATE TABLE public.vehicle_telemetry_history (
 PARTITION BY RANGE (recorded_at);
 
 COMMENT ON COLUMN public.vehicle_telemetry_history.recorded_at IS 'the device''s clock; ingested_at is the server''s';
+
+CREATE VIEW public.vehicle_readings AS
+ SELECT vehicle_telemetry_history.vehicle_id,
+    vehicle_telemetry_history.recorded_at,
+    vehicle_telemetry_history.ingested_at,
+    vehicle_telemetry_history.kwh_delivered_dc,
+    vehicle_telemetry_history.soc,
+    vehicle_telemetry_history.battery_temp,
+    ((vehicle_telemetry_history.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
+   FROM public.vehicle_telemetry_history
+  WHERE (vehicle_telemetry_history.recorded_at >= ( SELECT rollup_state.folded_before
+           FROM public.rollup_state))
+UNION ALL
+ SELECT folded.vehicle_id,
+    reading.recorded_at,
+    (date_trunc('milliseconds'::text, reading.recorded_at) + (reading.ingested_after * '00:00:00.001'::interval)) AS ingested_at,
+    reading.kwh_delivered_dc,
+    reading.soc,
+    reading.battery_temp,
+    folded.day
+   FROM (public.vehicle_days folded
+     CROSS JOIN LATERAL UNNEST(public.decode_instants(folded.recorded), public.decode_series(folded.ingested), public.decode_series(folded.kwh_delivered_dc), public.decode_series(folded.soc), public.decode_series(folded.battery_temp)) reading(recorded_at, ingested_after, kwh_delivered_dc, soc, battery_temp))
+  WHERE (folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded))
+UNION ALL
+ SELECT vehicle_late_readings.vehicle_id,
+    vehicle_late_readings.recorded_at,
+    vehicle_late_readings.ingested_at,
+    vehicle_late_readings.kwh_delivered_dc,
+    vehicle_late_readings.soc,
+    vehicle_late_readings.battery_temp,
+    ((vehicle_late_readings.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
+   FROM public.vehicle_late_readings;
 
 CREATE TABLE public.vehicle_trends (
     vehicle_id text NOT NULL COLLATE pg_catalog."C",
@@ -746,8 +1310,14 @@ ALTER TABLE ONLY public.kafka_offsets
 ALTER TABLE ONLY public.maintenance_runs
     ADD CONSTRAINT maintenance_runs_pkey PRIMARY KEY (task);
 
+ALTER TABLE ONLY public.meter_days
+    ADD CONSTRAINT meter_days_pkey PRIMARY KEY (meter_id, day);
+
 ALTER TABLE ONLY public.meter_energy_hourly
     ADD CONSTRAINT meter_energy_hourly_pkey PRIMARY KEY (meter_id, hour);
+
+ALTER TABLE ONLY public.meter_late_readings
+    ADD CONSTRAINT meter_late_readings_pkey PRIMARY KEY (meter_id, recorded_at);
 
 ALTER TABLE ONLY public.meter_live_status
     ADD CONSTRAINT meter_live_status_pkey PRIMARY KEY (meter_id);
@@ -770,6 +1340,12 @@ ALTER TABLE ONLY public.vehicle_meter_assignments
 ALTER TABLE ONLY public.packed_indexes
     ADD CONSTRAINT packed_indexes_pkey PRIMARY KEY (index_name);
 
+ALTER TABLE ONLY public.register_days
+    ADD CONSTRAINT register_days_pkey PRIMARY KEY (meter_id, day);
+
+ALTER TABLE ONLY public.register_late_readings
+    ADD CONSTRAINT register_late_readings_pkey PRIMARY KEY (meter_id, recorded_at);
+
 ALTER TABLE ONLY public.retired_months
     ADD CONSTRAINT retired_months_pkey PRIMARY KEY (history, month, retired_at);
 
@@ -785,11 +1361,17 @@ ALTER TABLE ONLY public.schema_migrations
 ALTER TABLE ONLY public.topic_breakers
     ADD CONSTRAINT topic_breakers_pkey PRIMARY KEY (consumer_group, topic);
 
+ALTER TABLE ONLY public.vehicle_days
+    ADD CONSTRAINT vehicle_days_pkey PRIMARY KEY (vehicle_id, day);
+
 ALTER TABLE ONLY public.vehicle_efficiency
     ADD CONSTRAINT vehicle_efficiency_pkey PRIMARY KEY (vehicle_id);
 
 ALTER TABLE ONLY public.vehicle_energy_hourly
     ADD CONSTRAINT vehicle_energy_hourly_pkey PRIMARY KEY (vehicle_id, hour);
+
+ALTER TABLE ONLY public.vehicle_late_readings
+    ADD CONSTRAINT vehicle_late_readings_pkey PRIMARY KEY (vehicle_id, recorded_at);
 
 ALTER TABLE ONLY public.vehicle_live_status
     ADD CONSTRAINT vehicle_live_status_pkey PRIMARY KEY (vehicle_id);
@@ -823,20 +1405,46 @@ CREATE TRIGGER keep_halted_offset BEFORE UPDATE ON public.kafka_offsets FOR EACH
 GRANT USAGE ON SCHEMA public TO energy_writer;
 GRANT USAGE ON SCHEMA public TO energy_reader;
 
+REVOKE ALL ON FUNCTION public.are_integers_over(numbers double precision[], factor double precision) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.contents_of(part regclass, energy name, columns text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.decode_instants(series public.instant_series) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.decode_instants(series public.instant_series) TO energy_reader;
+GRANT ALL ON FUNCTION public.decode_instants(series public.instant_series) TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.decode_series(series public.number_series) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.decode_series(series public.number_series) TO energy_reader;
+GRANT ALL ON FUNCTION public.decode_series(series public.number_series) TO energy_writer;
 
 REVOKE ALL ON FUNCTION public.deliverable_kwh(elapsed interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.derive_intervals(meters text[], earliest timestamp with time zone[], latest timestamp with time zone[], jitter double precision) TO energy_writer;
 
+REVOKE ALL ON FUNCTION public.encode_instants(instants timestamp with time zone[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.encode_series(numbers double precision[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.ensure_history_partitions(oldest timestamp with time zone, newest timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.exact_milliseconds(earlier timestamp with time zone, later timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.first_day_not_folded() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.first_day_not_folded() TO energy_reader;
+GRANT ALL ON FUNCTION public.first_day_not_folded() TO energy_writer;
 
 REVOKE ALL ON FUNCTION public.first_whole_hour(opens timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.first_whole_hour(opens timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.fold_meter_day(meter text, folded_day date) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.fold_register_day(meter text, folded_day date) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.fold_vehicle_day(vehicle text, folded_day date) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.hold_late_before() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.hold_late_before() TO energy_writer;
@@ -858,6 +1466,8 @@ REVOKE ALL ON FUNCTION public.next_register(walk public.register_walk, recorded_
 
 REVOKE ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.whole_milliseconds(earlier timestamp with time zone, later timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) FROM PUBLIC;
 
@@ -903,30 +1513,51 @@ GRANT SELECT ON TABLE public.kafka_offsets TO energy_reader;
 GRANT INSERT ON TABLE public.late_hours TO energy_writer;
 GRANT SELECT ON TABLE public.late_hours TO energy_reader;
 
+GRANT SELECT ON TABLE public.meter_days TO energy_reader;
+
 GRANT SELECT ON TABLE public.meter_energy_hourly TO energy_reader;
+
+GRANT SELECT ON TABLE public.meter_late_readings TO energy_reader;
+GRANT SELECT,INSERT ON TABLE public.meter_late_readings TO energy_writer;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.meter_live_status TO energy_writer;
 GRANT SELECT ON TABLE public.meter_live_status TO energy_reader;
 
-GRANT SELECT,INSERT ON TABLE public.meter_register_history TO energy_writer;
-GRANT SELECT ON TABLE public.meter_register_history TO energy_reader;
-
 GRANT SELECT,INSERT ON TABLE public.meter_telemetry_history TO energy_writer;
 GRANT SELECT ON TABLE public.meter_telemetry_history TO energy_reader;
-
-GRANT SELECT ON TABLE public.offset_decisions TO energy_reader;
-
-GRANT SELECT ON TABLE public.retired_records TO energy_reader;
 
 GRANT SELECT ON TABLE public.rollup_state TO energy_writer;
 GRANT SELECT ON TABLE public.rollup_state TO energy_reader;
 
+GRANT SELECT ON TABLE public.meter_readings TO energy_reader;
+GRANT SELECT ON TABLE public.meter_readings TO energy_writer;
+
+GRANT SELECT,INSERT ON TABLE public.meter_register_history TO energy_writer;
+GRANT SELECT ON TABLE public.meter_register_history TO energy_reader;
+
+GRANT SELECT ON TABLE public.offset_decisions TO energy_reader;
+
+GRANT SELECT ON TABLE public.register_days TO energy_reader;
+
+GRANT SELECT ON TABLE public.register_late_readings TO energy_reader;
+GRANT SELECT,INSERT ON TABLE public.register_late_readings TO energy_writer;
+
+GRANT SELECT ON TABLE public.register_readings TO energy_reader;
+GRANT SELECT ON TABLE public.register_readings TO energy_writer;
+
+GRANT SELECT ON TABLE public.retired_records TO energy_reader;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.topic_breakers TO energy_writer;
 GRANT SELECT ON TABLE public.topic_breakers TO energy_reader;
+
+GRANT SELECT ON TABLE public.vehicle_days TO energy_reader;
 
 GRANT SELECT ON TABLE public.vehicle_efficiency TO energy_reader;
 
 GRANT SELECT ON TABLE public.vehicle_energy_hourly TO energy_reader;
+
+GRANT SELECT ON TABLE public.vehicle_late_readings TO energy_reader;
+GRANT SELECT,INSERT ON TABLE public.vehicle_late_readings TO energy_writer;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.vehicle_live_status TO energy_writer;
 GRANT SELECT ON TABLE public.vehicle_live_status TO energy_reader;
@@ -936,6 +1567,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.vehicle_meter_assignments TO e
 
 GRANT SELECT,INSERT ON TABLE public.vehicle_telemetry_history TO energy_writer;
 GRANT SELECT ON TABLE public.vehicle_telemetry_history TO energy_reader;
+
+GRANT SELECT ON TABLE public.vehicle_readings TO energy_reader;
+GRANT SELECT ON TABLE public.vehicle_readings TO energy_writer;
 
 GRANT SELECT ON TABLE public.vehicle_trends TO energy_reader;
 
