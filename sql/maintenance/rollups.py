@@ -48,6 +48,8 @@ async def refresh_rollups(connection: Connection, now: datetime, *, grace: timed
     state = await queries.rollup_state(connection)
     if state["late_before"]:
         complete = state["complete_before"] or await _first_hour(connection, state["late_before"])
+        if state["folded_before"]:  # folded days have sums of their own
+            complete = max(complete, state["folded_before"])
         await _roll_up(connection, complete, state["late_before"], deadline)
         await _refresh_late_hours(connection, deadline)
     await queries.record_refresh(connection)

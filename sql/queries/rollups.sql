@@ -9,7 +9,8 @@ SELECT :side, marked.* FROM unnest(:devices::text[], :hours::timestamptz[]) AS m
 
 -- name: rollup_state()^
 -- An instant that was never set is NULL.
-SELECT nullif(late_before, '-infinity') AS late_before, nullif(complete_before, '-infinity') AS complete_before, refreshed_at
+SELECT nullif(late_before, '-infinity') AS late_before, nullif(complete_before, '-infinity') AS complete_before,
+    nullif(folded_before, '-infinity') AS folded_before, refreshed_at
 FROM rollup_state;
 
 -- name: wait_for_writers()^
@@ -35,18 +36,20 @@ RETURNING former.late_before AS was;
 UPDATE rollup_state SET refreshed_at = now();
 
 -- name: oldest_reading()^
--- The oldest reading of all devices; NULL when there is none.
+-- The oldest reading of all devices among the rows of days that are not folded; NULL when there is none.
 SELECT least(
     (
         SELECT min(first.recorded_at) FROM meter_live_status AS live CROSS JOIN LATERAL (
             SELECT recorded_at FROM meter_telemetry_history AS history
-            WHERE history.meter_id = live.meter_id ORDER BY recorded_at LIMIT 1
+            WHERE history.meter_id = live.meter_id AND recorded_at >= (SELECT folded_before FROM rollup_state)
+            ORDER BY recorded_at LIMIT 1
         ) AS first
     ),
     (
         SELECT min(first.recorded_at) FROM vehicle_live_status AS live CROSS JOIN LATERAL (
             SELECT recorded_at FROM vehicle_telemetry_history AS history
-            WHERE history.vehicle_id = live.vehicle_id ORDER BY recorded_at LIMIT 1
+            WHERE history.vehicle_id = live.vehicle_id AND recorded_at >= (SELECT folded_before FROM rollup_state)
+            ORDER BY recorded_at LIMIT 1
         ) AS first
     )
 ) AS recorded_at;
@@ -96,8 +99,9 @@ WITH devices AS MATERIALIZED (
 SELECT (SELECT count(*) FROM rolled) AS hours, (SELECT max(vehicle_id) FROM devices) AS last;
 
 -- name: late_hours(side)
--- Hours that late readings have changed, oldest first.
-SELECT DISTINCT hour FROM late_hours WHERE side = :side ORDER BY hour;
+-- Hours that late readings have changed, oldest first. Folded days have sums of their own, with all readings.
+SELECT DISTINCT hour FROM late_hours
+WHERE side = :side AND hour >= (SELECT folded_before FROM rollup_state) ORDER BY hour;
 
 -- name: refresh_late_meters(hour, row_limit)^
 -- Rolls a late hour up again, of the next devices that are marked singly and of the next ones where it is marked for all.

@@ -1,4 +1,4 @@
-"""Rows that a test inserts for the read service to find: assignments, evaluations, faults, trends, rollups."""
+"""Rows that a test inserts for the read service to find: assignments, evaluations, faults, trends, rollups, folded days."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +9,10 @@ from sql.maintenance.rollups import refresh_rollups
 from tests.support.database import Database
 from tests.support.records import NOON
 
+HISTORIES = {
+    "meter": "meter_telemetry_history", "vehicle": "vehicle_telemetry_history", "register": "meter_register_history"
+}  # fmt: skip
+HOURLY = (("meter_energy_hourly", "hour"), ("vehicle_energy_hourly", "hour"))
 HEALTHY: dict[str, Any] = {
     "assigned_seconds": 86_400.0, "ac_kwh": 100.0, "dc_kwh": 92.0, "dc_kwh_assigned": 92.0, "ac_points": 1440,
     "dc_points": 1440, "dc_points_assigned": 1440, "average_battery_temp": 25.0, "ratio": 92.0, "ac_coverage": 1.0,
@@ -58,6 +62,40 @@ async def insert_trend(database: Database, vehicle_id: str, status: str, days_un
         database, "vehicle_trends", vehicle_id=vehicle_id, computed_at=NOON, last_day=NOON.date(), days=30, slope=-0.1,
         slope_low=-0.2, slope_high=-0.05, level=88.0, status=status, days_until_fault=days_until_fault,
     )  # fmt: skip
+
+
+async def fold_days(connection: Any, before: datetime, *, keep_rows: bool = False) -> None:
+    """Folds all days before a midnight (UTC) and moves the watermarks there, as maintenance does.
+
+    The rows and rollups of these days are deleted; `keep_rows`: their partitions are not dropped yet.
+    """
+    for kind, history in HISTORIES.items():
+        await _fold(
+            connection,
+            kind,
+            f"{history} CROSS JOIN rollup_state WHERE recorded_at >= folded_before AND recorded_at < $1",
+            before,
+        )
+    await connection.execute("UPDATE rollup_state SET folding_before = $1, folded_before = $1", before)
+    if not keep_rows:
+        for table, instant in (*((history, "recorded_at") for history in HISTORIES.values()), *HOURLY):
+            await connection.execute(f"DELETE FROM {table} WHERE {instant} < $1", before)
+
+
+async def merge_late_readings(connection: Any) -> None:
+    """Merges all late readings of folded days into their folded rows."""
+    for kind in HISTORIES:
+        await _fold(connection, kind, f"{kind}_late_readings CROSS JOIN rollup_state WHERE recorded_at < folded_before")
+
+
+async def _fold(connection: Any, kind: str, source: str, *arguments: Any) -> None:
+    """Folds each device's day that has a reading in `source`."""
+    device = "vehicle_id" if kind == "vehicle" else "meter_id"
+    await connection.execute(
+        f"SELECT fold_{kind}_day({device}, day) "
+        f"FROM (SELECT DISTINCT {device}, utc_day(recorded_at) AS day FROM {source}) AS device_day",
+        *arguments,
+    )
 
 
 async def roll_up(database: Database, until: datetime) -> None:
