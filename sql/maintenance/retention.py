@@ -24,7 +24,7 @@ from sql.archive.manifest import (
     write_manifest,
 )
 from sql.archive.verify import verify_file
-from sql.partitions import Month, Partition, expired, list_months
+from sql.partitions import Month, Partition, attach, detach, expired, list_months
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -51,10 +51,10 @@ async def drop_expired_months(connection: Any, now: datetime, retention_days: in
     due = expired(months, now, retention_days)
     for month in months:
         if month not in due:
-            await _reattach(connection, month)
+            await attach(connection, month.partitions, reason="it is within RETENTION_DAYS again")
     for month in due:
         archive = await _archive_month(connection, month, root) if root else None
-        await _detach(connection, month)
+        await detach(connection, month.partitions)
         contents = await _compare(connection, month, archive)
         await _drop(connection, month, archive, contents)
     return [month.label for month in due]
@@ -130,19 +130,6 @@ def _is_intact(archive: _OpenArchive, stored: ArchivedFile) -> bool:
     return True
 
 
-async def _detach(connection: Any, month: Month) -> None:
-    """Make the month's tables unreachable for writers. Readers and writers of other months are not blocked."""
-    for table in month.partitions:
-        if table.pending:
-            await _finish_detaching(connection, table)
-        elif table.attached:
-            await connection.execute(f'ALTER TABLE "{table.parent}" DETACH PARTITION "{table.name}" CONCURRENTLY')
-
-
-async def _finish_detaching(connection: Any, table: Partition) -> None:
-    await connection.execute(f'ALTER TABLE "{table.parent}" DETACH PARTITION "{table.name}" FINALIZE')
-
-
 async def _compare(connection: Any, month: Month, archive: _OpenArchive | None) -> dict[str, Contents]:
     """What each history of a detached month holds; exports again where readings were written after the first export."""
     contents: dict[str, Contents] = {}
@@ -183,23 +170,8 @@ async def _drop(connection: Any, month: Month, archive: _OpenArchive | None, con
                     archived_in=archived_in,
                 )
         await queries.delete_late_hours(connection, opens=month.opens, closes=month.closes)
-        await queries.delete_reindex_records(connection, parts=[table.name for table in month.partitions])
     readings = {history: found.readings for history, found in contents.items()}
     log.info("month_dropped", month=month.label, archived_in=archived_in, readings=readings)
-
-
-async def _reattach(connection: Any, month: Month) -> None:
-    """Attach tables that were detached under a shorter retention than today's."""
-    for table in month.partitions:
-        if table.attached and not table.pending:
-            continue
-        if table.pending:
-            await _finish_detaching(connection, table)
-        await connection.execute(
-            f'ALTER TABLE "{table.parent}" ATTACH PARTITION "{table.name}" '
-            f"FOR VALUES FROM ('{month.opens.isoformat()}') TO ('{month.closes.isoformat()}')"
-        )
-        log.info("partition_reattached", table=table.name, reason="it is within RETENTION_DAYS again")
 
 
 def _histories(month: Month) -> list[Partition]:

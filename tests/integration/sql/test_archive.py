@@ -195,7 +195,6 @@ async def test_a_damaged_file_is_exported_again_before_anything_is_dropped(
         (METERS, "ACCESS SHARE"),  # a reader that DETACH waits for
         ("vehicle_telemetry_history", "SHARE UPDATE EXCLUSIVE"),  # after some tables were detached
         ("retired_months", "SHARE"),  # in the transaction of the DROP
-        ("packed_indexes", "ACCESS EXCLUSIVE"),  # at its end
     ],
 )
 async def test_a_kill_at_any_step_loses_nothing(
