@@ -26,7 +26,7 @@ from tests.support.expired_months import (
 
 pytestmark = pytest.mark.anyio
 
-VERSION_1 = Path(__file__).with_name("archive_version_1")
+VERSION_1 = Path(__file__).with_name("version_1")
 FEBRUARY = JANUARY + timedelta(days=31)
 FOLD = {
     METERS: "SELECT fold_meter_day(meter_id, $1) FROM (SELECT DISTINCT meter_id FROM meter_telemetry_history) AS meter",
