@@ -14,9 +14,9 @@ from sql.maintenance import folding
 from sql.maintenance.folding import FoldingError, fold_days
 from sql.maintenance.merging import merge_late_readings
 from sql.partitions import begin_folding, ensure_partitions
+from tests.integration.sql.history.levels import METERS, TODAY, Levels, days_ago
 from tests.support.database import Database
 from tests.support.expired_months import connect_as_maintenance
-from tests.integration.sql.history.levels import METERS, TODAY, Levels, days_ago
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
