@@ -148,8 +148,8 @@ async def list_partitions(connection: Any, parents: Iterable[str]) -> list[Parti
 
 
 async def list_months(connection: Any) -> list[Month]:
-    """All months that have a table of rows, oldest first."""
-    tables = [each for each in await list_partitions(connection, ROWS) if each.closes - each.opens > timedelta(days=1)]
+    """All months of folded history that have a table, oldest first."""
+    tables = await list_partitions(connection, HISTORY_OF)
     return [Month(first, tuple(found)) for first, found in groupby(tables, key=lambda table: table.opens.date())]
 
 

@@ -26,11 +26,11 @@ from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.folding import FoldingError, fold_days
 from sql.maintenance.merging import merge_late_readings
 from sql.maintenance.metrics import MaintenanceMetrics
-from sql.maintenance.retention import drop_expired_months
+from sql.maintenance.retention import drop_expired_months, expired_months
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.statistics import refresh_statistics
 from sql.maintenance.trends import refresh_trends
-from sql.partitions import ensure_partitions, expired, list_months, oldest_kept
+from sql.partitions import ensure_partitions, oldest_kept
 from sql.queries import queries
 from sql.settings import MaintainSettings
 from sql.slow_statements import log_slow_statements
@@ -205,7 +205,7 @@ async def _folding(connection: Connection, now: datetime, settings: MaintainSett
 
 
 async def _retention(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    if expired(await list_months(connection), now, settings.retention_days):
+    if await expired_months(connection, now, settings.retention_days):
         await require_agreeing_clocks(connection)
     if await drop_expired_months(connection, now, settings.retention_days, settings.archive_directory):
         await refresh_statistics(connection, now)

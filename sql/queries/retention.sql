@@ -19,8 +19,28 @@ VALUES (:history, :month, :readings, :derived, :archived_in);
 -- Directories that hold archives of a month that was dropped; they are never written to again.
 SELECT DISTINCT archived_in FROM retired_months WHERE month = :month AND archived_in IS NOT NULL;
 
--- name: delete_late_hours(opens, closes)!
-DELETE FROM late_hours WHERE hour >= :opens AND hour < :closes;
+-- name: lock_merging()^
+-- Waits for all writers of late readings, and blocks new ones until this transaction ends.
+SELECT pg_advisory_xact_lock(hashtext('energy.merging'))::text AS waited;
+
+-- name: late_readings_of(opens, closes)^
+-- Number and hash of the late readings of a period.
+SELECT concat_ws(' ',
+    (SELECT concat(count(*), ' ', sum(hash_record_extended(late, 0)))
+     FROM meter_late_readings AS late WHERE recorded_at >= :opens AND recorded_at < :closes),
+    (SELECT concat(count(*), ' ', sum(hash_record_extended(late, 0)))
+     FROM vehicle_late_readings AS late WHERE recorded_at >= :opens AND recorded_at < :closes),
+    (SELECT concat(count(*), ' ', sum(hash_record_extended(late, 0)))
+     FROM register_late_readings AS late WHERE recorded_at >= :opens AND recorded_at < :closes)
+) AS fingerprint;
+
+-- name: delete_late_readings(opens, closes)!
+WITH of_vehicles AS (
+    DELETE FROM vehicle_late_readings WHERE recorded_at >= :opens AND recorded_at < :closes
+), registers AS (
+    DELETE FROM register_late_readings WHERE recorded_at >= :opens AND recorded_at < :closes
+)
+DELETE FROM meter_late_readings WHERE recorded_at >= :opens AND recorded_at < :closes;
 
 -- name: try_lock_housekeeping()^
 -- Whether this session may run the hourly maintenance tasks; the lock is held until the session ends.

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
@@ -15,6 +16,7 @@ from sql.maintenance.folding import FoldingError, fold_days
 from sql.maintenance.merging import merge_late_readings
 from sql.partitions import begin_folding, ensure_partitions
 from tests.integration.sql.history.levels import METERS, TODAY, Levels, days_ago
+from tests.support.command import sql_command
 from tests.support.database import Database
 from tests.support.expired_months import connect_as_maintenance
 from tests.support.waiting import until
@@ -122,6 +124,17 @@ async def test_a_folded_row_without_rows_is_found(levels: Levels) -> None:
     await levels.connection.execute("INSERT INTO vehicle_days SELECT * FROM another")
     with pytest.raises(FoldingError, match=r"vehicle_telemetry_history has 96 readings of .*, its folded rows 144"):
         await fold_days(levels.connection, datetime.now(UTC), after=timedelta(days=2), seconds=60)
+
+
+async def test_of_two_maintenance_processes_one_folds(
+    levels: Levels, database: Database, environment: dict[str, str], tmp_path: Path
+) -> None:
+    before, sql = await levels.readings(), sql_command(environment, database, tmp_path)
+    done = await asyncio.gather(*(sql.run("maintain", "--once") for _ in range(2)))
+    assert [code for code, _, _ in done] == [0, 0], done
+    assert await levels.readings() == before
+    assert await levels.folded_days() == DUE
+    assert (await levels.tables_of_rows())[0] == f"meter_telemetry_history_y{days_ago(3):%Ym%md%d}"
 
 
 async def test_a_writer_that_is_stuck_delays_the_folding_only(levels: Levels, database: Database) -> None:
