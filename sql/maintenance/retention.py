@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from sql.archive.atomic_files import in_thread, remove_partial_files
-from sql.archive.export import export_table, table_contents
+from sql.archive.export import export_source
 from sql.archive.manifest import (
     ENERGY_COLUMNS,
     MANIFEST_NAME,
@@ -23,6 +23,7 @@ from sql.archive.manifest import (
     read_manifest,
     write_manifest,
 )
+from sql.archive.source import Source, source_contents
 from sql.archive.verify import verify_file
 from sql.partitions import Month, Partition, expired, list_months
 from sql.queries import queries
@@ -92,7 +93,8 @@ async def _archive_month(connection: Any, month: Month, root: Path) -> _OpenArch
         archive = archive or await _open_archive(connection, month, root)
         stored = archive.file_of(table.parent)
         if stored is None or not await in_thread(lambda a=archive, s=stored: _is_intact(a, s)):  # type: ignore[misc]
-            archive.put(await export_table(connection, table.name, table.parent, archive.directory))
+            source = Source.of_table(table.parent, table.name)
+            archive.put(await export_source(connection, source, archive.directory))
     return archive
 
 
@@ -147,8 +149,8 @@ async def _compare(connection: Any, month: Month, archive: _OpenArchive | None) 
     """What each history of a detached month holds; exports again where readings were written after the first export."""
     contents: dict[str, Contents] = {}
     for table in _histories(month):
-        columns = [str(row["name"]) async for row in queries.history_columns(connection, history=table.parent)]
-        found = contents[table.parent] = await table_contents(connection, table.name, table.parent, columns)
+        source = Source.of_table(table.parent, table.name)
+        found = contents[table.parent] = await source_contents(connection, source)
         if archive is None:
             continue
         stored = archive.file_of(table.parent)
@@ -160,7 +162,7 @@ async def _compare(connection: Any, month: Month, archive: _OpenArchive | None) 
                 "find out what has removed some; move the directory elsewhere to archive the remaining readings"
             )
         log.info("archive_out_of_date", table=table.name, readings=found.readings, reason="written to after its export")
-        file = await export_table(connection, table.name, table.parent, archive.directory)
+        file = await export_source(connection, source, archive.directory)
         if file.contents != found:
             raise ArchiveError(f"{table.name} holds {found}, its archive {file.contents}: the month is kept")
         archive.put(file)

@@ -27,9 +27,6 @@ FROM pg_attribute AS attribute JOIN pg_type AS type ON type.oid = attribute.attt
 WHERE attribute.attrelid = :history::text::regclass AND attribute.attnum > 0 AND NOT attribute.attisdropped
 ORDER BY attribute.attnum;
 
--- name: contents_of(part, energy, columns)^
-SELECT * FROM contents_of(:part::text::regclass, :energy, :columns::text[]);
-
 -- name: insert_retired_month(history, month, readings, derived, archived_in)!
 INSERT INTO retired_months (history, month, readings, derived, archived_in)
 VALUES (:history, :month, :readings, :derived, :archived_in);

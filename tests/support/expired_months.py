@@ -49,6 +49,12 @@ async def rows(database: Database, table: str, suffix: str = "", schema: str = "
     return [tuple(row) for row in found]
 
 
+async def archived_rows(database: Database, table: str, suffix: str) -> list[tuple[Any, ...]]:
+    """As rows(), with `ingested_at` (the second column) to the millisecond, which is what an archive keeps of it."""
+    found = await rows(database, table, suffix)
+    return [(row[0], row[1].replace(microsecond=row[1].microsecond // 1000 * 1000), *row[2:]) for row in found]
+
+
 def files(directory: Path) -> set[str]:
     """The files below a directory, as paths relative to it."""
     return {os.fspath(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}

@@ -9,8 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from sql.archive.export import export_table
+from sql.archive.export import export_source
 from sql.archive.manifest import ArchiveError, find_archives
+from sql.archive.source import Source
 from sql.archive.verify import verify_archive
 from sql.maintenance.retention import drop_expired_months
 from tests.support.command import Command, sql_command
@@ -22,6 +23,7 @@ from tests.support.expired_months import (
     METER_READINGS,
     METERS,
     VEHICLE_READINGS,
+    archived_rows,
     connect_as_maintenance,
     files,
     fill_histories,
@@ -39,7 +41,7 @@ WHOLE = {
     for month in ("2024-01", "2024-03")
     for file in ("manifest.json", *(f"{history}.parquet" for history in HISTORIES))
 }
-COUNT = "SELECT count(*) FROM pg_class WHERE relname ~ '_y2024m0[123]$'"
+COUNT = "SELECT count(*) FROM pg_class WHERE relname ~ '(history|hourly)_y2024m0[123]$'"
 
 
 class lock_table:  # noqa: N801 - used like a function
@@ -70,8 +72,9 @@ def sql(database: Database, environment: dict[str, str], tmp_path: Path) -> Comm
 
 
 async def everything(database: Database) -> dict[str, Any]:
+    """All rows as an archive keeps them: `ingested_at` to the millisecond."""
     return {
-        f"{history}_{suffix}": await rows(database, history, f"_{suffix}")
+        f"{history}_{suffix}": await archived_rows(database, history, f"_{suffix}")
         for history in HISTORIES
         for suffix in ("y2024m01", "y2024m03")
     }
@@ -251,7 +254,7 @@ async def test_an_export_that_fails_keeps_the_month_and_is_reported(
 async def test_a_full_disk_leaves_no_file_and_loses_no_reading(connection: Any, tmp_path: Path) -> None:
     (tmp_path / f"{METERS}.parquet.partial").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
-        await export_table(connection, f"{METERS}_y2024m01", METERS, tmp_path)
+        await export_source(connection, Source.of_table(METERS, f"{METERS}_y2024m01"), tmp_path)
     assert files(tmp_path) == set()
     assert await connection.fetchval(f"SELECT count(*) FROM {METERS}_y2024m01") == 1500
 
