@@ -1,7 +1,3 @@
--- name: hold_late_before()^
--- The instant before which readings are late. It cannot move until this transaction ends.
-SELECT hold_late_before() AS late_before;
-
 -- name: mark_late(side, devices, hours)!
 -- Marks hours that were already rolled up and that readings of this transaction have changed.
 INSERT INTO late_hours (side, device_id, hour)
