@@ -1,6 +1,6 @@
-"""One table of a month -> a Parquet file.
+"""Readings of a month -> a Parquet file in the order of device and instant.
 
-COPY -> temporary file -> fsync -> read back and compare -> rename to the final name
+COPY of some devices at a time -> temporary file -> fsync -> read back and compare -> rename to the final name
 """
 
 from pathlib import Path
@@ -9,68 +9,76 @@ from typing import Any, Final
 import structlog
 
 from sql.archive.atomic_files import atomic_write, fsync, in_thread, sha256
-from sql.archive.manifest import ENERGY_COLUMNS, ArchivedFile, ArchiveError, Contents
-from sql.archive.verify import read_contents
-from sql.queries import queries
+from sql.archive.manifest import VERSION, ArchivedFile, ArchiveError
+from sql.archive.source import Source, columns_of, device_batches
 
 log = structlog.get_logger(__name__)
 
-COPY_TIMEOUT_SECONDS: Final = 24 * 3600.0  # for all rows of one month
+COPY_TIMEOUT_SECONDS: Final = 24 * 3600.0  # for the readings of some devices
 
 
-async def export_table(connection: Any, table: str, history: str, directory: Path) -> ArchivedFile:
-    """Write all rows of a table to a file in `directory`. The figures returned were verified by reading the file back.
+async def export_source(connection: Any, source: Source, directory: Path) -> ArchivedFile:
+    """Write all readings of a source to a file in `directory`. The figures returned were verified by reading the file back.
 
     Args:
         connection: of the schema's owner; with time zone UTC and datestyle ISO.
-        table: the monthly partition.
-        history: its parent table, which also names the file.
-        directory: exists.
+        source: a table of rows, or days of all levels.
+        directory: exists. The file gets the name of the history.
 
     Raises:
-        ArchiveError: the file does not hold what the table held.
+        ArchiveError: the file does not hold what the source held.
         OSError: the disk is full or not writable.
     """
-    from sql.archive.parquet import ARROW_TYPES, CsvToParquet  # noqa: PLC0415 - pyarrow is slow to load; only archives need it
+    from sql.archive.parquet import CsvToParquet  # noqa: PLC0415 - pyarrow is slow to load; only archives need it
 
-    columns = [
-        (str(row["name"]), str(row["kind"])) async for row in queries.history_columns(connection, history=history)
-    ]
-    unsupported = [f"{name} {type_name}" for name, type_name in columns if type_name not in ARROW_TYPES]
-    if unsupported:
-        raise ArchiveError(
-            f"{history} has columns of types that the archive does not support: {', '.join(unsupported)}"
-        )
+    columns = await _supported_columns(connection, source)
     names = [name for name, _ in columns]
-    path = directory / f"{history}.parquet"
+    path = directory / f"{source.history}.parquet"
     with atomic_write(path) as partial:
-        with CsvToParquet(partial, history, columns) as writer:
-
-            async def write(chunk: bytes) -> None:
-                if writer.buffer(chunk):
-                    await in_thread(writer.flush)
-
-            await connection.copy_from_query(
-                _select_rows(table, names), output=write, format="csv", timeout=COPY_TIMEOUT_SECONDS
-            )
-            await in_thread(lambda: writer.flush(last=True))
-        written = writer.contents.result()
-        archived = await in_thread(lambda: _read_back(partial, path.name, history, names, written))
-    log.info("partition_archived", table=table, readings=archived.contents.readings, bytes=archived.bytes)
+        with CsvToParquet(partial, source.history, columns) as writer:
+            await _copy(connection, source, names, writer)
+        archived = await in_thread(lambda: _read_back(partial, path.name, source.history, names, writer))
+    log.info("partition_archived", table=source.relation, readings=archived.contents.readings, bytes=archived.bytes)
     return archived
 
 
-def _select_rows(table: str, columns: list[str]) -> str:
-    # COPY takes no parameters; the names come from the catalog.
-    listed = ", ".join(f'"{column}"' for column in columns)
-    return f'SELECT {listed}, hash_record_extended(ROW({listed}), 0) FROM "{table}"'  # noqa: S608
+async def _supported_columns(connection: Any, source: Source) -> list[tuple[str, str]]:
+    from sql.archive.columns import ARROW_TYPES  # noqa: PLC0415
+
+    columns = await columns_of(connection, source)
+    unsupported = [f"{name} {type_name}" for name, type_name in columns if type_name not in ARROW_TYPES]
+    if unsupported:
+        raise ArchiveError(
+            f"{source.history} has columns of types that the archive does not support: {', '.join(unsupported)}"
+        )
+    return columns
 
 
-def _read_back(partial: Path, name: str, history: str, columns: list[str], written: Contents) -> ArchivedFile:
+async def _copy(connection: Any, source: Source, names: list[str], writer: Any) -> None:
+    """Device by device, so that neither the database nor this process holds more than some of them."""
+
+    async def write(chunk: bytes) -> None:
+        if writer.buffer(chunk):
+            await in_thread(writer.flush)
+
+    select = source.select(names)
+    async for devices in device_batches(connection, source):
+        await connection.copy_from_query(
+            select, *source.parameters, devices, output=write, format="csv", timeout=COPY_TIMEOUT_SECONDS
+        )
+    await in_thread(lambda: writer.flush(last=True))
+
+
+def _read_back(partial: Path, name: str, history: str, columns: list[str], writer: Any) -> ArchivedFile:
+    from sql.archive.parquet import ContentsSum, Digest, read_batches  # noqa: PLC0415
+
     fsync(partial)
-    found = read_contents(partial, history)
-    if not found.matches(written):
-        raise ArchiveError(f"{partial} was read back as {found}, but {written} was written. Check the disk")
+    written, found, digest = writer.contents.result(), ContentsSum(history), Digest()
+    for batch in read_batches(partial, columns):
+        found.add(batch)
+        digest.add(batch)
+    if not found.result().matches(written) or digest.result() != writer.digest.result():
+        raise ArchiveError(f"{partial} was read back as {found.result()}, but {written} was written. Check the disk")
     return ArchivedFile(
         history=history,
         file=name,
@@ -78,17 +86,5 @@ def _read_back(partial: Path, name: str, history: str, columns: list[str], writt
         sha256=sha256(partial),
         columns=columns,
         contents=written,
-    )
-
-
-async def table_contents(connection: Any, table: str, history: str, columns: list[str]) -> Contents:
-    """What a table holds now, computed by the database."""
-    row = await queries.contents_of(connection, part=table, energy=ENERGY_COLUMNS[history], columns=columns)
-    return Contents(
-        readings=row["readings"],
-        derived=row["derived"],
-        energy_mwh=int(row["energy_mwh"]),
-        first=row["first"],
-        last=row["last"],
-        fingerprint=int(row["fingerprint"]) % 2**64,
+        version=VERSION,
     )

@@ -15,6 +15,8 @@ import msgspec
 from sql.archive.atomic_files import atomic_write
 
 MANIFEST_NAME: Final = "manifest.json"
+# 1: the columns of the table as they are, in the order of arrival. 2: see columns.py; `ingested_at` to the millisecond.
+VERSION: Final = 2
 # The archived histories, each with the column whose values are summed to compare a file with its table.
 ENERGY_COLUMNS: Final = {
     "meter_telemetry_history": "kwh_consumed_ac",
@@ -54,7 +56,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArchivedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One Parquet file of a month."""
+    """One Parquet file of a month. `columns` are those of the table; `version` says how the file holds them."""
 
     history: str
     file: str
@@ -62,12 +64,13 @@ class ArchivedFile(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     columns: list[str]
     contents: Contents
+    version: int = 1
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The files of a month and the database they came from.
 
-    `server` is the major version of PostgreSQL that computed the fingerprints.
+    `server` is the major version of PostgreSQL that computed the fingerprints. `version` is the highest of the files.
     """
 
     month: date
@@ -75,7 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     server: int
     files: list[ArchivedFile]
-    version: int = 1
+    version: int = VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def read_manifest(directory: Path) -> Archive:
         raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise ArchiveError(f"{path} is not a valid manifest: {error}") from error
-    if manifest.version != 1:
+    if manifest.version > VERSION:
         raise ArchiveError(f"{path} was written by a newer version of this program: {manifest.version}")
     return Archive(directory, manifest)
 

@@ -7,8 +7,9 @@ from typing import Any, Final
 import asyncpg
 
 from sql.archive.atomic_files import in_thread
-from sql.archive.export import COPY_TIMEOUT_SECONDS, table_contents
+from sql.archive.export import COPY_TIMEOUT_SECONDS
 from sql.archive.manifest import Archive, ArchivedFile, ArchiveError
+from sql.archive.source import Source, source_contents
 from sql.archive.verify import verify_file
 from sql.queries import queries
 
@@ -62,7 +63,8 @@ async def _restore_file(
     await connection.execute(
         f'ALTER TABLE {SCHEMA}."{table}" ADD PRIMARY KEY ({", ".join(key)})', timeout=COPY_TIMEOUT_SECONDS
     )
-    found = await table_contents(connection, f'{SCHEMA}."{table}"', file.history, file.columns)
+    source = Source.of_table(file.history, f'{SCHEMA}."{table}"', whole_milliseconds=file.version > 1)
+    found = await source_contents(connection, source, file.columns)
     if (await queries.database_identity(connection))["server"] != archive.manifest.server:
         found = found.without_fingerprint()  # hashes may differ between major versions of PostgreSQL
     if not found.matches(file.contents):

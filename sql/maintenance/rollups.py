@@ -11,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from sql.partitions import wait_for_writers
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -48,8 +49,6 @@ async def refresh_rollups(connection: Connection, now: datetime, *, grace: timed
     state = await queries.rollup_state(connection)
     if state["late_before"]:
         complete = state["complete_before"] or await _first_hour(connection, state["late_before"])
-        if state["folded_before"]:  # folded days have sums of their own
-            complete = max(complete, state["folded_before"])
         await _roll_up(connection, complete, state["late_before"], deadline)
         await _refresh_late_hours(connection, deadline)
     await queries.record_refresh(connection)
@@ -62,9 +61,7 @@ async def _move_late_before(connection: Connection, target: datetime) -> None:
     if before and before >= target:
         return
     async with connection.transaction():
-        # Writers queue behind this lock while it waits for a stuck one, so it must not wait for long.
-        await connection.execute("SET LOCAL lock_timeout = '1s'")
-        await queries.wait_for_writers(connection)
+        await wait_for_writers(connection)
         await queries.move_late_before(connection, instant=target)
 
 

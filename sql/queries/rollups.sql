@@ -1,7 +1,3 @@
--- name: hold_late_before()^
--- The instant before which readings are late. It cannot move until this transaction ends.
-SELECT hold_late_before() AS late_before;
-
 -- name: mark_late(side, devices, hours)!
 -- Marks hours that were already rolled up and that readings of this transaction have changed.
 INSERT INTO late_hours (side, device_id, hour)
@@ -9,8 +5,7 @@ SELECT :side, marked.* FROM unnest(:devices::text[], :hours::timestamptz[]) AS m
 
 -- name: rollup_state()^
 -- An instant that was never set is NULL.
-SELECT nullif(late_before, '-infinity') AS late_before, nullif(complete_before, '-infinity') AS complete_before,
-    nullif(folded_before, '-infinity') AS folded_before, refreshed_at
+SELECT nullif(late_before, '-infinity') AS late_before, nullif(complete_before, '-infinity') AS complete_before, refreshed_at
 FROM rollup_state;
 
 -- name: wait_for_writers()^
@@ -24,32 +19,32 @@ UPDATE rollup_state SET late_before = greatest(late_before, :instant);
 UPDATE rollup_state SET complete_before = :instant, refreshed_at = now();
 
 -- name: move_watermarks_back(target, now)^
--- Moves watermarks that lie ahead of the clock back to an hour that has ended; returns where late_before was. Until those hours are
--- rolled up again, history answers for them. Writers that still rely on the former late_before mark more hours than necessary.
+-- Moves watermarks that lie ahead of the clock back to an hour that has ended, but not into folded days; returns where late_before was.
+-- Until those hours are rolled up again, history answers for them. Writers that still rely on the former late_before mark more hours
+-- than necessary.
 UPDATE rollup_state AS state
-SET late_before = least(state.late_before, :target), complete_before = least(state.complete_before, :target)
+SET late_before = least(state.late_before, greatest(:target, state.folding_before)),
+    complete_before = least(state.complete_before, greatest(:target, state.folding_before))
 FROM (SELECT late_before FROM rollup_state) AS former
-WHERE state.late_before > :now
+WHERE state.late_before > greatest(:now, state.folding_before)
 RETURNING former.late_before AS was;
 
 -- name: record_refresh()!
 UPDATE rollup_state SET refreshed_at = now();
 
 -- name: oldest_reading()^
--- The oldest reading of all devices among the rows of days that are not folded; NULL when there is none.
+-- The oldest reading of all devices; NULL when there is none.
 SELECT least(
     (
         SELECT min(first.recorded_at) FROM meter_live_status AS live CROSS JOIN LATERAL (
             SELECT recorded_at FROM meter_telemetry_history AS history
-            WHERE history.meter_id = live.meter_id AND recorded_at >= (SELECT folded_before FROM rollup_state)
-            ORDER BY recorded_at LIMIT 1
+            WHERE history.meter_id = live.meter_id ORDER BY recorded_at LIMIT 1
         ) AS first
     ),
     (
         SELECT min(first.recorded_at) FROM vehicle_live_status AS live CROSS JOIN LATERAL (
             SELECT recorded_at FROM vehicle_telemetry_history AS history
-            WHERE history.vehicle_id = live.vehicle_id AND recorded_at >= (SELECT folded_before FROM rollup_state)
-            ORDER BY recorded_at LIMIT 1
+            WHERE history.vehicle_id = live.vehicle_id ORDER BY recorded_at LIMIT 1
         ) AS first
     )
 ) AS recorded_at;
@@ -99,9 +94,8 @@ WITH devices AS MATERIALIZED (
 SELECT (SELECT count(*) FROM rolled) AS hours, (SELECT max(vehicle_id) FROM devices) AS last;
 
 -- name: late_hours(side)
--- Hours that late readings have changed, oldest first. Folded days have sums of their own, with all readings.
-SELECT DISTINCT hour FROM late_hours
-WHERE side = :side AND hour >= (SELECT folded_before FROM rollup_state) ORDER BY hour;
+-- Hours that late readings have changed, oldest first.
+SELECT DISTINCT hour FROM late_hours WHERE side = :side ORDER BY hour;
 
 -- name: refresh_late_meters(hour, row_limit)^
 -- Rolls a late hour up again, of the next devices that are marked singly and of the next ones where it is marked for all.

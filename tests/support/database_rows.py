@@ -1,6 +1,8 @@
 """Rows that a test inserts for the read service to find: assignments, evaluations, faults, trends, rollups, folded days."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import asyncpg
@@ -9,10 +11,6 @@ from sql.maintenance.rollups import refresh_rollups
 from tests.support.database import Database
 from tests.support.records import NOON
 
-HISTORIES = {
-    "meter": "meter_telemetry_history", "vehicle": "vehicle_telemetry_history", "register": "meter_register_history"
-}  # fmt: skip
-HOURLY = (("meter_energy_hourly", "hour"), ("vehicle_energy_hourly", "hour"))
 HEALTHY: dict[str, Any] = {
     "assigned_seconds": 86_400.0, "ac_kwh": 100.0, "dc_kwh": 92.0, "dc_kwh_assigned": 92.0, "ac_points": 1440,
     "dc_points": 1440, "dc_points_assigned": 1440, "average_battery_temp": 25.0, "ratio": 92.0, "ac_coverage": 1.0,
@@ -64,40 +62,6 @@ async def insert_trend(database: Database, vehicle_id: str, status: str, days_un
     )  # fmt: skip
 
 
-async def fold_days(connection: Any, before: datetime, *, keep_rows: bool = False) -> None:
-    """Folds all days before a midnight (UTC) and moves the watermarks there, as maintenance does.
-
-    The rows and rollups of these days are deleted; `keep_rows`: their partitions are not dropped yet.
-    """
-    for kind, history in HISTORIES.items():
-        await _fold(
-            connection,
-            kind,
-            f"{history} CROSS JOIN rollup_state WHERE recorded_at >= folded_before AND recorded_at < $1",
-            before,
-        )
-    await connection.execute("UPDATE rollup_state SET folding_before = $1, folded_before = $1", before)
-    if not keep_rows:
-        for table, instant in (*((history, "recorded_at") for history in HISTORIES.values()), *HOURLY):
-            await connection.execute(f"DELETE FROM {table} WHERE {instant} < $1", before)
-
-
-async def merge_late_readings(connection: Any) -> None:
-    """Merges all late readings of folded days into their folded rows."""
-    for kind in HISTORIES:
-        await _fold(connection, kind, f"{kind}_late_readings CROSS JOIN rollup_state WHERE recorded_at < folded_before")
-
-
-async def _fold(connection: Any, kind: str, source: str, *arguments: Any) -> None:
-    """Folds each device's day that has a reading in `source`."""
-    device = "vehicle_id" if kind == "vehicle" else "meter_id"
-    await connection.execute(
-        f"SELECT fold_{kind}_day({device}, day) "
-        f"FROM (SELECT DISTINCT {device}, utc_day(recorded_at) AS day FROM {source}) AS device_day",
-        *arguments,
-    )
-
-
 async def roll_up(database: Database, until: datetime) -> None:
     """Rolls up the hours that end at `until` or before, as `python -m sql maintain` does."""
     connection = await asyncpg.connect(database.migrator_url)
@@ -105,3 +69,74 @@ async def roll_up(database: Database, until: datetime) -> None:
         await refresh_rollups(connection, until, grace=timedelta(0))
     finally:
         await connection.close()
+
+
+FORGET_WATERMARKS = (
+    "UPDATE rollup_state SET late_before = DEFAULT, complete_before = DEFAULT, "
+    "folding_before = DEFAULT, folded_before = DEFAULT"
+)
+
+
+class Levels(StrEnum):
+    """What maintenance does to days that have ended."""
+
+    BEGIN_FOLDING = "readings of one more day are late readings"
+    FINISH_FOLDING = "that day is folded"
+    MERGE = "late readings are merged"
+
+
+async def change_levels(owner: Any, step: Levels, midnights: Iterator[datetime]) -> None:
+    """One step of maintenance; days are folded up to the next of `midnights`."""
+    if step is Levels.MERGE:
+        await merge_late_readings(owner)
+        return
+    await finish_folding(owner)
+    if step is Levels.BEGIN_FOLDING and (midnight := next(midnights, None)) is not None:
+        await begin_folding(owner, midnight)
+
+
+async def begin_folding(owner: Any, midnight: datetime) -> None:
+    """From now on readings from before `midnight` are late readings. All hours up to it are rolled up first."""
+    await refresh_rollups(owner, midnight, grace=timedelta(0))
+    await owner.execute("UPDATE rollup_state SET folding_before = greatest(folding_before, $1)", midnight)
+
+
+async def fold_days(owner: Any, before: datetime, *, keep_rows: bool = False) -> None:
+    """Folds all days before a midnight; their hours may not be rolled up. `keep_rows`: their partitions are not dropped yet."""
+    await owner.execute("UPDATE rollup_state SET folding_before = greatest(folding_before, $1)", before)
+    await finish_folding(owner, keep_rows=keep_rows)
+
+
+async def finish_folding(owner: Any, *, keep_rows: bool = False) -> None:
+    """Folds all days before `folding_before`, one device after the other, and deletes their rows."""
+    days = await owner.fetch(
+        "SELECT DISTINCT utc_day(recorded_at) AS day FROM (SELECT recorded_at FROM meter_telemetry_history "
+        "UNION SELECT recorded_at FROM vehicle_telemetry_history UNION SELECT recorded_at FROM meter_register_history) AS rows, "
+        "rollup_state WHERE recorded_at >= folded_before AND recorded_at < folding_before"
+    )
+    for day in days:
+        await owner.execute(
+            "SELECT fold_meter_day(meter_id, $1), fold_register_day(meter_id, $1) FROM meter_live_status", day["day"]
+        )
+        await owner.execute("SELECT fold_vehicle_day(vehicle_id, $1) FROM vehicle_live_status", day["day"])
+    await owner.execute("UPDATE rollup_state SET folded_before = folding_before")
+    await owner.execute("DELETE FROM late_hours WHERE hour < (SELECT folded_before FROM rollup_state)")
+    if keep_rows:
+        return
+    for history in ("meter_telemetry_history", "vehicle_telemetry_history", "meter_register_history"):
+        await owner.execute(f"DELETE FROM {history} WHERE recorded_at < (SELECT folded_before FROM rollup_state)")
+    for rollup in ("meter_energy_hourly", "vehicle_energy_hourly"):
+        await owner.execute(f"DELETE FROM {rollup} WHERE hour < (SELECT folded_before FROM rollup_state)")
+
+
+async def merge_late_readings(owner: Any) -> None:
+    """Merges all late readings of folded days."""
+    for function, late, device in (
+        ("fold_meter_day", "meter_late_readings", "meter_id"),
+        ("fold_vehicle_day", "vehicle_late_readings", "vehicle_id"),
+        ("fold_register_day", "register_late_readings", "meter_id"),
+    ):
+        await owner.execute(
+            f"SELECT {function}({device}, day) FROM (SELECT DISTINCT {device}, utc_day(recorded_at) AS day "
+            f"FROM {late}, rollup_state WHERE recorded_at < folded_before) AS changed"
+        )

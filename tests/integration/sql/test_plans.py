@@ -203,8 +203,7 @@ async def test_a_page_of_readings_reads_no_more_than_the_page(
 @pytest.fixture
 async def folded(database: Database, midnight: datetime) -> datetime:
     """A folded day in the middle of last month; all devices have 45 of them, from the month before on."""
-    await roll_up(database, midnight + 30 * HOUR)
-    day = (midnight + 14 * DAY).date()
+    await roll_up(database, midnight + 15 * DAY)
     fold = "SELECT fold_{0}_day({0}_id, $1) FROM {0}_live_status"
     fill = (
         "INSERT INTO {0}_days SELECT copy.* FROM {0}_days AS folded "
@@ -217,7 +216,7 @@ async def folded(database: Database, midnight: datetime) -> datetime:
         await database.fetch(fill.format(side), midnight.date())
     await database.fetch("UPDATE rollup_state SET folding_before = $1, folded_before = $1", midnight + 15 * DAY)
     await database.execute("VACUUM ANALYZE")
-    return midnight + (day - midnight.date())
+    return midnight + 14 * DAY
 
 
 @BOTH_MODES

@@ -227,6 +227,10 @@ INSERT INTO meter_{table} (meter_id, recorded_at, kwh_consumed_ac, voltage, deri
 SELECT 'M' || n % 3, $1::timestamptz + n * interval '1 minute', 1, 230, CASE WHEN n % 3 = 0 THEN true END
 FROM generate_series(1, 30) AS n
 """
+LIVE = (
+    "INSERT INTO meter_live_status SELECT 'M' || n, 1, 230, now(), now() FROM generate_series(0, 2) AS n; "
+    "INSERT INTO vehicle_live_status VALUES ('V', 50, 1, 20, now(), now())"
+)
 WRITE_VEHICLES = """
 INSERT INTO vehicle_{table} (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp)
 SELECT 'V', $1::timestamptz + n * interval '1 minute', 1, 50, 20 FROM generate_series(1, 10) AS n
@@ -272,6 +276,7 @@ async def _rows_stored(connection: Any) -> dict[str, int]:
 async def test_the_ledger_counts_each_reading_once_wherever_it_is(database: Database, keep_rows: bool) -> None:
     connection = await asyncpg.connect(database.migrator_url)
     try:
+        await connection.execute(LIVE)
         for day in range(DAYS):
             await _write(connection, BEGIN + day * DAY)
         assert await _rows_stored(connection) == {"m": 80, "v": 40, "r": 40}

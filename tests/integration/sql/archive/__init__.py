@@ -1,0 +1,1 @@
+"""The archive: retention, files, and answers from them."""
