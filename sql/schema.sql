@@ -408,23 +408,38 @@ CREATE FUNCTION public.ensure_history_partitions(oldest timestamp with time zone
     SET "TimeZone" TO 'UTC'
     AS $$
 DECLARE
+    rows_from timestamptz := (SELECT folding_before FROM rollup_state);
+    daily boolean := rows_from > '-infinity';
     parent text;
     part text;
-    month timestamptz;
+    unit text;
+    opens timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('energy.history_partitions'));
-    FOREACH parent IN ARRAY ARRAY[
-        'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
-        'meter_energy_hourly', 'vehicle_energy_hourly', 'meter_days', 'vehicle_days', 'register_days'
-    ] LOOP
-        FOR month IN SELECT generate_series(date_trunc('month', oldest), newest, interval '1 month') LOOP
-            part := format('%s_y%sm%s', parent, to_char(month, 'YYYY'), to_char(month, 'MM'));
-            CONTINUE WHEN to_regclass(part) IS NOT NULL;
-            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
-            EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                           parent, part, month, month + interval '1 month');
-            RETURN NEXT part;
-        END LOOP;
+    FOR parent, unit, opens IN
+        SELECT folded, 'month', month
+        FROM unnest(ARRAY['meter_days', 'vehicle_days', 'register_days']) AS folded
+        CROSS JOIN generate_series(date_trunc('month', oldest), newest, interval '1 month') AS month
+        UNION ALL
+        SELECT history, CASE WHEN daily THEN 'day' ELSE 'month' END, each
+        FROM unnest(ARRAY[
+            'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
+            'meter_energy_hourly', 'vehicle_energy_hourly'
+        ]) AS history
+        CROSS JOIN generate_series(
+            CASE WHEN daily THEN rows_from ELSE date_trunc('month', oldest) END,
+            CASE WHEN daily THEN least(newest, now() + interval '14 days') ELSE newest END,
+            CASE WHEN daily THEN interval '1 day' ELSE interval '1 month' END
+        ) AS each
+    LOOP
+        part := parent || to_char(opens, '"_y"YYYY"m"MM');
+        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        part := part || CASE unit WHEN 'day' THEN to_char(opens, '"d"DD') ELSE '' END;
+        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                       parent, part, opens, opens + ('1 ' || unit)::interval);
+        RETURN NEXT part;
     END LOOP;
 END
 $$;
@@ -1505,6 +1520,12 @@ CREATE UNIQUE INDEX efficiency_faults_one_open ON public.efficiency_faults USING
 CREATE INDEX efficiency_faults_open ON public.efficiency_faults USING btree (fault_id) WHERE (closed_at IS NULL);
 
 CREATE INDEX late_hours_by_hour ON public.late_hours USING btree (side, hour, device_id);
+
+CREATE INDEX meter_late_readings_by_instant ON public.meter_late_readings USING btree (recorded_at);
+
+CREATE INDEX register_late_readings_by_instant ON public.register_late_readings USING btree (recorded_at);
+
+CREATE INDEX vehicle_late_readings_by_instant ON public.vehicle_late_readings USING btree (recorded_at);
 
 CREATE TRIGGER keep_halted_offset BEFORE UPDATE ON public.kafka_offsets FOR EACH ROW WHEN (((old.halt_reason IS NOT NULL) AND (new.halt_reason IS NOT NULL) AND (new.next_offset <> old.next_offset))) EXECUTE FUNCTION public.keep_halted_offset();
 
