@@ -1545,6 +1545,8 @@ GRANT SELECT,INSERT ON TABLE public.register_late_readings TO energy_writer;
 GRANT SELECT ON TABLE public.register_readings TO energy_reader;
 GRANT SELECT ON TABLE public.register_readings TO energy_writer;
 
+GRANT SELECT ON TABLE public.retired_months TO energy_reader;
+
 GRANT SELECT ON TABLE public.retired_records TO energy_reader;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.topic_breakers TO energy_writer;

@@ -6,7 +6,7 @@ All calls block and may run in several threads at once. Manifests and footers ar
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import fsum
 from pathlib import Path
@@ -20,6 +20,8 @@ from sql.archive.columns import MICROSECONDS, decode, stored_names
 from sql.archive.manifest import ArchivedFile, ArchiveError, read_manifest
 
 FOOTERS_KEPT: Final = 64
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 DEVICES: Final = {
     "meter_telemetry_history": "meter_id",
     "vehicle_telemetry_history": "vehicle_id",
@@ -111,9 +113,16 @@ def sums_of(
     battery = ["soc", "battery_temp"] if DEVICES[history] == "vehicle_id" else []
     whole = min(opens for opens, _ in periods), max(closes for _, closes in periods)
     rows = readings_of(directories, history, device, whole, ["recorded_at", energy, *battery])
-    instants = rows["recorded_at"].to_pylist()
-    ends = [(bisect_left(instants, opens), bisect_left(instants, closes)) for opens, closes in periods]
+    instants = pc.cast(rows["recorded_at"], pa.int64()).to_pylist()  # as datetimes they would take most of the time
+    ends = [
+        (bisect_left(instants, _microseconds(opens)), bisect_left(instants, _microseconds(closes)))
+        for opens, closes in periods
+    ]
     return [_sums(rows.slice(begin, max(0, end - begin)), energy, battery) for begin, end in ends]
+
+
+def _microseconds(instant: datetime) -> int:
+    return (instant - EPOCH) // MICROSECOND
 
 
 def _sums(rows: Any, energy: str, battery: list[str]) -> Sums:
@@ -147,10 +156,16 @@ def _matching(path: Path, device: str, id_column: str, period: Period, columns: 
                 rows = file.read_row_group(group, columns=[id_column, *stored], use_threads=False)
                 instants = rows["recorded_at"]
                 during = pc.and_(pc.greater_equal(instants, opens), pc.less(instants, closes))
-                chosen = rows.filter(pc.and_(pc.equal(rows[id_column], device), during)).select(stored)
+                chosen = rows.filter(pc.and_(_equal(rows[id_column], device), during)).select(stored)
                 yield decode(chosen).select(list(columns))
     except (pa.ArrowException, OSError) as error:
         raise ArchiveError(f"{path} cannot be read: {error}. Fetch another copy of it") from error
+
+
+def _equal(ids: Any, device: str) -> Any:
+    """Which values of a column with dictionaries are this one, compared by their numbers in the dictionaries."""
+    chunks = [pc.equal(chunk.indices, chunk.dictionary.index(device).cast(pa.int32())) for chunk in ids.chunks]
+    return pa.chunked_array(chunks, pa.bool_())
 
 
 def _file_of(directory: Path, history: str) -> ArchivedFile | None:

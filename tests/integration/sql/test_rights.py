@@ -40,7 +40,7 @@ TABLES = {
     "register_days": ("", "s"),
     "register_late_readings": ("si", "s"),
     "register_readings": ("s", "s"),
-    "retired_months": ("", ""),
+    "retired_months": ("", "s"),
     "retired_records": ("", "s"),
     "rollup_state": ("s", "s"),
     "schema_migrations": ("", ""),
