@@ -41,6 +41,8 @@ def register_readings(jitter_kwh: float) -> RecordType:
         newest=queries.newest_meter_readings,  # of intervals and registers: never older than the newest register
         insert_new=queries.insert_new_registers,
         match=queries.match_registers,
+        insert_late=queries.insert_late_registers,
+        match_late=queries.match_late_registers,
     )
 
 
@@ -70,6 +72,8 @@ METER_READINGS: Final = TelemetryType(
     newest=queries.newest_meter_readings,
     insert_new=queries.insert_new_meter_readings,
     match=queries.match_meter_readings,
+    insert_late=queries.insert_late_meter_readings,
+    match_late=queries.match_late_meter_readings,
 )
 VEHICLE_READINGS: Final = TelemetryType(
     name="vehicle",
@@ -84,4 +88,6 @@ VEHICLE_READINGS: Final = TelemetryType(
     newest=queries.newest_vehicle_readings,
     insert_new=queries.insert_new_vehicle_readings,
     match=queries.match_vehicle_readings,
+    insert_late=queries.insert_late_vehicle_readings,
+    match_late=queries.match_late_vehicle_readings,
 )

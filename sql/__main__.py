@@ -44,7 +44,7 @@ def migrate() -> None:
 def maintain(
     once: Annotated[bool, typer.Option("--once", help="run one round; exit code 1 when a task failed")] = False,
 ) -> None:
-    """Run maintenance: partitions, rollups, fleet evaluation, trends, dead letters, statistics, retention, reindexing.
+    """Run maintenance: partitions, rollups, fleet evaluation, trends, merging, dead letters, statistics, folding, retention.
 
     Runs until stopped. Any number of processes may run: one works, the others stand by.
     """
@@ -92,7 +92,9 @@ async def _maintain(settings: MaintainSettings) -> None:
         metrics_port=serve(metrics, settings.maintain_metrics_host, settings.maintain_metrics_port),
     )
     interval = min(INTERVAL_SECONDS, settings.maintain_interval_seconds)
-    measuring = asyncio.create_task(keep_measuring(settings.database_url, metrics.state, interval), name="measure")
+    measuring = asyncio.create_task(
+        keep_measuring(settings.database_url, metrics.state, settings.fold_after_days, interval), name="measure"
+    )
     try:
         await scheduler.maintain(settings, stop, metrics)
     finally:

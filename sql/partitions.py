@@ -1,4 +1,7 @@
-"""Monthly partitions of histories and rollups: created ahead, listed, and checked for expiry."""
+"""Partitions of the levels of history and of the rollups: created ahead, listed, detached, attached and dropped.
+
+Rows and hourly rollups have partitions of a day, folded rows of a month. Older versions made partitions of a month for rows, too.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,21 +19,35 @@ log = structlog.get_logger(__name__)
 AHEAD: Final = timedelta(days=62)  # at least two months beyond the current one
 # A batch that could not be written for days may carry readings that were within the retention when they were decoded.
 EXPIRY_MARGIN: Final = timedelta(days=7)
+HISTORY_OF: Final = {
+    "meter_days": "meter_telemetry_history",
+    "vehicle_days": "vehicle_telemetry_history",
+    "register_days": "meter_register_history",
+}
+HISTORIES: Final = tuple(HISTORY_OF.values())
+ROWS: Final = (*HISTORIES, "meter_energy_hourly", "vehicle_energy_hourly")
+LOCK_TIMEOUT: Final = "1s"  # writers queue behind a lock that waits for a stuck one
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The table of one month of `parent`, attached or not; `pending` when its detachment was started and not finished."""
+    """The table of [opens, closes) of `parent`, attached or not; `pending` when its detachment was started and not finished."""
 
     parent: str
     name: str
+    opens: datetime
+    closes: datetime
     attached: bool
     pending: bool
+
+    @property
+    def is_attached(self) -> bool:
+        return self.attached and not self.pending
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A calendar month (UTC) and its tables."""
+    """A calendar month (UTC) of folded history and its tables."""
 
     first: date
     partitions: tuple[Partition, ...]
@@ -52,9 +69,18 @@ class Month:
 
 
 async def ensure_partitions(
-    connection: "asyncpg.Connection[asyncpg.Record]", now: datetime, retention_days: int
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    now: datetime,
+    retention_days: int,
 ) -> list[str]:
-    """Create missing partitions, from the oldest month kept to two months ahead. Safe to run concurrently.
+    """Create missing partitions: months from the oldest one kept to two months ahead, days from folding_before to 14 days ahead.
+
+    Safe to run concurrently.
+
+    Args:
+        connection: of the schema's owner, not in a transaction.
+        now: the database's clock.
+        retention_days: how long readings are kept.
 
     Returns:
         The names of the new partitions.
@@ -68,19 +94,106 @@ async def ensure_partitions(
     return created
 
 
-async def list_months(connection: Any) -> list[Month]:
-    """All months that have a table, oldest first."""
-    rows = [row async for row in queries.month_partitions(connection)]
+async def begin_folding(connection: Any, now: datetime, fold_after_days: int, *, only_if_empty: bool = False) -> None:
+    """Set the first watermarks of folding, unless they are set or a writer is stuck in its transaction; that is logged.
+
+    They are set to the beginning of the oldest table of rows that has readings, or `fold_after_days` before today when none has.
+    Consumers of the version before folding refuse to write from then on.
+
+    Args:
+        connection: of the schema's owner, not in a transaction.
+        now: the database's clock.
+        fold_after_days: how many days stay as rows.
+        only_if_empty: leave a database with readings as it is.
+    """
+    if (await queries.folding_state(connection))["folding_before"]:
+        return
+    try:
+        async with connection.transaction():
+            await wait_for_writers(connection)
+            oldest = await _oldest_rows(connection)
+            if oldest and only_if_empty:
+                return
+            instant = oldest or midnight(now) - timedelta(days=fold_after_days)
+            await queries.begin_folding(connection, instant=instant)
+    except asyncpg.LockNotAvailableError as error:
+        log.warning("folding_not_begun", error=str(error), reason="a writer is stuck in its transaction")
+    else:
+        log.info("folding_begun", rows_from=instant.isoformat())
+
+
+async def _oldest_rows(connection: Any) -> datetime | None:
+    for table in await list_partitions(connection, HISTORIES):
+        if await connection.fetchrow(f'TABLE "{table.name}" LIMIT 1'):
+            return table.opens
+    return None
+
+
+async def wait_for_writers(connection: Any) -> None:
+    """Wait for the writers that rely on the present watermarks, and block new ones until this transaction ends.
+
+    Raises:
+        asyncpg.LockNotAvailableError: a writer is stuck in its transaction.
+    """
+    await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    await queries.wait_for_writers(connection)
+
+
+async def list_partitions(connection: Any, parents: Iterable[str]) -> list[Partition]:
+    """All tables of these partitioned tables, attached or not, oldest first."""
     return [
-        Month(first, tuple(Partition(row["parent"], row["part"], row["attached"], row["pending"]) for row in found))
-        for first, found in groupby(rows, key=lambda row: row["month"])
+        Partition(row["parent"], row["part"], row["opens"], row["closes"], row["attached"], row["pending"])
+        async for row in queries.list_partitions(connection, parents=list(parents))
     ]
+
+
+async def list_months(connection: Any) -> list[Month]:
+    """All months of folded history that have a table, oldest first."""
+    tables = await list_partitions(connection, HISTORY_OF)
+    return [Month(first, tuple(found)) for first, found in groupby(tables, key=lambda table: table.opens.date())]
 
 
 def expired(months: Iterable[Month], now: datetime, retention_days: int) -> list[Month]:
     """The months of which every reading is older than the retention plus EXPIRY_MARGIN."""
     kept_from = now - timedelta(days=retention_days) - EXPIRY_MARGIN
     return [month for month in months if month.closes <= kept_from]
+
+
+async def detach(connection: Any, tables: Iterable[Partition]) -> None:
+    """Make tables unreachable over their parents. Readers and writers of other partitions are not blocked."""
+    for table in tables:
+        if table.pending:
+            await _finish_detaching(connection, table)
+        elif table.attached:
+            await connection.execute(f'ALTER TABLE "{table.parent}" DETACH PARTITION "{table.name}" CONCURRENTLY')
+
+
+async def attach(connection: Any, tables: Iterable[Partition], reason: str) -> None:
+    """Attach those of the tables that are detached, or are being detached."""
+    for table in tables:
+        if table.is_attached:
+            continue
+        if table.pending:
+            await _finish_detaching(connection, table)
+        await connection.execute(
+            f'ALTER TABLE "{table.parent}" ATTACH PARTITION "{table.name}" '
+            f"FOR VALUES FROM ('{table.opens.isoformat(' ')}') TO ('{table.closes.isoformat(' ')}')"
+        )
+        log.info("partition_reattached", table=table.name, reason=reason)
+
+
+async def _finish_detaching(connection: Any, table: Partition) -> None:
+    await connection.execute(f'ALTER TABLE "{table.parent}" DETACH PARTITION "{table.name}" FINALIZE')
+
+
+def oldest_kept(now: datetime, retention_days: int) -> datetime:
+    """The first instant of the oldest month that is not expired."""
+    return midnight(now - timedelta(days=retention_days) - EXPIRY_MARGIN).replace(day=1)
+
+
+def midnight(instant: datetime) -> datetime:
+    """The beginning of the day (UTC)."""
+    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def month_after(first: date) -> date:

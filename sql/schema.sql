@@ -188,7 +188,9 @@ CREATE FUNCTION public.derive_intervals(meters text[], earliest timestamp with t
     SET enable_seqscan TO 'off'
     AS $$
 DECLARE
-    late_before timestamptz := hold_late_before();
+    watermarks timestamptz[] := hold_watermarks();
+    late_before timestamptz := watermarks[1];
+    folding_before timestamptz := watermarks[2];
     beyond integer := 4; -- readings that are walked after the latest new one, before it is seen whether they changed anything
 BEGIN
     -- Readings of one meter that come over two partitions are written one after the other: each sees what the other has written.
@@ -205,25 +207,45 @@ BEGIN
         ), readings AS (
             SELECT new.meter_id, found.recorded_at > new.latest AS after, found.*
             FROM new CROSS JOIN LATERAL (
+                WITH known AS (
+                    (
+                        SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
+                        FROM meter_register_history AS history
+                        WHERE history.meter_id = new.meter_id
+                            AND history.recorded_at >= folding_before AND history.recorded_at < new.earliest
+                        ORDER BY history.recorded_at DESC LIMIT 1
+                    )
+                    UNION ALL
+                    SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
+                    FROM meter_register_history AS history
+                    WHERE history.meter_id = new.meter_id AND history.recorded_at >= folding_before
+                        AND history.recorded_at >= new.earliest AND history.recorded_at <= new.latest
+                    UNION ALL
+                    (
+                        SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
+                        FROM meter_register_history AS history
+                        WHERE history.meter_id = new.meter_id
+                            AND history.recorded_at >= folding_before AND history.recorded_at > new.latest
+                        ORDER BY history.recorded_at LIMIT beyond
+                    )
+                    UNION ALL
+                    SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
+                    FROM registers_before(folding_before, new.meter_id, new.earliest, new.latest, beyond)
+                    WHERE folding_before > 'epoch'
+                )
                 (
                     -- the one before: the walk begins where it stood there
-                    SELECT seed.recorded_at, coalesce(seed.kwh_high, seed.kwh_register) AS register,
-                        NULL::double precision AS high, seed.kwh_before AS before, seed.before_at, NULL::double precision AS voltage
-                    FROM meter_register_history AS seed
-                    WHERE seed.meter_id = new.meter_id AND seed.recorded_at < new.earliest
-                    ORDER BY seed.recorded_at DESC LIMIT 1
+                    SELECT recorded_at, ingested_at, coalesce(kwh_high, kwh_register) AS register,
+                        NULL::double precision AS high, kwh_before AS before, before_at, NULL::double precision AS voltage
+                    FROM known WHERE recorded_at < new.earliest ORDER BY recorded_at DESC LIMIT 1
                 )
                 UNION ALL
-                SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.kwh_before, history.before_at, history.voltage
-                FROM meter_register_history AS history
-                WHERE history.meter_id = new.meter_id
-                    AND history.recorded_at >= new.earliest AND history.recorded_at <= new.latest
+                SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
+                FROM known WHERE recorded_at >= new.earliest AND recorded_at <= new.latest
                 UNION ALL
                 (
-                    SELECT history.recorded_at, history.kwh_register, history.kwh_high, history.kwh_before, history.before_at, history.voltage
-                    FROM meter_register_history AS history
-                    WHERE history.meter_id = new.meter_id AND history.recorded_at > new.latest
-                    ORDER BY history.recorded_at LIMIT beyond
+                    SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
+                    FROM known WHERE recorded_at > new.latest ORDER BY recorded_at LIMIT beyond
                 )
             ) AS found
         ), walked AS (
@@ -235,8 +257,8 @@ BEGIN
                 ) AS walk
             FROM readings
         ), intervals AS MATERIALIZED (
-            SELECT meter_id, recorded_at, after, (walk).kwh, voltage, nullif((walk).high, register) AS high, (walk).before,
-                (walk).before_at,
+            SELECT meter_id, recorded_at, recorded_at < folding_before AS folded, after, ingested_at, register, (walk).kwh, voltage,
+                nullif((walk).high, register) AS high, (walk).before, (walk).before_at,
                 (high, before, before_at) IS NOT DISTINCT FROM (nullif((walk).high, register), (walk).before, (walk).before_at)
                     AS noted
             FROM walked WHERE voltage IS NOT NULL
@@ -244,17 +266,42 @@ BEGIN
             UPDATE meter_register_history AS history
             SET kwh_high = intervals.high, kwh_before = intervals.before, before_at = intervals.before_at
             FROM intervals
-            WHERE NOT intervals.noted
+            WHERE NOT intervals.noted AND NOT intervals.folded
                 AND history.meter_id = intervals.meter_id AND history.recorded_at = intervals.recorded_at
-        ), changed AS (
+        ), states_of_folded AS (
+            INSERT INTO register_late_readings
+                (meter_id, recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at, replaces)
+            SELECT meter_id, recorded_at, ingested_at, register, voltage, high, before, before_at, true
+            FROM intervals WHERE NOT noted AND folded
+            ON CONFLICT (meter_id, recorded_at) DO UPDATE -- a late one that is itself new
+            SET kwh_high = excluded.kwh_high, kwh_before = excluded.kwh_before, before_at = excluded.before_at
+        ), changed_rows AS (
             INSERT INTO meter_telemetry_history AS history (meter_id, recorded_at, kwh_consumed_ac, voltage, derived)
-            SELECT meter_id, recorded_at, kwh, voltage, true FROM intervals
+            SELECT meter_id, recorded_at, kwh, voltage, true FROM intervals WHERE NOT folded
             ON CONFLICT (meter_id, recorded_at) DO UPDATE SET kwh_consumed_ac = excluded.kwh_consumed_ac
             WHERE history.derived AND history.kwh_consumed_ac <> excluded.kwh_consumed_ac
             RETURNING meter_id, recorded_at, kwh_consumed_ac, voltage
+        ), folded_days AS (
+            SELECT meter_id, (recorded_at AT TIME ZONE 'UTC')::date AS day, array_agg(recorded_at) AS instants
+            FROM intervals WHERE folded GROUP BY 1, 2
+        ), stored AS MATERIALIZED (
+            SELECT reading.*
+            FROM folded_days AS wanted CROSS JOIN LATERAL (
+                SELECT meter_id, recorded_at, ingested_at, kwh_consumed_ac, derived FROM meter_readings AS reading
+                WHERE reading.meter_id = wanted.meter_id AND reading.day = wanted.day AND reading.recorded_at = ANY(wanted.instants)
+            ) AS reading
+        ), changed_late AS (
+            INSERT INTO meter_late_readings (meter_id, recorded_at, ingested_at, kwh_consumed_ac, voltage, derived, replaces)
+            SELECT meter_id, recorded_at, coalesce(stored.ingested_at, now()), kwh, voltage, true, stored.ingested_at IS NOT NULL
+            FROM intervals LEFT JOIN stored USING (meter_id, recorded_at)
+            WHERE folded AND (stored.ingested_at IS NULL OR (stored.derived AND stored.kwh_consumed_ac <> kwh))
+            ON CONFLICT (meter_id, recorded_at) DO UPDATE SET kwh_consumed_ac = excluded.kwh_consumed_ac
+            RETURNING meter_id, recorded_at, kwh_consumed_ac, voltage
+        ), changed AS (
+            SELECT * FROM changed_rows UNION ALL SELECT * FROM changed_late
         ), late AS (
             SELECT meter_id, date_trunc('hour', recorded_at, 'UTC') AS hour
-            FROM changed WHERE recorded_at < late_before GROUP BY 1, 2
+            FROM changed_rows WHERE recorded_at < late_before GROUP BY 1, 2
         ), marked AS (
             INSERT INTO late_hours (side, device_id, hour) -- an hour of many meters is marked for all, as the consumer does
             SELECT DISTINCT 'meter', CASE WHEN count(*) OVER (PARTITION BY hour) > 1000 THEN '' ELSE meter_id END, hour FROM late
@@ -285,21 +332,25 @@ CREATE FUNCTION public.encode_instants(instants timestamp with time zone[]) RETU
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
 DECLARE
-    microseconds bigint[] := ARRAY(
-        SELECT round(date_part('epoch', instant - instants[1]) * 1000000)::bigint FROM unnest(instants) AS instant
-    );
-    grid bigint[] := ARRAY(SELECT (microsecond + 30000000) / 60000000 FROM unnest(microseconds) AS microsecond);
-    minutes bigint[] := ARRAY(
-        SELECT minute - before FROM unnest(grid[2:], grid) AS pair (minute, before) WHERE minute IS NOT NULL
-    );
+    grid double precision[];
+    deviations double precision[];
+    is_steady boolean;
 BEGIN
+    SELECT array_agg(minute), array_agg((microsecond - minute * 60000000) / 1000), bool_and(minute = number - 1)
+    INTO grid, deviations, is_steady
+    FROM (
+        SELECT microsecond, round(microsecond / 60000000) AS minute, number FROM (
+            SELECT round(date_part('epoch', instant - instants[1]) * 1000000) AS microsecond, number
+            FROM unnest(instants) WITH ORDINALITY AS reading (instant, number)
+            OFFSET 0 -- computes it once
+        ) AS since_first
+    ) AS reading;
     RETURN ROW(
         instants[1],
-        CASE WHEN EXISTS (SELECT FROM unnest(minutes) AS minute WHERE minute <> 1) THEN encode_series(minutes::double precision[]) END,
-        encode_series(ARRAY(
-            SELECT (microsecond - minute * 60000000) / 1000::double precision
-            FROM unnest(microseconds, grid) AS pair (microsecond, minute)
-        ))
+        CASE WHEN NOT is_steady THEN encode_series(ARRAY(
+            SELECT minute - before FROM unnest(grid[2:], grid) AS pair (minute, before) WHERE minute IS NOT NULL
+        )) END,
+        encode_series(deviations)
     )::instant_series;
 END
 $$;
@@ -357,23 +408,38 @@ CREATE FUNCTION public.ensure_history_partitions(oldest timestamp with time zone
     SET "TimeZone" TO 'UTC'
     AS $$
 DECLARE
+    rows_from timestamptz := (SELECT folding_before FROM rollup_state);
+    daily boolean := rows_from > '-infinity';
     parent text;
     part text;
-    month timestamptz;
+    unit text;
+    opens timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('energy.history_partitions'));
-    FOREACH parent IN ARRAY ARRAY[
-        'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
-        'meter_energy_hourly', 'vehicle_energy_hourly', 'meter_days', 'vehicle_days', 'register_days'
-    ] LOOP
-        FOR month IN SELECT generate_series(date_trunc('month', oldest), newest, interval '1 month') LOOP
-            part := format('%s_y%sm%s', parent, to_char(month, 'YYYY'), to_char(month, 'MM'));
-            CONTINUE WHEN to_regclass(part) IS NOT NULL;
-            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
-            EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                           parent, part, month, month + interval '1 month');
-            RETURN NEXT part;
-        END LOOP;
+    FOR parent, unit, opens IN
+        SELECT folded, 'month', month
+        FROM unnest(ARRAY['meter_days', 'vehicle_days', 'register_days']) AS folded
+        CROSS JOIN generate_series(date_trunc('month', oldest), newest, interval '1 month') AS month
+        UNION ALL
+        SELECT history, CASE WHEN daily THEN 'day' ELSE 'month' END, each
+        FROM unnest(ARRAY[
+            'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
+            'meter_energy_hourly', 'vehicle_energy_hourly'
+        ]) AS history
+        CROSS JOIN generate_series(
+            CASE WHEN daily THEN rows_from ELSE date_trunc('month', oldest) END,
+            CASE WHEN daily THEN least(newest, now() + interval '14 days') ELSE newest END,
+            CASE WHEN daily THEN interval '1 day' ELSE interval '1 month' END
+        ) AS each
+    LOOP
+        part := parent || to_char(opens, '"_y"YYYY"m"MM');
+        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        part := part || CASE unit WHEN 'day' THEN to_char(opens, '"d"DD') ELSE '' END;
+        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                       parent, part, opens, opens + ('1 ' || unit)::interval);
+        RETURN NEXT part;
     END LOOP;
 END
 $$;
@@ -573,7 +639,26 @@ CREATE FUNCTION public.hold_late_before() RETURNS timestamp with time zone
     AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtext('energy.late_before'));
-    RETURN (SELECT greatest(late_before, 'epoch') FROM rollup_state); -- drivers have no number for -infinity
+    IF EXISTS (SELECT FROM rollup_state WHERE folding_before > '-infinity') THEN
+        RAISE EXCEPTION 'this consumer is older than the schema: it would write readings into days that are folded'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Deploy the consumer of the present version.';
+    END IF;
+    RETURN (SELECT greatest(late_before, 'epoch') FROM rollup_state);
+END
+$$;
+
+CREATE FUNCTION public.hold_merging() RETURNS void
+    LANGUAGE sql
+    AS $$
+    SELECT pg_advisory_xact_lock_shared(hashtext('energy.merging'))
+$$;
+
+CREATE FUNCTION public.hold_watermarks() RETURNS timestamp with time zone[]
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext('energy.late_before'));
+    RETURN (SELECT ARRAY[greatest(late_before, 'epoch'), greatest(folding_before, 'epoch')] FROM rollup_state);
 END
 $$;
 
@@ -664,6 +749,153 @@ BEGIN
         before_at := NULL;
     END IF;
     RETURN ROW(recorded_at, register, kwh, before, before_at)::register_walk;
+END
+$$;
+
+CREATE TABLE public.meter_register_history (
+    recorded_at timestamp with time zone NOT NULL,
+    ingested_at timestamp with time zone DEFAULT now() NOT NULL,
+    kwh_register double precision NOT NULL,
+    kwh_high double precision,
+    voltage double precision NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C",
+    kwh_before double precision,
+    before_at timestamp with time zone,
+    CONSTRAINT meter_register_history_check CHECK ((kwh_high > kwh_register)),
+    CONSTRAINT meter_register_history_kwh_register_check CHECK (((kwh_register >= (0)::double precision) AND (kwh_register <= ('1000000000'::numeric)::double precision))),
+    CONSTRAINT meter_register_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
+    CONSTRAINT meter_register_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
+)
+PARTITION BY RANGE (recorded_at);
+
+COMMENT ON COLUMN public.meter_register_history.kwh_high IS 'the highest register since the last reset; NULL: this one';
+
+COMMENT ON COLUMN public.meter_register_history.kwh_before IS 'the highest register before a fall or jump that may be an error; NULL: none';
+
+CREATE TABLE public.register_days (
+    day date NOT NULL,
+    readings integer NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C",
+    recorded public.instant_series NOT NULL,
+    ingested public.number_series NOT NULL,
+    kwh_register public.number_series NOT NULL,
+    voltage public.number_series NOT NULL,
+    kwh_high public.number_series,
+    kwh_before public.number_series,
+    before_at public.number_series,
+    CONSTRAINT register_days_readings_check CHECK ((readings > 0))
+)
+PARTITION BY RANGE (day);
+
+COMMENT ON COLUMN public.register_days.before_at IS 'milliseconds after recorded_at (negative)';
+
+CREATE TABLE public.register_late_readings (
+    recorded_at timestamp with time zone CONSTRAINT meter_register_history_recorded_at_not_null NOT NULL,
+    ingested_at timestamp with time zone DEFAULT now() CONSTRAINT meter_register_history_ingested_at_not_null NOT NULL,
+    kwh_register double precision CONSTRAINT meter_register_history_kwh_register_not_null NOT NULL,
+    kwh_high double precision,
+    voltage double precision CONSTRAINT meter_register_history_voltage_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_register_history_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    kwh_before double precision,
+    before_at timestamp with time zone,
+    replaces boolean DEFAULT false NOT NULL,
+    CONSTRAINT meter_register_history_check CHECK ((kwh_high > kwh_register)),
+    CONSTRAINT meter_register_history_kwh_register_check CHECK (((kwh_register >= (0)::double precision) AND (kwh_register <= ('1000000000'::numeric)::double precision))),
+    CONSTRAINT meter_register_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
+    CONSTRAINT meter_register_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
+);
+
+COMMENT ON COLUMN public.register_late_readings.kwh_high IS 'the highest register since the last reset; NULL: this one';
+
+COMMENT ON COLUMN public.register_late_readings.kwh_before IS 'the highest register before a fall or jump that may be an error; NULL: none';
+
+CREATE TABLE public.rollup_state (
+    only_row boolean DEFAULT true NOT NULL,
+    late_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    complete_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    refreshed_at timestamp with time zone DEFAULT now() NOT NULL,
+    folding_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    folded_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT folding_begins_first CHECK ((folded_before <= folding_before)),
+    CONSTRAINT rollup_state_check CHECK ((complete_before <= late_before)),
+    CONSTRAINT rollup_state_only_row_check CHECK (only_row)
+);
+
+CREATE VIEW public.register_readings AS
+ SELECT history.meter_id,
+    history.recorded_at,
+    history.ingested_at,
+    history.kwh_register,
+    history.voltage,
+    history.kwh_high,
+    history.kwh_before,
+    history.before_at,
+    ((history.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
+   FROM public.meter_register_history history
+  WHERE ((history.recorded_at >= ( SELECT rollup_state.folded_before
+           FROM public.rollup_state)) AND (NOT (EXISTS ( SELECT
+           FROM public.register_late_readings late
+          WHERE (late.replaces AND (late.meter_id = history.meter_id) AND (late.recorded_at = history.recorded_at))))))
+UNION ALL
+ SELECT folded.meter_id,
+    reading.recorded_at,
+    (date_trunc('milliseconds'::text, reading.recorded_at) + (reading.ingested_after * '00:00:00.001'::interval)) AS ingested_at,
+    reading.kwh_register,
+    reading.voltage,
+    reading.kwh_high,
+    reading.kwh_before,
+    (reading.recorded_at + (reading.before_after * '00:00:00.001'::interval)) AS before_at,
+    folded.day
+   FROM (public.register_days folded
+     CROSS JOIN LATERAL UNNEST(public.decode_instants(folded.recorded), public.decode_series(folded.ingested), public.decode_series(folded.kwh_register), public.decode_series(folded.voltage), public.decode_series(folded.kwh_high), public.decode_series(folded.kwh_before), public.decode_series(folded.before_at)) reading(recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (NOT (EXISTS ( SELECT
+           FROM public.register_late_readings late
+          WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at = reading.recorded_at))))))
+UNION ALL
+ SELECT register_late_readings.meter_id,
+    register_late_readings.recorded_at,
+    register_late_readings.ingested_at,
+    register_late_readings.kwh_register,
+    register_late_readings.voltage,
+    register_late_readings.kwh_high,
+    register_late_readings.kwh_before,
+    register_late_readings.before_at,
+    ((register_late_readings.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
+   FROM public.register_late_readings;
+
+CREATE FUNCTION public.registers_before(before timestamp with time zone, meter text, earliest timestamp with time zone, latest timestamp with time zone, number_after bigint) RETURNS SETOF public.register_readings
+    LANGUAGE plpgsql STABLE
+    SET "TimeZone" TO 'UTC'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    first_day date;
+    last_day date;
+BEGIN
+    IF earliest > before AND EXISTS (
+        SELECT FROM meter_register_history AS history
+        WHERE history.meter_id = meter AND history.recorded_at >= before AND history.recorded_at < earliest
+    ) THEN
+        RETURN;
+    END IF;
+    WITH known AS (
+        SELECT day, sum(readings) AS readings FROM (
+            SELECT day, readings FROM register_days WHERE meter_id = meter
+            UNION ALL
+            SELECT recorded_at::date, 1 FROM register_late_readings WHERE meter_id = meter AND NOT replaces
+            UNION ALL
+            SELECT recorded_at::date, 1 FROM meter_register_history WHERE meter_id = meter AND recorded_at < before
+        ) AS part
+        GROUP BY day
+    ), following AS (
+        SELECT day, sum(readings) OVER (ORDER BY day) AS readings FROM known WHERE day > latest::date
+    )
+    SELECT coalesce((SELECT max(day) FROM known WHERE day < earliest::date), earliest::date),
+        coalesce((SELECT min(day) FROM following WHERE readings >= number_after), (SELECT max(day) FROM following), latest::date)
+    INTO first_day, last_day;
+    RETURN QUERY
+        SELECT * FROM register_readings
+        WHERE meter_id = meter AND day BETWEEN first_day AND last_day AND recorded_at >= first_day AND recorded_at < before;
 END
 $$;
 
@@ -924,18 +1156,6 @@ COMMENT ON COLUMN public.meter_telemetry_history.recorded_at IS 'the device''s c
 
 COMMENT ON COLUMN public.meter_telemetry_history.derived IS 'true: the interval follows from registers; NULL: it was sent as it is';
 
-CREATE TABLE public.rollup_state (
-    only_row boolean DEFAULT true NOT NULL,
-    late_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    complete_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    refreshed_at timestamp with time zone DEFAULT now() NOT NULL,
-    folding_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    folded_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    CONSTRAINT folding_begins_first CHECK ((folded_before <= folding_before)),
-    CONSTRAINT rollup_state_check CHECK ((complete_before <= late_before)),
-    CONSTRAINT rollup_state_only_row_check CHECK (only_row)
-);
-
 CREATE VIEW public.meter_readings AS
  SELECT history.meter_id,
     history.recorded_at,
@@ -972,26 +1192,6 @@ UNION ALL
     ((meter_late_readings.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
    FROM public.meter_late_readings;
 
-CREATE TABLE public.meter_register_history (
-    recorded_at timestamp with time zone NOT NULL,
-    ingested_at timestamp with time zone DEFAULT now() NOT NULL,
-    kwh_register double precision NOT NULL,
-    kwh_high double precision,
-    voltage double precision NOT NULL,
-    meter_id text NOT NULL COLLATE pg_catalog."C",
-    kwh_before double precision,
-    before_at timestamp with time zone,
-    CONSTRAINT meter_register_history_check CHECK ((kwh_high > kwh_register)),
-    CONSTRAINT meter_register_history_kwh_register_check CHECK (((kwh_register >= (0)::double precision) AND (kwh_register <= ('1000000000'::numeric)::double precision))),
-    CONSTRAINT meter_register_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
-    CONSTRAINT meter_register_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
-)
-PARTITION BY RANGE (recorded_at);
-
-COMMENT ON COLUMN public.meter_register_history.kwh_high IS 'the highest register since the last reset; NULL: this one';
-
-COMMENT ON COLUMN public.meter_register_history.kwh_before IS 'the highest register before a fall or jump that may be an error; NULL: none';
-
 CREATE TABLE public.offset_decisions (
     consumer_group text NOT NULL,
     topic text NOT NULL,
@@ -1012,85 +1212,6 @@ CREATE TABLE public.packed_indexes (
     packed_at timestamp with time zone,
     CONSTRAINT packed_indexes_check CHECK (((bytes_after IS NULL) = (packed_at IS NULL)))
 );
-
-CREATE TABLE public.register_days (
-    day date NOT NULL,
-    readings integer NOT NULL,
-    meter_id text NOT NULL COLLATE pg_catalog."C",
-    recorded public.instant_series NOT NULL,
-    ingested public.number_series NOT NULL,
-    kwh_register public.number_series NOT NULL,
-    voltage public.number_series NOT NULL,
-    kwh_high public.number_series,
-    kwh_before public.number_series,
-    before_at public.number_series,
-    CONSTRAINT register_days_readings_check CHECK ((readings > 0))
-)
-PARTITION BY RANGE (day);
-
-COMMENT ON COLUMN public.register_days.before_at IS 'milliseconds after recorded_at (negative)';
-
-CREATE TABLE public.register_late_readings (
-    recorded_at timestamp with time zone CONSTRAINT meter_register_history_recorded_at_not_null NOT NULL,
-    ingested_at timestamp with time zone DEFAULT now() CONSTRAINT meter_register_history_ingested_at_not_null NOT NULL,
-    kwh_register double precision CONSTRAINT meter_register_history_kwh_register_not_null NOT NULL,
-    kwh_high double precision,
-    voltage double precision CONSTRAINT meter_register_history_voltage_not_null NOT NULL,
-    meter_id text CONSTRAINT meter_register_history_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
-    kwh_before double precision,
-    before_at timestamp with time zone,
-    replaces boolean DEFAULT false NOT NULL,
-    CONSTRAINT meter_register_history_check CHECK ((kwh_high > kwh_register)),
-    CONSTRAINT meter_register_history_kwh_register_check CHECK (((kwh_register >= (0)::double precision) AND (kwh_register <= ('1000000000'::numeric)::double precision))),
-    CONSTRAINT meter_register_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
-    CONSTRAINT meter_register_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
-);
-
-COMMENT ON COLUMN public.register_late_readings.kwh_high IS 'the highest register since the last reset; NULL: this one';
-
-COMMENT ON COLUMN public.register_late_readings.kwh_before IS 'the highest register before a fall or jump that may be an error; NULL: none';
-
-CREATE VIEW public.register_readings AS
- SELECT history.meter_id,
-    history.recorded_at,
-    history.ingested_at,
-    history.kwh_register,
-    history.voltage,
-    history.kwh_high,
-    history.kwh_before,
-    history.before_at,
-    ((history.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
-   FROM public.meter_register_history history
-  WHERE ((history.recorded_at >= ( SELECT rollup_state.folded_before
-           FROM public.rollup_state)) AND (NOT (EXISTS ( SELECT
-           FROM public.register_late_readings late
-          WHERE (late.replaces AND (late.meter_id = history.meter_id) AND (late.recorded_at = history.recorded_at))))))
-UNION ALL
- SELECT folded.meter_id,
-    reading.recorded_at,
-    (date_trunc('milliseconds'::text, reading.recorded_at) + (reading.ingested_after * '00:00:00.001'::interval)) AS ingested_at,
-    reading.kwh_register,
-    reading.voltage,
-    reading.kwh_high,
-    reading.kwh_before,
-    (reading.recorded_at + (reading.before_after * '00:00:00.001'::interval)) AS before_at,
-    folded.day
-   FROM (public.register_days folded
-     CROSS JOIN LATERAL UNNEST(public.decode_instants(folded.recorded), public.decode_series(folded.ingested), public.decode_series(folded.kwh_register), public.decode_series(folded.voltage), public.decode_series(folded.kwh_high), public.decode_series(folded.kwh_before), public.decode_series(folded.before_at)) reading(recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (NOT (EXISTS ( SELECT
-           FROM public.register_late_readings late
-          WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at = reading.recorded_at))))))
-UNION ALL
- SELECT register_late_readings.meter_id,
-    register_late_readings.recorded_at,
-    register_late_readings.ingested_at,
-    register_late_readings.kwh_register,
-    register_late_readings.voltage,
-    register_late_readings.kwh_high,
-    register_late_readings.kwh_before,
-    register_late_readings.before_at,
-    ((register_late_readings.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
-   FROM public.register_late_readings;
 
 CREATE TABLE public.retired_months (
     history text NOT NULL,
@@ -1400,6 +1521,12 @@ CREATE INDEX efficiency_faults_open ON public.efficiency_faults USING btree (fau
 
 CREATE INDEX late_hours_by_hour ON public.late_hours USING btree (side, hour, device_id);
 
+CREATE INDEX meter_late_readings_by_instant ON public.meter_late_readings USING btree (recorded_at);
+
+CREATE INDEX register_late_readings_by_instant ON public.register_late_readings USING btree (recorded_at);
+
+CREATE INDEX vehicle_late_readings_by_instant ON public.vehicle_late_readings USING btree (recorded_at);
+
 CREATE TRIGGER keep_halted_offset BEFORE UPDATE ON public.kafka_offsets FOR EACH ROW WHEN (((old.halt_reason IS NOT NULL) AND (new.halt_reason IS NOT NULL) AND (new.next_offset <> old.next_offset))) EXECUTE FUNCTION public.keep_halted_offset();
 
 GRANT USAGE ON SCHEMA public TO energy_writer;
@@ -1449,6 +1576,12 @@ REVOKE ALL ON FUNCTION public.fold_vehicle_day(vehicle text, folded_day date) FR
 REVOKE ALL ON FUNCTION public.hold_late_before() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.hold_late_before() TO energy_writer;
 
+REVOKE ALL ON FUNCTION public.hold_merging() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.hold_merging() TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.hold_watermarks() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.hold_watermarks() TO energy_writer;
+
 REVOKE ALL ON FUNCTION public.keep_halted_offset() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.last_whole_hour(closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
@@ -1463,6 +1596,23 @@ GRANT ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun tim
 REVOKE ALL ON FUNCTION public.next_fault_id() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision, before double precision, before_at timestamp with time zone) FROM PUBLIC;
+
+GRANT SELECT,INSERT ON TABLE public.meter_register_history TO energy_writer;
+GRANT SELECT ON TABLE public.meter_register_history TO energy_reader;
+
+GRANT SELECT ON TABLE public.register_days TO energy_reader;
+GRANT SELECT ON TABLE public.register_days TO energy_writer;
+
+GRANT SELECT ON TABLE public.register_late_readings TO energy_reader;
+GRANT SELECT,INSERT ON TABLE public.register_late_readings TO energy_writer;
+
+GRANT SELECT ON TABLE public.rollup_state TO energy_writer;
+GRANT SELECT ON TABLE public.rollup_state TO energy_reader;
+
+GRANT SELECT ON TABLE public.register_readings TO energy_reader;
+GRANT SELECT ON TABLE public.register_readings TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.registers_before(before timestamp with time zone, meter text, earliest timestamp with time zone, latest timestamp with time zone, number_after bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
@@ -1514,6 +1664,7 @@ GRANT INSERT ON TABLE public.late_hours TO energy_writer;
 GRANT SELECT ON TABLE public.late_hours TO energy_reader;
 
 GRANT SELECT ON TABLE public.meter_days TO energy_reader;
+GRANT SELECT ON TABLE public.meter_days TO energy_writer;
 
 GRANT SELECT ON TABLE public.meter_energy_hourly TO energy_reader;
 
@@ -1526,24 +1677,10 @@ GRANT SELECT ON TABLE public.meter_live_status TO energy_reader;
 GRANT SELECT,INSERT ON TABLE public.meter_telemetry_history TO energy_writer;
 GRANT SELECT ON TABLE public.meter_telemetry_history TO energy_reader;
 
-GRANT SELECT ON TABLE public.rollup_state TO energy_writer;
-GRANT SELECT ON TABLE public.rollup_state TO energy_reader;
-
 GRANT SELECT ON TABLE public.meter_readings TO energy_reader;
 GRANT SELECT ON TABLE public.meter_readings TO energy_writer;
 
-GRANT SELECT,INSERT ON TABLE public.meter_register_history TO energy_writer;
-GRANT SELECT ON TABLE public.meter_register_history TO energy_reader;
-
 GRANT SELECT ON TABLE public.offset_decisions TO energy_reader;
-
-GRANT SELECT ON TABLE public.register_days TO energy_reader;
-
-GRANT SELECT ON TABLE public.register_late_readings TO energy_reader;
-GRANT SELECT,INSERT ON TABLE public.register_late_readings TO energy_writer;
-
-GRANT SELECT ON TABLE public.register_readings TO energy_reader;
-GRANT SELECT ON TABLE public.register_readings TO energy_writer;
 
 GRANT SELECT ON TABLE public.retired_months TO energy_reader;
 
@@ -1553,6 +1690,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.topic_breakers TO energy_write
 GRANT SELECT ON TABLE public.topic_breakers TO energy_reader;
 
 GRANT SELECT ON TABLE public.vehicle_days TO energy_reader;
+GRANT SELECT ON TABLE public.vehicle_days TO energy_writer;
 
 GRANT SELECT ON TABLE public.vehicle_efficiency TO energy_reader;
 

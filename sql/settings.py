@@ -18,6 +18,11 @@ class SqlSettings(DatabaseSettings, LogSettings):
     """Settings of `python -m sql migrate` and `assign`."""
 
     retention_days: RetentionDays = 400
+    fold_after_days: int = Field(
+        3,
+        ge=1,
+        description="a day is folded into one row for each device this many days after its end; at most RETENTION_DAYS",
+    )
     migrate_lock_timeout_ms: int = Field(
         3000,
         ge=1,
@@ -27,6 +32,12 @@ class SqlSettings(DatabaseSettings, LogSettings):
     migrate_give_up_seconds: float = Field(
         600, gt=0, description="how long a migration is retried; when it fails, nothing of it was applied"
     )
+
+    @model_validator(mode="after")
+    def _check_days_of_rows(self) -> Self:
+        if self.fold_after_days > self.retention_days:
+            raise ValueError("FOLD_AFTER_DAYS must not be more than RETENTION_DAYS")
+        return self
 
 
 class MaintainSettings(SqlSettings, JudgementSettings):
@@ -40,12 +51,6 @@ class MaintainSettings(SqlSettings, JudgementSettings):
         90,
         ge=1,
         description="days to keep dead letters after they were replayed or discarded, and alerts after they were published",
-    )
-    pack_open_key_gib: int = Field(
-        32,
-        ge=0,
-        description="the primary key of the current month is reindexed whenever it has grown by half, up to this size; "
-        "0: only when the month is over",
     )
     rollup_grace_minutes: int = Field(
         10,

@@ -69,6 +69,7 @@ class TelemetryType(RecordType):
         newest: query for the newest stored reading of given devices.
         insert_new: query that inserts the readings that are not stored yet and returns their identities.
         match: query that says for each reading whether the stored one of the same identity is equal.
+        insert_late, match_late: the same for readings of days that are folded.
     """
 
     history: str
@@ -77,6 +78,8 @@ class TelemetryType(RecordType):
     newest: Callable[..., Any]
     insert_new: Callable[..., Any]
     match: Callable[..., Any]
+    insert_late: Callable[..., Any]
+    match_late: Callable[..., Any]
 
     def columnar(self, rows: list[Row]) -> dict[str, list[Any]]:
         """Transpose rows into one list per column, keyed by the argument names of this type's queries."""

@@ -16,7 +16,7 @@ from consumer.storage.ledger import adjust_ledger, count_by_partition
 from consumer.storage.newest_readings import NewestReadings
 from consumer.storage.offsets import partition_columns
 from consumer.storage.rejected_rows import failing_items, move_rejected_rows
-from consumer.storage.row_writers import Connection, WriteContext, write_rows
+from consumer.storage.row_writers import Connection, WriteContext, hold_watermarks, write_rows
 from sql.queries import queries
 
 CHUNK_BYTES: Final = 64 * 1024 * 1024  # of keys and values in one statement
@@ -142,8 +142,7 @@ async def _replay_once(connection: Connection, consumer_group: str, incarnation:
     decoded = [*replayed, *(each.record for each in batch.dead_letters)]
     await _hold_offsets(connection, consumer_group, decoded)
     await _resolve(connection, consumer_group, incarnation, replayed)
-    late_before = (await queries.hold_late_before(connection))["late_before"]
-    context = WriteContext(NewestReadings(), late_before, True, consumer_group, incarnation)
+    context = WriteContext(NewestReadings(), await hold_watermarks(connection), True, consumer_group, incarnation)
     written = await write_rows(connection, batch, context)
     rejected = [*batch.dead_letters, *written.rejected]
     await _reopen(connection, consumer_group, incarnation, rejected)

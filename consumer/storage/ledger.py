@@ -5,7 +5,6 @@ The SQL of the claim and the counts is in sql/queries/offsets.sql.
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
 
 from aiokafka import TopicPartition
 
@@ -13,26 +12,26 @@ from consumer.records.batch import Batch
 from consumer.records.record import Record, record_hash
 from consumer.storage.errors import FencedError
 from consumer.storage.offsets import partition_columns
-from consumer.storage.row_writers import Connection
+from consumer.storage.row_writers import Connection, Watermarks
 from sql.queries import queries
 
 
-async def claim_offsets(connection: Connection, consumer_group: str, batch: Batch) -> datetime:
+async def claim_offsets(connection: Connection, consumer_group: str, batch: Batch) -> Watermarks:
     """Move the stored offset of each partition of a batch past the batch, and count the batch's records.
 
     This is the fence: a stored offset moves only from the one that the batch expects, and its row stays locked until the end
     of the transaction. Records that are not dead letters are counted as written, until `adjust_ledger` corrects that.
 
     Returns:
-        The instant before which readings are late: they change hours that are rolled up already.
+        The watermarks of the transaction.
 
     Raises:
         FencedError: the stored offset of a partition is not the expected one, or the partition is halted.
     """
     spans = batch.spans
     dead_lettered = count_by_partition(each.record for each in batch.dead_letters)
-    claimed: dict[TopicPartition, datetime] = {
-        TopicPartition(row["topic"], row["partition"]): row["late_before"]
+    claimed = {
+        TopicPartition(row["topic"], row["partition"]): Watermarks(*row["watermarks"])
         async for row in queries.claim(
             connection,
             consumer_group=consumer_group,

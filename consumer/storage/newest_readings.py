@@ -28,6 +28,18 @@ class SplitRows:
     newest: list[Row] = field(default_factory=list)
     oldest: datetime | None = None
 
+    def take_older(self, instant: datetime) -> list[Row]:
+        """Remove the rows before an instant, and return them in the same order: of copies, the first to arrive is first."""
+        older = [row for row in self.possible_duplicates if row[RECORDED_AT] < instant]
+        if older:
+            self.possible_duplicates = [row for row in self.possible_duplicates if row[RECORDED_AT] >= instant]
+        if self.oldest is not None and self.oldest < instant:
+            older = [*(row for row in self.new if row[RECORDED_AT] < instant), *older]
+            self.new = [row for row in self.new if row[RECORDED_AT] >= instant]
+            self.newest = [row for row in self.newest if row[RECORDED_AT] >= instant]
+            self.oldest = min(map(_recorded_at, self.new), default=None)
+        return sorted(older, key=itemgetter(DEVICE, RECORDED_AT))
+
 
 class NewestReadings:
     """The instant of the newest reading of each device, by record type."""

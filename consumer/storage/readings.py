@@ -3,13 +3,14 @@
 A row newer than every stored reading of its device is written by COPY. A row that may be stored already is written by
 INSERT ... ON CONFLICT DO NOTHING, and where its identity (device, time) is taken, compared with the stored reading. Equal values
 make it a duplicate, which is only counted. Different values make it a conflict, which becomes a dead letter: the reading stored
-first stays, and of two in one batch the first to arrive.
+first stays, and of two in one batch the first to arrive. A row of a day that is folded is a late reading: it is compared with all
+that is stored of that day, and kept beside the folded rows.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from consumer.records.record_type import DEVICE, RECORDED_AT, RejectedRow, Row, TelemetryType, TypeWriteResult
 from consumer.records.row_buffer import RowBuffer
@@ -21,15 +22,24 @@ from schemas.records.readings import Reason
 from sql.queries import queries
 
 COPY_TIMEOUT_SECONDS: Final = 120.0
+Query = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredReadings:
-    """The rows that were new, the instant of the oldest of them, and the outcome for all rows."""
+    """The rows that were new, the instant of the oldest of them that is not a late reading, and the outcome for all rows."""
 
     new: list[Row]
     oldest: datetime | None
     result: TypeWriteResult
+
+
+class Insertion(NamedTuple):
+    """What became of rows that may be stored already: inserted, equal to the stored reading, or different from it."""
+
+    inserted: list[Row]
+    duplicates: list[Row]
+    conflicts: list[Row]
 
 
 async def write_readings(
@@ -39,7 +49,7 @@ async def write_readings(
     context: WriteContext,
     *,
     side: str,
-    upsert_status: Callable[..., Any],
+    upsert_status: Query,
 ) -> TypeWriteResult:
     """Write readings to history and live status, and mark the hours that late readings change.
 
@@ -49,8 +59,8 @@ async def write_readings(
     stored = await store_readings(connection, telemetry_type, buffer, context)
     if stored.result.newest:
         await upsert_status(connection, **telemetry_type.columnar(stored.result.newest))
-    if stored.oldest is not None and stored.oldest < context.late_before:
-        devices, hours = zip(*late_hours(stored.new, context.late_before), strict=True)
+    if stored.oldest is not None and stored.oldest < context.watermarks.late_before:
+        devices, hours = zip(*late_hours(stored.new, context.watermarks), strict=True)
         await queries.mark_late(connection, side=side, devices=devices, hours=hours)
     return stored.result
 
@@ -67,14 +77,21 @@ async def store_readings(
         split = SplitRows(possible_duplicates=in_order(buffer.by_device))
     else:
         split = await context.newest_readings.split(connection, telemetry_type, buffer.by_device)
+    late = split.take_older(context.watermarks.folding_before)
     await _copy(connection, telemetry_type, split.new)
-    inserted, duplicates, conflicts = await _insert_missing(connection, telemetry_type, split.possible_duplicates)
+    rows = await _insert_rows(connection, telemetry_type, split.possible_duplicates)
+    late_rows = await _insert_late(connection, telemetry_type, late)
+    inserted = [*rows.inserted, *late_rows.inserted]
     newest = _newest_by_device([*split.newest, *inserted]) if inserted else split.newest
-    instants = [row[RECORDED_AT] for row in inserted] + ([split.oldest] if split.oldest else [])
+    instants = [row[RECORDED_AT] for row in rows.inserted] + ([split.oldest] if split.oldest else [])
     return StoredReadings(
         new=[*split.new, *inserted] if inserted else split.new,
         oldest=min(instants, default=None),
-        result=TypeWriteResult(newest, duplicates, [_conflict(row) for row in conflicts]),
+        result=TypeWriteResult(
+            newest,
+            [*rows.duplicates, *late_rows.duplicates],
+            [_conflict(row) for row in (*rows.conflicts, *late_rows.conflicts)],
+        ),
     )
 
 
@@ -97,19 +114,27 @@ async def _copy(connection: Connection, telemetry_type: TelemetryType, rows: lis
         )
 
 
-async def _insert_missing(
-    connection: Connection, telemetry_type: TelemetryType, rows: list[Row]
-) -> tuple[list[Row], list[Row], list[Row]]:
-    """Insert the rows that are not stored yet.
+async def _insert_rows(connection: Connection, telemetry_type: TelemetryType, rows: list[Row]) -> Insertion:
+    """Insert the rows that are not stored yet into history."""
+    return await _insert_missing(connection, telemetry_type, telemetry_type.insert_new, telemetry_type.match, rows)
 
-    Returns:
-        The inserted rows, the duplicates (equal to the stored reading), and the conflicts (different from it).
-    """
+
+async def _insert_late(connection: Connection, telemetry_type: TelemetryType, rows: list[Row]) -> Insertion:
+    """Insert the rows of folded days that are not stored yet as late readings."""
+    if rows:
+        await queries.hold_merging(connection)
+    return await _insert_missing(
+        connection, telemetry_type, telemetry_type.insert_late, telemetry_type.match_late, rows
+    )
+
+
+async def _insert_missing(
+    connection: Connection, telemetry_type: TelemetryType, insert: Query, match: Query, rows: list[Row]
+) -> Insertion:
     if not rows:
-        return [], [], []
+        return Insertion([], [], [])
     newly_stored = {
-        (row[DEVICE], row[RECORDED_AT])
-        async for row in telemetry_type.insert_new(connection, **telemetry_type.columnar(rows))
+        (row[DEVICE], row[RECORDED_AT]) async for row in insert(connection, **telemetry_type.columnar(rows))
     }
     inserted: list[Row] = []
     present: list[Row] = []
@@ -121,20 +146,16 @@ async def _insert_missing(
         else:
             present.append(row)
     if not present:
-        return inserted, [], []
-    return inserted, *await _split_duplicates_from_conflicts(connection, telemetry_type, present)
-
-
-async def _split_duplicates_from_conflicts(
-    connection: Connection, telemetry_type: TelemetryType, rows: list[Row]
-) -> tuple[list[Row], list[Row]]:
-    """Compare rows with the stored values under their identity, exactly: the queries `match_*` in sql/queries."""
-    matches = [row["same"] async for row in telemetry_type.match(connection, **telemetry_type.columnar(rows))]
+        return Insertion(inserted, [], [])
+    # The stored values are compared exactly: the queries `match_*` in sql/queries.
+    matches = [row["same"] async for row in match(connection, **telemetry_type.columnar(present))]
     if None in matches:
         raise RuntimeError("a stored reading disappeared while it was compared with its copy")
-    duplicates = [row for row, match in zip(rows, matches, strict=True) if match]
-    conflicts = [row for row, match in zip(rows, matches, strict=True) if not match]
-    return duplicates, conflicts
+    return Insertion(
+        inserted,
+        duplicates=[row for row, same in zip(present, matches, strict=True) if same],
+        conflicts=[row for row, same in zip(present, matches, strict=True) if not same],
+    )
 
 
 def _newest_by_device(rows: list[Row]) -> list[Row]:

@@ -5,7 +5,6 @@ Halves of the rows are written and rolled back until the failing rows stand alon
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import asyncpg
@@ -15,13 +14,12 @@ from consumer.records.record_type import RecordType, RejectedRow
 from consumer.records.row_buffer import Pair, RowBuffer, buffer_of
 from consumer.storage.errors import describe, is_passing, is_rejection
 from consumer.storage.newest_readings import NewestReadings
-from consumer.storage.row_writers import Connection, WriteContext, dead_letters_for
+from consumer.storage.row_writers import Connection, WriteContext, dead_letters_for, hold_watermarks
 from consumer.storage.transactions import trial
 from schemas.records.readings import Reason
 
 T = TypeVar("T")
 MOST_FAILING: Final = 1000  # items; above, the program is broken and not some records
-_TRIAL: Final = WriteContext(NewestReadings(), late_before=datetime.min.replace(tzinfo=UTC), check_duplicates=True)
 
 
 async def move_rejected_rows(pool: "asyncpg.Pool[asyncpg.Record]", batch: Batch, error: Exception) -> Batch:
@@ -85,7 +83,8 @@ async def _error_of(
 
 async def _rejected_rows(connection: Connection, record_type: RecordType, buffer: RowBuffer) -> list[RejectedRow]:
     async def write(pairs: Sequence[Pair]) -> None:
-        await record_type.write(connection, record_type, buffer_of(pairs), _TRIAL)
+        context = WriteContext(NewestReadings(), await hold_watermarks(connection), check_duplicates=True)
+        await record_type.write(connection, record_type, buffer_of(pairs), context)
 
     failing = await failing_items(connection, buffer.pairs(), write)
     return [RejectedRow(row, *_reason(error)) for (row, _), error in failing]

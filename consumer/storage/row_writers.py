@@ -3,28 +3,39 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from consumer.records.batch import Batch, DeadLetter
 from consumer.records.record import Record
 from consumer.records.record_type import RecordType, RejectedRow, Row
 from consumer.records.row_buffer import RowBuffer
 from consumer.storage.newest_readings import NewestReadings
+from sql.queries import queries
 
 Connection = Any  # asyncpg.Connection, or the pool's proxy for one
+
+
+class Watermarks(NamedTuple):
+    """Instants that cannot move until the transaction ends.
+
+    Hours that are changed by rows older than `late_before` are marked for the rollups. Rows older than `folding_before` are
+    late readings: their days are folded, or are being folded.
+    """
+
+    late_before: datetime
+    folding_before: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class WriteContext:
     """What all writers of one transaction share.
 
-    Rows newer than `newest_readings` are written as new; with `check_duplicates`, every row may be stored already. Hours that
-    are changed by rows older than `late_before` are marked for the rollups.
+    Rows newer than `newest_readings` are written as new; with `check_duplicates`, every row may be stored already.
     `consumer_group` is None in a trial, `incarnation` that of replayed dead letters and None for records that are being read.
     """
 
     newest_readings: NewestReadings
-    late_before: datetime
+    watermarks: Watermarks
     check_duplicates: bool
     consumer_group: str | None = None
     incarnation: int | None = None
@@ -41,6 +52,11 @@ class WriteResult:
     newest: dict[RecordType, list[Row]] = field(default_factory=dict)
     duplicates: list[Record] = field(default_factory=list)
     rejected: list[DeadLetter] = field(default_factory=list)
+
+
+async def hold_watermarks(connection: Connection) -> Watermarks:
+    """Lock the watermarks for the rest of the transaction, and read them."""
+    return Watermarks(*(await queries.hold_watermarks(connection))["watermarks"])
 
 
 async def write_rows(connection: Connection, batch: Batch, context: WriteContext) -> WriteResult:

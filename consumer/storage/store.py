@@ -60,8 +60,8 @@ class Store:
     async def _write_once(self, batch: Batch, *, check_duplicates: bool) -> BatchResult:
         async with self._pool.acquire() as connection:
             async with begin(connection) as transaction:
-                late_before = await claim_offsets(connection, self._group, batch)  # the fence
-                context = WriteContext(self._newest_readings, late_before, check_duplicates, self._group)
+                watermarks = await claim_offsets(connection, self._group, batch)  # the fence
+                context = WriteContext(self._newest_readings, watermarks, check_duplicates, self._group)
                 written = await write_rows(connection, batch, context)
                 dead_letters, present = await insert_dead_letters(
                     connection, self._group, [*batch.dead_letters, *written.rejected]

@@ -9,7 +9,6 @@ from typing import Final
 # A day of the fleet, 28,800,000 records.
 TABLE_BYTES: Final = 80.2  # a reading
 INDEX_BYTES: Final = 68.3
-INDEX_BYTES_REINDEXED: Final = 40.2  # as in past months, whose indexes are rebuilt
 WAL_BYTES: Final = 179  # a reading, averaged over the day
 DRAIN_RECORDS: Final = 242_635  # records/s of one consumer
 POSTGRES_MICROSECONDS: Final = 3.4  # CPU per record, in the last tenth of the day

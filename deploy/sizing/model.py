@@ -47,7 +47,6 @@ class Demand:
 
     records: float
     history_bytes: float
-    packed_bytes: float
     rollup_bytes: float
     live_bytes: float
     wal_bytes: float
@@ -101,7 +100,6 @@ def demand(fleet: Fleet) -> Demand:
     return Demand(
         records=records,
         history_bytes=kept * (measured.TABLE_BYTES + measured.INDEX_BYTES),
-        packed_bytes=kept * (measured.TABLE_BYTES + measured.INDEX_BYTES_REINDEXED),
         rollup_bytes=fleet.devices * 24 * fleet.retention_days * measured.ROLLUP_BYTES,
         live_bytes=fleet.devices * measured.LIVE_BYTES,
         wal_bytes=records * measured.WAL_BYTES,

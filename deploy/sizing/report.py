@@ -25,7 +25,7 @@ def lines(fleet: Fleet, server: Server) -> Iterator[str]:
 def _demand(fleet: Fleet) -> Iterator[tuple[str, str]]:
     needs = demand(fleet)
     yield "records", f"{needs.records:,.0f}/s, {needs.records * 86_400 / 1e6:,.1f} million a day"
-    yield "history", f"{_bytes(needs.history_bytes)}; {_bytes(needs.packed_bytes)} with past months reindexed"
+    yield "history", _bytes(needs.history_bytes)
     yield "rollups", f"{_bytes(needs.rollup_bytes)}; live status {_bytes(needs.live_bytes)}"
     yield "WAL", f"{_bytes(needs.wal_bytes)}/s, {_bytes(needs.wal_bytes * 86_400)} a day to each replica and archive"
     stored = f"{_bytes(needs.kafka_stored_bytes)} for {KAFKA_DAYS} days and {KAFKA_REPLICATION_FACTOR} copies"

@@ -109,9 +109,9 @@ class KafkaSettings(Environment):
 
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments for any aiokafka client. Clients created with them never create a topic."""
-        from schemas.config.kafka_topics import forbid_topic_creation  # noqa: PLC0415 - imports aiokafka, which takes half a second
+        from schemas.config.aiokafka_patches import patch_aiokafka  # noqa: PLC0415 - imports aiokafka, which takes half a second
 
-        forbid_topic_creation()
+        patch_aiokafka()
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,
             "security_protocol": self.kafka_security_protocol,

@@ -15,6 +15,7 @@ from sql.connection import READ_ONLY, READER_SETTINGS, WRITER_SETTINGS
 from sql.connection import SESSION as SESSION_SETTINGS
 from sql.doctor import engine_findings, server_findings
 from sql.doctor.server_findings import Finding
+from sql.partitions import HISTORY_OF, ROWS, list_partitions
 from sql.queries import queries
 from sql.settings import DoctorSettings
 
@@ -99,8 +100,12 @@ async def _statistics(connection: Connection, _: DoctorSettings) -> Finding:
 
 
 async def _partitions(connection: Connection, settings: DoctorSettings) -> Finding:
-    rows = await _all(queries.check_partitions(connection))
-    return engine_findings.partitions(rows, await queries.database_clock(connection), settings.retention_days)
+    tables = await list_partitions(connection, (*ROWS, *HISTORY_OF))
+    return engine_findings.partitions(tables, await queries.database_clock(connection), settings.retention_days)
+
+
+async def _folding(connection: Connection, settings: DoctorSettings) -> Finding:
+    return engine_findings.folding((await queries.check_folding(connection))["seconds"], settings.fold_after_days)
 
 
 async def _clocks(connection: Connection, _: DoctorSettings) -> Finding:
@@ -192,6 +197,7 @@ CHECKS: Final[dict[str, Check]] = {
     "topics": _topics,
     "dead_letters": _dead_letters,
     "partitions": _partitions,
+    "folding": _folding,
     "clocks": _clocks,
     "maintenance": _maintenance,
     "late_hours": _late_hours,

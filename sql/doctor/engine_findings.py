@@ -1,39 +1,48 @@
-"""Findings about the engine: ledger, topics, dead letters, partitions, maintenance, late hours, alerts.
+"""Findings about the engine: ledger, topics, dead letters, partitions, folding, maintenance, late hours, alerts.
 
 Pure functions: rows in, findings out.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sql.clocks import Clocks, disagreement
 from sql.doctor.server_findings import Finding, Level, Row
-from sql.partitions import EXPIRY_MARGIN, month_after
+from sql.partitions import EXPIRY_MARGIN, HISTORY_OF, ROWS, Partition
 
 # Maintenance drops months once an hour; two days late means that it fails.
 DROP_GRACE = timedelta(days=2)
+PARTITIONS_AHEAD = timedelta(days=7)  # maintenance makes them 14 days ahead
 CLOCK_OFFSET = timedelta(minutes=1)  # by which clocks of hosts with NTP never differ
 
 
-def partitions(rows: Sequence[Row], now: datetime, retention_days: int) -> Finding:
-    """Partitions for this month and the next, and months that should have been dropped."""
-    months: dict[str, set[date]] = {}
-    for row in rows:
-        months.setdefault(row["parent"], set()).add(row["month"])
-    this_month = now.astimezone(UTC).date().replace(day=1)
+def partitions(tables: Sequence[Partition], now: datetime, retention_days: int) -> Finding:
+    """Partitions for now and the next week, and months of folded history that should have been dropped."""
+    tables = [table for table in tables if table.is_attached]
     do = "run python -m sql maintain, and see its log for the tasks partitions and retention"
-    needed: tuple[tuple[Level, date], ...] = (("fail", this_month), ("warn", month_after(this_month)))
-    for level, month in needed:
-        lacking = sorted(parent for parent, found in months.items() if month not in found)
-        if lacking or not months:
-            what = f"no partition for {month:%Y-%m} in {', '.join(lacking) or 'any history'}"
-            return Finding("partitions", level, what, do)
-    oldest = min(min(found) for found in months.values())
-    due = now - timedelta(days=retention_days) - EXPIRY_MARGIN - DROP_GRACE
-    if datetime(*month_after(oldest).timetuple()[:3], tzinfo=UTC) < due:
-        return Finding("partitions", "warn", f"{oldest:%Y-%m} is older than RETENTION_DAYS and was not dropped", do)
-    newest = min(max(found) for found in months.values())
-    return Finding("partitions", "ok", f"months from {oldest:%Y-%m} to {newest:%Y-%m} are present")
+    needed: tuple[tuple[Level, datetime], ...] = (("fail", now), ("warn", now + PARTITIONS_AHEAD))
+    for level, instant in needed:
+        covered = {table.parent for table in tables if table.opens <= instant < table.closes}
+        if lacking := sorted({*ROWS, *HISTORY_OF} - covered):
+            return Finding("partitions", level, f"no partition for {instant:%Y-%m-%d} in {', '.join(lacking)}", do)
+    oldest = min((table for table in tables if table.parent in HISTORY_OF), key=lambda table: table.opens)
+    if oldest.closes < now - timedelta(days=retention_days) - EXPIRY_MARGIN - DROP_GRACE:
+        return Finding(
+            "partitions", "warn", f"{oldest.opens:%Y-%m} is older than RETENTION_DAYS and was not dropped", do
+        )
+    newest = min(max(table.closes for table in tables if table.parent == parent) for parent in ROWS)
+    return Finding("partitions", "ok", f"those from {oldest.opens:%Y-%m-%d} to {newest:%Y-%m-%d} are present")
+
+
+def folding(seconds: float | None, fold_after_days: int) -> Finding:
+    """Whether days are folded when due. `seconds` since the end of the newest folded day; None: folding has not begun."""
+    if seconds is None:
+        return Finding("folding", "ok", "not begun: all readings are rows")
+    days = int(seconds / 86400) - fold_after_days
+    if days > 1:
+        do = "see day_folded and maintenance_failed in the log of python -m sql maintain (docs/runbook.md, EnergyFoldingBehind)"
+        return Finding("folding", "warn", f"{days:,} days are due and not folded", do)
+    return Finding("folding", "ok", "every day that is due is folded")
 
 
 def clocks(found: Clocks, seconds_ahead: float | None) -> Finding:

@@ -23,18 +23,20 @@ COUNT_SHARE: Final = 1 / 20
 ALL_DEAD_LETTERS: Final = {"consumer_group": None, "topic": None, "reason": None, "since": None, "before": None}
 
 
-async def keep_measuring(url: SecretStr, state: DatabaseState, interval: float = INTERVAL_SECONDS) -> None:
+async def keep_measuring(
+    url: SecretStr, state: DatabaseState, fold_after_days: int, interval: float = INTERVAL_SECONDS
+) -> None:
     """Measure until cancelled, over a connection of its own each time, so that stuck maintenance tasks do not stop it."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(_keep_measuring(url, state, interval))
+        group.create_task(_keep_measuring(url, state, fold_after_days, interval))
         group.create_task(_keep_counting(url, state, interval))
 
 
-async def _keep_measuring(url: SecretStr, state: DatabaseState, interval: float) -> None:
+async def _keep_measuring(url: SecretStr, state: DatabaseState, fold_after_days: int, interval: float) -> None:
     while True:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                state.latest = await measure(url)
+                state.latest = await measure(url, fold_after_days)
         except DATABASE_ERRORS as error:
             state.latest = None
             log.warning("database_measurement_failed", error=repr(error))
@@ -59,16 +61,17 @@ async def _keep_counting(url: SecretStr, state: DatabaseState, interval: float) 
         await asyncio.sleep(max(interval, (monotonic() - began) / COUNT_SHARE))
 
 
-async def measure(url: SecretStr) -> Measurement:
+async def measure(url: SecretStr, fold_after_days: int) -> Measurement:
     """One measurement.
 
     Args:
         url: of the schema's owner; replication lag also needs pg_read_all_stats.
+        fold_after_days: when a day is due for folding.
     """
     connection = await connect(url, server_settings=SESSION)
     try:
         found = {
-            **await queries.measure_database(connection),
+            **await queries.measure_database(connection, fold_after_days=fold_after_days),
             **await queries.measure_snapshots(connection),
             "database_clock_offset_seconds": (await read_offset(connection)).total_seconds(),
         }

@@ -20,6 +20,7 @@ NUMBERS: Final = {
     "replicas_connected": "Replicas that stream from the database",
     "replica_lag_seconds": "Replay lag of the slowest replica, 0 when there is none",
     "replica_lag_bytes": "WAL that the slowest replica has not replayed",
+    "folding_lag_days": "Days that are due for folding and are not folded",
     "partitions_ahead_seconds": "Time until readings have no partition",
     "database_clock_offset_seconds": "How far the database's clock is ahead of the clock of this host",
     "oldest_snapshot_seconds": "Age of the oldest transaction that holds a snapshot, 0 when there is none",

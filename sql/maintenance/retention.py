@@ -1,6 +1,6 @@
-"""Months beyond the retention: archive -> detach -> compare -> drop. An interrupted run is resumed by the next one.
+"""Months of folded history beyond the retention: compute contents -> archive -> drop. An interrupted run is repeated.
 
-A month is dropped only when its archive holds the same as its tables, compared after they were detached and can no longer change.
+A month is dropped only when its archive holds the same as the database, which has not changed since. Rows are folded first.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ import structlog
 from sql.archive.atomic_files import in_thread, remove_partial_files
 from sql.archive.export import export_source
 from sql.archive.manifest import (
-    ENERGY_COLUMNS,
     MANIFEST_NAME,
     ArchivedFile,
     ArchiveError,
@@ -25,7 +24,7 @@ from sql.archive.manifest import (
 )
 from sql.archive.source import Source, source_contents
 from sql.archive.verify import verify_file
-from sql.partitions import Month, Partition, expired, list_months
+from sql.partitions import HISTORIES, LOCK_TIMEOUT, Month, expired, list_months
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -48,17 +47,45 @@ async def drop_expired_months(connection: Any, now: datetime, retention_days: in
         OSError: the directory is not writable; the month is kept.
         asyncpg.LockNotAvailableError: a table is in use; the next round tries again.
     """
-    months = await list_months(connection)
-    due = expired(months, now, retention_days)
-    for month in months:
-        if month not in due:
-            await _reattach(connection, month)
-    for month in due:
-        archive = await _archive_month(connection, month, root) if root else None
-        await _detach(connection, month)
-        contents = await _compare(connection, month, archive)
-        await _drop(connection, month, archive, contents)
-    return [month.label for month in due]
+    dropped = []
+    for month in await expired_months(connection, now, retention_days):
+        # Readings may arrive until the tables are locked.
+        while not await _drop_unless_changed(connection, month, root):
+            log.info("month_changed", month=month.label, reason="late readings have arrived while it was archived")
+        dropped.append(month.label)
+    return dropped
+
+
+async def expired_months(connection: Any, now: datetime, retention_days: int) -> list[Month]:
+    """The months that are due, oldest first; those with days that are not folded wait for that."""
+    folded_before = (await queries.folding_state(connection))["folded_before"]
+    months = expired(await list_months(connection), now, retention_days)
+    return [month for month in months if folded_before and month.closes <= folded_before]
+
+
+async def _drop_unless_changed(connection: Any, month: Month, root: Path | None) -> bool:
+    """Archive and drop a month; False: it is kept, because late readings have arrived meanwhile."""
+    late = await _late_readings(connection, month)
+    contents = {
+        history: await source_contents(connection, Source.of_days(history, month.opens, month.closes))
+        for history in HISTORIES
+    }
+    archive = await _archive_month(connection, month, root, contents) if root and _has_readings(contents) else None
+    if await _late_readings(connection, month) != late:
+        return False
+    if archive:
+        _require_equal(archive, contents)
+    return await _drop(connection, month, archive, contents, late)
+
+
+def _has_readings(contents: dict[str, Contents]) -> bool:
+    return any(found.readings for found in contents.values())
+
+
+async def _late_readings(connection: Any, month: Month) -> str:
+    """Number and hash of the late readings of a month; they change whenever its readings do."""
+    row = await queries.late_readings_of(connection, opens=month.opens, closes=month.closes)
+    return str(row["fingerprint"])
 
 
 @dataclass(slots=True)
@@ -84,18 +111,31 @@ class _OpenArchive:
         write_manifest(self.directory, self.manifest)
 
 
-async def _archive_month(connection: Any, month: Month, root: Path) -> _OpenArchive | None:
-    """Export each history of a month that has readings; None when none has."""
-    archive: _OpenArchive | None = None
-    for table in _histories(month):
-        if await connection.fetchrow(f'TABLE "{table.name}" LIMIT 1') is None:
+async def _archive_month(connection: Any, month: Month, root: Path, contents: dict[str, Contents]) -> _OpenArchive:
+    """Export each history of a month that has readings and no file of these contents."""
+    archive = await _open_archive(connection, month, root)
+    for history, found in contents.items():
+        stored = archive.file_of(history)
+        if stored and not await in_thread(lambda s=stored: _is_intact(archive, s)):  # type: ignore[misc]
+            stored = None
+        if not found.readings or (stored and stored.contents == found):
             continue
-        archive = archive or await _open_archive(connection, month, root)
-        stored = archive.file_of(table.parent)
-        if stored is None or not await in_thread(lambda a=archive, s=stored: _is_intact(a, s)):  # type: ignore[misc]
-            source = Source.of_table(table.parent, table.name)
-            archive.put(await export_source(connection, source, archive.directory))
+        if stored and found.readings < stored.contents.readings:
+            raise ArchiveError(
+                f"{history} has {found.readings} readings of {month.label}, {archive.directory / stored.file} "
+                f"{stored.contents.readings}: find out what has removed some; move the directory elsewhere to archive the rest"
+            )
+        archive.put(
+            await export_source(connection, Source.of_days(history, month.opens, month.closes), archive.directory)
+        )
     return archive
+
+
+def _require_equal(archive: _OpenArchive, contents: dict[str, Contents]) -> None:
+    for history, found in contents.items():
+        stored = archive.file_of(history)
+        if found.readings and (stored is None or stored.contents != found):
+            raise ArchiveError(f"{history} holds {found}, its archive {stored and stored.contents}: the month is kept")
 
 
 async def _open_archive(connection: Any, month: Month, root: Path) -> _OpenArchive:
@@ -123,7 +163,7 @@ async def _open_archive(connection: Any, month: Month, root: Path) -> _OpenArchi
 
 
 def _is_intact(archive: _OpenArchive, stored: ArchivedFile) -> bool:
-    """Whether a file of an earlier attempt matches its manifest; _compare() checks whether it is up to date."""
+    """Whether a file of an earlier attempt matches its manifest."""
     try:
         verify_file(archive.directory / stored.file, stored)
     except ArchiveError as error:
@@ -132,48 +172,20 @@ def _is_intact(archive: _OpenArchive, stored: ArchivedFile) -> bool:
     return True
 
 
-async def _detach(connection: Any, month: Month) -> None:
-    """Make the month's tables unreachable for writers. Readers and writers of other months are not blocked."""
-    for table in month.partitions:
-        if table.pending:
-            await _finish_detaching(connection, table)
-        elif table.attached:
-            await connection.execute(f'ALTER TABLE "{table.parent}" DETACH PARTITION "{table.name}" CONCURRENTLY')
-
-
-async def _finish_detaching(connection: Any, table: Partition) -> None:
-    await connection.execute(f'ALTER TABLE "{table.parent}" DETACH PARTITION "{table.name}" FINALIZE')
-
-
-async def _compare(connection: Any, month: Month, archive: _OpenArchive | None) -> dict[str, Contents]:
-    """What each history of a detached month holds; exports again where readings were written after the first export."""
-    contents: dict[str, Contents] = {}
-    for table in _histories(month):
-        source = Source.of_table(table.parent, table.name)
-        found = contents[table.parent] = await source_contents(connection, source)
-        if archive is None:
-            continue
-        stored = archive.file_of(table.parent)
-        if not found.readings or (stored and stored.contents == found):
-            continue
-        if stored and found.readings < stored.contents.readings:
-            raise ArchiveError(
-                f"{table.name} holds {found.readings} readings, {archive.directory / stored.file} {stored.contents.readings}: "
-                "find out what has removed some; move the directory elsewhere to archive the remaining readings"
-            )
-        log.info("archive_out_of_date", table=table.name, readings=found.readings, reason="written to after its export")
-        file = await export_source(connection, source, archive.directory)
-        if file.contents != found:
-            raise ArchiveError(f"{table.name} holds {found}, its archive {file.contents}: the month is kept")
-        archive.put(file)
-    return contents
-
-
-async def _drop(connection: Any, month: Month, archive: _OpenArchive | None, contents: dict[str, Contents]) -> None:
+async def _drop(
+    connection: Any, month: Month, archive: _OpenArchive | None, contents: dict[str, Contents], late: str
+) -> bool:
+    """Drop the tables and the late readings of a month; False: late readings have arrived, and nothing was dropped."""
     archived_in = archive.directory.name if archive else None
     async with connection.transaction():
+        # Readers and writers of all months queue behind these locks.
+        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        await queries.lock_merging(connection)
+        if await _late_readings(connection, month) != late:
+            return False
         for table in month.partitions:
             await connection.execute(f'DROP TABLE "{table.name}"')
+        await queries.delete_late_readings(connection, opens=month.opens, closes=month.closes)
         for history, found in contents.items():
             if found.readings:
                 await queries.insert_retired_month(
@@ -184,25 +196,6 @@ async def _drop(connection: Any, month: Month, archive: _OpenArchive | None, con
                     derived=found.derived,
                     archived_in=archived_in,
                 )
-        await queries.delete_late_hours(connection, opens=month.opens, closes=month.closes)
-        await queries.delete_reindex_records(connection, parts=[table.name for table in month.partitions])
     readings = {history: found.readings for history, found in contents.items()}
     log.info("month_dropped", month=month.label, archived_in=archived_in, readings=readings)
-
-
-async def _reattach(connection: Any, month: Month) -> None:
-    """Attach tables that were detached under a shorter retention than today's."""
-    for table in month.partitions:
-        if table.attached and not table.pending:
-            continue
-        if table.pending:
-            await _finish_detaching(connection, table)
-        await connection.execute(
-            f'ALTER TABLE "{table.parent}" ATTACH PARTITION "{table.name}" '
-            f"FOR VALUES FROM ('{month.opens.isoformat()}') TO ('{month.closes.isoformat()}')"
-        )
-        log.info("partition_reattached", table=table.name, reason="it is within RETENTION_DAYS again")
-
-
-def _histories(month: Month) -> list[Partition]:
-    return [table for table in month.partitions if table.parent in ENERGY_COLUMNS]
+    return True

@@ -11,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from sql.partitions import wait_for_writers
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -60,9 +61,7 @@ async def _move_late_before(connection: Connection, target: datetime) -> None:
     if before and before >= target:
         return
     async with connection.transaction():
-        # Writers queue behind this lock while it waits for a stuck one, so it must not wait for long.
-        await connection.execute("SET LOCAL lock_timeout = '1s'")
-        await queries.wait_for_writers(connection)
+        await wait_for_writers(connection)
         await queries.move_late_before(connection, instant=target)
 
 

@@ -1,7 +1,7 @@
 """The maintenance loop: two schedules, each with tasks that run one after the other on a session of its own.
 
-FREQUENT (every MAINTAIN_INTERVAL_SECONDS): partitions -> rollups -> evaluation -> trends -> dead_letters
-HOURLY (tasks that may take hours): statistics -> retention -> packing
+FREQUENT (every MAINTAIN_INTERVAL_SECONDS): partitions -> rollups -> evaluation -> trends -> merging -> dead_letters
+HOURLY (tasks that may take hours): statistics -> folding -> retention
 
 Any number of processes may run; one of them works and the others stand by. A failed task is logged, counted and retried in the
 next round; the remaining tasks still run.
@@ -23,13 +23,14 @@ from sql.archive.manifest import ArchiveError
 from sql.clocks import ClocksDisagreeError, require_agreeing_clocks
 from sql.connection import DATABASE_ERRORS, connect
 from sql.maintenance.fleet_evaluation import evaluate_fleet
+from sql.maintenance.folding import FoldingError, fold_days
+from sql.maintenance.merging import merge_late_readings
 from sql.maintenance.metrics import MaintenanceMetrics
-from sql.maintenance.reindexing import reindex_primary_keys
-from sql.maintenance.retention import drop_expired_months
+from sql.maintenance.retention import drop_expired_months, expired_months
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.statistics import refresh_statistics
 from sql.maintenance.trends import refresh_trends
-from sql.partitions import ensure_partitions, expired, list_months
+from sql.partitions import ensure_partitions, oldest_kept
 from sql.queries import queries
 from sql.settings import MaintainSettings
 from sql.slow_statements import log_slow_statements
@@ -42,7 +43,9 @@ FREQUENT_STATEMENT_SECONDS: Final = 600.0  # after which a silent server is trea
 HOURLY_STATEMENT_SECONDS: Final = 24 * 3600.0
 HOURLY_INTERVAL_SECONDS: Final = 3600
 LETTERS_PER_STATEMENT: Final = 10_000
+FOLDING_SECONDS: Final = 1800.0  # after which no further day is begun, so that retention gets its turn
 SECONDS_PER_ROUND: Final = 20.0  # for tasks that can continue in the next round, so that every task gets its turn
+TASK_ERRORS: Final = (ArchiveError, ClocksDisagreeError, FoldingError)  # their messages tell an operator what to do
 Connection = Any  # asyncpg.Connection
 Report = Callable[[str], None]
 Task = Callable[[Connection, datetime, MaintainSettings], Awaitable[Any]]
@@ -141,9 +144,9 @@ async def _run_task(
         # Only the database's clock decides about data: hosts may disagree about the time.
         await task(connection, await queries.database_clock(connection), settings)
         succeeded_at = (await queries.record_success(connection, task=name))["at"]
-    except (*DATABASE_ERRORS, ArchiveError, ClocksDisagreeError) as error:
+    except (*DATABASE_ERRORS, *TASK_ERRORS) as error:
         # The repr of an OSError leaves out the file name.
-        message = (isinstance(error, (ArchiveError, ClocksDisagreeError, OSError)) and str(error)) or repr(error)
+        message = (isinstance(error, (*TASK_ERRORS, OSError)) and str(error)) or repr(error)
         log.warning("maintenance_failed", task=name, error=message, sqlstate=getattr(error, "sqlstate", None))
         await _record_failure(connection, name, message)
     except Exception as error:  # of our own code: the other tasks do not depend on it
@@ -188,19 +191,24 @@ async def _dead_letters(connection: Connection, now: datetime, settings: Maintai
     await queries.delete_published_alerts(connection, published_before=kept_from)
 
 
+async def _merging(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
+    since = oldest_kept(now, settings.retention_days)
+    await merge_late_readings(connection, since=since, seconds=SECONDS_PER_ROUND)
+
+
 async def _statistics(connection: Connection, now: datetime, _: MaintainSettings) -> None:
     await refresh_statistics(connection, now)
 
 
+async def _folding(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
+    await fold_days(connection, now, after=timedelta(days=settings.fold_after_days), seconds=FOLDING_SECONDS)
+
+
 async def _retention(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    if expired(await list_months(connection), now, settings.retention_days):
+    if await expired_months(connection, now, settings.retention_days):
         await require_agreeing_clocks(connection)
     if await drop_expired_months(connection, now, settings.retention_days, settings.archive_directory):
         await refresh_statistics(connection, now)
-
-
-async def _reindexing(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    await reindex_primary_keys(connection, now, max_bytes=settings.pack_open_key_gib * 2**30)
 
 
 # The names are values of the metric label `task` and of maintenance_runs.task.
@@ -209,12 +217,13 @@ TASKS: Final[dict[str, Task]] = {
     "rollups": _rollups,
     "evaluation": _evaluation,
     "trends": _trends,
+    "merging": _merging,
     "dead_letters": _dead_letters,
     "statistics": _statistics,
+    "folding": _folding,
     "retention": _retention,
-    "packing": _reindexing,
 }
-HOURLY_TASKS: Final = ("statistics", "retention", "packing")
+HOURLY_TASKS: Final = ("statistics", "folding", "retention")
 FREQUENT: Final = Schedule(
     tuple(name for name in TASKS if name not in HOURLY_TASKS),
     FREQUENT_SESSION,

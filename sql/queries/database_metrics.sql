@@ -1,10 +1,14 @@
--- name: measure_database()^
--- Single numbers. partitions_ahead_seconds: time until the first of the partitioned tables runs out of partitions.
+-- name: measure_database(fold_after_days)^
+-- Single numbers. folding_lag_days: NULL until folding has begun. partitions_ahead_seconds: time until the first of the partitioned tables runs out of partitions.
 -- Without pg_read_all_stats the WAL senders are hidden; the lag is then NULL (unknown), not 0.
 SELECT
     pg_database_size(current_database()) AS database_bytes,
     (SELECT count(*) FROM efficiency_faults WHERE closed_at IS NULL) AS faults_open,
     (SELECT count(*) FROM vehicle_efficiency) AS vehicles_judged,
+    (
+        SELECT greatest(0, floor(extract(epoch FROM now() - :fold_after_days::integer * interval '1 day' - folded_before) / 86400))
+        FROM rollup_state WHERE folded_before > '-infinity'
+    ) AS folding_lag_days,
     (
         -- a base backup is not a replica: its disappearance is no incident
         SELECT count(*) FROM pg_stat_replication

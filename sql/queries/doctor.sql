@@ -63,15 +63,9 @@ FROM pg_stat_user_tables
 WHERE relname IN ('meter_live_status', 'vehicle_live_status', 'kafka_offsets', 'vehicle_efficiency')
 ORDER BY relname;
 
--- name: check_partitions()
--- Attached monthly partitions of each history and rollup.
-SELECT parent.relname AS parent, to_date(right(part.relname, 7), 'YYYY"m"MM') AS month
-FROM pg_inherits AS inherits
-JOIN pg_class AS parent ON parent.oid = inherits.inhparent AND parent.relkind = 'p'
-    AND parent.relnamespace = current_schema()::regnamespace
-JOIN pg_class AS part ON part.oid = inherits.inhrelid AND part.relkind = 'r' AND part.relname ~ '_y\d{4}m\d{2}$'
-WHERE NOT inherits.inhdetachpending
-ORDER BY 1, 2;
+-- name: check_folding()^
+-- Seconds since the end of the newest folded day; NULL: folding has not begun.
+SELECT extract(epoch FROM now() - nullif(folded_before, '-infinity'))::double precision AS seconds FROM rollup_state;
 
 -- name: check_replicas()
 -- Connected replicas; a base backup in progress is not one.

@@ -90,7 +90,7 @@ WHERE stored.consumer_group = :consumer_group
     AND stored.partition = claimed.partition
     AND stored.next_offset = claimed.expected_offset
     AND stored.halt_reason IS NULL
-RETURNING stored.topic, stored.partition, hold_late_before() AS late_before;
+RETURNING stored.topic, stored.partition, hold_watermarks() AS watermarks;
 
 -- name: recount(consumer_group, topics, partitions, duplicates, dead_lettered)!
 -- Moves records within the ledger from written to duplicate or to dead-lettered.

@@ -1,19 +1,3 @@
--- name: month_partitions()
--- All monthly tables of histories and rollups, attached or not, oldest first. `pending`: DETACH was started and not finished.
-SELECT parent.relname AS parent, part.relname AS part,
-    to_date(right(part.relname, 7), 'YYYY"m"MM') AS month,
-    inherits.inhrelid IS NOT NULL AS attached, coalesce(inherits.inhdetachpending, false) AS pending
-FROM pg_class AS parent
-JOIN pg_class AS part ON part.relnamespace = parent.relnamespace AND part.relkind = 'r'
-    AND part.relname ~ ('^' || parent.relname || '_y\d{4}m\d{2}$')
-LEFT JOIN pg_inherits AS inherits ON inherits.inhrelid = part.oid AND inherits.inhparent = parent.oid
-WHERE parent.relkind = 'p' AND parent.relnamespace = current_schema()::regnamespace
-    AND parent.relname IN (
-        'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
-        'meter_energy_hourly', 'vehicle_energy_hourly'
-    )
-ORDER BY month, parent.relname, part.relname;
-
 -- name: database_identity()^
 -- Identifies this database wherever it runs; an archive belongs to one database.
 SELECT system_identifier::text || '/' || current_database() AS identity,
@@ -35,11 +19,28 @@ VALUES (:history, :month, :readings, :derived, :archived_in);
 -- Directories that hold archives of a month that was dropped; they are never written to again.
 SELECT DISTINCT archived_in FROM retired_months WHERE month = :month AND archived_in IS NOT NULL;
 
--- name: delete_late_hours(opens, closes)!
-DELETE FROM late_hours WHERE hour >= :opens AND hour < :closes;
+-- name: lock_merging()^
+-- Waits for all writers of late readings, and blocks new ones until this transaction ends.
+SELECT pg_advisory_xact_lock(hashtext('energy.merging'))::text AS waited;
 
--- name: delete_reindex_records(parts)!
-DELETE FROM packed_indexes WHERE index_name = ANY(SELECT part || '_pkey' FROM unnest(:parts::text[]) AS part);
+-- name: late_readings_of(opens, closes)^
+-- Number and hash of the late readings of a period.
+SELECT concat_ws(' ',
+    (SELECT concat(count(*), ' ', sum(hash_record_extended(late, 0)))
+     FROM meter_late_readings AS late WHERE recorded_at >= :opens AND recorded_at < :closes),
+    (SELECT concat(count(*), ' ', sum(hash_record_extended(late, 0)))
+     FROM vehicle_late_readings AS late WHERE recorded_at >= :opens AND recorded_at < :closes),
+    (SELECT concat(count(*), ' ', sum(hash_record_extended(late, 0)))
+     FROM register_late_readings AS late WHERE recorded_at >= :opens AND recorded_at < :closes)
+) AS fingerprint;
+
+-- name: delete_late_readings(opens, closes)!
+WITH of_vehicles AS (
+    DELETE FROM vehicle_late_readings WHERE recorded_at >= :opens AND recorded_at < :closes
+), registers AS (
+    DELETE FROM register_late_readings WHERE recorded_at >= :opens AND recorded_at < :closes
+)
+DELETE FROM meter_late_readings WHERE recorded_at >= :opens AND recorded_at < :closes;
 
 -- name: try_lock_housekeeping()^
 -- Whether this session may run the hourly maintenance tasks; the lock is held until the session ends.

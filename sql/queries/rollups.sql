@@ -1,7 +1,3 @@
--- name: hold_late_before()^
--- The instant before which readings are late. It cannot move until this transaction ends.
-SELECT hold_late_before() AS late_before;
-
 -- name: mark_late(side, devices, hours)!
 -- Marks hours that were already rolled up and that readings of this transaction have changed.
 INSERT INTO late_hours (side, device_id, hour)
@@ -23,12 +19,14 @@ UPDATE rollup_state SET late_before = greatest(late_before, :instant);
 UPDATE rollup_state SET complete_before = :instant, refreshed_at = now();
 
 -- name: move_watermarks_back(target, now)^
--- Moves watermarks that lie ahead of the clock back to an hour that has ended; returns where late_before was. Until those hours are
--- rolled up again, history answers for them. Writers that still rely on the former late_before mark more hours than necessary.
+-- Moves watermarks that lie ahead of the clock back to an hour that has ended, but not into folded days; returns where late_before was.
+-- Until those hours are rolled up again, history answers for them. Writers that still rely on the former late_before mark more hours
+-- than necessary.
 UPDATE rollup_state AS state
-SET late_before = least(state.late_before, :target), complete_before = least(state.complete_before, :target)
+SET late_before = least(state.late_before, greatest(:target, state.folding_before)),
+    complete_before = least(state.complete_before, greatest(:target, state.folding_before))
 FROM (SELECT late_before FROM rollup_state) AS former
-WHERE state.late_before > :now
+WHERE state.late_before > greatest(:now, state.folding_before)
 RETURNING former.late_before AS was;
 
 -- name: record_refresh()!

@@ -1,6 +1,8 @@
-"""Rows that a test inserts for the read service to find: assignments, evaluations, faults, trends, rollups."""
+"""Rows that a test inserts for the read service to find: assignments, evaluations, faults, trends, rollups, folded days."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import asyncpg
@@ -67,3 +69,65 @@ async def roll_up(database: Database, until: datetime) -> None:
         await refresh_rollups(connection, until, grace=timedelta(0))
     finally:
         await connection.close()
+
+
+FORGET_WATERMARKS = (
+    "UPDATE rollup_state SET late_before = DEFAULT, complete_before = DEFAULT, "
+    "folding_before = DEFAULT, folded_before = DEFAULT"
+)
+
+
+class Levels(StrEnum):
+    """What maintenance does to days that have ended."""
+
+    BEGIN_FOLDING = "readings of one more day are late readings"
+    FINISH_FOLDING = "that day is folded"
+    MERGE = "late readings are merged"
+
+
+async def change_levels(owner: Any, step: Levels, midnights: Iterator[datetime]) -> None:
+    """One step of maintenance; days are folded up to the next of `midnights`."""
+    if step is Levels.MERGE:
+        await merge_late_readings(owner)
+        return
+    await finish_folding(owner)
+    if step is Levels.BEGIN_FOLDING and (midnight := next(midnights, None)) is not None:
+        await begin_folding(owner, midnight)
+
+
+async def begin_folding(owner: Any, midnight: datetime) -> None:
+    """From now on readings from before `midnight` are late readings. All hours up to it are rolled up first."""
+    await refresh_rollups(owner, midnight, grace=timedelta(0))
+    await owner.execute("UPDATE rollup_state SET folding_before = greatest(folding_before, $1)", midnight)
+
+
+async def finish_folding(owner: Any) -> None:
+    """Folds all days before `folding_before`, one device after the other, and deletes their rows."""
+    days = await owner.fetch(
+        "SELECT DISTINCT recorded_at::date AS day FROM (SELECT recorded_at FROM meter_telemetry_history "
+        "UNION SELECT recorded_at FROM vehicle_telemetry_history UNION SELECT recorded_at FROM meter_register_history) AS rows, "
+        "rollup_state WHERE recorded_at >= folded_before AND recorded_at < folding_before"
+    )
+    for day in days:
+        await owner.execute(
+            "SELECT fold_meter_day(meter_id, $1), fold_register_day(meter_id, $1) FROM meter_live_status", day["day"]
+        )
+        await owner.execute("SELECT fold_vehicle_day(vehicle_id, $1) FROM vehicle_live_status", day["day"])
+    await owner.execute("UPDATE rollup_state SET folded_before = folding_before")
+    for history in ("meter_telemetry_history", "vehicle_telemetry_history", "meter_register_history"):
+        await owner.execute(f"DELETE FROM {history} WHERE recorded_at < (SELECT folded_before FROM rollup_state)")
+    for rollup in ("meter_energy_hourly", "vehicle_energy_hourly", "late_hours"):
+        await owner.execute(f"DELETE FROM {rollup} WHERE hour < (SELECT folded_before FROM rollup_state)")
+
+
+async def merge_late_readings(owner: Any) -> None:
+    """Merges all late readings of folded days."""
+    for function, late, device in (
+        ("fold_meter_day", "meter_late_readings", "meter_id"),
+        ("fold_vehicle_day", "vehicle_late_readings", "vehicle_id"),
+        ("fold_register_day", "register_late_readings", "meter_id"),
+    ):
+        await owner.execute(
+            f"SELECT {function}({device}, day) FROM (SELECT DISTINCT {device}, recorded_at::date AS day "
+            f"FROM {late}, rollup_state WHERE recorded_at < folded_before) AS changed"
+        )

@@ -63,9 +63,9 @@ MUTANTS: Final = (
         "late-interval-not-marked",
         "hours that late registers change are not marked",
         Replacement(
-            "sql/migrations/20261128000304_register_returns.sql",
-            "FROM changed WHERE recorded_at < late_before",
-            "FROM changed WHERE recorded_at > late_before",
+            "sql/migrations/20261129000500_late_readings.sql",
+            "FROM changed_rows WHERE recorded_at < late_before",
+            "FROM changed_rows WHERE recorded_at > late_before",
         ),
     ),
     Mutant(

@@ -14,21 +14,35 @@ Connection = Any  # asyncpg.Connection
 Values = Mapping[Any, tuple[float, ...]]
 
 HISTORY: Final = {
-    "meter": "SELECT meter_id, recorded_at, kwh_consumed_ac, voltage FROM meter_telemetry_history WHERE derived IS NOT TRUE",
-    "vehicle": "SELECT vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp FROM vehicle_telemetry_history",
-    "register": "SELECT meter_id, recorded_at, kwh_register, voltage FROM meter_register_history",
+    "meter": "SELECT meter_id, recorded_at, kwh_consumed_ac, voltage FROM meter_readings WHERE derived IS NOT TRUE",
+    "vehicle": "SELECT vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp FROM vehicle_readings",
+    "register": "SELECT meter_id, recorded_at, kwh_register, voltage FROM register_readings",
 }
-DERIVED: Final = (
-    "SELECT meter_id, recorded_at, kwh_consumed_ac, voltage FROM meter_telemetry_history WHERE derived IS TRUE"
-)
+DERIVED: Final = "SELECT meter_id, recorded_at, kwh_consumed_ac, voltage FROM meter_readings WHERE derived IS TRUE"
 LIVE: Final = {
     "meter": "SELECT meter_id, recorded_at, last_kwh_consumed_ac, last_voltage FROM meter_live_status",
     "vehicle": "SELECT vehicle_id, recorded_at, last_kwh_delivered_dc, soc, last_battery_temp FROM vehicle_live_status",
 }
-HOURLY: Final = {
-    "meter": "SELECT meter_id, hour, readings, kwh_consumed_ac FROM meter_energy_hourly",
-    "vehicle": "SELECT vehicle_id, hour, readings, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max "
-    "FROM vehicle_energy_hourly",
+FOLDED_BEFORE: Final = "(SELECT folded_before FROM rollup_state)"
+HOUR_OF_DAY: Final = "(day + (number - 1) * interval '1 hour') AT TIME ZONE 'UTC'"
+HOURLY: Final = {  # of the days that are rows, and of the folded ones
+    "meter": f"""
+        SELECT meter_id, hour, readings, kwh_consumed_ac FROM meter_energy_hourly WHERE hour >= {FOLDED_BEFORE}
+        UNION ALL
+        SELECT meter_id, {HOUR_OF_DAY}, sums.readings, kwh
+        FROM meter_days, unnest(decode_series(hourly_readings), decode_series(hourly_kwh_consumed_ac))
+            WITH ORDINALITY AS sums (readings, kwh, number)
+        WHERE day < {FOLDED_BEFORE} AND sums.readings > 0""",
+    "vehicle": f"""
+        SELECT vehicle_id, hour, readings, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max
+        FROM vehicle_energy_hourly WHERE hour >= {FOLDED_BEFORE}
+        UNION ALL
+        SELECT vehicle_id, {HOUR_OF_DAY}, sums.readings, kwh, temp_sum, temp_max, soc_low, soc_high
+        FROM vehicle_days, unnest(
+            decode_series(hourly_readings), decode_series(hourly_kwh_delivered_dc), decode_series(hourly_battery_temp_sum),
+            decode_series(hourly_battery_temp_max), decode_series(hourly_soc_min), decode_series(hourly_soc_max)
+        ) WITH ORDINALITY AS sums (readings, kwh, temp_sum, temp_max, soc_low, soc_high, number)
+        WHERE day < {FOLDED_BEFORE} AND sums.readings > 0""",
 }
 LETTERS: Final = (
     'SELECT topic, partition, "offset", key, value, kafka_timestamp, reason, detail FROM dead_letters '

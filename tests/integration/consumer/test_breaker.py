@@ -30,7 +30,7 @@ TOPIC = "meter-readings"
 WINDOW = 100
 RECORDS = 100
 WITHOUT_INSTANT = (
-    "CREATE OR REPLACE FUNCTION hold_late_before() RETURNS timestamptz LANGUAGE sql AS 'SELECT NULL::timestamptz'"
+    "CREATE OR REPLACE FUNCTION hold_watermarks() RETURNS timestamptz[] LANGUAGE sql AS 'SELECT NULL::timestamptz[]'"
 )
 FAILING_TOPIC = """
 import os, pathlib
@@ -193,7 +193,7 @@ async def test_a_batch_that_our_own_code_cannot_write_stops_its_topic_alone(
     consumers = [group.start() for _ in range(2)]
     for consumer in consumers:
         await consumer.until_ready()
-    repaired = await database.value("SELECT pg_get_functiondef('hold_late_before()'::regprocedure)")
+    repaired = await database.value("SELECT pg_get_functiondef('hold_watermarks()'::regprocedure)")
     await database.execute(WITHOUT_INSTANT)
     await produce(stack, all_topics.meter, *meters())
 

@@ -2,7 +2,6 @@
 
 import re
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -97,8 +96,11 @@ PROBLEMS = {
         "warn",
         "2 are unresolved; most: 2 not_json of t",
     ),
-    "no partition for the current month": (
-        f"DROP TABLE vehicle_telemetry_history_y{datetime.now(UTC):%Ym%m}",
+    "no partition for today": (
+        (
+            "DO $$ BEGIN EXECUTE (SELECT string_agg(format('DROP TABLE %s', relid), '; ') "
+            "FROM pg_partition_tree('vehicle_telemetry_history') WHERE isleaf); END $$"
+        ),
         "partitions",
         "fail",
         "in vehicle_telemetry_history",

@@ -142,11 +142,12 @@ def claim(tx: Transaction, given: Arguments) -> Statement:
             last_next=following if last_hash is not None or row.last_next == row.next else None,
         )
         tx.put("offsets", (topic, partition), _check(changed))
-        claimed.append({"topic": topic, "partition": partition, "late_before": LATE_BEFORE})
+        claimed.append({"topic": topic, "partition": partition, "watermarks": [LATE_BEFORE, FOLDING_BEFORE]})
     return claimed
 
 
 LATE_BEFORE: Final = datetime(2026, 1, 1, tzinfo=UTC)
+FOLDING_BEFORE: Final = datetime.fromtimestamp(0, UTC)  # no day is folded
 
 
 def recount(tx: Transaction, given: Arguments) -> Statement:

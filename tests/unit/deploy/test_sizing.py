@@ -32,7 +32,6 @@ FLEETS = st.builds(
     [
         (measured.TABLE_BYTES, "tables and indexes | {} and"),
         (measured.INDEX_BYTES, "and {} B/reading"),
-        (measured.INDEX_BYTES_REINDEXED, "9,600,000 records | {} B/reading"),
         (measured.WAL_BYTES, "— WAL | {} B/reading"),
         (measured.DRAIN_RECORDS, "118.7 s, {:,} records/s"),
         (measured.POSTGRES_MICROSECONDS, "in the last tenth | {} µs a record"),

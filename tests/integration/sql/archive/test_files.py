@@ -21,7 +21,7 @@ from tests.support.expired_months import (
     METERS,
     archived_rows,
     connect_as_maintenance,
-    fill_histories,
+    fill_rows,
 )
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +37,7 @@ FOLD = {
 
 @pytest.fixture
 async def connection(database: Database) -> AsyncIterator[Any]:
-    await fill_histories(database, 60)
+    await fill_rows(database, 60)
     connected = await connect_as_maintenance(database)
     yield connected
     connected.terminate()

@@ -23,11 +23,12 @@ from tests.support.expired_months import (
     METER_READINGS,
     METERS,
     VEHICLE_READINGS,
-    archived_rows,
     connect_as_maintenance,
     files,
     fill_histories,
     rows,
+    shown_rows,
+    write_late,
 )
 from tests.support.ledger import Topics, ledger
 from tests.support.records import meter
@@ -41,7 +42,7 @@ WHOLE = {
     for month in ("2024-01", "2024-03")
     for file in ("manifest.json", *(f"{history}.parquet" for history in HISTORIES))
 }
-COUNT = "SELECT count(*) FROM pg_class WHERE relname ~ '(history|hourly)_y2024m0[123]$'"
+COUNT = "SELECT count(*) FROM pg_class WHERE relname ~ '_y2024m0[123]$'"
 
 
 class lock_table:  # noqa: N801 - used like a function
@@ -72,11 +73,10 @@ def sql(database: Database, environment: dict[str, str], tmp_path: Path) -> Comm
 
 
 async def everything(database: Database) -> dict[str, Any]:
-    """All rows as an archive keeps them: `ingested_at` to the millisecond."""
     return {
-        f"{history}_{suffix}": await archived_rows(database, history, f"_{suffix}")
+        f"{history}_y{month:%Ym%m}": await shown_rows(database, history, month)
         for history in HISTORIES
-        for suffix in ("y2024m01", "y2024m03")
+        for month in (JANUARY, MARCH)
     }
 
 
@@ -124,14 +124,16 @@ async def test_without_a_directory_months_are_dropped_and_logged(
     ]
 
 
-async def test_recent_months_stay_and_a_longer_retention_reattaches_partitions(
-    connection: Any, database: Database
-) -> None:
-    await connection.execute(f"ALTER TABLE {METERS} DETACH PARTITION {METERS}_y2024m03 CONCURRENTLY")
+async def test_recent_months_stay(connection: Any, database: Database) -> None:
     just_over = MARCH + timedelta(days=31 + 400 + 7) - timedelta(seconds=1)
     assert await drop_expired_months(connection, just_over, 400, None) == ["2024-01", "2024-02"]
-    assert len(await rows(database, METERS)) == 1500, "attached again"
+    assert len(await shown_rows(database, METERS, MARCH)) == 1500
     assert await drop_expired_months(connection, just_over + timedelta(seconds=1), 400, None) == ["2024-03"]
+
+
+async def test_a_month_with_a_day_that_is_not_folded_stays(connection: Any) -> None:
+    await connection.execute("UPDATE rollup_state SET folded_before = '2024-03-31'")
+    assert await drop_expired_months(connection, NOW, 400, None) == ["2024-01", "2024-02"]
 
 
 async def test_the_ledger_adds_up_after_months_were_dropped(
@@ -142,33 +144,58 @@ async def test_the_ledger_adds_up_after_months_were_dropped(
         "(consumer_group, topic, partition, start_offset, next_offset, records_consumed, records_written) "
         f"VALUES ('g', '{topics.meter}', 0, 0, 2000, 2000, 2000), ('g', '{topics.vehicle}', 0, 0, 1000, 1000, 1000)"
     )
-    before = await ledger(database, topics)
     await drop_expired_months(connection, NOW, 400, None)
-    assert await ledger(database, topics) == before
-    assert before[topics.meter].written == 2000
+    assert (await ledger(database, topics))[topics.meter].written == 2000
 
 
-async def test_readings_written_between_export_and_detachment_are_in_the_archive(
+async def test_late_readings_that_arrive_during_the_export_are_in_the_archive(
     connection: Any, database: Database, tmp_path: Path
 ) -> None:
     late = JANUARY + timedelta(days=20)
-    async with lock_table(database, "vehicle_telemetry_history_y2024m01"):
+    await write_late(database, METER_READINGS, late - timedelta(days=1), 2)
+    async with lock_table(database, "vehicle_days_y2024m01"):
         working = asyncio.create_task(drop_expired_months(connection, NOW, 400, tmp_path))
-
-        async def meters_are_written() -> bool:
-            return f"2024-01/{METERS}.parquet" in files(tmp_path)
-
-        await until(meters_are_written, "the meters' file is written")
-        await database.fetch(METER_READINGS, late, 7)
+        await until(lambda: is_blocked(database), "the contents of the vehicles are computed")
+        await write_late(database, METER_READINGS, late, 7)
     await working
     (archive, _) = find_archives(tmp_path)
     verify_archive(archive)
     meters = next(file for file in archive.manifest.files if file.history == METERS)
-    assert meters.contents.readings == 1500 + 21
+    assert meters.contents.readings == 1500 + 6 + 21
+    kept = await database.value(
+        "SELECT readings FROM retired_months WHERE history = $1 AND month = '2024-01-01'", METERS
+    )
+    assert kept == 1500 + 6 + 21
+    assert await database.value("SELECT count(*) FROM meter_late_readings") == 0
+
+
+async def test_late_readings_that_arrive_before_the_drop_are_in_the_archive(
+    connection: Any, database: Database, tmp_path: Path
+) -> None:
+    writer = await asyncpg.connect(database.migrator_url)
+    async with writer.transaction():
+        await writer.execute("SELECT pg_advisory_xact_lock_shared(hashtext('energy.merging'))")
+        working = asyncio.create_task(drop_expired_months(connection, NOW, 400, tmp_path))
+        await until(lambda: is_blocked(database), "the month is to be dropped")
+        await writer.execute(METER_READINGS.replace(METERS, "meter_late_readings"), JANUARY + timedelta(days=20), 7)
+    await writer.close()
+    await working
+    for archive in find_archives(tmp_path):
+        verify_archive(archive)
     kept = await database.value(
         "SELECT readings FROM retired_months WHERE history = $1 AND month = '2024-01-01'", METERS
     )
     assert kept == 1500 + 21
+
+
+async def is_blocked(database: Database) -> bool:
+    return bool(
+        await database.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'energy-housekeeping' "
+            "AND wait_event_type = 'Lock'",
+            database.name,
+        )
+    )
 
 
 @pytest.mark.parametrize("damaged", [b"", b"x", b"PAR1"])
@@ -194,11 +221,10 @@ async def test_a_damaged_file_is_exported_again_before_anything_is_dropped(
 @pytest.mark.parametrize(
     ("table", "mode"),
     [
-        ("vehicle_telemetry_history_y2024m01", "ACCESS EXCLUSIVE"),  # before the file is written
-        (METERS, "ACCESS SHARE"),  # a reader that DETACH waits for
-        ("vehicle_telemetry_history", "SHARE UPDATE EXCLUSIVE"),  # after some tables were detached
+        ("vehicle_days_y2024m01", "ACCESS EXCLUSIVE"),  # before the file is written
+        ("meter_days", "ACCESS SHARE"),  # a reader that DROP waits for
+        ("register_days", "ACCESS SHARE"),  # after some tables were dropped, before COMMIT
         ("retired_months", "SHARE"),  # in the transaction of the DROP
-        ("packed_indexes", "ACCESS EXCLUSIVE"),  # at its end
     ],
 )
 async def test_a_kill_at_any_step_loses_nothing(
@@ -208,17 +234,8 @@ async def test_a_kill_at_any_step_loses_nothing(
     async with lock_table(database, table, mode):
         process = await sql.start("maintain")
 
-        async def is_blocked() -> bool:
-            return bool(
-                await database.value(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'energy-housekeeping' "
-                    "AND wait_event_type = 'Lock'",
-                    database.name,
-                )
-            )
-
         try:
-            await until(is_blocked, f"maintenance waits for {table}", every=0.02)
+            await until(lambda: is_blocked(database), f"maintenance waits for {table}", every=0.02)
         finally:
             process.kill()
             await process.communicate()
@@ -251,12 +268,14 @@ async def test_an_export_that_fails_keeps_the_month_and_is_reported(
     assert "retention failed" in stdout
 
 
-async def test_a_full_disk_leaves_no_file_and_loses_no_reading(connection: Any, tmp_path: Path) -> None:
+async def test_a_full_disk_leaves_no_file_and_loses_no_reading(
+    connection: Any, database: Database, tmp_path: Path
+) -> None:
     (tmp_path / f"{METERS}.parquet.partial").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
-        await export_source(connection, Source.of_table(METERS, f"{METERS}_y2024m01"), tmp_path)
+        await export_source(connection, Source.of_days(METERS, JANUARY, MARCH), tmp_path)
     assert files(tmp_path) == set()
-    assert await connection.fetchval(f"SELECT count(*) FROM {METERS}_y2024m01") == 1500
+    assert len(await shown_rows(database, METERS, JANUARY)) == 1500
 
 
 async def test_the_archive_directory_of_another_database_is_rejected(
@@ -269,7 +288,7 @@ async def test_the_archive_directory_of_another_database_is_rejected(
     )
     with pytest.raises(ArchiveError, match="give each its own ARCHIVE_DIRECTORY"):
         await drop_expired_months(connection, NOW, 400, tmp_path)
-    assert len(await rows(database, METERS)) == 3000
+    assert len(await shown_rows(database, METERS, JANUARY)) == 1500
 
 
 async def test_a_month_that_is_dropped_again_does_not_overwrite_its_archive(
@@ -277,8 +296,7 @@ async def test_a_month_that_is_dropped_again_does_not_overwrite_its_archive(
 ) -> None:
     before = await everything(database)
     await sql.succeed("maintain", "--once")
-    await database.fetch("SELECT ensure_history_partitions($1, $1)", JANUARY)
-    await database.fetch(VEHICLE_READINGS, JANUARY, 5)
+    await write_late(database, VEHICLE_READINGS, JANUARY, 5)
     await sql.succeed("maintain", "--once")
     assert {"2024-01-2/manifest.json", "2024-01-2/vehicle_telemetry_history.parquet"} == files(
         tmp_path / "archive"
@@ -303,17 +321,12 @@ async def test_a_damaged_archive_is_not_restored(
     assert await database.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'archive'") == 0
 
 
-async def test_writers_of_other_months_are_not_blocked_while_a_month_waits_to_be_detached(
+async def test_readers_and_writers_wait_a_second_at_most_for_a_month_that_is_to_be_dropped(
     connection: Any, database: Database, write: Any
 ) -> None:
-    async with lock_table(database, METERS, "ACCESS SHARE"):
-        working = asyncio.create_task(drop_expired_months(connection, NOW, 400, None))
-
-        async def pending() -> bool:
-            return bool(await database.value("SELECT count(*) FROM pg_inherits WHERE inhdetachpending"))
-
-        await until(pending, "DETACH waits for the reader")
+    async with lock_table(database, "meter_days", "ACCESS SHARE"):
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await drop_expired_months(connection, NOW, 400, None)
         await write(meter=[meter()])
-        assert not working.done()
-    await working
-    assert len(await rows(database, METERS)) == 1
+    assert len(await shown_rows(database, METERS, JANUARY)) == 1500
+    assert await drop_expired_months(connection, NOW, 400, None) == ["2024-01", "2024-02", "2024-03"]

@@ -63,7 +63,7 @@ async def test_migrate_and_doctor_and_maintenance_take_the_primary_of_two_hosts(
     _, report, _ = await run_doctor(sql)
     assert (report["database"], report["standby"]) == (database.name, False)
     await sql.succeed("maintain", "--once")
-    assert (await measure(SecretStr(url))).numbers
+    assert (await measure(SecretStr(url), 3)).numbers
     await Command("consumer", sql.environment).succeed("breaker", "show")
 
 

@@ -1,6 +1,6 @@
 """Findings of the doctor: each threshold from both sides."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from sql.doctor import engine_findings as engine
 from sql.doctor import server_findings as server
 from sql.doctor.checks import OUR_SETTINGS
 from sql.doctor.server_findings import LEVELS, Finding, worst
+from sql.partitions import HISTORY_OF, ROWS, Partition
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 DURABLE = {"fsync": True, "full_page_writes": True, "checksum_failures": 0}
@@ -38,11 +39,13 @@ def clocks(host: timedelta, newest_reading: timedelta) -> Clocks:
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
 
-def months(*found: str) -> list[dict[str, Any]]:
+def tables(*months: str) -> list[Partition]:
+    """Tables of all histories for some months."""
+    opens = [datetime.fromisoformat(f"{month}-01T00:00:00+00:00") for month in months]
     return [
-        {"parent": parent, "month": date.fromisoformat(f"{month}-01")}
-        for parent in ("meter_telemetry_history", "vehicle_telemetry_history")
-        for month in found
+        Partition(parent, "p", first, (first + 32 * DAY).replace(day=1), attached=True, pending=False)
+        for parent in (*ROWS, *HISTORY_OF)
+        for first in opens
     ]
 
 
@@ -116,12 +119,19 @@ def months(*found: str) -> list[dict[str, Any]]:
         (engine.maintenance(301, [], 60), "warn", "no round for 301 s"),
         (engine.maintenance(3601, [], 60), "fail", "no round for 3,601 s"),
         (engine.maintenance(3601, [], 3600), "ok", "3601 s ago"),
-        (engine.partitions(months("2026-11", "2026-12"), NOW, 400), "ok", "from 2026-11 to 2026-12"),
-        (engine.partitions(months("2026-11"), NOW, 400), "warn", "no partition for 2026-12"),
-        (engine.partitions(months("2026-12"), NOW, 400), "fail", "no partition for 2026-11"),
-        (engine.partitions([], NOW, 400), "fail", "in any history"),
-        (engine.partitions(months("2025-08", "2026-11", "2026-12"), NOW, 400), "warn", "2025-08 is older"),
-        (engine.partitions(months("2025-10", "2026-11", "2026-12"), NOW, 400), "ok", "from 2025-10"),
+        (engine.partitions(tables("2026-11", "2026-12"), NOW, 400), "ok", "from 2026-11-01 to 2027-01-01"),
+        (engine.partitions(tables("2026-11"), NOW, 400), "warn", f"no partition for {NOW + 7 * DAY:%Y-%m-%d} in"),
+        (
+            engine.partitions(tables("2026-12"), NOW, 400),
+            "fail",
+            f"no partition for {NOW:%Y-%m-%d} in meter_days, meter",
+        ),
+        (engine.partitions([], NOW, 400), "fail", "vehicle_telemetry_history"),
+        (engine.partitions(tables("2025-08", "2026-11", "2026-12"), NOW, 400), "warn", "2025-08 is older"),
+        (engine.partitions(tables("2025-10", "2026-11", "2026-12"), NOW, 400), "ok", "from 2025-10-01"),
+        (engine.folding(None, 3), "ok", "not begun"),
+        (engine.folding(4.9 * 86400, 3), "ok", "every day"),
+        (engine.folding(5.1 * 86400, 3), "warn", "2 days are due"),
         (engine.ledger([], None), "ok", "--ledger"),
         (engine.ledger([{"topic": "t", "partition": 1, "consumer_group": "g"}], None), "fail", "t/1 of g"),
     ],

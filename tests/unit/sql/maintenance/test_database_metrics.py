@@ -22,7 +22,7 @@ def exposed(state: DatabaseState) -> set[str]:
 async def test_numbers_are_exposed_while_dead_letters_are_still_being_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = asyncio.Event()
 
-    async def measure(_: Any) -> Measurement:
+    async def measure(*_: Any) -> Measurement:
         return Measurement(dict.fromkeys(NUMBERS, 1.0), {"table_bytes": [("dead_letters", 1)]})
 
     async def count(_: Any) -> Any:
@@ -32,7 +32,7 @@ async def test_numbers_are_exposed_while_dead_letters_are_still_being_counted(mo
     monkeypatch.setattr(database_metrics, "measure", measure)
     monkeypatch.setattr(database_metrics, "count_dead_letters", count)
     state = DatabaseState()
-    measuring = asyncio.create_task(keep_measuring(URL, state, 0.01))
+    measuring = asyncio.create_task(keep_measuring(URL, state, 3, 0.01))
 
     async def exposes(name: str) -> bool:
         return name in exposed(state)
@@ -58,10 +58,10 @@ async def test_an_error_of_our_own_code_ends_neither_loop_and_leaves_no_outdated
         failures += 1
         raise TypeError("of our own code")
 
-    monkeypatch.setattr(database_metrics, "measure", lambda _: fail_after(measured))
+    monkeypatch.setattr(database_metrics, "measure", lambda *_: fail_after(measured))
     monkeypatch.setattr(database_metrics, "count_dead_letters", lambda _: fail_after(counted))
     state = DatabaseState()
-    measuring = asyncio.create_task(keep_measuring(URL, state, 0.01))
+    measuring = asyncio.create_task(keep_measuring(URL, state, 3, 0.01))
 
     async def failed() -> bool:
         return failures >= 4

@@ -1,0 +1,111 @@
+"""Readings of days that are folded, or are being folded: stored beside the folded rows, and counted exactly as others are."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from consumer.records.batch import BatchResult
+from schemas.records.readings import Reason
+from tests.support.database import Database
+from tests.support.database_rows import begin_folding, finish_folding, merge_late_readings
+from tests.support.records import meter, minute, vehicle
+
+pytestmark = pytest.mark.anyio
+MIDNIGHT = minute(12 * 60)  # of the night after the readings' day
+METERS = "SELECT recorded_at, kwh_consumed_ac FROM meter_readings ORDER BY recorded_at"
+VEHICLES = "SELECT recorded_at, kwh_delivered_dc FROM vehicle_readings ORDER BY recorded_at"
+Write = Callable[..., Awaitable[BatchResult]]
+
+
+@pytest.fixture
+async def owner(database: Database) -> AsyncIterator[Any]:
+    opened = await asyncpg.connect(database.migrator_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(params=["being folded", "folded", "merged"])
+async def day(request: pytest.FixtureRequest, owner: Any, write: Write) -> None:
+    """Three readings of each type at noon, 12:01 and 12:03, of a day that is in some state of folding."""
+    await write(meter=[meter(at=minute(n)) for n in (0, 1, 3)], vehicle=[vehicle(at=minute(n)) for n in (0, 1, 3)])
+    await begin_folding(owner, MIDNIGHT)
+    if request.param != "being folded":
+        await finish_folding(owner)
+    if request.param == "merged":
+        await write(meter=[meter(at=minute(1.5))], vehicle=[vehicle(at=minute(1.5))])
+        await merge_late_readings(owner)
+
+
+@pytest.mark.usefixtures("day")
+async def test_readings_of_a_folded_day_are_counted_as_others_are(write: Write, owner: Any) -> None:
+    before = await owner.fetch(METERS)
+    values = {
+        "meter": [meter(at=minute(2)), meter(at=minute(1)), meter(at=minute(3), kwh=0.9), meter(at=minute(2))],
+        "vehicle": [vehicle(at=minute(2)), vehicle(at=minute(1)), vehicle(at=minute(3), kwh=0.9), vehicle(at=minute(2), kwh=0.9)],
+    }  # fmt: skip
+
+    result = await write(**values)
+
+    assert result.written == {"meter-readings": 1, "vehicle-readings": 1}
+    assert result.duplicates == {"meter-readings": 2, "vehicle-readings": 1}
+    assert result.dead_letters == {
+        ("meter-readings", Reason.CONFLICTING_READING): 1,
+        ("vehicle-readings", Reason.CONFLICTING_READING): 2,
+    }
+    for query, kwh in ((METERS, 0.5), (VEHICLES, 0.4)):
+        rows = [tuple(row) for row in await owner.fetch(query)]
+        assert len(rows) == len(before) + 1
+        assert rows.count((minute(2), kwh)) == 1
+        assert {value for _, value in rows} == {kwh}, "the reading that was stored first is kept"
+    assert await owner.fetchval("SELECT count(*) FROM late_hours") == 0
+
+
+@pytest.mark.usefixtures("day")
+async def test_one_batch_may_hold_readings_of_both_sides_of_the_watermark(write: Write, owner: Any) -> None:
+    last, first = MIDNIGHT - timedelta(microseconds=1), MIDNIGHT
+    before = await owner.fetchval("SELECT count(*) FROM meter_late_readings")
+
+    result = await write(meter=[meter(at=first), meter(at=last), meter("OTHER", last), meter(at=last)])
+
+    assert (result.written, result.duplicates) == ({"meter-readings": 3}, {"meter-readings": 1})
+    assert await owner.fetchval("SELECT count(*) FROM meter_late_readings") == before + 2
+    assert await owner.fetch("SELECT recorded_at FROM meter_telemetry_history WHERE recorded_at >= $1", MIDNIGHT) == [
+        (first,)
+    ]
+    live = await owner.fetch("SELECT meter_id, recorded_at FROM meter_live_status ORDER BY meter_id")
+    assert [tuple(row) for row in live] == [("METER-001", first), ("OTHER", last)]
+
+
+async def test_a_merge_waits_for_writers_of_late_readings_alone(write: Write, owner: Any, database: Database) -> None:
+    await begin_folding(owner, MIDNIGHT)
+    await finish_folding(owner)
+    await write(meter=[meter(at=minute(0))])
+    writer = await asyncpg.connect(database.writer_url)
+    async with writer.transaction():
+        await writer.execute("SELECT hold_merging()")
+        await owner.execute("SET lock_timeout = '200ms'")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await merge_late_readings(owner)
+    await writer.close()
+
+    async with owner.transaction():
+        await merge_late_readings(owner)
+        async with asyncio.timeout(20):
+            result = await write(meter=[meter(at=MIDNIGHT)])
+        assert result.written == {"meter-readings": 1}
+    assert await owner.fetchval("SELECT count(*) FROM meter_readings") == 2
+
+
+async def test_a_consumer_of_the_previous_version_is_refused_once_days_are_folded(
+    database: Database, owner: Any
+) -> None:
+    writer = await asyncpg.connect(database.writer_url)
+    assert await writer.fetchval("SELECT hold_late_before()") is not None
+    await begin_folding(owner, MIDNIGHT)
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="this consumer is older than the schema"):
+        await writer.fetchval("SELECT hold_late_before()")
+    await writer.close()
