@@ -22,7 +22,8 @@ ArchiveDirectory = Annotated[
     Path | None,
     Field(
         description="directory of months as Parquet: maintenance writes a month there before it drops it "
-        "(unset: without an archive), and the API reads there what is no longer in the database (unset: such periods are answered with 410)"
+        "(unset: without an archive), and the API reads there what is no longer in the database "
+        "(unset: such periods are answered with 410)"
     ),
 ]
 RetentionDays = Annotated[

@@ -10,7 +10,14 @@ import pytest
 
 from sql.maintenance.retention import drop_expired_months
 from tests.support.database import Database
-from tests.support.database_rows import insert_assignment, roll_up
+from tests.support.database_rows import (
+    FORGET_WATERMARKS,
+    begin_folding,
+    finish_folding,
+    insert_assignment,
+    merge_late_readings,
+    roll_up,
+)
 from tests.support.expired_months import connect_as_maintenance
 from tests.support.records import meter, minute, vehicle
 from tests.support.responses import StartApi, body, pages, problem
@@ -40,9 +47,12 @@ ANALYTICS: list[tuple[str, dict[str, Any]]] = [
 
 
 async def retire(database: Database, archive: Path | None) -> None:
-    """Drop the month before KEPT, and archive it where a directory is given."""
+    """Fold the month before KEPT and drop it; archive it where a directory is given."""
     connection = await connect_as_maintenance(database)
     try:
+        await begin_folding(connection, KEPT)
+        await finish_folding(connection)
+        await merge_late_readings(connection)
         assert await drop_expired_months(connection, KEPT + 37 * DAY, 30, archive) == [f"{DROPPED:%Y-%m}"]
     finally:
         connection.terminate()
@@ -51,8 +61,8 @@ async def retire(database: Database, archive: Path | None) -> None:
 @pytest.fixture
 async def readings(database: Database, write: Any) -> None:
     """Two days on each side of the border, of two vehicles with their meters; one changes its meter at noon before the border."""
-    await database.fetch("DELETE FROM retired_months")
     await drop_empty_months(database)
+    await database.execute(FORGET_WATERMARKS)
     await database.fetch("SELECT ensure_history_partitions($1, $2)", DROPPED, MIDNIGHT)
     await insert_assignment(database, "VEH-1", "METER-1", KEPT - 30 * DAY, KEPT - DAY / 2)
     await insert_assignment(database, "VEH-1", "METER-2", KEPT - DAY / 4, None)
@@ -113,28 +123,6 @@ async def test_answers_are_the_same_before_and_after_a_month_is_dropped(
     assert sum(len(page) for page in before[0]) == 411 + 206
     for path, parameters in QUESTIONS + ANALYTICS:
         assert client.get(path, params=parameters).headers["data-source"] == "replica, archive", path
-
-
-async def test_readings_that_arrive_after_their_month_was_dropped_are_joined(
-    start_api: StartApi, database: Database, readings: None, tmp_path: Path, write: Any
-) -> None:
-    client = start_api(ARCHIVE_DIRECTORY=str(tmp_path))
-    await retire(database, tmp_path)
-    await database.fetch("SELECT ensure_history_partitions($1, $1)", DROPPED)
-    at = KEPT - DAY + timedelta(seconds=1)
-    period = {"from": (at - timedelta(hours=1)).isoformat(), "to": (at + timedelta(hours=1)).isoformat()}
-    (before,) = pages(client, VEHICLE, **period)
-    await database.fetch(
-        "INSERT INTO vehicle_telemetry_history (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp) "
-        "VALUES ('VEH-1', $1, 0.5, 50, 25)",
-        at,
-    )
-    (after,) = pages(client, VEHICLE, **period)
-    assert len(after) == len(before) + 1
-    assert [each["recordedAt"] for each in after] == sorted(each["recordedAt"] for each in after)
-    await database.fetch("SELECT ensure_history_partitions($1, $1)", DROPPED)
-    await retire(database, tmp_path)
-    assert pages(client, VEHICLE, **period) == [after], "from two archives of the month"
 
 
 async def test_without_the_directory_the_answer_says_what_is_missing(
