@@ -1828,6 +1828,8 @@ GRANT SELECT ON TABLE public.meter_readings TO energy_writer;
 
 GRANT SELECT ON TABLE public.offset_decisions TO energy_reader;
 
+GRANT SELECT ON TABLE public.retired_months TO energy_reader;
+
 GRANT SELECT ON TABLE public.retired_records TO energy_reader;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.topic_breakers TO energy_writer;

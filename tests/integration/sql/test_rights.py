@@ -42,7 +42,7 @@ TABLES = {
     "register_days": ("s", "s"),
     "register_late_readings": ("si", "s"),
     "register_readings": ("s", "s"),
-    "retired_months": ("", ""),
+    "retired_months": ("", "s"),
     "retired_records": ("", "s"),
     "rollup_state": ("s", "s"),
     "schema_migrations": ("", ""),
