@@ -105,21 +105,25 @@ CREATE TYPE instant_series AS (
 
 CREATE FUNCTION encode_instants(instants timestamptz[]) RETURNS instant_series LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
-    microseconds bigint[] := ARRAY(
-        SELECT round(date_part('epoch', instant - instants[1]) * 1000000)::bigint FROM unnest(instants) AS instant
-    );
-    grid bigint[] := ARRAY(SELECT (microsecond + 30000000) / 60000000 FROM unnest(microseconds) AS microsecond);
-    minutes bigint[] := ARRAY(
-        SELECT minute - before FROM unnest(grid[2:], grid) AS pair (minute, before) WHERE minute IS NOT NULL
-    );
+    grid double precision[];
+    deviations double precision[];
+    is_steady boolean;
 BEGIN
+    SELECT array_agg(minute), array_agg((microsecond - minute * 60000000) / 1000), bool_and(minute = number - 1)
+    INTO grid, deviations, is_steady
+    FROM (
+        SELECT microsecond, round(microsecond / 60000000) AS minute, number FROM (
+            SELECT round(date_part('epoch', instant - instants[1]) * 1000000) AS microsecond, number
+            FROM unnest(instants) WITH ORDINALITY AS reading (instant, number)
+            OFFSET 0 -- computes it once
+        ) AS since_first
+    ) AS reading;
     RETURN ROW(
         instants[1],
-        CASE WHEN EXISTS (SELECT FROM unnest(minutes) AS minute WHERE minute <> 1) THEN encode_series(minutes::double precision[]) END,
-        encode_series(ARRAY(
-            SELECT (microsecond - minute * 60000000) / 1000::double precision
-            FROM unnest(microseconds, grid) AS pair (microsecond, minute)
-        ))
+        CASE WHEN NOT is_steady THEN encode_series(ARRAY(
+            SELECT minute - before FROM unnest(grid[2:], grid) AS pair (minute, before) WHERE minute IS NOT NULL
+        )) END,
+        encode_series(deviations)
     )::instant_series;
 END
 $$;
