@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 
+from api.archive.months import Archive
 from api.auth.access import OPEN
 from api.auth.key_store import KeyStore
 from api.database.pools import open_read_router
@@ -69,6 +70,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         InvalidKeys: the file of API keys cannot be used.
     """
     app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
+    app.state.archive = Archive(settings.archive_directory)
     app.state.reading_rate = ReadingRate()
     app.state.last_summary = SharedWork(running=1, queued=0)
     app.state.fleet_evaluations = SharedWork(running=FLEET_EVALUATIONS, queued=QUEUED_FLEET_EVALUATIONS)
@@ -176,6 +178,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 yield
         finally:
             await app.state.live_updates.stop()
+            app.state.archive.close()
             if producer:
                 await producer.stop()
 

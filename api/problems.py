@@ -28,6 +28,7 @@ TITLES: Final = {
     404: "Not found",
     405: "Method not allowed",
     408: "Request timeout",
+    410: "No longer stored",
     413: "Body too large",
     414: "URL too long",
     415: "Unsupported media type",
@@ -41,6 +42,10 @@ TITLES: Final = {
 
 class Overloaded(Exception):  # noqa: N818 - a temporary state, not a failure
     """A bound is reached and nothing was started. The client may retry in a moment."""
+
+
+class Gone(Exception):  # noqa: N818 - a state of the data, not a failure
+    """The period asked for was dropped from the database and cannot be read from an archive; the message says which months."""
 
 
 class Unavailable(Exception):  # noqa: N818 - a temporary state rather than an error
@@ -84,6 +89,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(Overloaded, _overloaded)
+    app.add_exception_handler(Gone, _gone)
     for error in (*CONNECTION_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
                   asyncpg.InsufficientResourcesError, asyncpg.InvalidAuthorizationSpecificationError):  # fmt: skip
         app.add_exception_handler(error, _database_unavailable)
@@ -111,6 +117,10 @@ async def _validation_error(_: Request, error: Any) -> Response:
 
 async def _unavailable(_: Request, error: Any) -> Response:
     return problem_response(503, str(error))
+
+
+async def _gone(_: Request, error: Any) -> Response:
+    return problem_response(410, str(error))
 
 
 async def _overloaded(_: Request, error: Any) -> Response:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from schemas.config.database_url import DatabaseUrl
 from schemas.config.settings import (
+    ArchiveDirectory,
     DatabaseSettings,
     Environment,
     JudgementSettings,
@@ -123,4 +124,5 @@ class ApiSettings(GatewaySettings, DatabaseSettings, JudgementSettings):
         30.0, gt=0, description="replication lag above which the replica is not read from"
     )
     database_pool_size: int = Field(20, ge=1, le=1000, description="maximum number of connections to each database")
+    archive_directory: ArchiveDirectory = None
     ingestion_enabled: bool = Field(True, description="whether readings can be sent over HTTP")

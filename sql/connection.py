@@ -40,7 +40,9 @@ WRITER_SETTINGS: Final = SESSION | {
     "statement_timeout": "60s",
 }
 READ_ONLY: Final = {"default_transaction_read_only": "on"}
+# Planning the energy of all levels takes longer than executing it; the tests of the plans execute both kinds.
 READER_SETTINGS: Final = SESSION | READ_ONLY | {
+    "plan_cache_mode": "force_generic_plan",
     "application_name": "energy-api",
     "statement_timeout": "5s",
     "client_connection_check_interval": "1s",  # ends the statement of a client that has disconnected

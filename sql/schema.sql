@@ -46,6 +46,18 @@ CREATE FUNCTION public.are_integers_over(numbers double precision[], factor doub
     ) FROM unnest(numbers) AS number
 $$;
 
+CREATE FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(opens timestamp with time zone, closes timestamp with time zone, first_day date, last_day date)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT part.*, utc_day(part.opens), utc_day(part.closes - interval '1 microsecond')
+    FROM (
+        SELECT begins AS opens, least(ends, first_whole_hour(begins)) AS closes
+        UNION ALL
+        SELECT greatest(first_whole_hour(begins), last_whole_hour(ends, complete_before)), ends
+    ) AS part
+    WHERE part.opens < part.closes
+$$;
+
 CREATE FUNCTION public.contents_of(part regclass, energy name, columns text[]) RETURNS TABLE(readings bigint, derived bigint, energy_mwh numeric, first timestamp with time zone, last timestamp with time zone, fingerprint numeric)
     LANGUAGE plpgsql STABLE
     AS $$
@@ -162,10 +174,12 @@ DECLARE
 BEGIN
     IF series.exact IS NOT NULL THEN
         RETURN series.exact;
-    ELSIF series.differences THEN
+    ELSIF series.differences THEN -- sums of integers below 2^53 are exact as doubles, and much faster than as numeric
         RETURN ARRAY(
-            SELECT sum(difference) OVER (ROWS UNBOUNDED PRECEDING)::double precision / factor
-            FROM unnest(coalesce(series.small::bigint[], series.medium::bigint[], series.large)) AS difference
+            SELECT sum(difference) OVER (ROWS UNBOUNDED PRECEDING) / factor
+            FROM unnest(
+                coalesce(series.small::double precision[], series.medium::double precision[], series.large::double precision[])
+            ) AS difference
         );
     ELSIF series.small IS NOT NULL THEN -- without a cast of the array, because this is what is decoded most often
         RETURN ARRAY(SELECT integer / factor FROM unnest(series.small) AS integer);
@@ -673,29 +687,33 @@ CREATE FUNCTION public.last_whole_hour(closes timestamp with time zone, complete
 CREATE FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(kwh double precision, readings bigint)
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
+    WITH whole AS MATERIALIZED (
+        SELECT * FROM whole_hours(opens, closes, complete_before)
+    ), changed AS MATERIALIZED (
+        SELECT late.hour FROM whole CROSS JOIN LATERAL (
+            SELECT DISTINCT hour FROM changed_hours
+            WHERE side = 'meter' AND device_id IN (meter, '') AND changed_at >= whole.opens AND changed_at < whole.closes
+        ) AS late
+    )
     SELECT sum(part.kwh), coalesce(sum(part.readings), 0)::bigint FROM (
-        SELECT hourly.kwh_consumed_ac AS kwh, hourly.readings
-        FROM meter_energy_hourly AS hourly
-        WHERE hourly.meter_id = meter
-            AND hourly.hour >= first_whole_hour(opens) AND hourly.hour < last_whole_hour(closes, complete_before)
-            AND NOT EXISTS (
-                SELECT FROM late_hours AS late
-                WHERE late.side = 'meter' AND late.device_id IN (meter, '') AND late.hour = hourly.hour
-            )
+        SELECT summed.* FROM whole CROSS JOIN LATERAL (
+            SELECT sum(kwh_consumed_ac) AS kwh, sum(hourly.readings) AS readings
+            FROM meter_hours AS hourly
+            WHERE meter_id = meter AND hour >= whole.opens AND hour < whole.closes AND hour NOT IN (SELECT hour FROM changed)
+                AND day >= whole.first_day AND day <= whole.last_day
+        ) AS summed
         UNION ALL
-        SELECT history.kwh_consumed_ac, 1
-        FROM (
-            SELECT opens, least(closes, first_whole_hour(opens)) AS closes
+        SELECT summed.* FROM (
+            SELECT * FROM around_whole_hours(opens, closes, complete_before)
             UNION ALL
-            SELECT greatest(first_whole_hour(opens), last_whole_hour(closes, complete_before)), closes
-            UNION ALL
-            SELECT DISTINCT late.hour, late.hour + interval '1 hour'
-            FROM late_hours AS late
-            WHERE late.side = 'meter' AND late.device_id IN (meter, '')
-                AND late.hour >= first_whole_hour(opens) AND late.hour < last_whole_hour(closes, complete_before)
-        ) AS unrolled
-        JOIN meter_telemetry_history AS history
-            ON history.meter_id = meter AND history.recorded_at >= unrolled.opens AND history.recorded_at < unrolled.closes
+            SELECT hour, hour + interval '1 hour', utc_day(hour), utc_day(hour) FROM changed
+        ) AS rest
+        CROSS JOIN LATERAL (
+            SELECT sum(kwh_consumed_ac), count(*)
+            FROM meter_readings
+            WHERE meter_id = meter AND recorded_at >= rest.opens AND recorded_at < rest.closes
+                AND day >= rest.first_day AND day <= rest.last_day
+        ) AS summed
     ) AS part
 $$;
 
@@ -838,19 +856,27 @@ CREATE VIEW public.register_readings AS
           WHERE (late.replaces AND (late.meter_id = history.meter_id) AND (late.recorded_at = history.recorded_at))))))
 UNION ALL
  SELECT folded.meter_id,
-    reading.recorded_at,
-    (date_trunc('milliseconds'::text, reading.recorded_at) + (reading.ingested_after * '00:00:00.001'::interval)) AS ingested_at,
-    reading.kwh_register,
-    reading.voltage,
-    reading.kwh_high,
-    reading.kwh_before,
-    (reading.recorded_at + (reading.before_after * '00:00:00.001'::interval)) AS before_at,
+    series.recorded_at[number.number] AS recorded_at,
+    (date_trunc('milliseconds'::text, series.recorded_at[number.number]) + (series.ingested_after[number.number] * '00:00:00.001'::interval)) AS ingested_at,
+    series.kwh_register[number.number] AS kwh_register,
+    series.voltage[number.number] AS voltage,
+    series.kwh_high[number.number] AS kwh_high,
+    series.kwh_before[number.number] AS kwh_before,
+    (series.recorded_at[number.number] + (series.before_after[number.number] * '00:00:00.001'::interval)) AS before_at,
     folded.day
-   FROM (public.register_days folded
-     CROSS JOIN LATERAL UNNEST(public.decode_instants(folded.recorded), public.decode_series(folded.ingested), public.decode_series(folded.kwh_register), public.decode_series(folded.voltage), public.decode_series(folded.kwh_high), public.decode_series(folded.kwh_before), public.decode_series(folded.before_at)) reading(recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after))
+   FROM ((public.register_days folded
+     CROSS JOIN LATERAL ( SELECT public.decode_instants(folded.recorded) AS recorded_at,
+            public.decode_series(folded.ingested) AS ingested_after,
+            public.decode_series(folded.kwh_register) AS kwh_register,
+            public.decode_series(folded.voltage) AS voltage,
+            public.decode_series(folded.kwh_high) AS kwh_high,
+            public.decode_series(folded.kwh_before) AS kwh_before,
+            public.decode_series(folded.before_at) AS before_after
+         OFFSET 0) series)
+     CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
   WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (NOT (EXISTS ( SELECT
            FROM public.register_late_readings late
-          WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at = reading.recorded_at))))))
+          WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at = series.recorded_at[number.number]))))))
 UNION ALL
  SELECT register_late_readings.meter_id,
     register_late_readings.recorded_at,
@@ -899,36 +925,52 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.utc_day(instant timestamp with time zone) RETURNS date
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((instant AT TIME ZONE 'UTC'::text))::date;
+
 CREATE FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(kwh double precision, readings bigint, battery_temp_sum double precision, battery_temp_max double precision, soc_min double precision, soc_max double precision)
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
+    WITH whole AS MATERIALIZED (
+        SELECT * FROM whole_hours(opens, closes, complete_before)
+    ), changed AS MATERIALIZED (
+        SELECT late.hour FROM whole CROSS JOIN LATERAL (
+            SELECT DISTINCT hour FROM changed_hours
+            WHERE side = 'vehicle' AND device_id IN (vehicle, '') AND changed_at >= whole.opens AND changed_at < whole.closes
+        ) AS late
+    )
     SELECT sum(part.kwh), coalesce(sum(part.readings), 0)::bigint, sum(part.temp_sum), max(part.temp_max),
         min(part.soc_min), max(part.soc_max)
     FROM (
-        SELECT hourly.kwh_delivered_dc AS kwh, hourly.readings, hourly.battery_temp_sum AS temp_sum,
-            hourly.battery_temp_max AS temp_max, hourly.soc_min, hourly.soc_max
-        FROM vehicle_energy_hourly AS hourly
-        WHERE hourly.vehicle_id = vehicle
-            AND hourly.hour >= first_whole_hour(opens) AND hourly.hour < last_whole_hour(closes, complete_before)
-            AND NOT EXISTS (
-                SELECT FROM late_hours AS late
-                WHERE late.side = 'vehicle' AND late.device_id IN (vehicle, '') AND late.hour = hourly.hour
-            )
+        SELECT summed.* FROM whole CROSS JOIN LATERAL (
+            SELECT sum(kwh_delivered_dc) AS kwh, sum(hourly.readings) AS readings, sum(hourly.battery_temp_sum) AS temp_sum,
+                max(hourly.battery_temp_max) AS temp_max, min(hourly.soc_min) AS soc_min, max(hourly.soc_max) AS soc_max
+            FROM vehicle_hours AS hourly
+            WHERE vehicle_id = vehicle AND hour >= whole.opens AND hour < whole.closes AND hour NOT IN (SELECT hour FROM changed)
+                AND day >= whole.first_day AND day <= whole.last_day
+        ) AS summed
         UNION ALL
-        SELECT history.kwh_delivered_dc, 1, history.battery_temp, history.battery_temp, history.soc, history.soc
-        FROM (
-            SELECT opens, least(closes, first_whole_hour(opens)) AS closes
+        SELECT summed.* FROM (
+            SELECT * FROM around_whole_hours(opens, closes, complete_before)
             UNION ALL
-            SELECT greatest(first_whole_hour(opens), last_whole_hour(closes, complete_before)), closes
-            UNION ALL
-            SELECT DISTINCT late.hour, late.hour + interval '1 hour'
-            FROM late_hours AS late
-            WHERE late.side = 'vehicle' AND late.device_id IN (vehicle, '')
-                AND late.hour >= first_whole_hour(opens) AND late.hour < last_whole_hour(closes, complete_before)
-        ) AS unrolled
-        JOIN vehicle_telemetry_history AS history
-            ON history.vehicle_id = vehicle AND history.recorded_at >= unrolled.opens AND history.recorded_at < unrolled.closes
+            SELECT hour, hour + interval '1 hour', utc_day(hour), utc_day(hour) FROM changed
+        ) AS rest
+        CROSS JOIN LATERAL (
+            SELECT sum(kwh_delivered_dc), count(*), sum(battery_temp), max(battery_temp), min(soc), max(soc)
+            FROM vehicle_readings
+            WHERE vehicle_id = vehicle AND recorded_at >= rest.opens AND recorded_at < rest.closes
+                AND day >= rest.first_day AND day <= rest.last_day
+        ) AS summed
     ) AS part
+$$;
+
+CREATE FUNCTION public.whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(opens timestamp with time zone, closes timestamp with time zone, first_day date, last_day date)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT whole.*, utc_day(whole.opens), utc_day(whole.closes - interval '1 microsecond')
+    FROM (SELECT first_whole_hour(begins) AS opens, last_whole_hour(ends, complete_before) AS closes) AS whole
+    WHERE whole.opens < whole.closes
 $$;
 
 CREATE FUNCTION public.whole_milliseconds(earlier timestamp with time zone, later timestamp with time zone) RETURNS double precision
@@ -986,6 +1028,67 @@ CREATE TABLE public.assignment_positions (
     incarnation integer NOT NULL,
     "offset" bigint NOT NULL
 );
+
+CREATE TABLE public.late_hours (
+    marked_at timestamp with time zone DEFAULT now() NOT NULL,
+    hour timestamp with time zone NOT NULL,
+    side text NOT NULL,
+    device_id text NOT NULL COLLATE pg_catalog."C",
+    refreshed_to text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT late_hours_side_check CHECK ((side = ANY (ARRAY['meter'::text, 'vehicle'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='500');
+
+CREATE TABLE public.meter_late_readings (
+    recorded_at timestamp with time zone CONSTRAINT meter_telemetry_history_recorded_at_not_null NOT NULL,
+    ingested_at timestamp with time zone DEFAULT now() CONSTRAINT meter_telemetry_history_ingested_at_not_null NOT NULL,
+    kwh_consumed_ac double precision CONSTRAINT meter_telemetry_history_kwh_consumed_ac_not_null NOT NULL,
+    voltage double precision CONSTRAINT meter_telemetry_history_voltage_not_null NOT NULL,
+    meter_id text CONSTRAINT meter_telemetry_history_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
+    derived boolean,
+    replaces boolean DEFAULT false NOT NULL,
+    CONSTRAINT meter_telemetry_history_kwh_consumed_ac_check CHECK (((kwh_consumed_ac >= (0)::double precision) AND (kwh_consumed_ac <= ('1000000000'::numeric)::double precision))),
+    CONSTRAINT meter_telemetry_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
+    CONSTRAINT meter_telemetry_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
+);
+
+COMMENT ON COLUMN public.meter_late_readings.recorded_at IS 'the device''s clock; ingested_at is the server''s';
+
+COMMENT ON COLUMN public.meter_late_readings.derived IS 'true: the interval follows from registers; NULL: it was sent as it is';
+
+CREATE TABLE public.vehicle_late_readings (
+    recorded_at timestamp with time zone CONSTRAINT vehicle_telemetry_history_recorded_at_not_null NOT NULL,
+    ingested_at timestamp with time zone DEFAULT now() CONSTRAINT vehicle_telemetry_history_ingested_at_not_null NOT NULL,
+    kwh_delivered_dc double precision CONSTRAINT vehicle_telemetry_history_kwh_delivered_dc_not_null NOT NULL,
+    soc double precision CONSTRAINT vehicle_telemetry_history_soc_not_null NOT NULL,
+    battery_temp double precision CONSTRAINT vehicle_telemetry_history_battery_temp_not_null NOT NULL,
+    vehicle_id text CONSTRAINT vehicle_telemetry_history_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT vehicle_telemetry_history_battery_temp_check CHECK (((battery_temp >= ('-60'::integer)::double precision) AND (battery_temp <= (150)::double precision))),
+    CONSTRAINT vehicle_telemetry_history_kwh_delivered_dc_check CHECK (((kwh_delivered_dc >= (0)::double precision) AND (kwh_delivered_dc <= (1000)::double precision))),
+    CONSTRAINT vehicle_telemetry_history_soc_check CHECK (((soc >= (0)::double precision) AND (soc <= (100)::double precision))),
+    CONSTRAINT vehicle_telemetry_history_vehicle_id_check CHECK (((octet_length(vehicle_id) >= 1) AND (octet_length(vehicle_id) <= 64)))
+);
+
+COMMENT ON COLUMN public.vehicle_late_readings.recorded_at IS 'the device''s clock; ingested_at is the server''s';
+
+CREATE VIEW public.changed_hours AS
+ SELECT late_hours.side,
+    late_hours.device_id,
+    late_hours.hour,
+    late_hours.hour AS changed_at
+   FROM public.late_hours
+UNION ALL
+ SELECT 'meter'::text AS side,
+    meter_late_readings.meter_id AS device_id,
+    date_trunc('hour'::text, meter_late_readings.recorded_at, 'UTC'::text) AS hour,
+    meter_late_readings.recorded_at AS changed_at
+   FROM public.meter_late_readings
+UNION ALL
+ SELECT 'vehicle'::text AS side,
+    vehicle_late_readings.vehicle_id AS device_id,
+    date_trunc('hour'::text, vehicle_late_readings.recorded_at, 'UTC'::text) AS hour,
+    vehicle_late_readings.recorded_at AS changed_at
+   FROM public.vehicle_late_readings;
 
 CREATE TABLE public.dead_letters (
     consumer_group text NOT NULL,
@@ -1065,16 +1168,6 @@ COMMENT ON COLUMN public.kafka_offsets.last_record_hash IS 'of the last record t
 
 COMMENT ON COLUMN public.kafka_offsets.last_record_next_offset IS 'next_offset as it was stored with the last record: no record lies between them; a previous version of the consumer moves next_offset alone';
 
-CREATE TABLE public.late_hours (
-    marked_at timestamp with time zone DEFAULT now() NOT NULL,
-    hour timestamp with time zone NOT NULL,
-    side text NOT NULL,
-    device_id text NOT NULL COLLATE pg_catalog."C",
-    refreshed_to text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
-    CONSTRAINT late_hours_side_check CHECK ((side = ANY (ARRAY['meter'::text, 'vehicle'::text])))
-)
-WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='500');
-
 CREATE TABLE public.maintenance_runs (
     task text NOT NULL,
     succeeded_at timestamp with time zone,
@@ -1114,22 +1207,28 @@ CREATE TABLE public.meter_energy_hourly (
 )
 PARTITION BY RANGE (hour);
 
-CREATE TABLE public.meter_late_readings (
-    recorded_at timestamp with time zone CONSTRAINT meter_telemetry_history_recorded_at_not_null NOT NULL,
-    ingested_at timestamp with time zone DEFAULT now() CONSTRAINT meter_telemetry_history_ingested_at_not_null NOT NULL,
-    kwh_consumed_ac double precision CONSTRAINT meter_telemetry_history_kwh_consumed_ac_not_null NOT NULL,
-    voltage double precision CONSTRAINT meter_telemetry_history_voltage_not_null NOT NULL,
-    meter_id text CONSTRAINT meter_telemetry_history_meter_id_not_null NOT NULL COLLATE pg_catalog."C",
-    derived boolean,
-    replaces boolean DEFAULT false NOT NULL,
-    CONSTRAINT meter_telemetry_history_kwh_consumed_ac_check CHECK (((kwh_consumed_ac >= (0)::double precision) AND (kwh_consumed_ac <= ('1000000000'::numeric)::double precision))),
-    CONSTRAINT meter_telemetry_history_meter_id_check CHECK (((octet_length(meter_id) >= 1) AND (octet_length(meter_id) <= 64))),
-    CONSTRAINT meter_telemetry_history_voltage_check CHECK (((voltage >= (0)::double precision) AND (voltage <= (1000)::double precision)))
-);
-
-COMMENT ON COLUMN public.meter_late_readings.recorded_at IS 'the device''s clock; ingested_at is the server''s';
-
-COMMENT ON COLUMN public.meter_late_readings.derived IS 'true: the interval follows from registers; NULL: it was sent as it is';
+CREATE VIEW public.meter_hours AS
+ SELECT meter_energy_hourly.meter_id,
+    meter_energy_hourly.hour,
+    meter_energy_hourly.kwh_consumed_ac,
+    meter_energy_hourly.readings,
+    public.utc_day(meter_energy_hourly.hour) AS day
+   FROM public.meter_energy_hourly
+  WHERE (meter_energy_hourly.hour >= ( SELECT rollup_state.folded_before
+           FROM public.rollup_state))
+UNION ALL
+ SELECT folded.meter_id,
+    (sums.midnight + ((number.number)::double precision * '01:00:00'::interval)) AS hour,
+    sums.kwh_consumed_ac[(number.number + 1)] AS kwh_consumed_ac,
+    (sums.readings[(number.number + 1)])::integer AS readings,
+    folded.day
+   FROM ((public.meter_days folded
+     CROSS JOIN LATERAL ( SELECT ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text) AS midnight,
+            public.decode_series(folded.hourly_readings) AS readings,
+            public.decode_series(folded.hourly_kwh_consumed_ac) AS kwh_consumed_ac
+         OFFSET 0) sums)
+     CROSS JOIN generate_series(0, 23) number(number))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings[(number.number + 1)] > (0)::double precision));
 
 CREATE TABLE public.meter_live_status (
     meter_id text NOT NULL COLLATE pg_catalog."C",
@@ -1171,17 +1270,22 @@ CREATE VIEW public.meter_readings AS
           WHERE (late.replaces AND (late.meter_id = history.meter_id) AND (late.recorded_at = history.recorded_at))))))
 UNION ALL
  SELECT folded.meter_id,
-    reading.recorded_at,
-    (date_trunc('milliseconds'::text, reading.recorded_at) + (reading.ingested_after * '00:00:00.001'::interval)) AS ingested_at,
-    reading.kwh_consumed_ac,
-    reading.voltage,
-    reading.derived,
+    series.recorded_at[number.number] AS recorded_at,
+    (date_trunc('milliseconds'::text, series.recorded_at[number.number]) + (series.ingested_after[number.number] * '00:00:00.001'::interval)) AS ingested_at,
+    series.kwh_consumed_ac[number.number] AS kwh_consumed_ac,
+    series.voltage[number.number] AS voltage,
+    folded.derived[number.number] AS derived,
     folded.day
-   FROM (public.meter_days folded
-     CROSS JOIN LATERAL UNNEST(public.decode_instants(folded.recorded), public.decode_series(folded.ingested), public.decode_series(folded.kwh_consumed_ac), public.decode_series(folded.voltage), folded.derived) reading(recorded_at, ingested_after, kwh_consumed_ac, voltage, derived))
+   FROM ((public.meter_days folded
+     CROSS JOIN LATERAL ( SELECT public.decode_instants(folded.recorded) AS recorded_at,
+            public.decode_series(folded.ingested) AS ingested_after,
+            public.decode_series(folded.kwh_consumed_ac) AS kwh_consumed_ac,
+            public.decode_series(folded.voltage) AS voltage
+         OFFSET 0) series)
+     CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
   WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (NOT (EXISTS ( SELECT
            FROM public.meter_late_readings late
-          WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at = reading.recorded_at))))))
+          WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at = series.recorded_at[number.number]))))))
 UNION ALL
  SELECT meter_late_readings.meter_id,
     meter_late_readings.recorded_at,
@@ -1309,20 +1413,40 @@ CREATE TABLE public.vehicle_energy_hourly (
 )
 PARTITION BY RANGE (hour);
 
-CREATE TABLE public.vehicle_late_readings (
-    recorded_at timestamp with time zone CONSTRAINT vehicle_telemetry_history_recorded_at_not_null NOT NULL,
-    ingested_at timestamp with time zone DEFAULT now() CONSTRAINT vehicle_telemetry_history_ingested_at_not_null NOT NULL,
-    kwh_delivered_dc double precision CONSTRAINT vehicle_telemetry_history_kwh_delivered_dc_not_null NOT NULL,
-    soc double precision CONSTRAINT vehicle_telemetry_history_soc_not_null NOT NULL,
-    battery_temp double precision CONSTRAINT vehicle_telemetry_history_battery_temp_not_null NOT NULL,
-    vehicle_id text CONSTRAINT vehicle_telemetry_history_vehicle_id_not_null NOT NULL COLLATE pg_catalog."C",
-    CONSTRAINT vehicle_telemetry_history_battery_temp_check CHECK (((battery_temp >= ('-60'::integer)::double precision) AND (battery_temp <= (150)::double precision))),
-    CONSTRAINT vehicle_telemetry_history_kwh_delivered_dc_check CHECK (((kwh_delivered_dc >= (0)::double precision) AND (kwh_delivered_dc <= (1000)::double precision))),
-    CONSTRAINT vehicle_telemetry_history_soc_check CHECK (((soc >= (0)::double precision) AND (soc <= (100)::double precision))),
-    CONSTRAINT vehicle_telemetry_history_vehicle_id_check CHECK (((octet_length(vehicle_id) >= 1) AND (octet_length(vehicle_id) <= 64)))
-);
-
-COMMENT ON COLUMN public.vehicle_late_readings.recorded_at IS 'the device''s clock; ingested_at is the server''s';
+CREATE VIEW public.vehicle_hours AS
+ SELECT vehicle_energy_hourly.vehicle_id,
+    vehicle_energy_hourly.hour,
+    vehicle_energy_hourly.kwh_delivered_dc,
+    vehicle_energy_hourly.battery_temp_sum,
+    vehicle_energy_hourly.battery_temp_max,
+    vehicle_energy_hourly.soc_min,
+    vehicle_energy_hourly.soc_max,
+    vehicle_energy_hourly.readings,
+    public.utc_day(vehicle_energy_hourly.hour) AS day
+   FROM public.vehicle_energy_hourly
+  WHERE (vehicle_energy_hourly.hour >= ( SELECT rollup_state.folded_before
+           FROM public.rollup_state))
+UNION ALL
+ SELECT folded.vehicle_id,
+    (sums.midnight + ((number.number)::double precision * '01:00:00'::interval)) AS hour,
+    sums.kwh_delivered_dc[(number.number + 1)] AS kwh_delivered_dc,
+    sums.battery_temp_sum[(number.number + 1)] AS battery_temp_sum,
+    sums.battery_temp_max[(number.number + 1)] AS battery_temp_max,
+    sums.soc_min[(number.number + 1)] AS soc_min,
+    sums.soc_max[(number.number + 1)] AS soc_max,
+    (sums.readings[(number.number + 1)])::integer AS readings,
+    folded.day
+   FROM ((public.vehicle_days folded
+     CROSS JOIN LATERAL ( SELECT ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text) AS midnight,
+            public.decode_series(folded.hourly_readings) AS readings,
+            public.decode_series(folded.hourly_kwh_delivered_dc) AS kwh_delivered_dc,
+            public.decode_series(folded.hourly_battery_temp_sum) AS battery_temp_sum,
+            public.decode_series(folded.hourly_battery_temp_max) AS battery_temp_max,
+            public.decode_series(folded.hourly_soc_min) AS soc_min,
+            public.decode_series(folded.hourly_soc_max) AS soc_max
+         OFFSET 0) sums)
+     CROSS JOIN generate_series(0, 23) number(number))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings[(number.number + 1)] > (0)::double precision));
 
 CREATE TABLE public.vehicle_live_status (
     vehicle_id text NOT NULL COLLATE pg_catalog."C",
@@ -1374,14 +1498,20 @@ CREATE VIEW public.vehicle_readings AS
            FROM public.rollup_state))
 UNION ALL
  SELECT folded.vehicle_id,
-    reading.recorded_at,
-    (date_trunc('milliseconds'::text, reading.recorded_at) + (reading.ingested_after * '00:00:00.001'::interval)) AS ingested_at,
-    reading.kwh_delivered_dc,
-    reading.soc,
-    reading.battery_temp,
+    series.recorded_at[number.number] AS recorded_at,
+    (date_trunc('milliseconds'::text, series.recorded_at[number.number]) + (series.ingested_after[number.number] * '00:00:00.001'::interval)) AS ingested_at,
+    series.kwh_delivered_dc[number.number] AS kwh_delivered_dc,
+    series.soc[number.number] AS soc,
+    series.battery_temp[number.number] AS battery_temp,
     folded.day
-   FROM (public.vehicle_days folded
-     CROSS JOIN LATERAL UNNEST(public.decode_instants(folded.recorded), public.decode_series(folded.ingested), public.decode_series(folded.kwh_delivered_dc), public.decode_series(folded.soc), public.decode_series(folded.battery_temp)) reading(recorded_at, ingested_after, kwh_delivered_dc, soc, battery_temp))
+   FROM ((public.vehicle_days folded
+     CROSS JOIN LATERAL ( SELECT public.decode_instants(folded.recorded) AS recorded_at,
+            public.decode_series(folded.ingested) AS ingested_after,
+            public.decode_series(folded.kwh_delivered_dc) AS kwh_delivered_dc,
+            public.decode_series(folded.soc) AS soc,
+            public.decode_series(folded.battery_temp) AS battery_temp
+         OFFSET 0) series)
+     CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
   WHERE (folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded))
 UNION ALL
  SELECT vehicle_late_readings.vehicle_id,
@@ -1534,6 +1664,9 @@ GRANT USAGE ON SCHEMA public TO energy_reader;
 
 REVOKE ALL ON FUNCTION public.are_integers_over(numbers double precision[], factor double precision) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
 REVOKE ALL ON FUNCTION public.contents_of(part regclass, energy name, columns text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
@@ -1614,8 +1747,14 @@ GRANT SELECT ON TABLE public.register_readings TO energy_writer;
 
 REVOKE ALL ON FUNCTION public.registers_before(before timestamp with time zone, meter text, earliest timestamp with time zone, latest timestamp with time zone, number_after bigint) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.utc_day(instant timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.utc_day(instant timestamp with time zone) TO energy_reader;
+
 REVOKE ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
 
 REVOKE ALL ON FUNCTION public.whole_milliseconds(earlier timestamp with time zone, later timestamp with time zone) FROM PUBLIC;
 
@@ -1629,6 +1768,17 @@ GRANT SELECT,INSERT ON TABLE public.assignment_declarations TO energy_writer;
 GRANT SELECT ON TABLE public.assignment_declarations TO energy_reader;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.assignment_positions TO energy_writer;
+
+GRANT INSERT ON TABLE public.late_hours TO energy_writer;
+GRANT SELECT ON TABLE public.late_hours TO energy_reader;
+
+GRANT SELECT ON TABLE public.meter_late_readings TO energy_reader;
+GRANT SELECT,INSERT ON TABLE public.meter_late_readings TO energy_writer;
+
+GRANT SELECT ON TABLE public.vehicle_late_readings TO energy_reader;
+GRANT SELECT,INSERT ON TABLE public.vehicle_late_readings TO energy_writer;
+
+GRANT SELECT ON TABLE public.changed_hours TO energy_reader;
 
 GRANT INSERT ON TABLE public.dead_letters TO energy_writer;
 
@@ -1660,16 +1810,12 @@ GRANT SELECT ON TABLE public.efficiency_faults TO energy_reader;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.kafka_offsets TO energy_writer;
 GRANT SELECT ON TABLE public.kafka_offsets TO energy_reader;
 
-GRANT INSERT ON TABLE public.late_hours TO energy_writer;
-GRANT SELECT ON TABLE public.late_hours TO energy_reader;
-
 GRANT SELECT ON TABLE public.meter_days TO energy_reader;
 GRANT SELECT ON TABLE public.meter_days TO energy_writer;
 
 GRANT SELECT ON TABLE public.meter_energy_hourly TO energy_reader;
 
-GRANT SELECT ON TABLE public.meter_late_readings TO energy_reader;
-GRANT SELECT,INSERT ON TABLE public.meter_late_readings TO energy_writer;
+GRANT SELECT ON TABLE public.meter_hours TO energy_reader;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.meter_live_status TO energy_writer;
 GRANT SELECT ON TABLE public.meter_live_status TO energy_reader;
@@ -1681,6 +1827,8 @@ GRANT SELECT ON TABLE public.meter_readings TO energy_reader;
 GRANT SELECT ON TABLE public.meter_readings TO energy_writer;
 
 GRANT SELECT ON TABLE public.offset_decisions TO energy_reader;
+
+GRANT SELECT ON TABLE public.retired_months TO energy_reader;
 
 GRANT SELECT ON TABLE public.retired_records TO energy_reader;
 
@@ -1694,8 +1842,7 @@ GRANT SELECT ON TABLE public.vehicle_efficiency TO energy_reader;
 
 GRANT SELECT ON TABLE public.vehicle_energy_hourly TO energy_reader;
 
-GRANT SELECT ON TABLE public.vehicle_late_readings TO energy_reader;
-GRANT SELECT,INSERT ON TABLE public.vehicle_late_readings TO energy_writer;
+GRANT SELECT ON TABLE public.vehicle_hours TO energy_reader;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.vehicle_live_status TO energy_writer;
 GRANT SELECT ON TABLE public.vehicle_live_status TO energy_reader;

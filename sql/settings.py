@@ -1,11 +1,17 @@
 """Settings of `python -m sql`: migrate, maintain, assign, archive, doctor."""
 
-from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from schemas.config.settings import DatabaseSettings, JudgementSettings, KafkaSettings, LogSettings, RetentionDays
+from schemas.config.settings import (
+    ArchiveDirectory,
+    DatabaseSettings,
+    JudgementSettings,
+    KafkaSettings,
+    LogSettings,
+    RetentionDays,
+)
 
 
 class SqlSettings(DatabaseSettings, LogSettings):
@@ -40,10 +46,7 @@ class MaintainSettings(SqlSettings, JudgementSettings):
     maintain_interval_seconds: int = Field(
         60, ge=1, description="interval of maintenance rounds; each one evaluates the fleet"
     )
-    archive_directory: Path | None = Field(
-        None,
-        description="directory for months as Parquet before they are dropped; unset: they are dropped without an archive",
-    )
+    archive_directory: ArchiveDirectory = None
     dead_letter_retention_days: int = Field(
         90,
         ge=1,

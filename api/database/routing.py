@@ -34,10 +34,11 @@ SourceName = Literal["replica", "primary"]
 
 @dataclass(slots=True)
 class ReadOrigin:
-    """The database that a request has read from, and the upper bound of its staleness in seconds."""
+    """The database that a request has read from, its upper bound of staleness in seconds, and whether the archive was read."""
 
     source: SourceName | None = None
     staleness: float | None = None
+    archive: bool = False
 
 
 READ_ORIGIN: Final[ContextVar[ReadOrigin | None]] = ContextVar("read_origin", default=None)
@@ -46,7 +47,7 @@ READ_ORIGIN: Final[ContextVar[ReadOrigin | None]] = ContextVar("read_origin", de
 def adopt_origin(origin: ReadOrigin) -> None:
     """Makes an origin that of this request, whose response was read by another task."""
     if own := READ_ORIGIN.get():
-        own.source, own.staleness = origin.source, origin.staleness
+        own.source, own.staleness, own.archive = origin.source, origin.staleness, origin.archive
 
 
 class ReadSource:

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.database.routing import READ_ORIGIN, ReadOrigin
 
 SOURCE: Final = "Data-Source"
+ARCHIVE: Final = "archive"
 STALENESS: Final = "Data-Staleness-Seconds"
 
 
@@ -27,7 +28,7 @@ class DataSourceMiddleware:
         async def send_with_source(message: Message) -> None:
             if message["type"] == "http.response.start" and origin.source:
                 headers = MutableHeaders(scope=message)
-                headers[SOURCE] = origin.source
+                headers[SOURCE] = f"{origin.source}, {ARCHIVE}" if origin.archive else origin.source
                 if origin.staleness is not None:
                     headers[STALENESS] = f"{origin.staleness:.1f}"
             await send(message)

@@ -40,7 +40,10 @@ def finish_openapi(app: FastAPI) -> None:
                 _finish(operation)
         if path.startswith("/v1/") and "get" in operations:
             operations["get"]["responses"]["200"]["headers"] = {
-                SOURCE: _header("string", "The database that was read: `replica` or `primary`"),
+                SOURCE: _header(
+                    "string",
+                    "What was read: `replica` or `primary`, followed by `, archive` where archived months were read too",
+                ),
                 STALENESS: _header("number", "Upper bound, in seconds, of the replica's lag behind the primary"),
             }
 

@@ -1,12 +1,14 @@
 """Energy and efficiency of one vehicle or of many over 24 hours, and the efficiency trend of one vehicle."""
 
 from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 
+from api.archive.energy import vehicle_energy_with_archive
 from api.problems import problem_responses
-from api.routes.parameters import Database, End, VehicleId, VehicleIds
+from api.routes.parameters import ArchivedMonths, Database, End, VehicleId, VehicleIds
 from schemas.responses.base import Coverage
 from schemas.responses.fleet import Performances, TrendDay, VehicleTrend
 from schemas.responses.performance import Performance
@@ -22,10 +24,10 @@ router = APIRouter(prefix="/v1/analytics", tags=["analytics"])
     "/performance",
     operation_id="vehiclePerformances",
     summary="Energy, efficiency and temperature of up to 500 vehicles over 24 hours",
-    responses=problem_responses(422, 429, 503),
+    responses=problem_responses(410, 422, 429, 503),
 )
 async def vehicle_performances(
-    request: Request, database: Database, vehicle_ids: VehicleIds, end: End = None
+    request: Request, database: Database, archive: ArchivedMonths, vehicle_ids: VehicleIds, end: End = None
 ) -> Performances:
     """Sums over `[end - 24 h, end)` of each vehicle, in the order of the parameters; a repeated vehicle is returned once."""
     closes = end or datetime.now(UTC)
@@ -33,11 +35,8 @@ async def vehicle_performances(
     async with database.acquire() as connection:
         known = {row["vehicle_id"] async for row in queries.known_vehicles(connection, vehicle_ids=vehicle_ids)}
         ids = [each for each in vehicle_ids if each in known]
-        number = len(ids)
-        rows = queries.energy_of(
-            connection, vehicle_ids=ids, opens=[closes - WINDOW] * number, closes=[closes] * number
-        )
-        items = [performance(row, thresholds) async for row in rows]
+        rows = await vehicle_energy_with_archive(archive, connection, ids, [(closes - WINDOW, closes)] * len(ids))
+    items = [performance(row, thresholds) for row in rows]
     return Performances(items=items, unknown=[each for each in vehicle_ids if each not in known])
 
 
@@ -45,17 +44,15 @@ async def vehicle_performances(
     "/performance/{vehicleId}",
     operation_id="vehiclePerformance",
     summary="Energy in, energy out, efficiency and temperature of a vehicle over 24 hours",
-    responses=problem_responses(404, 422, 429, 503),
+    responses=problem_responses(404, 410, 422, 429, 503),
 )
 async def vehicle_performance(
-    request: Request, database: Database, vehicle_id: VehicleId, end: End = None
+    request: Request, database: Database, archive: ArchivedMonths, vehicle_id: VehicleId, end: End = None
 ) -> Performance:
     """Sums over `[end - 24 h, end)`. The readings of a meter count only while it was assigned to the vehicle."""
     closes = end or datetime.now(UTC)
-    opens = closes - WINDOW
     async with database.acquire() as connection:
-        rows = queries.energy_of(connection, vehicle_ids=[vehicle_id], opens=[opens], closes=[closes])
-        (sums,) = [row async for row in rows]
+        (sums,) = await vehicle_energy_with_archive(archive, connection, [vehicle_id], [(closes - WINDOW, closes)])
         known = [row async for row in queries.known_vehicles(connection, vehicle_ids=[vehicle_id])]
     if not known:
         raise HTTPException(404, f"vehicle {vehicle_id} is not known")
@@ -66,22 +63,22 @@ async def vehicle_performance(
     "/trend/{vehicleId}",
     operation_id="vehicleTrend",
     summary="Efficiency trend of a vehicle over its last 30 days",
-    responses=problem_responses(404, 422, 429, 503),
+    responses=problem_responses(404, 410, 422, 429, 503),
 )
-async def vehicle_trend(request: Request, database: Database, vehicle_id: VehicleId, end: End = None) -> VehicleTrend:
+async def vehicle_trend(
+    request: Request, database: Database, archive: ArchivedMonths, vehicle_id: VehicleId, end: End = None
+) -> VehicleTrend:
     """The 30 UTC days before the day of `end`. Only days with enough energy and coverage count for the trend."""
     thresholds = Thresholds.from_settings(request.app.state.settings)
     today = datetime.combine((end or datetime.now(UTC)).date(), time(), UTC)
     midnights = [today - timedelta(days=back) for back in range(WINDOW_DAYS, -1, -1)]
     async with database.acquire() as connection:
         known = [row async for row in queries.known_vehicles(connection, vehicle_ids=[vehicle_id])]
-        rows = queries.energy_of(
-            connection, vehicle_ids=[vehicle_id] * WINDOW_DAYS, opens=midnights[:-1], closes=midnights[1:]
-        )
-        days = [
-            (row["opens"].astimezone(UTC).date(), assess_efficiency(EnergySums.from_row(row), thresholds))
-            async for row in rows
-        ]
+        periods = list(pairwise(midnights))
+        rows = await vehicle_energy_with_archive(archive, connection, [vehicle_id] * WINDOW_DAYS, periods)
+    days = [
+        (row["opens"].astimezone(UTC).date(), assess_efficiency(EnergySums.from_row(row), thresholds)) for row in rows
+    ]
     if not known:
         raise HTTPException(404, f"vehicle {vehicle_id} is not known")
     fitted = trend(

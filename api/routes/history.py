@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -10,9 +11,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Request
 
+from api.archive.energy import meter_energy_with_archive, vehicle_energy_with_archive
+from api.archive.months import METERS, VEHICLES, Archive
+from api.archive.readings import readings_with_archive
 from api.problems import invalid_parameter, problem_responses
 from api.routes.pagination import decode_cursor, encode_cursor
-from api.routes.parameters import AfterCursor, Database, From, Limit, MeterId, TimeZone, To, VehicleId
+from api.routes.parameters import AfterCursor, ArchivedMonths, Database, From, Limit, MeterId, TimeZone, To, VehicleId
 from api.routes.time_buckets import Period, time_buckets
 from schemas.responses.base import Coverage
 from schemas.responses.history import (
@@ -84,21 +88,23 @@ HistoryParameters = Annotated[HistoryQuery, Depends(_history_query)]
     "/vehicles/{vehicleId}/history",
     operation_id="vehicleHistory",
     summary="Readings of a vehicle, or its energy and efficiency by the hour or day",
-    responses=problem_responses(404, 422, 429, 503),
+    responses=problem_responses(404, 410, 422, 429, 503),
 )
 async def vehicle_history(
-    request: Request, database: Database, vehicle_id: VehicleId, query: HistoryParameters
+    request: Request, database: Database, archive: ArchivedMonths, vehicle_id: VehicleId, query: HistoryParameters
 ) -> VehicleReadings | VehicleBuckets:
     """Hours are UTC hours. Days last from midnight to midnight in `timezone`, so 23 or 25 hours when clocks change. Hours and
     days that have not begun yet are left out."""
     async with database.acquire() as connection:
         await _require(queries.known_vehicles(connection, vehicle_ids=[vehicle_id]), f"vehicle {vehicle_id}")
         if query.resolution == "raw":
-            rows = await _readings(query, queries.vehicle_readings, connection, vehicle_id=vehicle_id)
+            select = partial(queries.vehicle_readings, connection, vehicle_id=vehicle_id)
+            rows = await _readings(archive, connection, VEHICLES, vehicle_id, query, select)
             items = [VehicleReadingItem(**row) for row in rows[: query.limit]]
             return VehicleReadings(items=items, next=_after_reading(rows, query.limit))
         periods = query.periods()
-        rows = await _energies(queries.energy_of, connection, "vehicle_ids", vehicle_id, periods[: query.limit])
+        page = periods[: query.limit]
+        rows = await vehicle_energy_with_archive(archive, connection, [vehicle_id] * len(page), page)
     thresholds = Thresholds.from_settings(request.app.state.settings)
     return VehicleBuckets(
         items=[_vehicle_bucket(row, thresholds) for row in rows], next=_after_bucket(periods, query.limit)
@@ -109,21 +115,24 @@ async def vehicle_history(
     "/meters/{meterId}/history",
     operation_id="meterHistory",
     summary="Readings of a meter, or its energy by the hour or day",
-    responses=problem_responses(404, 422, 429, 503),
+    responses=problem_responses(404, 410, 422, 429, 503),
 )
 async def meter_history(
-    database: Database, meter_id: MeterId, query: HistoryParameters
+    database: Database, archive: ArchivedMonths, meter_id: MeterId, query: HistoryParameters
 ) -> MeterReadings | MeterBuckets:
     """Hours are UTC hours. Days last from midnight to midnight in `timezone`, so 23 or 25 hours when clocks change. Hours and
     days that have not begun yet are left out."""
     async with database.acquire() as connection:
         await _require(queries.known_meters(connection, meter_ids=[meter_id]), f"meter {meter_id}")
         if query.resolution == "raw":
-            rows = await _readings(query, queries.meter_readings, connection, meter_id=meter_id)
+            select = partial(queries.meter_readings, connection, meter_id=meter_id)
+            rows = await _readings(archive, connection, METERS, meter_id, query, select)
             items = [MeterReadingItem(**row) for row in rows[: query.limit]]
             return MeterReadings(items=items, next=_after_reading(rows, query.limit))
         periods = query.periods()
-        rows = await _energies(queries.meter_energy_of, connection, "meter_ids", meter_id, periods[: query.limit])
+        page = periods[: query.limit]
+        read = partial(_meter_energies, connection, meter_id, page)
+        rows = await meter_energy_with_archive(archive, connection, meter_id, page, read)
     return MeterBuckets(items=[_meter_bucket(row) for row in rows], next=_after_bucket(periods, query.limit))
 
 
@@ -132,15 +141,22 @@ async def _require(rows: Any, device: str) -> None:
         raise HTTPException(404, f"{device} is not known")
 
 
-async def _readings(query: HistoryQuery, select: Any, connection: Any, **device: str) -> list[Any]:
+async def _readings(
+    archive: Archive, connection: Any, history: str, device: str, query: HistoryQuery, select: Any
+) -> Sequence[Any]:
     """The readings of a page, and one more."""
-    rows = select(connection, opens=query.opens, closes=query.closes, row_limit=query.limit + 1, **device)
-    return [row async for row in rows]
+
+    async def read() -> list[Any]:
+        rows = select(opens=query.opens, closes=query.closes, row_limit=query.limit + 1)
+        return [row async for row in rows]
+
+    period = query.opens, query.closes
+    return await readings_with_archive(archive, connection, history, device, period, query.limit + 1, read)
 
 
-async def _energies(select: Any, connection: Any, parameter: str, device: str, periods: Sequence[Period]) -> list[Any]:
+async def _meter_energies(connection: Any, meter_id: str, periods: Sequence[Period]) -> list[Any]:
     opens, closes = [each[0] for each in periods], [each[1] for each in periods]
-    rows = select(connection, **{parameter: [device] * len(periods)}, opens=opens, closes=closes)
+    rows = queries.meter_energy_of(connection, meter_ids=[meter_id] * len(periods), opens=opens, closes=closes)
     return [row async for row in rows]
 
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
+from api.archive.months import Archive
 from schemas.records.instants import QUERY_PATTERN
 from schemas.records.readings import ID_PATTERN, ID_RULE, valid_id
 
@@ -59,7 +60,12 @@ def _database(request: Request) -> Any:
     return request.app.state.database
 
 
+def _archive(request: Request) -> Any:
+    return request.app.state.archive
+
+
 Database = Annotated[Any, Depends(_database)]
+ArchivedMonths = Annotated[Archive, Depends(_archive)]
 _Id = Annotated[str, AfterValidator(_device_id), Field(json_schema_extra=ID_SCHEMA)]
 VehicleId = Annotated[_Id, Path(alias="vehicleId", examples=["VEH-001"])]
 VehicleIds = Annotated[

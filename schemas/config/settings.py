@@ -18,6 +18,14 @@ from pydantic_settings import (
 from schemas.config.database_url import DatabaseUrl
 from schemas.config.secrets import SecretFiles
 
+ArchiveDirectory = Annotated[
+    Path | None,
+    Field(
+        description="directory of months as Parquet: maintenance writes a month there before it drops it "
+        "(unset: without an archive), and the API reads there what is no longer in the database "
+        "(unset: such periods are answered with 410)"
+    ),
+]
 RetentionDays = Annotated[
     int, Field(ge=1, le=36500, description="how many days history is kept; older readings are rejected")
 ]

@@ -103,7 +103,8 @@ BEGIN
 END
 $$;
 
--- One row a reading, of all levels. `day` is its day in UTC: a condition on it spares the folded rows of other days.
+-- One row a reading, of all levels. `day` is its day in UTC: a condition on it spares the folded rows of other days. Only the series of
+-- columns that a query asks for are decoded (OFFSET 0 keeps them from being decoded for each reading).
 CREATE VIEW meter_readings AS
     SELECT history.meter_id, history.recorded_at, history.ingested_at, history.kwh_consumed_ac, history.voltage, history.derived,
         (history.recorded_at AT TIME ZONE 'UTC')::date AS day
@@ -114,18 +115,20 @@ CREATE VIEW meter_readings AS
             WHERE late.replaces AND late.meter_id = history.meter_id AND late.recorded_at = history.recorded_at
         )
     UNION ALL
-    SELECT folded.meter_id, reading.recorded_at,
-        date_trunc('milliseconds', reading.recorded_at) + reading.ingested_after * interval '1 millisecond',
-        reading.kwh_consumed_ac, reading.voltage, reading.derived, folded.day
+    SELECT folded.meter_id, series.recorded_at[number],
+        date_trunc('milliseconds', series.recorded_at[number]) + series.ingested_after[number] * interval '1 millisecond',
+        series.kwh_consumed_ac[number], series.voltage[number], folded.derived[number], folded.day
     FROM meter_days AS folded
-    CROSS JOIN LATERAL unnest(
-        decode_instants(folded.recorded), decode_series(folded.ingested), decode_series(folded.kwh_consumed_ac),
-        decode_series(folded.voltage), folded.derived
-    ) AS reading (recorded_at, ingested_after, kwh_consumed_ac, voltage, derived)
+    CROSS JOIN LATERAL (
+        SELECT decode_instants(folded.recorded) AS recorded_at, decode_series(folded.ingested) AS ingested_after,
+            decode_series(folded.kwh_consumed_ac) AS kwh_consumed_ac, decode_series(folded.voltage) AS voltage
+        OFFSET 0
+    ) AS series
+    CROSS JOIN LATERAL generate_series(1, folded.readings) AS number
     WHERE folded.day < (SELECT first_day_not_folded())
         AND NOT EXISTS (
             SELECT FROM meter_late_readings AS late
-            WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at = reading.recorded_at
+            WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at = series.recorded_at[number]
         )
     UNION ALL
     SELECT meter_id, recorded_at, ingested_at, kwh_consumed_ac, voltage, derived, (recorded_at AT TIME ZONE 'UTC')::date
@@ -136,14 +139,17 @@ CREATE VIEW vehicle_readings AS
     FROM vehicle_telemetry_history
     WHERE recorded_at >= (SELECT folded_before FROM rollup_state)
     UNION ALL
-    SELECT folded.vehicle_id, reading.recorded_at,
-        date_trunc('milliseconds', reading.recorded_at) + reading.ingested_after * interval '1 millisecond',
-        reading.kwh_delivered_dc, reading.soc, reading.battery_temp, folded.day
+    SELECT folded.vehicle_id, series.recorded_at[number],
+        date_trunc('milliseconds', series.recorded_at[number]) + series.ingested_after[number] * interval '1 millisecond',
+        series.kwh_delivered_dc[number], series.soc[number], series.battery_temp[number], folded.day
     FROM vehicle_days AS folded
-    CROSS JOIN LATERAL unnest(
-        decode_instants(folded.recorded), decode_series(folded.ingested), decode_series(folded.kwh_delivered_dc),
-        decode_series(folded.soc), decode_series(folded.battery_temp)
-    ) AS reading (recorded_at, ingested_after, kwh_delivered_dc, soc, battery_temp)
+    CROSS JOIN LATERAL (
+        SELECT decode_instants(folded.recorded) AS recorded_at, decode_series(folded.ingested) AS ingested_after,
+            decode_series(folded.kwh_delivered_dc) AS kwh_delivered_dc, decode_series(folded.soc) AS soc,
+            decode_series(folded.battery_temp) AS battery_temp
+        OFFSET 0
+    ) AS series
+    CROSS JOIN LATERAL generate_series(1, folded.readings) AS number
     WHERE folded.day < (SELECT first_day_not_folded())
     UNION ALL
     SELECT vehicle_id, recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp, (recorded_at AT TIME ZONE 'UTC')::date
@@ -159,20 +165,23 @@ CREATE VIEW register_readings AS
             WHERE late.replaces AND late.meter_id = history.meter_id AND late.recorded_at = history.recorded_at
         )
     UNION ALL
-    SELECT folded.meter_id, reading.recorded_at,
-        date_trunc('milliseconds', reading.recorded_at) + reading.ingested_after * interval '1 millisecond',
-        reading.kwh_register, reading.voltage, reading.kwh_high, reading.kwh_before,
-        reading.recorded_at + reading.before_after * interval '1 millisecond', folded.day
+    SELECT folded.meter_id, series.recorded_at[number],
+        date_trunc('milliseconds', series.recorded_at[number]) + series.ingested_after[number] * interval '1 millisecond',
+        series.kwh_register[number], series.voltage[number], series.kwh_high[number], series.kwh_before[number],
+        series.recorded_at[number] + series.before_after[number] * interval '1 millisecond', folded.day
     FROM register_days AS folded
-    CROSS JOIN LATERAL unnest(
-        decode_instants(folded.recorded), decode_series(folded.ingested), decode_series(folded.kwh_register),
-        decode_series(folded.voltage), decode_series(folded.kwh_high), decode_series(folded.kwh_before),
-        decode_series(folded.before_at)
-    ) AS reading (recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after)
+    CROSS JOIN LATERAL (
+        SELECT decode_instants(folded.recorded) AS recorded_at, decode_series(folded.ingested) AS ingested_after,
+            decode_series(folded.kwh_register) AS kwh_register, decode_series(folded.voltage) AS voltage,
+            decode_series(folded.kwh_high) AS kwh_high, decode_series(folded.kwh_before) AS kwh_before,
+            decode_series(folded.before_at) AS before_after
+        OFFSET 0
+    ) AS series
+    CROSS JOIN LATERAL generate_series(1, folded.readings) AS number
     WHERE folded.day < (SELECT first_day_not_folded())
         AND NOT EXISTS (
             SELECT FROM register_late_readings AS late
-            WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at = reading.recorded_at
+            WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at = series.recorded_at[number]
         )
     UNION ALL
     SELECT meter_id, recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at,

@@ -105,8 +105,9 @@ WHERE stored.consumer_group = :consumer_group
     AND stored.partition = found.partition;
 
 -- name: ledger(meter_topic, vehicle_topic, assignment_topic, register_topic)
--- Proves that no record was lost. Per topic: consumed = written + duplicates + dead-lettered, and as many rows are stored. A replayed
--- dead letter counts as what it became. Months dropped by retention count with the readings they held.
+-- Proves that no record was lost. Per topic: consumed = written + duplicates + dead-lettered, and as many readings are stored: in
+-- rows, folded days and late readings, without other versions of stored ones. A replayed dead letter counts as what it became.
+-- Months dropped by retention count with the readings they held.
 WITH counted AS (
     SELECT topic, sum(records_consumed)::bigint AS consumed, sum(records_written)::bigint AS written,
         sum(records_duplicate)::bigint AS duplicates, sum(records_dead_lettered)::bigint AS dead_lettered
@@ -114,10 +115,23 @@ WITH counted AS (
     GROUP BY topic
 ), stored AS (
     SELECT topic, CASE topic
-            WHEN :meter_topic THEN (SELECT count(*) FROM meter_telemetry_history WHERE derived IS NOT TRUE)
-            WHEN :vehicle_topic THEN (SELECT count(*) FROM vehicle_telemetry_history)
+            WHEN :meter_topic THEN (
+                SELECT count(*) FROM meter_telemetry_history WHERE derived IS NOT TRUE AND recorded_at >= folded_before
+            ) + (
+                SELECT coalesce(sum(readings - cardinality(array_positions(coalesce(derived, '{}'), true))), 0) FROM meter_days
+                WHERE day < utc_day(folded_before)
+            ) + (SELECT count(*) FROM meter_late_readings WHERE derived IS NOT TRUE AND NOT replaces)
+            WHEN :vehicle_topic THEN (
+                SELECT count(*) FROM vehicle_telemetry_history WHERE recorded_at >= folded_before
+            ) + (
+                SELECT coalesce(sum(readings), 0) FROM vehicle_days WHERE day < utc_day(folded_before)
+            ) + (SELECT count(*) FROM vehicle_late_readings)
             WHEN :assignment_topic THEN (SELECT count(*) FROM assignment_declarations WHERE source = 'kafka:' || topic)
-            WHEN :register_topic THEN (SELECT count(*) FROM meter_register_history)
+            WHEN :register_topic THEN (
+                SELECT count(*) FROM meter_register_history WHERE recorded_at >= folded_before
+            ) + (
+                SELECT coalesce(sum(readings), 0) FROM register_days WHERE day < utc_day(folded_before)
+            ) + (SELECT count(*) FROM register_late_readings WHERE NOT replaces)
         END + CASE topic WHEN :assignment_topic THEN 0 ELSE coalesce((
             SELECT sum(retired.readings - retired.derived)::bigint FROM retired_months AS retired
             WHERE retired.history = CASE topic
@@ -131,7 +145,7 @@ WITH counted AS (
             WHERE letter.topic = counted.topic AND resolution IS DISTINCT FROM 'replayed'
         ) + coalesce((SELECT retired.dead_letters FROM retired_records AS retired WHERE retired.topic = counted.topic), 0)
             AS letters
-    FROM counted
+    FROM counted CROSS JOIN rollup_state
 )
 SELECT counted.*, stored.rows AS rows_stored, stored.letters AS dead_letters_stored,
     consumed = written + duplicates + dead_lettered AND written = rows AND dead_lettered = letters AS adds_up

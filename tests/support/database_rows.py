@@ -101,10 +101,16 @@ async def begin_folding(owner: Any, midnight: datetime) -> None:
     await owner.execute("UPDATE rollup_state SET folding_before = greatest(folding_before, $1)", midnight)
 
 
-async def finish_folding(owner: Any) -> None:
+async def fold_days(owner: Any, before: datetime, *, keep_rows: bool = False) -> None:
+    """Folds all days before a midnight; their hours may not be rolled up. `keep_rows`: their partitions are not dropped yet."""
+    await owner.execute("UPDATE rollup_state SET folding_before = greatest(folding_before, $1)", before)
+    await finish_folding(owner, keep_rows=keep_rows)
+
+
+async def finish_folding(owner: Any, *, keep_rows: bool = False) -> None:
     """Folds all days before `folding_before`, one device after the other, and deletes their rows."""
     days = await owner.fetch(
-        "SELECT DISTINCT recorded_at::date AS day FROM (SELECT recorded_at FROM meter_telemetry_history "
+        "SELECT DISTINCT utc_day(recorded_at) AS day FROM (SELECT recorded_at FROM meter_telemetry_history "
         "UNION SELECT recorded_at FROM vehicle_telemetry_history UNION SELECT recorded_at FROM meter_register_history) AS rows, "
         "rollup_state WHERE recorded_at >= folded_before AND recorded_at < folding_before"
     )
@@ -114,9 +120,12 @@ async def finish_folding(owner: Any) -> None:
         )
         await owner.execute("SELECT fold_vehicle_day(vehicle_id, $1) FROM vehicle_live_status", day["day"])
     await owner.execute("UPDATE rollup_state SET folded_before = folding_before")
+    await owner.execute("DELETE FROM late_hours WHERE hour < (SELECT folded_before FROM rollup_state)")
+    if keep_rows:
+        return
     for history in ("meter_telemetry_history", "vehicle_telemetry_history", "meter_register_history"):
         await owner.execute(f"DELETE FROM {history} WHERE recorded_at < (SELECT folded_before FROM rollup_state)")
-    for rollup in ("meter_energy_hourly", "vehicle_energy_hourly", "late_hours"):
+    for rollup in ("meter_energy_hourly", "vehicle_energy_hourly"):
         await owner.execute(f"DELETE FROM {rollup} WHERE hour < (SELECT folded_before FROM rollup_state)")
 
 
@@ -128,6 +137,6 @@ async def merge_late_readings(owner: Any) -> None:
         ("fold_register_day", "register_late_readings", "meter_id"),
     ):
         await owner.execute(
-            f"SELECT {function}({device}, day) FROM (SELECT DISTINCT {device}, recorded_at::date AS day "
+            f"SELECT {function}({device}, day) FROM (SELECT DISTINCT {device}, utc_day(recorded_at) AS day "
             f"FROM {late}, rollup_state WHERE recorded_at < folded_before) AS changed"
         )

@@ -1,4 +1,4 @@
-"""Energy of vehicles and meters: assignments, gaps and clock skew, with the same totals from history and from rollups."""
+"""Energy of vehicles and meters: assignments, gaps and clock skew, with the same totals from each level of history."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -11,12 +11,15 @@ from sql.analytics.efficiency import Efficiency, EnergySums, Thresholds, assess_
 from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
 from tests.support.database import Database
+from tests.support.database_rows import fold_days, merge_late_readings
 
 pytestmark = pytest.mark.anyio
 
 DAY = timedelta(hours=24)
 BEGIN = (datetime.now(UTC) - timedelta(days=5)).replace(hour=7, minute=20, second=0, microsecond=0)
 END = BEGIN + DAY
+LATE_READINGS = "SELECT (SELECT count(*) FROM meter_late_readings) + (SELECT count(*) FROM vehicle_late_readings)"
+Found = list[tuple[Any, Efficiency]]
 LIMITS = Thresholds(fault_below=85, degraded_below=90, min_energy_kwh=1, min_coverage=0.8, max_reading_gap=0.02)
 
 
@@ -63,20 +66,58 @@ class Fleet:
         await refresh_rollups(self._connection, datetime.now(UTC), grace=timedelta(0))
 
     async def day(self, *vehicle_ids: str, end: datetime = END) -> list[tuple[Any, Efficiency]]:
-        """24 hours of vehicles up to `end`, from history and from rollups, which must be equal."""
+        """24 hours of vehicles up to `end`, from rows, rollups, folded days and late readings, which must be equal."""
         before = await self._query(vehicle_ids, end)
         await self.refresh()
         after = await self._query(vehicle_ids, end)
-        for (from_history, _), (from_rollups, _) in zip(before, after, strict=True):
-            assert _rounded(from_rollups) == _rounded(from_history), "rollups give the same result"
+        _assert_equal(after, before, "rollups")
+        for every in (None, 7):
+            for keep_rows in (True, False):
+                await self._compare_folded(before, vehicle_ids, end, late_every=every, keep_rows=keep_rows)
         return after
 
-    async def _query(self, vehicle_ids: tuple[str, ...], end: datetime) -> list[tuple[Any, Efficiency]]:
+    async def _compare_folded(
+        self, expected: Found, vehicle_ids: tuple[str, ...], end: datetime, *, late_every: int | None, keep_rows: bool
+    ) -> None:
+        """Folds one day of the period, then the other, then merges the readings that came late; nothing of it remains."""
+        transaction = self._connection.transaction()
+        await transaction.start()
+        if late_every:
+            await self._make_late(late_every, before=_midnight(end) + DAY)
+        for midnight in (_midnight(end), _midnight(end) + DAY):
+            await fold_days(self._connection, midnight, keep_rows=keep_rows)
+            _assert_equal(await self._query(vehicle_ids, end), expected, f"folded before {midnight}")
+        await merge_late_readings(self._connection)
+        assert await self._connection.fetchval(LATE_READINGS) == 0
+        _assert_equal(await self._query(vehicle_ids, end), expected, "merged")
+        await transaction.rollback()
+
+    async def _make_late(self, every: int, *, before: datetime) -> None:
+        """Every so manieth reading is a late one, as if it had come after the fold."""
+        for side in ("meter", "vehicle"):
+            await self._connection.execute(
+                f"WITH late AS (DELETE FROM {side}_telemetry_history WHERE recorded_at < $1 "
+                f"AND extract(minute FROM recorded_at)::integer % $2 = 0 RETURNING *) "
+                f"INSERT INTO {side}_late_readings SELECT * FROM late",
+                before, every,
+            )  # fmt: skip
+
+    async def _query(self, vehicle_ids: tuple[str, ...], end: datetime) -> Found:
         number = len(vehicle_ids)
         rows = queries.energy_of(
             self._connection, vehicle_ids=list(vehicle_ids), opens=[end - DAY] * number, closes=[end] * number
         )
         return [(row, assess_efficiency(EnergySums.from_row(row), LIMITS)) async for row in rows]
+
+
+def _assert_equal(found: Found, expected: Found, level: str) -> None:
+    for (row, efficiency), (expected_row, expected_efficiency) in zip(found, expected, strict=True):
+        assert _rounded(row) == _rounded(expected_row), level
+        assert efficiency == expected_efficiency, level
+
+
+def _midnight(instant: datetime) -> datetime:
+    return instant.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _rounded(row: Any) -> dict[str, Any]:

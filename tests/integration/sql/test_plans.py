@@ -197,7 +197,62 @@ async def test_a_page_of_readings_reads_no_more_than_the_page(
             database, mode, getattr(queries, f"{side}_readings"), **{f"{side}_id": device},
             opens=midnight - HOUR, closes=midnight + DAY, row_limit=101,
         )  # fmt: skip
-        check(plan, f"{side}_telemetry_history", partitions=2, rows=101)
+        check(plan, f"{side}_telemetry_history", partitions=2 * 2, rows=2 * 101)  # to find the page, and to read it
+
+
+@pytest.fixture
+async def folded(database: Database, midnight: datetime) -> datetime:
+    """A folded day in the middle of last month; all devices have 45 of them, from the month before on."""
+    await roll_up(database, midnight + 15 * DAY)
+    fold = "SELECT fold_{0}_day({0}_id, $1) FROM {0}_live_status"
+    fill = (
+        "INSERT INTO {0}_days SELECT copy.* FROM {0}_days AS folded "
+        "CROSS JOIN generate_series($1::date - 30, $1::date + 14, '1 day') AS other "
+        "CROSS JOIN LATERAL jsonb_populate_record(folded, jsonb_build_object('day', other::date)) AS copy "
+        "WHERE other <> folded.day"
+    )
+    for side in SIDES:
+        await database.fetch(fold.format(side), midnight.date())
+        await database.fetch(fill.format(side), midnight.date())
+    await database.fetch("UPDATE rollup_state SET folding_before = $1, folded_before = $1", midnight + 15 * DAY)
+    await database.execute("VACUUM ANALYZE")
+    return midnight + 14 * DAY
+
+
+@BOTH_MODES
+async def test_energy_of_folded_days_touches_the_days_of_one_device_only(
+    database: Database, folded: datetime, mode: Mode
+) -> None:
+    """24 hours touch two days: once for their hours, and each once more for the part of an hour at its end."""
+    end = folded + 12 * HOUR + HALF
+    plan = await energy(database, mode, end - DAY, end)
+    for side in SIDES:
+        check(plan, f"{side}_days", partitions=1 + 1, rows=2 + 2)
+        for rows_of in ("telemetry_history", "energy_hourly"):  # of the same month, if their partition is there
+            check(plan, f"{side}_{rows_of}", partitions=1, rows=0)
+
+
+@BOTH_MODES
+async def test_whole_hours_of_folded_days_decode_no_readings(database: Database, folded: datetime, mode: Mode) -> None:
+    plan = await energy(database, mode, folded - DAY, folded + 5 * HOUR)
+    for side in SIDES:
+        check(plan, f"{side}_days", partitions=1, rows=2)
+
+
+@BOTH_MODES
+async def test_a_page_of_a_folded_month_decodes_the_days_of_the_page_only(
+    database: Database, folded: datetime, mode: Mode
+) -> None:
+    for side, device in (("vehicle", "VEH-7"), ("meter", "METER-7")):
+        plan = await explain(
+            database, mode, getattr(queries, f"{side}_readings"), **{f"{side}_id": device},
+            opens=folded - 20 * DAY, closes=folded, row_limit=101,
+        )  # fmt: skip
+        decoded = [scan for scan in _scans(plan, f"{side}_days") if scan["Alias"].startswith("folded")]
+        assert sum(scan["Actual Rows"] * scan["Actual Loops"] for scan in decoded) == 2, (
+            "that of `opens` and a whole one"
+        )
+        check(plan, f"{side}_telemetry_history", partitions=0, rows=0)
 
 
 @BOTH_MODES

@@ -23,6 +23,7 @@ TABLES = {
     "alert_outbox": ("s[u]", ""),
     "assignment_declarations": ("si", "s"),
     "assignment_positions": ("siu", ""),
+    "changed_hours": ("", "s"),
     "dead_letters": ("[s]i", "[s]"),
     "efficiency_faults": ("", "s"),
     "kafka_offsets": ("siu", "s"),
@@ -30,6 +31,7 @@ TABLES = {
     "maintenance_runs": ("", ""),
     "meter_days": ("s", "s"),
     "meter_energy_hourly": ("", "s"),
+    "meter_hours": ("", "s"),
     "meter_late_readings": ("si", "s"),
     "meter_live_status": ("siu", "s"),
     "meter_readings": ("s", "s"),
@@ -40,7 +42,7 @@ TABLES = {
     "register_days": ("s", "s"),
     "register_late_readings": ("si", "s"),
     "register_readings": ("s", "s"),
-    "retired_months": ("", ""),
+    "retired_months": ("", "s"),
     "retired_records": ("", "s"),
     "rollup_state": ("s", "s"),
     "schema_migrations": ("", ""),
@@ -48,6 +50,7 @@ TABLES = {
     "vehicle_days": ("s", "s"),
     "vehicle_efficiency": ("", "s"),
     "vehicle_energy_hourly": ("", "s"),
+    "vehicle_hours": ("", "s"),
     "vehicle_late_readings": ("si", "s"),
     "vehicle_live_status": ("siu", "s"),
     "vehicle_meter_assignments": ("siud", "s"),
@@ -55,9 +58,19 @@ TABLES = {
     "vehicle_telemetry_history": ("si", "s"),
     "vehicle_trends": ("", "s"),
 }
-VIEWS = {"meter_readings", "register_readings", "vehicle_readings"}  # which nobody can write to
+VIEWS = {
+    "changed_hours",
+    "meter_hours",
+    "meter_readings",
+    "register_readings",
+    "vehicle_hours",
+    "vehicle_readings",
+}  # which nobody can write to
 # function -> (the writer may call it, the reader may call it)
 FUNCTIONS = {
+    "around_whole_hours": (False, True),
+    "utc_day": (False, True),
+    "whole_hours": (False, True),
     "are_integers_over": (False, False),
     "contents_of": (False, False),
     "declare_assignments": (True, False),

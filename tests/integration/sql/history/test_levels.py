@@ -1,0 +1,293 @@
+"""Questions over all levels of history: at any state of rollups, folding and merging, the plain readings give the same answer."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import fsum
+from typing import Any, Final, Literal
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
+
+from sql.maintenance.rollups import refresh_rollups
+from sql.queries import queries
+from tests.support.database import Database
+from tests.support.database_rows import fold_days, merge_late_readings
+
+# without shrinking, which takes many minutes here: the story of a failure is short enough
+pytestmark = pytest.mark.anyio
+PROPERTY: Final = settings(
+    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.reuse, Phase.generate)
+)
+DAYS: Final = 4
+DAY, HOUR, MICROSECOND = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
+BEGIN: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=8)
+END: Final = BEGIN + DAYS * DAY
+Step = tuple[Literal["roll up", "begin to fold", "fold", "drop", "merge"], int]
+
+# half of the instants lie in few hours, and many at their very ends
+instants = st.builds(
+    lambda day, hour, offset: BEGIN + day * DAY + hour * HOUR + offset,
+    st.integers(0, DAYS - 1),
+    st.sampled_from([0, 1, 12, 22, 23]) | st.integers(0, 23),
+    st.sampled_from([timedelta(0), HOUR - MICROSECOND, timedelta(minutes=30)])
+    | st.integers(0, 3_599_999_999).map(lambda microseconds: timedelta(microseconds=microseconds)),
+)
+energies = st.integers(0, 10_000).map(lambda number: number / 1000)
+steps = st.tuples(st.sampled_from(["roll up", "begin to fold", "fold", "drop", "merge"]), st.integers(0, DAYS))
+periods = st.tuples(instants, instants).filter(lambda pair: pair[0] != pair[1]).map(lambda pair: (min(pair), max(pair)))
+
+
+@dataclass
+class Chapter:
+    """Readings that arrive, new versions of derived ones that are stored, and what maintenance does then."""
+
+    readings: dict[datetime, float]
+    changes: list[tuple[int, float]]
+    steps: list[Step]
+    periods: list[tuple[datetime, datetime]]
+
+
+stories = st.lists(
+    st.builds(
+        Chapter,
+        readings=st.dictionaries(instants, energies, max_size=25),
+        changes=st.lists(st.tuples(st.integers(0, 200), energies), max_size=3),
+        steps=st.lists(steps, max_size=3),
+        periods=st.lists(periods, min_size=1, max_size=4),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@dataclass
+class Levels:
+    """One meter and its vehicle in the database, and the plain list of what was written."""
+
+    connection: Any
+    meter: dict[datetime, float] = field(default_factory=dict)
+    vehicle: dict[datetime, float] = field(default_factory=dict)
+
+    async def write(self, readings: dict[datetime, float]) -> None:
+        """As a consumer does: readings of days that are being folded are late ones, others mark hours that are rolled up."""
+        state = await self._state()
+        for at, kwh in readings.items():
+            if at in self.meter:
+                continue
+            table = "late_readings" if at < state["folding_before"] else "telemetry_history"
+            await self.connection.execute(
+                f"INSERT INTO meter_{table} (meter_id, recorded_at, kwh_consumed_ac, voltage, derived) "
+                "VALUES ('M', $1, $2, 230, true)", at, kwh,
+            )  # fmt: skip
+            await self.connection.execute(
+                f"INSERT INTO vehicle_{table} (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp) "
+                "VALUES ('V', $1, $2, $2, $2)", at, kwh,
+            )  # fmt: skip
+            if table == "telemetry_history" and at < state["late_before"]:
+                await self._mark(at)
+            self.meter[at] = self.vehicle[at] = kwh
+
+    async def change(self, number: int, kwh: float) -> None:
+        """Another version of a derived reading of the meter."""
+        if not self.meter:
+            return
+        at = sorted(self.meter)[number % len(self.meter)]
+        self.meter[at] = kwh
+        state = await self._state()
+        if at >= state["folding_before"]:
+            await self.connection.execute(
+                "UPDATE meter_telemetry_history SET kwh_consumed_ac = $2 WHERE recorded_at = $1", at, kwh
+            )
+            if at < state["late_before"]:
+                await self._mark(at)
+            return
+        await self.connection.execute(
+            "INSERT INTO meter_late_readings (meter_id, recorded_at, kwh_consumed_ac, voltage, derived, replaces) "
+            "VALUES ('M', $1, $2, 230, true, true) "
+            "ON CONFLICT (meter_id, recorded_at) DO UPDATE SET kwh_consumed_ac = excluded.kwh_consumed_ac",
+            at, kwh,
+        )  # fmt: skip
+
+    async def _mark(self, at: datetime) -> None:
+        hour = at.replace(minute=0, second=0, microsecond=0)
+        await self.connection.execute(
+            "INSERT INTO late_hours (side, device_id, hour) VALUES ('meter', 'M', $1), ('vehicle', 'V', $1)", hour
+        )
+
+    async def maintain(self, step: str, days: int) -> None:
+        """One step of maintenance, as far as the order of the watermarks allows it."""
+        state, midnight = await self._state(), BEGIN + days * DAY
+        if step == "roll up":
+            await refresh_rollups(self.connection, max(midnight + 7 * HOUR, state["late_before"]), grace=timedelta(0))
+        elif step == "begin to fold" and state["folding_before"] < midnight <= state["complete_before"]:
+            await self.connection.execute("UPDATE rollup_state SET folding_before = $1", midnight)
+            for kind, device in (("meter", "M"), ("vehicle", "V")):
+                await self.connection.execute(f"SELECT fold_{kind}_day($1, utc_day($2))", device, midnight - DAY)
+        elif step == "fold" and state["folding_before"] <= midnight <= state["complete_before"]:
+            await fold_days(self.connection, midnight, keep_rows=True)
+        elif step == "drop" and state["folded_before"] > BEGIN - DAY:
+            await fold_days(self.connection, state["folded_before"])
+        elif step == "merge":
+            await merge_late_readings(self.connection)
+
+    async def _state(self) -> dict[str, datetime]:
+        names = ("late_before", "complete_before", "folding_before", "folded_before")
+        columns = ", ".join(f"greatest({name}, $1) AS {name}" for name in names)
+        return dict(await self.connection.fetchrow(f"SELECT {columns} FROM rollup_state", BEGIN - DAY))
+
+    async def check(self, opens: datetime, closes: datetime) -> None:
+        """Energy and battery of a period, and every reading of it, page by page."""
+        kwh = [value for at, value in self.meter.items() if opens <= at < closes]
+        (found,) = [
+            row
+            async for row in queries.meter_energy_of(self.connection, meter_ids=["M"], opens=[opens], closes=[closes])
+        ]
+        assert (found["readings"], found["kwh"]) == (len(kwh), pytest.approx(fsum(kwh)))
+        values = [value for at, value in self.vehicle.items() if opens <= at < closes]
+        (energy,) = [
+            row async for row in queries.energy_of(self.connection, vehicle_ids=["V"], opens=[opens], closes=[closes])
+        ]
+        assert (energy["dc_points"], energy["dc_kwh"]) == (len(values), pytest.approx(fsum(values)))
+        assert (energy["ac_points"], energy["ac_kwh"]) == (len(kwh), pytest.approx(fsum(kwh)))
+        extremes = (energy["battery_temp_max"], energy["soc_min"], energy["soc_max"])
+        assert extremes == ((max(values), min(values), max(values)) if values else (None, None, None))
+        if values:
+            assert energy["average_battery_temp"] == pytest.approx(fsum(values) / len(values))
+        for query, device, plain in (
+            (queries.meter_readings, {"meter_id": "M"}, self.meter),
+            (queries.vehicle_readings, {"vehicle_id": "V"}, self.vehicle),
+        ):
+            assert await self._pages(query, device, opens, closes) == sorted(
+                (at, value) for at, value in plain.items() if opens <= at < closes
+            )
+
+    async def _pages(
+        self, query: Any, device: dict[str, str], opens: datetime, closes: datetime
+    ) -> list[tuple[datetime, float]]:
+        found: list[tuple[datetime, float]] = []
+        while True:
+            rows = query(self.connection, opens=opens, closes=closes, row_limit=8, **device)
+            page = [(row[0], row[1]) async for row in rows]
+            found += page
+            if len(page) < 8:
+                return found
+            opens = page[-1][0] + MICROSECOND
+
+
+async def _follow(connection: Any, story: list[Chapter]) -> None:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(
+            "INSERT INTO vehicle_meter_assignments VALUES ('V', 'M', '[2020-01-01,)', 'test'); "
+            "INSERT INTO meter_live_status VALUES ('M', 1, 230, now(), now()); "
+            "INSERT INTO vehicle_live_status VALUES ('V', 50, 1, 20, now(), now())"
+        )
+        await _follow_chapters(Levels(connection), story)
+    finally:
+        await transaction.rollback()
+
+
+async def _follow_chapters(levels: Levels, story: list[Chapter]) -> None:
+    for chapter in story:
+        await levels.write(chapter.readings)
+        for number, kwh in chapter.changes:
+            await levels.change(number, kwh)
+        for step, days in chapter.steps:
+            await levels.maintain(step, days)
+            event(step)
+        for opens, closes in [*chapter.periods, (BEGIN, END)]:
+            await levels.check(opens, closes)
+
+
+@pytest.fixture
+def run(database: Database) -> Iterator[Any]:
+    """Runs a coroutine function with a connection of its own, between the examples of a property test."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(database.migrator_url))
+        yield lambda follow, *arguments: runner.run(follow(connection, *arguments))
+        runner.run(connection.close())
+
+
+def test_any_order_of_writes_and_maintenance_answers_like_the_plain_readings(run: Any) -> None:
+    @PROPERTY
+    @given(story=stories)
+    def check(story: list[Chapter]) -> None:
+        run(_follow, story)
+
+    check()
+
+
+WRITE = """
+INSERT INTO meter_{table} (meter_id, recorded_at, kwh_consumed_ac, voltage, derived)
+SELECT 'M' || n % 3, $1::timestamptz + n * interval '1 minute', 1, 230, CASE WHEN n % 3 = 0 THEN true END
+FROM generate_series(1, 30) AS n
+"""
+LIVE = (
+    "INSERT INTO meter_live_status SELECT 'M' || n, 1, 230, now(), now() FROM generate_series(0, 2) AS n; "
+    "INSERT INTO vehicle_live_status VALUES ('V', 50, 1, 20, now(), now())"
+)
+WRITE_VEHICLES = """
+INSERT INTO vehicle_{table} (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp)
+SELECT 'V', $1::timestamptz + n * interval '1 minute', 1, 50, 20 FROM generate_series(1, 10) AS n
+"""
+WRITE_REGISTERS = """
+INSERT INTO {table} (meter_id, recorded_at, kwh_register, voltage)
+SELECT 'M0', $1::timestamptz + n * interval '1 minute', n, 230 FROM generate_series(1, 10) AS n
+"""
+COUNT_WRITTEN = """
+INSERT INTO kafka_offsets
+    (consumer_group, topic, partition, start_offset, next_offset, records_consumed, records_written)
+SELECT 'g', topic, 0, 0, 1, number, number FROM unnest(ARRAY['m', 'v', 'r'], ARRAY[20, 10, 10]) AS written (topic, number)
+ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET
+    records_consumed = kafka_offsets.records_consumed + excluded.records_consumed,
+    records_written = kafka_offsets.records_written + excluded.records_written
+"""
+REPLACE = """
+INSERT INTO meter_late_readings (meter_id, recorded_at, kwh_consumed_ac, voltage, derived, replaces)
+SELECT meter_id, recorded_at, 7, voltage, derived, true FROM meter_readings WHERE derived AND recorded_at < $1
+"""
+
+
+async def _write(connection: Any, at: datetime, *, late: bool = False) -> None:
+    """20 readings of meters and 10 derived ones, 10 of a vehicle, 10 registers; the ledger counts them as written."""
+    meter, register = (
+        ("late_readings", "register_late_readings") if late else ("telemetry_history", "meter_register_history")
+    )
+    await connection.execute(WRITE.format(table=meter), at)
+    await connection.execute(WRITE_VEHICLES.format(table=meter), at)
+    await connection.execute(WRITE_REGISTERS.format(table=register), at)
+    await connection.execute(COUNT_WRITTEN)
+
+
+async def _rows_stored(connection: Any) -> dict[str, int]:
+    """The ledger's count of stored readings by topic."""
+    topics = {"meter_topic": "m", "vehicle_topic": "v", "assignment_topic": "a", "register_topic": "r"}
+    rows = [row async for row in queries.ledger(connection, **topics)]
+    assert all(row["adds_up"] for row in rows), rows
+    return {row["topic"]: row["rows_stored"] for row in rows}
+
+
+@pytest.mark.parametrize("keep_rows", [True, False], ids=["rows-kept", "rows-dropped"])
+async def test_the_ledger_counts_each_reading_once_wherever_it_is(database: Database, keep_rows: bool) -> None:
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        await connection.execute(LIVE)
+        for day in range(DAYS):
+            await _write(connection, BEGIN + day * DAY)
+        assert await _rows_stored(connection) == {"m": 80, "v": 40, "r": 40}
+        await fold_days(connection, BEGIN + 2 * DAY, keep_rows=keep_rows)
+        assert await _rows_stored(connection) == {"m": 80, "v": 40, "r": 40}
+        await _write(connection, BEGIN + HOUR, late=True)
+        await connection.execute(REPLACE, BEGIN + HOUR)
+        assert await _rows_stored(connection) == {"m": 100, "v": 50, "r": 50}
+        await merge_late_readings(connection)
+        assert await _rows_stored(connection) == {"m": 100, "v": 50, "r": 50}
+        await fold_days(connection, END, keep_rows=keep_rows)
+        assert await _rows_stored(connection) == {"m": 100, "v": 50, "r": 50}
+    finally:
+        await connection.close()
