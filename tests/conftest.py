@@ -24,6 +24,8 @@ from tests.support.services import ConsumerGroup, service_environment
 PARTITIONS = 4
 # Brokers start often and live briefly: the optimizing compiler costs them more processor time than it saves.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+# Tests write readings of some days ago and look at their rows; tests of folding set their own watermarks.
+os.environ.setdefault("FOLD_AFTER_DAYS", "10")
 _numbers = itertools.count(1)
 
 

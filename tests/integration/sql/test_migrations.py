@@ -84,13 +84,19 @@ async def test_partitions_cover_the_retention_and_two_months_ahead(database: Dat
     for _ in range(2):
         ahead = (ahead + timedelta(days=32)).replace(day=1)
         months.add(f"{ahead:%Ym%m}")
-    names = {
-        row[0]
-        for row in await database.fetch(
-            "SELECT relid::text FROM pg_partition_tree('meter_telemetry_history') WHERE isleaf"
-        )
-    }
-    assert {f"meter_telemetry_history_y{month}" for month in months} <= names
+    assert await _partitions(database, "meter_days") >= {f"meter_days_y{month}" for month in months}
+
+
+async def test_rows_have_a_partition_a_day_up_to_two_weeks_ahead(database: Database) -> None:
+    rows_from = await database.value("SELECT folding_before FROM rollup_state")
+    today = datetime.now(UTC)
+    days = {f"{today + timedelta(days=days):%Ym%md%d}" for days in range((rows_from - today).days + 1, 15)}
+    assert await _partitions(database, "meter_telemetry_history") == {f"meter_telemetry_history_y{day}" for day in days}
+
+
+async def _partitions(database: Database, parent: str) -> set[str]:
+    rows = await database.fetch("SELECT relid::text FROM pg_partition_tree($1::text::regclass) WHERE isleaf", parent)
+    return {row[0] for row in rows}
 
 
 async def test_concurrent_and_repeated_runs_create_each_partition_once(database: Database) -> None:

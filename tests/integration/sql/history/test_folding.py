@@ -8,6 +8,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
+from tests.integration.sql.history.levels import Levels
 from tests.support.database import Database
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +109,7 @@ async def connection(database: Database) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def history(connection: Any) -> History:
+    await Levels(connection).use_months(MIDNIGHT - DAY_LONG)
     stored = History(connection)
     await stored.store()
     return stored
