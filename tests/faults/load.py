@@ -17,7 +17,9 @@ from tests.support.records import meter, vehicle
 
 DEVICES: Final = 50
 MAX_BACKLOG_SECONDS: Final = 60.0  # devices keep what Kafka could not accept during an outage, and send it afterwards
-AGE_OF_FIRST_READING: Final = timedelta(days=300)
+AGE_OF_FIRST_READING: Final = timedelta(
+    days=11
+)  # what a scenario sends must end before now, and every day of it must be rows
 
 
 class Load:
@@ -73,6 +75,11 @@ class Load:
                 await self.send_value(self._topics.vehicle, vehicle(name, at, kwh / 2, **changes), name)
             if devices == DEVICES:
                 await self.send_messages(mixture(minute, at, datetime.now(UTC)))
+
+    def skip_to_minute(self, of_day: int) -> None:
+        """Leave out all minutes up to this one of a day, which is counted from its midnight."""
+        begin = self.start_time.hour * 60 + self.start_time.minute
+        self._minute += (of_day - begin - self._minute) % (24 * 60)
 
     async def send_messages(self, messages: Iterable[Message]) -> None:
         for each in messages:

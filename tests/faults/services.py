@@ -12,6 +12,7 @@ from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes, end_of
 from tests.support.services import until_get_succeeds
 
+DAYS_OF_ROWS: Final = 12  # the readings of the load are rows in every scenario but those that attack folding
 # Rounds and thresholds as short as they can be, so that a scenario sees many rounds.
 MAINTENANCE: Final = {
     "MAINTAIN_INTERVAL_SECONDS": "1",
@@ -19,6 +20,7 @@ MAINTENANCE: Final = {
     "ROLLUP_GRACE_MINUTES": "0",
     "FAULT_OPEN_AFTER": "1",
     "FAULT_CLOSE_AFTER": "1",
+    "FOLD_AFTER_DAYS": str(DAYS_OF_ROWS),
 }
 
 
@@ -46,6 +48,10 @@ class Services:
         """Start maintenance again, with other settings where given; all of its tasks run at once."""
         await asyncio.to_thread(self.processes.stop, self._running["sql"])
         self.start_maintenance(**settings)
+
+    async def kill_maintenance(self) -> None:
+        """SIGKILL; restart_maintenance() starts it again."""
+        await asyncio.to_thread(self.processes.kill, self._running["sql"])
 
     async def until_api_answers(self) -> None:
         """Wait until the read service is ready, which takes a while after an outage of the database."""

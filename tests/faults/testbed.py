@@ -17,12 +17,14 @@ from deploy.stack.kafka import Kafka
 from deploy.stack.processes import Processes, end_of
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
+from sql.partitions import ensure_partitions, midnight
+from sql.settings import SqlSettings
 from tests.faults.load import Load
 from tests.faults.messages import JUDGED, beginning, today
 from tests.faults.oracle.compare import DeliberateChanges, System, compare
 from tests.faults.oracle.log import LogRecord, TopicNames, read_log
 from tests.faults.oracle.verdict import Verdict
-from tests.faults.services import Services
+from tests.faults.services import DAYS_OF_ROWS, Services
 from tests.faults.stalls import POLL_SECONDS, StallWatch
 from tests.support.command import Command, consumer_command
 from tests.support.database import Database, new_database
@@ -46,8 +48,12 @@ SESSIONS: Final = (
 # The rollups of a new database are complete up to the second hour of the fleet of today: readings before it are late from the
 # first one on, and the hours since then are rolled up by the first round of maintenance.
 ROLLED_UP: Final = "UPDATE rollup_state SET late_before = '{0}', complete_before = '{0}'"
+# The days of the load are rows at first: see FOLD_AFTER_DAYS in services.py.
+DAYS_OF_ROWS_BEGIN: Final = "UPDATE rollup_state SET folding_before = '{0}', folded_before = '{0}'"
 AT_REST: Final = """
 SELECT NOT EXISTS (SELECT FROM late_hours)
+    AND NOT EXISTS (SELECT FROM meter_late_readings, rollup_state WHERE recorded_at < folded_before)
+    AND NOT EXISTS (SELECT FROM vehicle_late_readings, rollup_state WHERE recorded_at < folded_before)
     AND NOT EXISTS (SELECT FROM alert_outbox WHERE published_at IS NULL)
     AND (SELECT complete_before >= date_trunc('hour', now(), 'UTC') FROM rollup_state)
     AND (SELECT count(*) FROM vehicle_efficiency WHERE vehicle_id = ANY($1)) = cardinality($1)
@@ -258,13 +264,23 @@ def new_testbed(
         Processes() as processes,
     ):
         start = beginning(datetime.now(UTC))
-        asyncio.run(database.execute(ROLLED_UP.format(start + timedelta(hours=1))))
+        asyncio.run(_prepare(database, start))
         environment = service_environment(stack, database, topics) | SETTINGS
         environment |= {"KAFKA_REGISTER_TOPIC": topics.register, "KAFKA_ALERT_TOPIC": topics.alert}
         group = ConsumerGroup(processes, environment, directory, code)
         load = Load(stack.kafka_bootstrap_servers, topic_names(topics))
         services = Services(processes, environment, database.migrator_url, directory, code)
         yield Testbed(stack, database, topics, group, load, services, log_progress, brokers, start, attempts)
+
+
+async def _prepare(database: Database, start: datetime) -> None:
+    await database.execute(ROLLED_UP.format(start + timedelta(hours=1)))
+    await database.execute(DAYS_OF_ROWS_BEGIN.format(midnight(start) - timedelta(days=DAYS_OF_ROWS)))
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        await ensure_partitions(connection, datetime.now(UTC), SqlSettings.model_fields["retention_days"].default)
+    finally:
+        await connection.close()
 
 
 def topic_names(topics: Topics) -> TopicNames:
