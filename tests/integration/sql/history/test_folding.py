@@ -8,7 +8,6 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from tests.integration.sql.history.levels import Levels
 from tests.support.database import Database
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +108,6 @@ async def connection(database: Database) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def history(connection: Any) -> History:
-    await Levels(connection).use_months(MIDNIGHT - DAY_LONG)
     stored = History(connection)
     await stored.store()
     return stored
