@@ -208,8 +208,8 @@ MUTANTS: Final = (
         "energy of several vehicles is that of the day before",
         Replacement(
             "api/routes/analytics.py",
-            "opens=[closes - WINDOW] * number, closes=[closes] * number",
-            "opens=[closes - 2 * WINDOW] * number, closes=[closes - WINDOW] * number",
+            "[(closes - WINDOW, closes)] * len(ids)",
+            "[(closes - 2 * WINDOW, closes - WINDOW)] * len(ids)",
         ),
     ),
     Mutant(
@@ -217,8 +217,38 @@ MUTANTS: Final = (
         "the energy of one vehicle ends an hour ago",
         Replacement(
             "api/routes/analytics.py",
-            "    closes = end or datetime.now(UTC)\n    opens = closes - WINDOW\n",
-            "    closes = (end or datetime.now(UTC)) - timedelta(hours=5)\n    opens = closes - WINDOW\n",
+            "[vehicle_id], [(closes - WINDOW, closes)])",
+            "[vehicle_id], [(closes - WINDOW, closes - timedelta(hours=5))])",
         ),
+    ),
+    Mutant(
+        "folded-reading-shifted",
+        "a folded reading has the energy of the one after it",
+        Replacement(
+            "sql/migrations/20261129000101_folded_history.sql",
+            "series.kwh_delivered_dc[number], series.soc[number]",
+            "series.kwh_delivered_dc[number + 1], series.soc[number]",
+        ),
+        "folding",
+    ),
+    Mutant(
+        "folded-hour-unsummed",
+        "the energy of a folded hour is that of its largest reading",
+        Replacement(
+            "sql/migrations/20261129000101_folded_history.sql",
+            "            sum(reading.kwh::numeric)::double precision AS kwh\n",
+            "            max(reading.kwh)::double precision AS kwh\n",
+        ),
+        "folding",
+    ),
+    Mutant(
+        "late-reading-lost",
+        "late readings are deleted when they are merged, and not folded",
+        Replacement(
+            "sql/migrations/20261129000101_folded_history.sql",
+            "    FROM vehicle_late_readings;",
+            "    FROM vehicle_late_readings WHERE false;",
+        ),
+        "folding",
     ),
 )
