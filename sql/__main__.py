@@ -1,4 +1,4 @@
-"""Command line of the database: `python -m sql migrate | maintain | assign FILE | archive ... | doctor`."""
+"""Command line of the database: `python -m sql migrate | maintain | assign FILE | archive ... | export ... | doctor`."""
 
 import asyncio
 import signal
@@ -15,6 +15,7 @@ from sql import migrate as migration
 from sql.assign import Assignment, AssignmentError, read_assignments, write_assignments
 from sql.commands import archive
 from sql.commands.doctor import doctor
+from sql.commands.export import export
 from sql.connection import DATABASE_ERRORS
 from sql.maintenance import scheduler
 from sql.maintenance.database_metrics import INTERVAL_SECONDS, keep_measuring
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(archive.app, name="archive")
 app.command()(doctor)
+app.command()(export)
 log = structlog.get_logger("sql")
 
 

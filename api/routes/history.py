@@ -1,7 +1,7 @@
 """History of one device: its readings, or its energy by the hour or day."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -9,9 +9,10 @@ from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from api.archive.energy import meter_energy_with_archive, vehicle_energy_with_archive
+from api.archive.exports import CONTENT, READINGS_PER_PAGE, export_readings, export_type
 from api.archive.months import METERS, VEHICLES, Archive
 from api.archive.readings import readings_with_archive
 from api.problems import invalid_parameter, problem_responses
@@ -34,6 +35,19 @@ from sql.queries import queries
 
 DEFAULT_RANGE: Final = timedelta(hours=24)
 MICROSECOND: Final = timedelta(microseconds=1)
+# Of the readings of each history, with the names they have in an export.
+EXPORTED: Final = {
+    VEHICLES: {
+        "recorded_at": "recordedAt",
+        "kwh_delivered_dc": "kwhDeliveredDc",
+        "soc": "soc",
+        "battery_temp": "batteryTemp",
+    },
+    METERS: {"recorded_at": "recordedAt", "kwh_consumed_ac": "kwhConsumedAc", "voltage": "voltage"},
+}
+RESPONSES: Final = problem_responses(404, 410, 422, 429, 503) | {
+    200: {"description": "A page in JSON; as CSV or Parquet all readings of the period", "content": CONTENT}
+}
 router = APIRouter(prefix="/v1", tags=["history"])
 
 
@@ -88,17 +102,24 @@ HistoryParameters = Annotated[HistoryQuery, Depends(_history_query)]
     "/vehicles/{vehicleId}/history",
     operation_id="vehicleHistory",
     summary="Readings of a vehicle, or its energy and efficiency by the hour or day",
-    responses=problem_responses(404, 410, 422, 429, 503),
+    responses=RESPONSES,
+    response_model=VehicleReadings | VehicleBuckets,
 )
 async def vehicle_history(
     request: Request, database: Database, archive: ArchivedMonths, vehicle_id: VehicleId, query: HistoryParameters
-) -> VehicleReadings | VehicleBuckets:
+) -> VehicleReadings | VehicleBuckets | Response:
     """Hours are UTC hours. Days last from midnight to midnight in `timezone`, so 23 or 25 hours when clocks change. Hours and
-    days that have not begun yet are left out."""
+    days that have not begun yet are left out. With `Accept: text/csv` or `application/vnd.apache.parquet`, all readings of the
+    period are sent as one file."""
+    if media_type := _export_type(request, query):
+        known = partial(queries.known_vehicles, vehicle_ids=[vehicle_id])
+        select = partial(queries.vehicle_readings, vehicle_id=vehicle_id)
+        device = "vehicleId", vehicle_id
+        return await _export(database, archive, VEHICLES, device, query, media_type, known, select)
     async with database.acquire() as connection:
         await _require(queries.known_vehicles(connection, vehicle_ids=[vehicle_id]), f"vehicle {vehicle_id}")
         if query.resolution == "raw":
-            select = partial(queries.vehicle_readings, connection, vehicle_id=vehicle_id)
+            select = partial(queries.vehicle_readings, vehicle_id=vehicle_id)
             rows = await _readings(archive, connection, VEHICLES, vehicle_id, query, select)
             items = [VehicleReadingItem(**row) for row in rows[: query.limit]]
             return VehicleReadings(items=items, next=_after_reading(rows, query.limit))
@@ -115,17 +136,24 @@ async def vehicle_history(
     "/meters/{meterId}/history",
     operation_id="meterHistory",
     summary="Readings of a meter, or its energy by the hour or day",
-    responses=problem_responses(404, 410, 422, 429, 503),
+    responses=RESPONSES,
+    response_model=MeterReadings | MeterBuckets,
 )
 async def meter_history(
-    database: Database, archive: ArchivedMonths, meter_id: MeterId, query: HistoryParameters
-) -> MeterReadings | MeterBuckets:
+    request: Request, database: Database, archive: ArchivedMonths, meter_id: MeterId, query: HistoryParameters
+) -> MeterReadings | MeterBuckets | Response:
     """Hours are UTC hours. Days last from midnight to midnight in `timezone`, so 23 or 25 hours when clocks change. Hours and
-    days that have not begun yet are left out."""
+    days that have not begun yet are left out. With `Accept: text/csv` or `application/vnd.apache.parquet`, all readings of the
+    period are sent as one file."""
+    if media_type := _export_type(request, query):
+        known = partial(queries.known_meters, meter_ids=[meter_id])
+        select = partial(queries.meter_readings, meter_id=meter_id)
+        device = "meterId", meter_id
+        return await _export(database, archive, METERS, device, query, media_type, known, select)
     async with database.acquire() as connection:
         await _require(queries.known_meters(connection, meter_ids=[meter_id]), f"meter {meter_id}")
         if query.resolution == "raw":
-            select = partial(queries.meter_readings, connection, meter_id=meter_id)
+            select = partial(queries.meter_readings, meter_id=meter_id)
             rows = await _readings(archive, connection, METERS, meter_id, query, select)
             items = [MeterReadingItem(**row) for row in rows[: query.limit]]
             return MeterReadings(items=items, next=_after_reading(rows, query.limit))
@@ -134,6 +162,35 @@ async def meter_history(
         read = partial(_meter_energies, connection, meter_id, page)
         rows = await meter_energy_with_archive(archive, connection, meter_id, page, read)
     return MeterBuckets(items=[_meter_bucket(row) for row in rows], next=_after_bucket(periods, query.limit))
+
+
+def _export_type(request: Request, query: HistoryQuery) -> str | None:
+    media_type = export_type(request.headers.get("accept"))
+    if media_type and query.resolution != "raw":
+        raise invalid_parameter("resolution", "CSV and Parquet hold readings: hours and days are JSON")
+    return media_type
+
+
+async def _export(
+    database: Any,
+    archive: Archive,
+    history: str,
+    device: tuple[str, str],
+    query: HistoryQuery,
+    media_type: str,
+    known: Any,
+    select: Any,
+) -> Response:
+    """All readings of the period. Each page is read with a connection of its own, so that a slow client holds none."""
+
+    async def read(opens: datetime) -> Sequence[Any]:
+        page = replace(query, opens=opens, limit=READINGS_PER_PAGE - 1)
+        async with database.acquire() as connection:
+            return await _readings(archive, connection, history, device[1], page, select)
+
+    async with database.acquire() as connection:
+        await _require(known(connection), f"{device[0].removesuffix('Id')} {device[1]}")
+    return await export_readings(media_type, device, EXPORTED[history], query.opens, read)
 
 
 async def _require(rows: Any, device: str) -> None:
@@ -147,7 +204,7 @@ async def _readings(
     """The readings of a page, and one more."""
 
     async def read() -> list[Any]:
-        rows = select(opens=query.opens, closes=query.closes, row_limit=query.limit + 1)
+        rows = select(connection, opens=query.opens, closes=query.closes, row_limit=query.limit + 1)
         return [row async for row in rows]
 
     period = query.opens, query.closes

@@ -3,6 +3,7 @@
 COPY of some devices at a time -> temporary file -> fsync -> read back and compare -> rename to the final name
 """
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,18 +32,24 @@ async def export_source(connection: Any, source: Source, directory: Path) -> Arc
     """
     from sql.archive.parquet import CsvToParquet  # noqa: PLC0415 - pyarrow is slow to load; only archives need it
 
-    columns = await _supported_columns(connection, source)
+    columns = await supported_columns(connection, source)
     names = [name for name, _ in columns]
     path = directory / f"{source.history}.parquet"
     with atomic_write(path) as partial:
         with CsvToParquet(partial, source.history, columns) as writer:
-            await _copy(connection, source, names, writer)
+            batches = device_batches(connection, source)
+            await copy_readings(connection, source, source.select(names), batches, writer)
         archived = await in_thread(lambda: _read_back(partial, path.name, source.history, names, writer))
     log.info("partition_archived", table=source.relation, readings=archived.contents.readings, bytes=archived.bytes)
     return archived
 
 
-async def _supported_columns(connection: Any, source: Source) -> list[tuple[str, str]]:
+async def supported_columns(connection: Any, source: Source) -> list[tuple[str, str]]:
+    """The columns of a source with the short names of their types.
+
+    Raises:
+        ArchiveError: a type has no place in Parquet files.
+    """
     from sql.archive.columns import ARROW_TYPES  # noqa: PLC0415
 
     columns = await columns_of(connection, source)
@@ -54,15 +61,16 @@ async def _supported_columns(connection: Any, source: Source) -> list[tuple[str,
     return columns
 
 
-async def _copy(connection: Any, source: Source, names: list[str], writer: Any) -> None:
-    """Device by device, so that neither the database nor this process holds more than some of them."""
+async def copy_readings(
+    connection: Any, source: Source, select: str, batches: AsyncIterator[list[str]], writer: Any
+) -> None:
+    """Send what `select` returns to a writer, as CSV: some devices at a time, so that neither side holds more of them."""
 
     async def write(chunk: bytes) -> None:
         if writer.buffer(chunk):
             await in_thread(writer.flush)
 
-    select = source.select(names)
-    async for devices in device_batches(connection, source):
+    async for devices in batches:
         await connection.copy_from_query(
             select, *source.parameters, devices, output=write, format="csv", timeout=COPY_TIMEOUT_SECONDS
         )

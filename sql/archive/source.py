@@ -67,17 +67,17 @@ class Source:
             raise ValueError(f"{opens} is not before {closes}")
         return cls(history, levels.view, levels.device, levels.tables, condition, (opens, closes))
 
-    def select(self, columns: list[str]) -> str:
+    def select(self, columns: list[str], *, hashed: bool = True) -> str:
         """The readings of the devices in the parameter after those of the condition, in the order of device and instant.
 
-        Each row ends with its hash.
+        Each row ends with its hash if `hashed`.
         """
         # COPY takes no identifiers as parameters; these come from the catalog and from this module.
         listed = ", ".join(f'"{column}"' for column in columns)
-        devices = f"${len(self.parameters) + 1}::text[]"
+        row_hash = f", hash_record_extended(ROW({listed}), 0)" if hashed else ""
         return (
-            f"SELECT {listed}, hash_record_extended(ROW({listed}), 0) FROM {self._readings(columns)} "  # noqa: S608
-            f"WHERE {self.device} = ANY({devices}) ORDER BY {self.device}, recorded_at"
+            f"SELECT {listed}{row_hash} FROM {self._readings(columns)} "  # noqa: S608
+            f"WHERE {self.device} = ANY(${len(self.parameters) + 1}::text[]) ORDER BY {self.device}, recorded_at"
         )
 
     def sums(self, columns: list[str]) -> str:

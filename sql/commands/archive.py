@@ -1,10 +1,8 @@
 """`python -m sql archive list | verify | restore`: archived months listed, verified, and restored into the database."""
 
 import asyncio
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -14,6 +12,7 @@ from sql import migrate as migration
 from sql.archive.manifest import MANIFEST_NAME, Archive, ArchiveError, find_archives
 from sql.archive.restore import restore
 from sql.archive.verify import verify_archive
+from sql.commands.progress import INTERRUPTED, fail, progress
 from sql.connection import DATABASE_ERRORS
 from sql.settings import MaintainSettings
 
@@ -22,8 +21,6 @@ Directory = Annotated[
     Path | None,
     typer.Argument(help="directory of one month or of several; default: ARCHIVE_DIRECTORY"),
 ]
-INTERRUPTED: Final = 130  # exit code
-LINES_PER_REPORT: Final = 100  # of progress, where lines cannot be overwritten
 
 
 @app.command("list")
@@ -51,7 +48,7 @@ def verify_months(where: Directory = None) -> None:
             failed = True
             typer.echo(str(error), err=True)
         except KeyboardInterrupt:
-            _exit("interrupted", INTERRUPTED)
+            fail("interrupted", INTERRUPTED)
         else:
             typer.echo(f"{archive.directory.name}: good")
     raise typer.Exit(1 if failed else 0)
@@ -67,36 +64,21 @@ def restore_months(where: Directory = None) -> None:
     try:
         asyncio.run(_restore(found))
     except ArchiveError as error:
-        _exit(str(error), 1)
+        fail(str(error), 1)
     except DATABASE_ERRORS as error:
-        _exit(f"the restore stopped; completed months are kept: {error!r}", 1)
+        fail(f"the restore stopped; completed months are kept: {error!r}", 1)
     except KeyboardInterrupt:
-        _exit("interrupted: the current month was not restored, completed months are kept", INTERRUPTED)
+        fail("interrupted: the current month was not restored, completed months are kept", INTERRUPTED)
 
 
 async def _restore(found: list[Archive]) -> None:
     connection = await migration.connect(from_environment(MaintainSettings))
     try:
         for archive in found:
-            for table in await restore(connection, archive, _progress()):
+            for table in await restore(connection, archive, progress()):
                 typer.echo(table)
     finally:
         connection.terminate()
-
-
-def _progress() -> Callable[[str], None]:
-    """A reporter that overwrites one line on a terminal, and prints every LINES_PER_REPORT-th line elsewhere."""
-    count = 0
-
-    def report(line: str) -> None:
-        nonlocal count
-        count += 1
-        if sys.stderr.isatty():
-            typer.echo(f"\r\033[K{line}", err=True, nl=False)
-        elif count % LINES_PER_REPORT == 0:
-            typer.echo(line, err=True)
-
-    return report
 
 
 def _find(where: Path | None) -> list[Archive]:
@@ -104,16 +86,11 @@ def _find(where: Path | None) -> list[Archive]:
     configure_logging(settings)
     root = where or settings.archive_directory
     if root is None:
-        _exit("give a directory, or set ARCHIVE_DIRECTORY", 2)
+        fail("give a directory, or set ARCHIVE_DIRECTORY", 2)
     try:
         found = list(find_archives(root.parent if root.name == MANIFEST_NAME else root))
     except ArchiveError as error:
-        _exit(str(error), 1)
+        fail(str(error), 1)
     if not found:
-        _exit(f"no archived month in {root}", 1)
+        fail(f"no archived month in {root}", 1)
     return found
-
-
-def _exit(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)

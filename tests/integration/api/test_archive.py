@@ -1,11 +1,14 @@
 """Answers about months that retention has dropped: the same as before, from the archive; without it, what is missing."""
 
+import csv
+import io
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 
 from sql.maintenance.retention import drop_expired_months
@@ -125,6 +128,27 @@ async def test_answers_are_the_same_before_and_after_a_month_is_dropped(
         assert client.get(path, params=parameters).headers["data-source"] == "replica, archive", path
 
 
+async def test_readings_that_arrive_after_their_month_was_dropped_are_joined(
+    start_api: StartApi, database: Database, readings: None, tmp_path: Path, write: Any
+) -> None:
+    client = start_api(ARCHIVE_DIRECTORY=str(tmp_path))
+    await retire(database, tmp_path)
+    at = KEPT - DAY + timedelta(seconds=1)
+    period = {"from": (at - timedelta(hours=1)).isoformat(), "to": (at + timedelta(hours=1)).isoformat()}
+    (before,) = pages(client, VEHICLE, **period)
+    await database.fetch(
+        "INSERT INTO vehicle_late_readings (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp) "
+        "VALUES ('VEH-1', $1, 0.5, 50, 25)",
+        at,
+    )
+    (after,) = pages(client, VEHICLE, **period)
+    assert len(after) == len(before) + 1
+    assert [each["recordedAt"] for each in after] == sorted(each["recordedAt"] for each in after)
+    await database.fetch("SELECT ensure_history_partitions($1, $1)", DROPPED)
+    await retire(database, tmp_path)
+    assert pages(client, VEHICLE, **period) == [after], "from two archives of the month"
+
+
 async def test_without_the_directory_the_answer_says_what_is_missing(
     start_api: StartApi, database: Database, readings: None, tmp_path: Path
 ) -> None:
@@ -170,3 +194,33 @@ async def test_many_vehicles_are_not_read_from_the_archive_at_once(
     parameters = {"vehicleId": ids, "end": KEPT.isoformat()}
     assert "20 vehicles at most" in problem(client.get("/v1/analytics/performance", params=parameters), 422)["detail"]
     assert body(client.get("/v1/analytics/performance", params={"vehicleId": ids, "end": MIDNIGHT.isoformat()}))
+
+
+async def test_exports_hold_all_pages_of_the_database_and_the_archive(
+    start_api: StartApi, database: Database, readings: None, tmp_path: Path
+) -> None:
+    client = start_api(ARCHIVE_DIRECTORY=str(tmp_path))
+    await retire(database, tmp_path)
+    for path, name in ((VEHICLE, "vehicleId"), (METER, "meterId")):
+        expected = [item for page in pages(client, path, **AROUND, limit=100) for item in page]
+        response = client.get(path, params=AROUND, headers={"Accept": "text/csv"})
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/csv")
+        assert response.headers["data-source"] == "replica, archive"
+        lines = list(csv.DictReader(io.StringIO(response.text)))
+        device = {name: path.split("/")[3]}
+        assert [
+            {key: value if key in ("recordedAt", name) else float(value) for key, value in line.items()}
+            for line in lines
+        ] == [device | item for item in expected]
+        table = client.get(path, params=AROUND, headers={"Accept": "application/vnd.apache.parquet"})
+        assert pq.read_table(io.BytesIO(table.content)).num_rows == len(expected)
+
+
+async def test_what_cannot_be_exported_is_a_problem(start_api: StartApi, database: Database, readings: None) -> None:
+    client = start_api()
+    csv_only = {"Accept": "text/csv"}
+    problem(client.get("/v1/vehicles/NOBODY/history", headers=csv_only), 404)
+    assert "JSON" in problem(client.get(VEHICLE, params={"resolution": "day"}, headers=csv_only), 422)["detail"]
+    await retire(database, None)
+    problem(client.get(VEHICLE, params=AROUND, headers=csv_only), 410)

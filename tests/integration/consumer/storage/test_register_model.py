@@ -1,4 +1,4 @@
-"""Registers, compared with a model of a few lines: random order, batches, repetitions and refreshes."""
+"""Registers, compared with a model of a few lines: random order, batches, repetitions, refreshes, folded and merged days."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from consumer.storage.store import Store
 from sql.connection import WRITER_SETTINGS, pool
 from sql.maintenance.rollups import refresh_rollups
 from tests.support.database import Database
+from tests.support.database_rows import FORGET_WATERMARKS, Levels, change_levels
 from tests.support.ledger import Entry, Topics, ledger
 from tests.support.records import batch, minute, records, register
 
@@ -26,11 +27,13 @@ TOPICS = Topics("meter-readings", "vehicle-readings", 1)
 PARTITION = TopicPartition("register-readings", 0)
 TABLES = (
     "kafka_offsets, meter_telemetry_history, meter_register_history, meter_live_status, dead_letters, meter_energy_hourly, "
-    "late_hours"
+    "late_hours, meter_days, register_days, meter_late_readings, register_late_readings"
 )
 JITTER = 1.0
 EVERY = 10  # minutes between two readings with consecutive numbers
-HOURS = 6
+PER_NIGHT = 12  # readings, from 23:00 to 00:50
+NIGHTS = 3
+HOURS = [night * 1440 + hour * 60 for night in range(NIGHTS) for hour in (11, 12)]  # minutes from the first noon
 Reading = tuple[str, int, float]  # meter, number of the reading, kWh
 
 
@@ -62,9 +65,9 @@ class Model:
         found: dict[tuple[str, int], float] = {}
         for (meter_id, number), kwh in sorted(self.stored.items()):
             if meter_id in walks:
-                found[meter_id, number] = walks[meter_id].step(number * EVERY, kwh)
+                found[meter_id, number] = walks[meter_id].step(minutes(number), kwh)
             else:
-                walks[meter_id] = Walk(number * EVERY, kwh)
+                walks[meter_id] = Walk(minutes(number), kwh)
                 found[meter_id, number] = 0.0
         return found
 
@@ -117,18 +120,31 @@ class Write:
 class Refresh:
     """A refresh of the rollups at the beginning of an hour."""
 
-    hour: int
+    minute: int
 
 
-NUMBERS = st.integers(0, HOURS * 60 // EVERY - 1)
+NUMBERS = st.integers(0, NIGHTS * PER_NIGHT - 1)
 # Steps of a register: forward, jitter up to its limit, resets, replaced meters, implausible jumps, and errors that end.
 KWHS = st.sampled_from(
     [0.0, 0.25, 1.0, 5.0, 9.5, 10.0, 10.5, 11.0, 12.0, 170.0, 176.0, 177.0, 343.0, 500.0, 500.5, 650.0, 2500.0, 1e9]
 )
 READINGS = st.tuples(st.sampled_from(["A", "B"]), NUMBERS, KWHS)
 STEPS = st.lists(
-    st.lists(READINGS, min_size=1, max_size=12).map(Write) | st.integers(0, HOURS).map(Refresh), min_size=1, max_size=10
+    st.lists(READINGS, min_size=1, max_size=12).map(Write)
+    | st.sampled_from(HOURS).map(Refresh)
+    | st.sampled_from(Levels),
+    min_size=1,
+    max_size=12,
 )
+
+
+def minutes(number: int) -> int:
+    """When a reading was taken, from the first noon on: a dozen around each midnight."""
+    return number // PER_NIGHT * 1440 + 660 + number % PER_NIGHT * EVERY
+
+
+def instant(from_first_noon: int) -> datetime:
+    return minute(from_first_noon - (NIGHTS + 1) * 1440)
 
 
 @pytest.fixture
@@ -140,17 +156,15 @@ def runner() -> Iterator[asyncio.Runner]:
 def test_intervals_live_status_and_totals_equal_those_of_the_model(runner: asyncio.Runner, database: Database) -> None:
     @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
     @given(STEPS)
-    def check(steps: list[Write | Refresh]) -> None:
+    def check(steps: list[Write | Refresh | Levels]) -> None:
         runner.run(_check(database, steps))
 
     check()
 
 
-async def _check(database: Database, steps: list[Write | Refresh]) -> None:
-    await database.execute(
-        f"TRUNCATE {TABLES}; UPDATE rollup_state SET late_before = DEFAULT, complete_before = DEFAULT"
-    )
-    model, offset = Model(), 0
+async def _check(database: Database, steps: list[Write | Refresh | Levels]) -> None:
+    await database.execute(f"TRUNCATE {TABLES}; {FORGET_WATERMARKS}")
+    model, offset, midnights = Model(), 0, iter([instant(720 + night * 1440) for night in range(NIGHTS)])
     owner = await asyncpg.connect(database.migrator_url)
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
         await StoredOffsets(to, "test").insert_missing({PARTITION: 0})
@@ -160,9 +174,11 @@ async def _check(database: Database, steps: list[Write | Refresh]) -> None:
         ]  # the cache of the second does not know what the first has written
         for number, step in enumerate(steps):
             if isinstance(step, Refresh):
-                await refresh_rollups(owner, minute(60 * step.hour), grace=timedelta(0))
+                await refresh_rollups(owner, instant(step.minute), grace=timedelta(0))
+            elif isinstance(step, Levels):
+                await change_levels(owner, step, midnights)
             else:
-                values = [register(meter_id, minute(at * EVERY), kwh) for meter_id, at, kwh in step.readings]
+                values = [register(meter_id, instant(minutes(at)), kwh) for meter_id, at, kwh in step.readings]
                 await stores[number % 2].write(batch(records(values, topic=PARTITION.topic, offset=offset)))
                 offset += len(values)
                 model.write(step.readings)
@@ -173,9 +189,7 @@ async def _check(database: Database, steps: list[Write | Refresh]) -> None:
 
 async def _compare(connection: Any, model: Model) -> None:
     intervals = model.intervals()
-    rows = await connection.fetch(
-        "SELECT meter_id, recorded_at, kwh_consumed_ac FROM meter_telemetry_history WHERE derived"
-    )
+    rows = await connection.fetch("SELECT meter_id, recorded_at, kwh_consumed_ac FROM meter_readings WHERE derived")
     assert {(row[0], _number(row[1])): row[2] for row in rows} == intervals
     live = await connection.fetch("SELECT meter_id, recorded_at, last_kwh_consumed_ac FROM meter_live_status")
     newest = dict(sorted(intervals))
@@ -183,14 +197,15 @@ async def _compare(connection: Any, model: Model) -> None:
         meter_id: (number, intervals[meter_id, number]) for meter_id, number in newest.items()
     }
     for meter_id in newest:
-        hours = [await _energy(connection, meter_id, 60 * hour, 60 * hour + 60) for hour in range(HOURS)]
-        for hour, found in enumerate(hours):
-            per_hour = 60 // EVERY
+        hours = [await _energy(connection, meter_id, hour, hour + 60) for hour in HOURS]
+        for hour, found in zip(HOURS, hours, strict=True):
             of_hour = [
-                intervals[each, number] for each, number in intervals if each == meter_id and number // per_hour == hour
+                kwh
+                for (each, number), kwh in intervals.items()
+                if each == meter_id and hour <= minutes(number) < hour + 60
             ]
             assert found == (pytest.approx(fsum(of_hour)), len(of_hour))
-        whole = await _energy(connection, meter_id, 0, 60 * HOURS)
+        whole = await _energy(connection, meter_id, 0, NIGHTS * 1440)
         assert whole == (pytest.approx(fsum(kwh for kwh, _ in hours)), sum(points for _, points in hours))
 
 
@@ -199,10 +214,11 @@ async def _energy(connection: Any, meter_id: str, opens: int, closes: int) -> tu
     row = await connection.fetchrow(
         "SELECT coalesce(kwh, 0) AS kwh, readings "
         "FROM rollup_state, meter_energy($1, $2, $3, rollup_state.complete_before)",
-        meter_id, minute(opens), minute(closes),
+        meter_id, instant(opens), instant(closes),
     )  # fmt: skip
     return row["kwh"], row["readings"]
 
 
-def _number(instant: datetime) -> int:
-    return round((instant - minute(0)).total_seconds() / 60 / EVERY)
+def _number(at: datetime) -> int:
+    from_noon = round((at - instant(0)).total_seconds() / 60)
+    return from_noon // 1440 * PER_NIGHT + (from_noon % 1440 - 660) // EVERY

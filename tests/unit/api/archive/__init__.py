@@ -1,0 +1,1 @@
+"""Unit tests of answers from the archive, and of exports."""
