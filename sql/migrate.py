@@ -15,7 +15,7 @@ import stamina
 import structlog
 
 from sql import connection as database
-from sql.partitions import ensure_partitions
+from sql.partitions import begin_folding, ensure_partitions
 from sql.queries import queries
 from sql.settings import SqlSettings
 
@@ -67,7 +67,11 @@ async def migrate(settings: SqlSettings, migrations: Path = MIGRATIONS) -> None:
                 except LockTimeoutError:
                     await _log_lock_timeout(connection, attempt.num)
                     raise
-        await ensure_partitions(connection, await queries.database_clock(connection), settings.retention_days)
+        now = await queries.database_clock(connection)
+        # Maintenance does this to a database with readings: it is replaced after the consumers, and those of the version before
+        # cannot write once folding has begun.
+        await begin_folding(connection, now, settings.fold_after_days, only_if_empty=True)
+        await ensure_partitions(connection, now, settings.retention_days)
         await _warn_of_public_privileges(connection)
     finally:
         await connection.close()

@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -17,7 +19,7 @@ from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
 from sql.migrate import migrate
 from sql.settings import SqlSettings
-from tests.support.database import Database, new_database
+from tests.support.database import Database, new_database, use_months
 from tests.support.ledger import Topics
 from tests.support.services import ConsumerGroup, service_environment
 
@@ -52,10 +54,21 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def template(stack: Servers) -> Iterator[Database]:
-    """A migrated database that the databases of the tests are copied from."""
+    """A migrated database that the databases of the tests are copied from.
+
+    It has partitions of a month for rows of the whole retention, and folding has not begun: most tests look at rows of any age.
+    """
     with new_database(stack, f"energy_template_{os.getpid()}") as created:
-        asyncio.run(migrate(SqlSettings(database_url=SecretStr(created.migrator_url))))
+        asyncio.run(_migrate(created))
         yield created
+
+
+async def _migrate(database: Database) -> None:
+    settings = SqlSettings(database_url=SecretStr(database.migrator_url))
+    await migrate(settings)
+    connection = await asyncpg.connect(database.migrator_url)
+    await use_months(connection, datetime.now(UTC) - timedelta(days=settings.retention_days + 1))
+    await connection.close()
 
 
 @pytest.fixture

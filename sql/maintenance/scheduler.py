@@ -30,7 +30,7 @@ from sql.maintenance.retention import drop_expired_months, expired_months
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.statistics import refresh_statistics
 from sql.maintenance.trends import refresh_trends
-from sql.partitions import ensure_partitions, oldest_kept
+from sql.partitions import begin_folding, ensure_partitions, oldest_kept
 from sql.queries import queries
 from sql.settings import MaintainSettings
 from sql.slow_statements import log_slow_statements
@@ -162,6 +162,7 @@ async def _record_failure(connection: Connection, task: str, error: str) -> None
 
 
 async def _partitions(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
+    await begin_folding(connection, now, settings.fold_after_days)
     await ensure_partitions(connection, now, settings.retention_days)
 
 

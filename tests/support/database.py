@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from deploy.stack.servers import Servers
+from sql.partitions import AHEAD, ROWS, list_partitions
 from tests.support.waiting import until
 
 COMMIT_LOCK = 4_004  # an advisory lock
@@ -56,6 +58,22 @@ class Database:
             await connection.execute(statement)
         finally:
             await connection.close()
+
+
+async def drop_rows(connection: Any) -> None:
+    """Leaves no partition for rows and hourly rollups, and no watermark."""
+    for table in await list_partitions(connection, ROWS):
+        await connection.execute(f'DROP TABLE "{table.name}"')
+    await connection.execute(
+        "UPDATE rollup_state SET folding_before = '-infinity', folded_before = '-infinity', late_before = '-infinity', "
+        "complete_before = '-infinity'"
+    )
+
+
+async def use_months(connection: Any, oldest: datetime) -> None:
+    """Empty partitions of a month for rows, from an instant to two months ahead, and no watermark, as in the version before."""
+    await drop_rows(connection)
+    await connection.execute("SELECT ensure_history_partitions($1, $2)", oldest, datetime.now(UTC) + AHEAD)
 
 
 @contextmanager

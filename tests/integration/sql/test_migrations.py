@@ -10,10 +10,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from deploy.stack.servers import Servers
+from sql.migrate import migrate
 from sql.partitions import ensure_partitions
-from tests.support.database import Database
+from sql.settings import SqlSettings
+from tests.support.database import Database, drop_rows
 from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.anyio
@@ -84,13 +87,24 @@ async def test_partitions_cover_the_retention_and_two_months_ahead(database: Dat
     for _ in range(2):
         ahead = (ahead + timedelta(days=32)).replace(day=1)
         months.add(f"{ahead:%Ym%m}")
-    names = {
-        row[0]
-        for row in await database.fetch(
-            "SELECT relid::text FROM pg_partition_tree('meter_telemetry_history') WHERE isleaf"
-        )
-    }
-    assert {f"meter_telemetry_history_y{month}" for month in months} <= names
+    assert await _partitions(database, "meter_days") >= {f"meter_days_y{month}" for month in months}
+
+
+async def test_a_new_database_has_a_partition_of_rows_for_each_day_from_three_days_ago_to_two_weeks_ahead(
+    database: Database,
+) -> None:
+    connection = await asyncpg.connect(database.migrator_url)
+    await drop_rows(connection)
+    await connection.close()
+    await migrate(SqlSettings(database_url=SecretStr(database.migrator_url)))
+    today = datetime.now(UTC)
+    days = {f"{today + timedelta(days=days):%Ym%md%d}" for days in range(-3, 15)}
+    assert await _partitions(database, "meter_telemetry_history") == {f"meter_telemetry_history_y{day}" for day in days}
+
+
+async def _partitions(database: Database, parent: str) -> set[str]:
+    rows = await database.fetch("SELECT relid::text FROM pg_partition_tree($1::text::regclass) WHERE isleaf", parent)
+    return {row[0] for row in rows}
 
 
 async def test_concurrent_and_repeated_runs_create_each_partition_once(database: Database) -> None:

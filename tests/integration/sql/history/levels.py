@@ -5,8 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from sql.maintenance.rollups import refresh_rollups
-from sql.partitions import ROWS, ensure_partitions, list_partitions
+from sql.partitions import ensure_partitions, list_partitions
 from sql.queries import queries
+from tests.support.database import drop_rows
 
 TODAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 METERS: Final = ("METER-1", "METER-2", "METER-3")
@@ -44,23 +45,9 @@ class Levels:
 
     connection: Any
 
-    async def use_nothing(self) -> None:
-        """No partition for rows, and no watermark."""
-        for table in await list_partitions(self.connection, ROWS):
-            await self.connection.execute(f'DROP TABLE "{table.name}"')
-        await self.connection.execute(
-            "UPDATE rollup_state SET folding_before = '-infinity', folded_before = '-infinity', late_before = '-infinity', "
-            "complete_before = '-infinity'"
-        )
-
-    async def use_months(self, oldest: datetime) -> None:
-        """Empty partitions of a month for rows, as the version before made them."""
-        await self.use_nothing()
-        await self.connection.execute("SELECT ensure_history_partitions($1, $2)", oldest, TODAY)
-
     async def use_days(self, rows_from: datetime) -> None:
         """Empty partitions of a day for rows, from an instant on."""
-        await self.use_nothing()
+        await drop_rows(self.connection)
         await queries.begin_folding(self.connection, instant=rows_from)
         await ensure_partitions(self.connection, datetime.now(UTC), 400)
 
