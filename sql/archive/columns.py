@@ -144,9 +144,8 @@ def _fits(column: Any, kind: Any) -> bool:
         return False
     original = _whole(column)
     back = _whole(_divided(_scaled(original, kind.scale), kind.scale))
-    return bool(
-        pc.all(pc.equal(back.view(pa.int64()), original.view(pa.int64()))).as_py()
-    )  # bits: zero may have a sign
+    same_bits = pc.equal(back.view(pa.int64()), original.view(pa.int64()))  # zero may have a sign
+    return bool(pc.all(same_bits).as_py())
 
 
 def _encoded(column: Any, kind: Any) -> Any:

@@ -109,16 +109,15 @@ async def fold_days(owner: Any, before: datetime, *, keep_rows: bool = False) ->
 
 async def finish_folding(owner: Any, *, keep_rows: bool = False) -> None:
     """Folds all days before `folding_before`, one device after the other, and deletes their rows."""
-    days = await owner.fetch(
-        "SELECT DISTINCT utc_day(recorded_at) AS day FROM (SELECT recorded_at FROM meter_telemetry_history "
-        "UNION SELECT recorded_at FROM vehicle_telemetry_history UNION SELECT recorded_at FROM meter_register_history) AS rows, "
-        "rollup_state WHERE recorded_at >= folded_before AND recorded_at < folding_before"
-    )
-    for day in days:
+    for function, history, device in (
+        ("fold_meter_day", "meter_telemetry_history", "meter_id"),
+        ("fold_vehicle_day", "vehicle_telemetry_history", "vehicle_id"),
+        ("fold_register_day", "meter_register_history", "meter_id"),
+    ):
         await owner.execute(
-            "SELECT fold_meter_day(meter_id, $1), fold_register_day(meter_id, $1) FROM meter_live_status", day["day"]
+            f"SELECT {function}({device}, day) FROM (SELECT DISTINCT {device}, utc_day(recorded_at) AS day "
+            f"FROM {history}, rollup_state WHERE recorded_at >= folded_before AND recorded_at < folding_before) AS ended"
         )
-        await owner.execute("SELECT fold_vehicle_day(vehicle_id, $1) FROM vehicle_live_status", day["day"])
     await owner.execute("UPDATE rollup_state SET folded_before = folding_before")
     await owner.execute("DELETE FROM late_hours WHERE hour < (SELECT folded_before FROM rollup_state)")
     if keep_rows:

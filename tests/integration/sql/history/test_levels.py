@@ -23,6 +23,7 @@ PROPERTY: Final = settings(
     max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.reuse, Phase.generate)
 )
 DAYS: Final = 4
+PAGE: Final = 3  # readings
 DAY, HOUR, MICROSECOND = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 BEGIN: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=8)
 END: Final = BEGIN + DAYS * DAY
@@ -122,17 +123,23 @@ class Levels:
         """One step of maintenance, as far as the order of the watermarks allows it."""
         state, midnight = await self._state(), BEGIN + days * DAY
         if step == "roll up":
-            await refresh_rollups(self.connection, max(midnight + 7 * HOUR, state["late_before"]), grace=timedelta(0))
-        elif step == "begin to fold" and state["folding_before"] < midnight <= state["complete_before"]:
+            await self._roll_up(midnight + 7 * HOUR)
+        elif step == "begin to fold" and state["folding_before"] < midnight:
+            await self._roll_up(midnight)
             await self.connection.execute("UPDATE rollup_state SET folding_before = $1", midnight)
             for kind, device in (("meter", "M"), ("vehicle", "V")):
                 await self.connection.execute(f"SELECT fold_{kind}_day($1, utc_day($2))", device, midnight - DAY)
-        elif step == "fold" and state["folding_before"] <= midnight <= state["complete_before"]:
+        elif step == "fold" and state["folding_before"] <= midnight:
+            await self._roll_up(midnight)
             await fold_days(self.connection, midnight, keep_rows=True)
         elif step == "drop" and state["folded_before"] > BEGIN - DAY:
             await fold_days(self.connection, state["folded_before"])
         elif step == "merge":
             await merge_late_readings(self.connection)
+
+    async def _roll_up(self, before: datetime) -> None:
+        state = await self._state()
+        await refresh_rollups(self.connection, max(before, state["late_before"]), grace=timedelta(0))
 
     async def _state(self) -> dict[str, datetime]:
         names = ("late_before", "complete_before", "folding_before", "folded_before")
@@ -170,10 +177,10 @@ class Levels:
     ) -> list[tuple[datetime, float]]:
         found: list[tuple[datetime, float]] = []
         while True:
-            rows = query(self.connection, opens=opens, closes=closes, row_limit=8, **device)
+            rows = query(self.connection, opens=opens, closes=closes, row_limit=PAGE, **device)
             page = [(row[0], row[1]) async for row in rows]
             found += page
-            if len(page) < 8:
+            if len(page) < PAGE:
                 return found
             opens = page[-1][0] + MICROSECOND
 

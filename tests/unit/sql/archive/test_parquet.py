@@ -145,7 +145,7 @@ def test_values_are_stored_as_types_that_any_reader_of_parquet_knows(tmp_path: P
     assert b"ingested_after_ms: milliseconds" in pq.read_schema(tmp_path / "file").metadata[b"description"]
 
 
-@pytest.mark.parametrize(("value", "stored"), [(230.4567, "decimal64(18, 4)"), (230.4 / 7, "double")])
+@pytest.mark.parametrize(("value", "stored"), [(230.4567, "decimal64(18, 4)"), (230.4 / 7, "double"), (-0.0, "double")])
 def test_a_value_that_does_not_fit_widens_its_column_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, stored: str
 ) -> None:
