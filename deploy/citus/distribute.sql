@@ -14,10 +14,16 @@ SELECT create_distributed_table('meter_telemetry_history', 'meter_id', colocate_
 SELECT create_distributed_table('meter_live_status', 'meter_id', colocate_with => 'meter_telemetry_history');
 SELECT create_distributed_table('meter_energy_hourly', 'meter_id', colocate_with => 'meter_telemetry_history');
 SELECT create_distributed_table('meter_register_history', 'meter_id', colocate_with => 'meter_telemetry_history');
+SELECT create_distributed_table('meter_days', 'meter_id', colocate_with => 'meter_telemetry_history');
+SELECT create_distributed_table('meter_late_readings', 'meter_id', colocate_with => 'meter_telemetry_history');
+SELECT create_distributed_table('register_days', 'meter_id', colocate_with => 'meter_telemetry_history');
+SELECT create_distributed_table('register_late_readings', 'meter_id', colocate_with => 'meter_telemetry_history');
 -- Vehicle and meter ids have different hashes, so VEH-1 and its meter are on different shards; colocating the tables would not help.
 SELECT create_distributed_table('vehicle_telemetry_history', 'vehicle_id', colocate_with => 'none', shard_count => :shards);
 SELECT create_distributed_table('vehicle_live_status', 'vehicle_id', colocate_with => 'vehicle_telemetry_history');
 SELECT create_distributed_table('vehicle_energy_hourly', 'vehicle_id', colocate_with => 'vehicle_telemetry_history');
+SELECT create_distributed_table('vehicle_days', 'vehicle_id', colocate_with => 'vehicle_telemetry_history');
+SELECT create_distributed_table('vehicle_late_readings', 'vehicle_id', colocate_with => 'vehicle_telemetry_history');
 
 -- Joined with both sides, small and rarely changed: a copy on every node. Its exclusion constraints refer to two different devices,
 -- which a distributed table does not allow.
