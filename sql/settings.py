@@ -19,7 +19,7 @@ class SqlSettings(DatabaseSettings, LogSettings):
 
     retention_days: RetentionDays = 400
     fold_after_days: int = Field(
-        3,
+        default_factory=lambda before: min(3, before.get("retention_days", 3)),
         ge=1,
         description="a day is folded into one row for each device this many days after its end; at most RETENTION_DAYS",
     )

@@ -22,6 +22,7 @@ from schemas.records.readings import Reason
 from sql.queries import queries
 
 COPY_TIMEOUT_SECONDS: Final = 120.0
+LATE_READINGS_PER_STATEMENT: Final = 2000  # each may be of another device and day, which are decoded
 Query = Callable[..., Any]
 
 
@@ -120,12 +121,18 @@ async def _insert_rows(connection: Connection, telemetry_type: TelemetryType, ro
 
 
 async def _insert_late(connection: Connection, telemetry_type: TelemetryType, rows: list[Row]) -> Insertion:
-    """Insert the rows of folded days that are not stored yet as late readings."""
+    """Insert the rows of folded days that are not stored yet as late readings, in statements of bounded duration."""
+    late = Insertion([], [], [])
     if rows:
         await queries.hold_merging(connection)
-    return await _insert_missing(
-        connection, telemetry_type, telemetry_type.insert_late, telemetry_type.match_late, rows
-    )
+    insert, match = telemetry_type.insert_late, telemetry_type.match_late
+    for begin in range(0, len(rows), LATE_READINGS_PER_STATEMENT):
+        portion = rows[begin : begin + LATE_READINGS_PER_STATEMENT]
+        for all_rows, found in zip(
+            late, await _insert_missing(connection, telemetry_type, insert, match, portion), strict=True
+        ):
+            all_rows.extend(found)
+    return late
 
 
 async def _insert_missing(

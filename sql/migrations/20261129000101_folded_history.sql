@@ -376,6 +376,17 @@ GRANT SELECT ON meter_late_readings, vehicle_late_readings, register_late_readin
 GRANT SELECT, INSERT ON meter_late_readings, vehicle_late_readings, register_late_readings TO energy_writer;
 
 -- migrate:down
+-- Folded days and late readings would be lost, and the previous version cannot read them.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM meter_days) OR EXISTS (SELECT FROM vehicle_days) OR EXISTS (SELECT FROM register_days)
+        OR EXISTS (SELECT FROM meter_late_readings) OR EXISTS (SELECT FROM vehicle_late_readings)
+        OR EXISTS (SELECT FROM register_late_readings)
+    THEN
+        RAISE EXCEPTION 'days are folded: this migration cannot be reverted without losing their readings';
+    END IF;
+END
+$$;
 DROP FUNCTION fold_register_day, fold_vehicle_day, fold_meter_day, exact_milliseconds, whole_milliseconds;
 DROP VIEW register_readings, vehicle_readings, meter_readings;
 CREATE OR REPLACE FUNCTION ensure_history_partitions(oldest timestamptz, newest timestamptz) RETURNS SETOF text

@@ -46,11 +46,12 @@ BEGIN
     END IF;
     WITH known AS (
         SELECT day, sum(readings) AS readings FROM (
-            SELECT day, readings FROM register_days WHERE meter_id = meter
+            SELECT day, readings FROM register_days WHERE meter_id = meter AND day < first_day_not_folded()
             UNION ALL
             SELECT recorded_at::date, 1 FROM register_late_readings WHERE meter_id = meter AND NOT replaces
             UNION ALL
-            SELECT recorded_at::date, 1 FROM meter_register_history WHERE meter_id = meter AND recorded_at < before
+            SELECT recorded_at::date, 1 FROM meter_register_history
+            WHERE meter_id = meter AND recorded_at < before AND recorded_at >= (SELECT folded_before FROM rollup_state)
         ) AS part
         GROUP BY day
     ), following AS (
@@ -171,6 +172,7 @@ BEGIN
             FROM folded_days AS wanted CROSS JOIN LATERAL (
                 SELECT meter_id, recorded_at, ingested_at, kwh_consumed_ac, derived FROM meter_readings AS reading
                 WHERE reading.meter_id = wanted.meter_id AND reading.day = wanted.day AND reading.recorded_at = ANY(wanted.instants)
+                OFFSET 0 -- forces a lookup by key: without it, all days of all meters are decoded
             ) AS reading
         ), changed_late AS (
             INSERT INTO meter_late_readings (meter_id, recorded_at, ingested_at, kwh_consumed_ac, voltage, derived, replaces)

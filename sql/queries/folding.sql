@@ -104,9 +104,11 @@ SELECT last, (
 FROM bound;
 
 -- name: transactions_now()^
--- The transactions of other sessions that are open now.
+-- The transactions of other sessions of this database that are open now.
 SELECT coalesce(array_agg(virtualtransaction), '{}') AS transactions
-FROM pg_locks WHERE locktype = 'virtualxid' AND granted AND pid <> pg_backend_pid() AND virtualxid = virtualtransaction;
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'virtualxid' AND granted AND pid <> pg_backend_pid() AND virtualxid = virtualtransaction
+    AND datname = current_database() AND backend_type = 'client backend';
 
 -- name: are_open(transactions)^
 SELECT EXISTS (

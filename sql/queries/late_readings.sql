@@ -10,14 +10,14 @@ SELECT hold_merging()::text AS held;
 -- Stores the readings whose identity (device, time) is not stored on any level, and returns their identities.
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest(:ids::text[], :times::timestamptz[], :kwhs::double precision[], :voltages::double precision[])
-        AS given (meter_id, recorded_at, kwh, voltage)
+        WITH ORDINALITY AS given (meter_id, recorded_at, kwh, voltage, position)
 ), folded AS MATERIALIZED (
     SELECT meter_id, unnest(decode_instants(recorded)) AS recorded_at
     FROM (SELECT DISTINCT meter_id, (recorded_at AT TIME ZONE 'UTC')::date AS day FROM given) AS wanted
     JOIN meter_days USING (meter_id, day)
 )
 INSERT INTO meter_late_readings (meter_id, recorded_at, kwh_consumed_ac, voltage)
-SELECT given.* FROM given
+SELECT meter_id, recorded_at, kwh, voltage FROM given
 WHERE NOT EXISTS (
         SELECT FROM folded WHERE folded.meter_id = given.meter_id AND folded.recorded_at = given.recorded_at
     ) AND NOT EXISTS (
@@ -25,6 +25,7 @@ WHERE NOT EXISTS (
         WHERE history.meter_id = given.meter_id AND history.recorded_at = given.recorded_at
         OFFSET 0 -- forces a lookup by key in one partition, for any number of readings
     )
+ORDER BY position -- of copies, the first is stored
 ON CONFLICT DO NOTHING
 RETURNING meter_id, recorded_at;
 
@@ -42,6 +43,7 @@ WITH given AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT meter_id, recorded_at, kwh_consumed_ac, voltage FROM meter_readings AS reading
         WHERE reading.meter_id = wanted.meter_id AND reading.day = wanted.day AND reading.recorded_at = ANY(wanted.instants)
+        OFFSET 0 -- forces a lookup by key: without it, all days of all devices are decoded
     ) AS reading
 )
 SELECT stored.kwh_consumed_ac = given.kwh AND stored.voltage = given.voltage AS same
@@ -54,14 +56,14 @@ WITH given AS MATERIALIZED (
     SELECT * FROM unnest(
         :ids::text[], :times::timestamptz[], :kwhs::double precision[], :socs::double precision[], :temperatures::double precision[]
     )
-        AS given (vehicle_id, recorded_at, kwh, soc, temperature)
+        WITH ORDINALITY AS given (vehicle_id, recorded_at, kwh, soc, temperature, position)
 ), folded AS MATERIALIZED (
     SELECT vehicle_id, unnest(decode_instants(recorded)) AS recorded_at
     FROM (SELECT DISTINCT vehicle_id, (recorded_at AT TIME ZONE 'UTC')::date AS day FROM given) AS wanted
     JOIN vehicle_days USING (vehicle_id, day)
 )
 INSERT INTO vehicle_late_readings (vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp)
-SELECT given.* FROM given
+SELECT vehicle_id, recorded_at, kwh, soc, temperature FROM given
 WHERE NOT EXISTS (
         SELECT FROM folded WHERE folded.vehicle_id = given.vehicle_id AND folded.recorded_at = given.recorded_at
     ) AND NOT EXISTS (
@@ -69,6 +71,7 @@ WHERE NOT EXISTS (
         WHERE history.vehicle_id = given.vehicle_id AND history.recorded_at = given.recorded_at
         OFFSET 0 -- forces a lookup by key in one partition, for any number of readings
     )
+ORDER BY position -- of copies, the first is stored
 ON CONFLICT DO NOTHING
 RETURNING vehicle_id, recorded_at;
 
@@ -88,6 +91,7 @@ WITH given AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT vehicle_id, recorded_at, kwh_delivered_dc, soc, battery_temp FROM vehicle_readings AS reading
         WHERE reading.vehicle_id = wanted.vehicle_id AND reading.day = wanted.day AND reading.recorded_at = ANY(wanted.instants)
+        OFFSET 0 -- forces a lookup by key: without it, all days of all devices are decoded
     ) AS reading
 )
 SELECT stored.kwh_delivered_dc = given.kwh AND stored.soc = given.soc AND stored.battery_temp = given.temperature AS same
@@ -98,14 +102,14 @@ ORDER BY position;
 -- Stores the readings whose identity (device, time) is not stored on any level, and returns their identities.
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest(:ids::text[], :times::timestamptz[], :kwhs::double precision[], :voltages::double precision[])
-        AS given (meter_id, recorded_at, kwh, voltage)
+        WITH ORDINALITY AS given (meter_id, recorded_at, kwh, voltage, position)
 ), folded AS MATERIALIZED (
     SELECT meter_id, unnest(decode_instants(recorded)) AS recorded_at
     FROM (SELECT DISTINCT meter_id, (recorded_at AT TIME ZONE 'UTC')::date AS day FROM given) AS wanted
     JOIN register_days USING (meter_id, day)
 )
 INSERT INTO register_late_readings (meter_id, recorded_at, kwh_register, voltage)
-SELECT given.* FROM given
+SELECT meter_id, recorded_at, kwh, voltage FROM given
 WHERE NOT EXISTS (
         SELECT FROM folded WHERE folded.meter_id = given.meter_id AND folded.recorded_at = given.recorded_at
     ) AND NOT EXISTS (
@@ -113,6 +117,7 @@ WHERE NOT EXISTS (
         WHERE history.meter_id = given.meter_id AND history.recorded_at = given.recorded_at
         OFFSET 0 -- forces a lookup by key in one partition, for any number of readings
     )
+ORDER BY position -- of copies, the first is stored
 ON CONFLICT DO NOTHING
 RETURNING meter_id, recorded_at;
 
@@ -130,6 +135,7 @@ WITH given AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT meter_id, recorded_at, kwh_register, voltage FROM register_readings AS reading
         WHERE reading.meter_id = wanted.meter_id AND reading.day = wanted.day AND reading.recorded_at = ANY(wanted.instants)
+        OFFSET 0 -- forces a lookup by key: without it, all days of all devices are decoded
     ) AS reading
 )
 SELECT stored.kwh_register = given.kwh AND stored.voltage = given.voltage AS same

@@ -1,8 +1,10 @@
 -- name: ensure_partitions(oldest, newest)
--- Creates the partitions that are missing between two instants, and those of late readings that are older; returns their names.
+-- Creates the partitions that are missing between two instants, and those of late readings and of days to be folded that are older;
+-- returns their names.
 SELECT ensure_history_partitions(
     least(:oldest::timestamptz, (SELECT min(recorded_at) FROM meter_late_readings),
-          (SELECT min(recorded_at) FROM vehicle_late_readings), (SELECT min(recorded_at) FROM register_late_readings)),
+          (SELECT min(recorded_at) FROM vehicle_late_readings), (SELECT min(recorded_at) FROM register_late_readings),
+          (SELECT nullif(folded_before, '-infinity') FROM rollup_state)),
     :newest::timestamptz
 ) AS partition;
 

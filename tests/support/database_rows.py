@@ -86,11 +86,11 @@ class Levels(StrEnum):
 
 
 async def change_levels(owner: Any, step: Levels, midnights: Iterator[datetime]) -> None:
-    """One step of maintenance; days are folded up to the next of `midnights`."""
+    """One step of maintenance; days are folded up to the next of `midnights`, and their rows are dropped before the next fold."""
     if step is Levels.MERGE:
         await merge_late_readings(owner)
         return
-    await finish_folding(owner)
+    await finish_folding(owner, keep_rows=step is Levels.FINISH_FOLDING)
     if step is Levels.BEGIN_FOLDING and (midnight := next(midnights, None)) is not None:
         await begin_folding(owner, midnight)
 

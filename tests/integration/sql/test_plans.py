@@ -233,6 +233,20 @@ async def test_energy_of_folded_days_touches_the_days_of_one_device_only(
 
 
 @BOTH_MODES
+async def test_late_readings_are_compared_with_the_days_of_their_device_only(
+    database: Database, folded: datetime, mode: Mode
+) -> None:
+    times = [folded + HOUR, folded + 2 * HOUR, folded - DAY]
+    two = {"times": times, "kwhs": [0.5] * 3}
+    meters = {"ids": ["METER-7"] * 3, "voltages": [240.0] * 3}
+    vehicles = {"ids": ["VEH-7"] * 3, "socs": [50.0] * 3, "temperatures": [20.0] * 3}
+    plan = await explain(database, mode, queries.match_late_meter_readings, **two, **meters)
+    check(plan, "meter_days", partitions=1, rows=2)
+    plan = await explain(database, mode, queries.match_late_vehicle_readings, **two, **vehicles)
+    check(plan, "vehicle_days", partitions=1, rows=2)
+
+
+@BOTH_MODES
 async def test_whole_hours_of_folded_days_decode_no_readings(database: Database, folded: datetime, mode: Mode) -> None:
     plan = await energy(database, mode, folded - DAY, folded + 5 * HOUR)
     for side in SIDES:

@@ -107,7 +107,8 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _default(settings_class: type[BaseSettings], name: str) -> str:
-    value = settings_class.model_fields[name].get_default(call_default_factory=True)
+    defaults = {each: field.default for each, field in settings_class.model_fields.items()}
+    value = settings_class.model_fields[name].get_default(call_default_factory=True, validated_data=defaults)
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

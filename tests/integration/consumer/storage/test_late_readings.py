@@ -65,6 +65,23 @@ async def test_readings_of_a_folded_day_are_counted_as_others_are(write: Write, 
 
 
 @pytest.mark.usefixtures("day")
+async def test_of_contradicting_copies_in_one_batch_the_first_is_stored(write: Write, owner: Any) -> None:
+    """Of many devices, for which another plan is chosen than for a few."""
+    values = [meter(f"METER-{device}", minute(5), kwh) for device in range(200) for kwh in _in_some_order(device)]
+
+    result = await write(meter=values)
+
+    assert result.written == {"meter-readings": 200}
+    assert result.dead_letters == {("meter-readings", Reason.CONFLICTING_READING): 200}
+    rows = await owner.fetch("SELECT meter_id, kwh_consumed_ac FROM meter_readings WHERE recorded_at = $1", minute(5))
+    assert {row[0]: row[1] for row in rows} == {f"METER-{n}": _in_some_order(n)[0] for n in range(200)}
+
+
+def _in_some_order(device: int) -> tuple[float, float]:
+    return (0.25, 0.75) if device % 2 else (0.75, 0.25)
+
+
+@pytest.mark.usefixtures("day")
 async def test_one_batch_may_hold_readings_of_both_sides_of_the_watermark(write: Write, owner: Any) -> None:
     last, first = MIDNIGHT - timedelta(microseconds=1), MIDNIGHT
     before = await owner.fetchval("SELECT count(*) FROM meter_late_readings")

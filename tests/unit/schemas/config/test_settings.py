@@ -111,5 +111,6 @@ def test_a_time_that_kafkas_protocol_cannot_carry_is_rejected(monkeypatch: pytes
 
 def test_a_day_is_folded_before_its_month_is_dropped() -> None:
     with pytest.raises(ValidationError, match="FOLD_AFTER_DAYS must not be more than RETENTION_DAYS"):
-        MaintainSettings(retention_days=2)
-    assert MaintainSettings(retention_days=2, fold_after_days=2).fold_after_days == 2
+        MaintainSettings(retention_days=2, fold_after_days=3)
+    assert MaintainSettings(retention_days=2).fold_after_days == 2
+    assert MaintainSettings().fold_after_days == 3
