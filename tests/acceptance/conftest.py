@@ -59,7 +59,7 @@ class Replay:
     async def maintain(self) -> None:
         """Runs maintenance once: it rolls up hours and evaluates the fleet."""
         await sql_command(self.environment, self.database).succeed("maintain", "--once")
-        assert await self.database.value("SELECT sum(readings) FROM meter_energy_hourly") == len(self.readings) // 2
+        assert await self.database.value("SELECT sum(readings) FROM meter_hours") == len(self.readings) // 2
 
     def check_fleet(self) -> None:
         """The days of the fleet add up to the energy in the file, and so do the days of each plug."""

@@ -64,12 +64,16 @@ async def _upgrade(testbed: Testbed, *, static_membership: bool) -> float:
 
 
 async def _migrate(testbed: Testbed) -> None:
-    """Apply what a new version may bring: a column, and an index on the day that is being written."""
-    day = f"meter_telemetry_history_y{testbed.load.start_time:%Ym%md%d}"
+    """Apply what a new version may bring: a column, and an index on the partition that is being written."""
+    begin = testbed.load.start_time
+    names = [f"meter_telemetry_history_y{begin:{period}}" for period in ("%Ym%md%d", "%Ym%m")]
+    partition = await testbed.database.value(
+        "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL", names
+    )
     directory = testbed.group.directory / "migrations"
     name = f"later_{len(list(directory.glob('*')))}"  # different in every round
     migrations = extended_migrations(
-        directory, [add_column("meter_telemetry_history", name), create_index(day, f"{name}_idx", "ingested_at")]
+        directory, [add_column("meter_telemetry_history", name), create_index(partition, f"{name}_idx", "ingested_at")]
     )
     await migrate(SqlSettings(database_url=SecretStr(testbed.database.migrator_url)), migrations)
     assert await testbed.database.value(INDEX_IS_VALID, f"{name}_idx"), "the index can be used"

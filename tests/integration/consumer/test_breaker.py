@@ -29,8 +29,10 @@ pytestmark = pytest.mark.anyio
 TOPIC = "meter-readings"
 WINDOW = 100
 RECORDS = 100
+# Only for the claim, which has changed a row by then: rows that are tried one by one can be written.
 WITHOUT_INSTANT = (
-    "CREATE OR REPLACE FUNCTION hold_watermarks() RETURNS timestamptz[] LANGUAGE sql AS 'SELECT NULL::timestamptz[]'"
+    "CREATE OR REPLACE FUNCTION hold_watermarks() RETURNS timestamptz[] LANGUAGE sql AS $$ SELECT CASE "
+    "WHEN pg_current_xact_id_if_assigned() IS NULL THEN '{epoch,epoch}' ELSE '{NULL,NULL}' END::timestamptz[] $$"
 )
 FAILING_TOPIC = """
 import os, pathlib
@@ -189,7 +191,7 @@ async def until_stopped_again(database: Database, operator: Command, topic: str,
 async def test_a_batch_that_our_own_code_cannot_write_stops_its_topic_alone(
     stack: Servers, database: Database, all_topics: Topics, group: ConsumerGroup, operator: Command
 ) -> None:
-    """Without the instant before which readings are late, our code compares None with an instant."""
+    """Without the watermarks, our code compares None with an instant."""
     consumers = [group.start() for _ in range(2)]
     for consumer in consumers:
         await consumer.until_ready()

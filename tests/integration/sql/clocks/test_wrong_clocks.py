@@ -66,8 +66,8 @@ class Rounds:
 
 async def everything(database: Database) -> tuple[int, int]:
     return (
-        await database.value("SELECT count(*) FROM meter_telemetry_history"),
-        await database.value("SELECT count(*) FROM vehicle_telemetry_history"),
+        await database.value("SELECT count(*) FROM meter_readings"),
+        await database.value("SELECT count(*) FROM vehicle_readings"),
     )
 
 
