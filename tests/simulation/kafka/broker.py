@@ -141,9 +141,7 @@ class Group:
         if self.members.get(member.id) is not member:
             return
         due = member.last_seen + self.session_seconds
-        if (
-            member.join is not None or member.sync is not None
-        ):  # it waits for the others, and sends no heartbeats meanwhile
+        if member.join is not None or member.sync is not None:  # it waits for others, without heartbeats meanwhile
             due = self.scheduler.now + self.session_seconds
         if due > self.scheduler.now:
             member.expiry = self.scheduler.call_later(due - self.scheduler.now, self._expire, member)
