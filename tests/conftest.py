@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,6 +28,11 @@ PARTITIONS = 4
 # Brokers start often and live briefly: the optimizing compiler costs them more processor time than it saves.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Ctrl-C must end the commands of tests also in a run in the background, for which shells ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -103,17 +103,24 @@ class StoredOffsets:
             )
 
     async def _evict_holders(self, waiting_pid: int) -> None:
-        """After EVICT_AFTER_SECONDS, terminate the sessions that block the given one, as it runs into them."""
-        reported: set[int] = set()
+        """After EVICT_AFTER_SECONDS, terminate the sessions that block the given one, as it runs into them.
+
+        Each is looked at twice: one that has just got a lock itself goes on and ends meanwhile, however old its transaction is.
+        """
+        seen: set[int] = set()
+        evicted: set[int] = set()
         await asyncio.sleep(EVICT_AFTER_SECONDS)
         while True:
             try:
                 async with self._pool.acquire() as connection:
                     async for holder in queries.evict_holders(
-                        connection, waiting=waiting_pid, patience=EVICT_AFTER_SECONDS
+                        connection, waiting=waiting_pid, patience=EVICT_AFTER_SECONDS, seen=list(seen)
                     ):
-                        if holder["pid"] not in reported:  # a terminated session takes a moment to end
-                            reported.add(holder["pid"])
+                        seen.add(holder["pid"])
+                        if (
+                            holder["ended"] and holder["pid"] not in evicted
+                        ):  # a terminated session takes a moment to end
+                            evicted.add(holder["pid"])
                             _log_eviction(holder)
             except DATABASE_ERRORS as error:
                 log.warning("eviction_failed", error=repr(error))

@@ -52,11 +52,14 @@ WHERE consumer_group = :consumer_group AND topic = :topic AND partition = :parti
     AND halt_reason IS NULL
 RETURNING halt_reason;
 
--- name: evict_holders(waiting, patience)
--- Terminates the sessions of other consumers that block the given session, and returns them. A consumer that stopped in the
--- middle of a transaction (SIGSTOP, a frozen machine) would hold its claim forever: the server's timeouts do not apply to a
--- session that has prepared a statement or is in the middle of a COPY. Transactions younger than `patience` seconds are spared.
-SELECT holder.pid, holder.client_addr, holder.xact_start, pg_terminate_backend(holder.pid) AS ended
+-- name: evict_holders(waiting, patience, seen)
+-- The sessions of other consumers that block the given session; those that were `seen` before are terminated. A consumer that
+-- stopped in the middle of a transaction (SIGSTOP, a frozen machine) would hold its claim forever: the server's timeouts do not
+-- apply to a session that has prepared a statement or is in the middle of a COPY. Transactions younger than `patience` seconds are
+-- spared, and so is at first one that has just got a lock which it had waited for.
+SELECT
+    holder.pid, holder.client_addr, holder.xact_start,
+    CASE WHEN holder.pid = ANY(:seen::integer[]) THEN pg_terminate_backend(holder.pid) END AS ended
 FROM unnest(pg_blocking_pids(:waiting)) AS blocking (pid)
 JOIN pg_stat_activity AS holder USING (pid)
 WHERE holder.usename = current_user

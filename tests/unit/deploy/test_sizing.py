@@ -112,7 +112,7 @@ def test_distributed_tables_of_citus_have_the_device_first_in_their_primary_key(
     script = (ROOT / "deploy" / "citus" / "distribute.sql").read_text()
     schema = (ROOT / "sql" / "schema.sql").read_text()
     distributed = dict(re.findall(r"create_distributed_table\('(\w+)', '(\w+)'", script))
-    assert len(distributed) == 7
+    assert len(distributed) == 13
     for table, device in distributed.items():
         key = re.search(rf"ALTER TABLE ONLY public\.{table}\n    ADD CONSTRAINT \w+ PRIMARY KEY \((\w+)", schema)
         assert key is not None, table

@@ -29,6 +29,7 @@ from consumer.storage.store import Store
 from consumer.topic_registry import METER_READINGS
 from schemas.records.readings import Reason
 from sql.connection import WRITER_SETTINGS, pool
+from sql.queries import queries
 from tests.support.database import Database, waits_for_lock
 from tests.support.ledger import Entry, Topics, ledger
 from tests.support.records import assignment, batch, meter, minute, records, vehicle
@@ -345,6 +346,28 @@ async def test_a_frozen_session_is_evicted_while_many_reads_wait_for_it(
         reads = [next_offsets(waiting, [METERS]) for _ in range(2 * CONNECTIONS)]
         assert await asyncio.gather(*reads) == [{METERS: 0}] * len(reads)
     frozen.terminate()
+
+
+async def test_a_session_is_evicted_at_the_second_look_only(stored: StoredOffsets, database: Database) -> None:
+    """A read that has waited for a lock is as old as its wait, and goes on while others look at what blocks them."""
+    holder, waiting, evicting = [
+        await asyncpg.connect(database.writer_url, server_settings=WRITER_SETTINGS) for _ in range(3)
+    ]
+
+    async def evict(*seen: int) -> list[tuple[int, bool | None]]:
+        found = queries.evict_holders(evicting, waiting=waiting.get_server_pid(), patience=0, seen=list(seen))
+        return [(row["pid"], row["ended"]) async for row in found]
+
+    pid = holder.get_server_pid()
+    await holder.execute("BEGIN; UPDATE kafka_offsets SET next_offset = 7")
+    read = asyncio.create_task(waiting.execute("SELECT FROM kafka_offsets FOR UPDATE"))
+    await until(lambda: waits_for_lock(database, wrote=False), "the read waits for the transaction")
+    assert await evict() == [(pid, None)]
+    assert await holder.fetchval("SELECT 1") == 1
+    assert await evict(pid) == [(pid, True)]
+    await read
+    for session in (holder, waiting, evicting):
+        session.terminate()
 
 
 async def test_offsets_are_read_after_the_transaction_that_claims_them(

@@ -48,16 +48,15 @@ HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(
 
 
 async def set_for_the_database(database: Database, settings: dict[str, str]) -> None:
-    for name, value in settings.items():
-        await database.execute(f"ALTER DATABASE {database.name} SET {name} = '{value}'")
+    statements = [f"ALTER DATABASE {database.name} SET {name} = '{value}'" for name, value in settings.items()]
+    await database.execute("; ".join(statements))
 
 
 @pytest.fixture
 async def hostile(stack: Any, database: Database) -> Database:
     """A database whose settings change the meaning or the durability of statements."""
     assert INHERITED.keys() == SESSION.keys()
-    statements = [f"ALTER DATABASE {database.name} SET {name} = '{value}'" for name, value in INHERITED.items()]
-    await database.execute("; ".join(statements))
+    await set_for_the_database(database, INHERITED)
     return database
 
 
@@ -98,11 +97,10 @@ async def test_a_reading_is_marked_late_under_a_stricter_default_isolation(datab
 
 
 async def test_migrations_and_maintenance_do_not_inherit_settings(
-    hostile: Database, environment: dict[str, str], tmp_path: Path
+    database: Database, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    await hostile.execute(
-        "SET statement_timeout = 0; SET lock_timeout = 0; DROP SCHEMA public CASCADE; CREATE SCHEMA public"
-    )
-    sql = sql_command(environment, hostile, tmp_path)
+    await database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    await set_for_the_database(database, INHERITED)
+    sql = sql_command(environment, database, tmp_path)
     await sql.succeed("migrate")
     await sql.succeed("maintain", "--once")
