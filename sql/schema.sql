@@ -221,14 +221,14 @@ BEGIN
         ), readings AS (
             SELECT new.meter_id, found.recorded_at > new.latest AS after, found.*
             FROM new CROSS JOIN LATERAL (
-                WITH known AS (
-                    (
-                        SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
-                        FROM meter_register_history AS history
-                        WHERE history.meter_id = new.meter_id
-                            AND history.recorded_at >= folding_before AND history.recorded_at < new.earliest
-                        ORDER BY history.recorded_at DESC LIMIT 1
-                    )
+                WITH row_before AS MATERIALIZED (
+                    SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
+                    FROM meter_register_history AS history
+                    WHERE history.meter_id = new.meter_id
+                        AND history.recorded_at >= folding_before AND history.recorded_at < new.earliest
+                    ORDER BY history.recorded_at DESC LIMIT 1
+                ), known AS (
+                    SELECT * FROM row_before
                     UNION ALL
                     SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
                     FROM meter_register_history AS history
@@ -245,7 +245,7 @@ BEGIN
                     UNION ALL
                     SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
                     FROM registers_before(folding_before, new.meter_id, new.earliest, new.latest, beyond)
-                    WHERE folding_before > 'epoch'
+                    WHERE folding_before > 'epoch' AND NOT EXISTS (SELECT FROM row_before)
                 )
                 (
                     -- the one before: the walk begins where it stood there
@@ -481,24 +481,36 @@ CREATE FUNCTION public.fold_meter_day(meter text, folded_day date) RETURNS integ
     AS $$
 DECLARE
     merges boolean := folded_day < first_day_not_folded();
+    replaced timestamptz[] := ARRAY[]::timestamptz[]; -- folded readings of which a late one is another version
     source record;
     stored record;
 BEGIN
     IF merges THEN
         PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+        replaced := ARRAY(
+            SELECT recorded_at FROM meter_late_readings
+            WHERE replaces AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        );
     END IF;
-    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+    SELECT array_agg(recorded_at) AS recorded, array_agg(ingested_after) AS ingested,
         array_agg(kwh_consumed_ac) AS kwh, array_agg(voltage) AS voltage,
         CASE WHEN bool_or(derived) THEN array_agg(derived) END AS derived
     INTO source
     FROM (
-        SELECT recorded_at, ingested_at, kwh_consumed_ac, voltage, derived
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_consumed_ac, voltage, derived
         FROM meter_telemetry_history
         WHERE NOT merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         UNION ALL
-        SELECT recorded_at, ingested_at, kwh_consumed_ac, voltage, derived
-        FROM meter_readings
-        WHERE merges AND meter_id = meter AND day = folded_day
+        SELECT recorded_at, ingested_after, folded.kwh_consumed_ac, folded.voltage, folded.derived
+        FROM meter_days
+        CROSS JOIN LATERAL unnest(
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_consumed_ac), decode_series(voltage), derived
+        ) AS folded (recorded_at, ingested_after, kwh_consumed_ac, voltage, derived)
+        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
+        UNION ALL
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_consumed_ac, voltage, derived
+        FROM meter_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         ORDER BY recorded_at
     ) AS reading;
     DELETE FROM meter_late_readings
@@ -539,24 +551,39 @@ CREATE FUNCTION public.fold_register_day(meter text, folded_day date) RETURNS in
     AS $$
 DECLARE
     merges boolean := folded_day < first_day_not_folded();
+    replaced timestamptz[] := ARRAY[]::timestamptz[]; -- folded readings of which a late one is another version
     source record;
     stored record;
 BEGIN
     IF merges THEN
         PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+        replaced := ARRAY(
+            SELECT recorded_at FROM register_late_readings
+            WHERE replaces AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        );
     END IF;
-    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+    SELECT array_agg(recorded_at) AS recorded, array_agg(ingested_after) AS ingested,
         array_agg(kwh_register) AS register, array_agg(voltage) AS voltage, array_agg(kwh_high) AS high,
-        array_agg(kwh_before) AS before, array_agg(exact_milliseconds(recorded_at, before_at)) AS before_at
+        array_agg(kwh_before) AS before, array_agg(before_after) AS before_at
     INTO source
     FROM (
-        SELECT recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_register, voltage, kwh_high, kwh_before,
+            exact_milliseconds(recorded_at, before_at) AS before_after
         FROM meter_register_history
         WHERE NOT merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         UNION ALL
-        SELECT recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at
-        FROM register_readings
-        WHERE merges AND meter_id = meter AND day = folded_day
+        SELECT recorded_at, ingested_after, folded.kwh_register, folded.voltage, folded.kwh_high, folded.kwh_before, before_after
+        FROM register_days
+        CROSS JOIN LATERAL unnest(
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_register), decode_series(voltage),
+            decode_series(kwh_high), decode_series(kwh_before), decode_series(before_at)
+        ) AS folded (recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after)
+        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
+        UNION ALL
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_register, voltage, kwh_high, kwh_before,
+            exact_milliseconds(recorded_at, before_at) AS before_after
+        FROM register_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         ORDER BY recorded_at
     ) AS reading;
     DELETE FROM register_late_readings
@@ -600,17 +627,25 @@ BEGIN
     IF merges THEN
         PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
     END IF;
-    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+    SELECT array_agg(recorded_at) AS recorded, array_agg(ingested_after) AS ingested,
         array_agg(kwh_delivered_dc) AS kwh, array_agg(soc) AS soc, array_agg(battery_temp) AS temperature
     INTO source
     FROM (
-        SELECT recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_delivered_dc, soc, battery_temp
         FROM vehicle_telemetry_history
         WHERE NOT merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         UNION ALL
-        SELECT recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp
-        FROM vehicle_readings
+        SELECT recorded_at, ingested_after, folded.kwh_delivered_dc, folded.soc, folded.battery_temp
+        FROM vehicle_days
+        CROSS JOIN LATERAL unnest(
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_delivered_dc), decode_series(soc),
+            decode_series(battery_temp)
+        ) AS folded (recorded_at, ingested_after, kwh_delivered_dc, soc, battery_temp)
         WHERE merges AND vehicle_id = vehicle AND day = folded_day
+        UNION ALL
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_delivered_dc, soc, battery_temp
+        FROM vehicle_late_readings
+        WHERE merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         ORDER BY recorded_at
     ) AS reading;
     DELETE FROM vehicle_late_readings
@@ -874,12 +909,13 @@ UNION ALL
             public.decode_series(folded.voltage) AS voltage,
             public.decode_series(folded.kwh_high) AS kwh_high,
             public.decode_series(folded.kwh_before) AS kwh_before,
-            public.decode_series(folded.before_at) AS before_after
+            public.decode_series(folded.before_at) AS before_after,
+            ARRAY( SELECT late.recorded_at
+                   FROM public.register_late_readings late
+                  WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at >= ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (late.recorded_at < (((folded.day + 1))::timestamp without time zone AT TIME ZONE 'UTC'::text)))) AS replaced
          OFFSET 0) series)
      CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (NOT (EXISTS ( SELECT
-           FROM public.register_late_readings late
-          WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at = series.recorded_at[number.number]))))))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (series.recorded_at[number.number] <> ALL (series.replaced)))
 UNION ALL
  SELECT register_late_readings.meter_id,
     register_late_readings.recorded_at,
@@ -901,12 +937,6 @@ DECLARE
     first_day date;
     last_day date;
 BEGIN
-    IF earliest > before AND EXISTS (
-        SELECT FROM meter_register_history AS history
-        WHERE history.meter_id = meter AND history.recorded_at >= before AND history.recorded_at < earliest
-    ) THEN
-        RETURN;
-    END IF;
     WITH known AS (
         SELECT day, sum(readings) AS readings FROM (
             SELECT day, readings FROM register_days WHERE meter_id = meter AND day < first_day_not_folded()
@@ -978,7 +1008,7 @@ CREATE FUNCTION public.whole_hours(begins timestamp with time zone, ends timesta
 $$;
 
 CREATE FUNCTION public.whole_milliseconds(earlier timestamp with time zone, later timestamp with time zone) RETURNS double precision
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (floor(((date_part('epoch'::text, later) * (1000)::double precision) + (0.0004)::double precision)) - floor(((date_part('epoch'::text, earlier) * (1000)::double precision) + (0.0004)::double precision)));
 
 CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) (
@@ -1284,12 +1314,13 @@ UNION ALL
      CROSS JOIN LATERAL ( SELECT public.decode_instants(folded.recorded) AS recorded_at,
             public.decode_series(folded.ingested) AS ingested_after,
             public.decode_series(folded.kwh_consumed_ac) AS kwh_consumed_ac,
-            public.decode_series(folded.voltage) AS voltage
+            public.decode_series(folded.voltage) AS voltage,
+            ARRAY( SELECT late.recorded_at
+                   FROM public.meter_late_readings late
+                  WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at >= ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (late.recorded_at < (((folded.day + 1))::timestamp without time zone AT TIME ZONE 'UTC'::text)))) AS replaced
          OFFSET 0) series)
      CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (NOT (EXISTS ( SELECT
-           FROM public.meter_late_readings late
-          WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at = series.recorded_at[number.number]))))))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (series.recorded_at[number.number] <> ALL (series.replaced)))
 UNION ALL
  SELECT meter_late_readings.meter_id,
     meter_late_readings.recorded_at,

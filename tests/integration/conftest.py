@@ -1,5 +1,6 @@
 """Fixtures of the integration tests: the read service, stored readings, a standby, and servers with TLS."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,8 +49,8 @@ async def connections(database: Database) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def write(database: Database) -> AsyncIterator[Any]:
-    """Writes meter and vehicle readings as the consumer does, and returns the result of the batch."""
-    positions = {"meter": 0, "vehicle": 0}
+    """Writes readings and registers as the consumer does, and returns the result of the batch."""
+    positions = Counter[str]()
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
         store, stored = Store(to, "test"), StoredOffsets(to, "test")
 

@@ -12,7 +12,7 @@ from consumer.records.batch import BatchResult
 from schemas.records.readings import Reason
 from tests.support.database import Database
 from tests.support.database_rows import begin_folding, finish_folding, merge_late_readings
-from tests.support.records import meter, minute, vehicle
+from tests.support.records import meter, minute, register, vehicle
 
 pytestmark = pytest.mark.anyio
 MIDNIGHT = minute(12 * 60)  # of the night after the readings' day
@@ -126,3 +126,17 @@ async def test_a_consumer_of_the_previous_version_is_refused_once_days_are_folde
     with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="this consumer is older than the schema"):
         await writer.fetchval("SELECT hold_late_before()")
     await writer.close()
+
+
+async def test_registers_are_derived_from_rows_where_these_hold_the_one_before(write: Write, owner: Any) -> None:
+    """Folded days are not even asked: a call for each meter took as long as half of the batch."""
+    await write(register=[register(at=minute(0), kwh=10)])
+    await begin_folding(owner, MIDNIGHT)
+    await finish_folding(owner)
+    await write(register=[register(at=MIDNIGHT, kwh=11)])
+    await owner.execute(
+        "CREATE OR REPLACE FUNCTION registers_before(before timestamptz, meter text, earliest timestamptz, latest timestamptz, "
+        "number_after bigint) RETURNS SETOF register_readings LANGUAGE plpgsql AS 'BEGIN RAISE ''asked''; END'"
+    )
+    await write(register=[register(at=MIDNIGHT + timedelta(minutes=1), kwh=11.5)])
+    assert await owner.fetch("SELECT kwh_consumed_ac FROM meter_readings ORDER BY recorded_at") == [(0,), (1,), (0.5,)]

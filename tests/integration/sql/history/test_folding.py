@@ -1,5 +1,6 @@
 """Days folded into one row a device: the same readings in every view of them, before and after."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from random import Random
@@ -21,6 +22,10 @@ MICROSECOND: Final = timedelta(microseconds=1)
 DAY_LONG: Final = timedelta(days=1)
 GAP: Final = range(300, 420)  # minutes of the day without a reading
 Rows = list[tuple[Any, ...]]
+FILL: Final = """
+INSERT INTO {table} ({value}, voltage, meter_id, recorded_at)
+SELECT 1, 230, 'METER-' || meter, $1::timestamptz + minute * interval '1 minute'
+FROM generate_series(1, 20) AS meter, generate_series(0, $2 - 1) AS minute"""
 
 
 class History:
@@ -216,3 +221,30 @@ async def test_a_row_that_does_not_give_back_its_readings_is_not_stored(history:
 async def test_a_device_without_readings_on_the_day_gets_no_row(history: History, connection: Any) -> None:
     assert await connection.fetchval("SELECT fold_meter_day('OTHER', $1)", DAY) == 0
     assert await connection.fetchval("SELECT count(*) FROM meter_days") == 0
+
+
+@pytest.mark.parametrize(
+    ("view", "history", "late", "value"),
+    [
+        ("meter_readings", "meter_telemetry_history", "meter_late_readings", "kwh_consumed_ac"),
+        ("register_readings", "meter_register_history", "register_late_readings", "kwh_register"),
+    ],
+)
+async def test_a_folded_day_is_read_in_memory_however_many_late_readings_there_are(
+    connection: Any, view: str, history: str, late: str, value: str
+) -> None:
+    await connection.execute(FILL.format(table=history, value=value), MIDNIGHT, 1440)
+    hours_before = MIDNIGHT - timedelta(hours=7) + timedelta(seconds=7)
+    await connection.execute(FILL.format(table=late, value=value), hours_before, 480)
+    fold = "SELECT fold_meter_day(meter, $1), fold_register_day(meter, $1) FROM unnest($2::text[]) AS meter"
+    await connection.execute(fold, DAY, [f"METER-{number}" for number in range(1, 21)])
+    await connection.execute("UPDATE rollup_state SET folding_before = $1, folded_before = $1", MIDNIGHT + DAY_LONG)
+    await connection.execute("ANALYZE")
+
+    explain = (
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM {view} WHERE meter_id = 'METER-7' AND day = '{DAY}'"
+    )
+    [plan] = json.loads(await connection.fetchval(explain))
+
+    assert plan["Plan"]["Actual Rows"] == 1440 + 60
+    assert plan["Plan"]["Temp Written Blocks"] == 0

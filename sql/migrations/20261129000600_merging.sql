@@ -1,0 +1,505 @@
+-- migrate:up
+-- A late reading that replaces a folded one is looked up once for each day of a device. As an anti join it made the planner hash the
+-- readings of the day, each with the arrays of the whole day, and write them to temporary files: a hundred milliseconds a day.
+CREATE OR REPLACE VIEW meter_readings AS
+    SELECT history.meter_id, history.recorded_at, history.ingested_at, history.kwh_consumed_ac, history.voltage, history.derived,
+        (history.recorded_at AT TIME ZONE 'UTC')::date AS day
+    FROM meter_telemetry_history AS history
+    WHERE history.recorded_at >= (SELECT folded_before FROM rollup_state)
+        AND NOT EXISTS (
+            SELECT FROM meter_late_readings AS late
+            WHERE late.replaces AND late.meter_id = history.meter_id AND late.recorded_at = history.recorded_at
+        )
+    UNION ALL
+    SELECT folded.meter_id, series.recorded_at[number],
+        date_trunc('milliseconds', series.recorded_at[number]) + series.ingested_after[number] * interval '1 millisecond',
+        series.kwh_consumed_ac[number], series.voltage[number], folded.derived[number], folded.day
+    FROM meter_days AS folded
+    CROSS JOIN LATERAL (
+        SELECT decode_instants(folded.recorded) AS recorded_at, decode_series(folded.ingested) AS ingested_after,
+            decode_series(folded.kwh_consumed_ac) AS kwh_consumed_ac, decode_series(folded.voltage) AS voltage,
+            ARRAY(
+                SELECT recorded_at FROM meter_late_readings AS late
+                WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at >= folded.day::timestamp AT TIME ZONE 'UTC'
+                    AND late.recorded_at < (folded.day + 1)::timestamp AT TIME ZONE 'UTC'
+            ) AS replaced
+        OFFSET 0
+    ) AS series
+    CROSS JOIN LATERAL generate_series(1, folded.readings) AS number
+    WHERE folded.day < (SELECT first_day_not_folded()) AND series.recorded_at[number] <> ALL(series.replaced)
+    UNION ALL
+    SELECT meter_id, recorded_at, ingested_at, kwh_consumed_ac, voltage, derived, (recorded_at AT TIME ZONE 'UTC')::date
+    FROM meter_late_readings;
+
+CREATE OR REPLACE VIEW register_readings AS
+    SELECT history.meter_id, history.recorded_at, history.ingested_at, history.kwh_register, history.voltage, history.kwh_high,
+        history.kwh_before, history.before_at, (history.recorded_at AT TIME ZONE 'UTC')::date AS day
+    FROM meter_register_history AS history
+    WHERE history.recorded_at >= (SELECT folded_before FROM rollup_state)
+        AND NOT EXISTS (
+            SELECT FROM register_late_readings AS late
+            WHERE late.replaces AND late.meter_id = history.meter_id AND late.recorded_at = history.recorded_at
+        )
+    UNION ALL
+    SELECT folded.meter_id, series.recorded_at[number],
+        date_trunc('milliseconds', series.recorded_at[number]) + series.ingested_after[number] * interval '1 millisecond',
+        series.kwh_register[number], series.voltage[number], series.kwh_high[number], series.kwh_before[number],
+        series.recorded_at[number] + series.before_after[number] * interval '1 millisecond', folded.day
+    FROM register_days AS folded
+    CROSS JOIN LATERAL (
+        SELECT decode_instants(folded.recorded) AS recorded_at, decode_series(folded.ingested) AS ingested_after,
+            decode_series(folded.kwh_register) AS kwh_register, decode_series(folded.voltage) AS voltage,
+            decode_series(folded.kwh_high) AS kwh_high, decode_series(folded.kwh_before) AS kwh_before,
+            decode_series(folded.before_at) AS before_after,
+            ARRAY(
+                SELECT recorded_at FROM register_late_readings AS late
+                WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at >= folded.day::timestamp AT TIME ZONE 'UTC'
+                    AND late.recorded_at < (folded.day + 1)::timestamp AT TIME ZONE 'UTC'
+            ) AS replaced
+        OFFSET 0
+    ) AS series
+    CROSS JOIN LATERAL generate_series(1, folded.readings) AS number
+    WHERE folded.day < (SELECT first_day_not_folded()) AND series.recorded_at[number] <> ALL(series.replaced)
+    UNION ALL
+    SELECT meter_id, recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at,
+        (recorded_at AT TIME ZONE 'UTC')::date
+    FROM register_late_readings;
+
+-- date_part() of an instant is stable, and a function is inlined only where it does not promise more than what it calls.
+ALTER FUNCTION whole_milliseconds STABLE;
+
+-- As before. A folded day that is merged is decoded here and not by the views: milliseconds need not become instants and be computed
+-- from these again.
+CREATE OR REPLACE FUNCTION fold_meter_day(meter text, folded_day date) RETURNS integer LANGUAGE plpgsql SET timezone = 'UTC' AS $$
+DECLARE
+    merges boolean := folded_day < first_day_not_folded();
+    replaced timestamptz[] := ARRAY[]::timestamptz[]; -- folded readings of which a late one is another version
+    source record;
+    stored record;
+BEGIN
+    IF merges THEN
+        PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+        replaced := ARRAY(
+            SELECT recorded_at FROM meter_late_readings
+            WHERE replaces AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        );
+    END IF;
+    SELECT array_agg(recorded_at) AS recorded, array_agg(ingested_after) AS ingested,
+        array_agg(kwh_consumed_ac) AS kwh, array_agg(voltage) AS voltage,
+        CASE WHEN bool_or(derived) THEN array_agg(derived) END AS derived
+    INTO source
+    FROM (
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_consumed_ac, voltage, derived
+        FROM meter_telemetry_history
+        WHERE NOT merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        UNION ALL
+        SELECT recorded_at, ingested_after, folded.kwh_consumed_ac, folded.voltage, folded.derived
+        FROM meter_days
+        CROSS JOIN LATERAL unnest(
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_consumed_ac), decode_series(voltage), derived
+        ) AS folded (recorded_at, ingested_after, kwh_consumed_ac, voltage, derived)
+        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
+        UNION ALL
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_consumed_ac, voltage, derived
+        FROM meter_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        ORDER BY recorded_at
+    ) AS reading;
+    DELETE FROM meter_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1;
+    DELETE FROM meter_days WHERE meter_id = meter AND day = folded_day;
+    IF source.recorded IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    INSERT INTO meter_days
+        (meter_id, day, readings, recorded, ingested, kwh_consumed_ac, voltage, derived, hourly_readings, hourly_kwh_consumed_ac)
+    SELECT meter, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
+        encode_series(source.kwh), encode_series(source.voltage), source.derived,
+        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)), encode_series(array_agg(hourly.kwh ORDER BY hour))
+    FROM generate_series(0, 23) AS hour
+    LEFT JOIN (
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+            sum(reading.kwh::numeric)::double precision AS kwh
+        FROM unnest(source.recorded, source.kwh) AS reading (recorded_at, kwh)
+        GROUP BY 1
+    ) AS hourly USING (hour);
+
+    SELECT decode_instants(recorded) AS recorded, decode_series(ingested) AS ingested,
+        decode_series(kwh_consumed_ac) AS kwh, decode_series(voltage) AS voltage, derived
+    INTO stored
+    FROM meter_days WHERE meter_id = meter AND day = folded_day;
+    IF stored IS DISTINCT FROM source THEN
+        RAISE EXCEPTION 'the folded readings of meter % of % are not those that were stored', meter, folded_day
+            USING ERRCODE = 'data_exception';
+    END IF;
+    RETURN cardinality(source.recorded);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION fold_vehicle_day(vehicle text, folded_day date) RETURNS integer LANGUAGE plpgsql SET timezone = 'UTC' AS $$
+DECLARE
+    merges boolean := folded_day < first_day_not_folded();
+    source record;
+    stored record;
+BEGIN
+    IF merges THEN
+        PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+    END IF;
+    SELECT array_agg(recorded_at) AS recorded, array_agg(ingested_after) AS ingested,
+        array_agg(kwh_delivered_dc) AS kwh, array_agg(soc) AS soc, array_agg(battery_temp) AS temperature
+    INTO source
+    FROM (
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_delivered_dc, soc, battery_temp
+        FROM vehicle_telemetry_history
+        WHERE NOT merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        UNION ALL
+        SELECT recorded_at, ingested_after, folded.kwh_delivered_dc, folded.soc, folded.battery_temp
+        FROM vehicle_days
+        CROSS JOIN LATERAL unnest(
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_delivered_dc), decode_series(soc),
+            decode_series(battery_temp)
+        ) AS folded (recorded_at, ingested_after, kwh_delivered_dc, soc, battery_temp)
+        WHERE merges AND vehicle_id = vehicle AND day = folded_day
+        UNION ALL
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_delivered_dc, soc, battery_temp
+        FROM vehicle_late_readings
+        WHERE merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        ORDER BY recorded_at
+    ) AS reading;
+    DELETE FROM vehicle_late_readings
+        WHERE merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1;
+    DELETE FROM vehicle_days WHERE vehicle_id = vehicle AND day = folded_day;
+    IF source.recorded IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    INSERT INTO vehicle_days (
+        vehicle_id, day, readings, recorded, ingested, kwh_delivered_dc, soc, battery_temp, hourly_readings, hourly_kwh_delivered_dc,
+        hourly_battery_temp_sum, hourly_battery_temp_max, hourly_soc_min, hourly_soc_max
+    )
+    SELECT vehicle, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
+        encode_series(source.kwh), encode_series(source.soc), encode_series(source.temperature),
+        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)),
+        encode_series(array_agg(hourly.kwh ORDER BY hour)), encode_series(array_agg(hourly.temperature_sum ORDER BY hour)),
+        encode_series(array_agg(hourly.temperature_max ORDER BY hour)), encode_series(array_agg(hourly.soc_min ORDER BY hour)),
+        encode_series(array_agg(hourly.soc_max ORDER BY hour))
+    FROM generate_series(0, 23) AS hour
+    LEFT JOIN (
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+            sum(reading.kwh::numeric)::double precision AS kwh, sum(reading.temperature::numeric)::double precision AS temperature_sum,
+            max(reading.temperature) AS temperature_max, min(reading.soc) AS soc_min, max(reading.soc) AS soc_max
+        FROM unnest(source.recorded, source.kwh, source.soc, source.temperature) AS reading (recorded_at, kwh, soc, temperature)
+        GROUP BY 1
+    ) AS hourly USING (hour);
+
+    SELECT decode_instants(recorded) AS recorded, decode_series(ingested) AS ingested,
+        decode_series(kwh_delivered_dc) AS kwh, decode_series(soc) AS soc, decode_series(battery_temp) AS temperature
+    INTO stored
+    FROM vehicle_days WHERE vehicle_id = vehicle AND day = folded_day;
+    IF stored IS DISTINCT FROM source THEN
+        RAISE EXCEPTION 'the folded readings of vehicle % of % are not those that were stored', vehicle, folded_day
+            USING ERRCODE = 'data_exception';
+    END IF;
+    RETURN cardinality(source.recorded);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION fold_register_day(meter text, folded_day date) RETURNS integer LANGUAGE plpgsql SET timezone = 'UTC' AS $$
+DECLARE
+    merges boolean := folded_day < first_day_not_folded();
+    replaced timestamptz[] := ARRAY[]::timestamptz[]; -- folded readings of which a late one is another version
+    source record;
+    stored record;
+BEGIN
+    IF merges THEN
+        PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+        replaced := ARRAY(
+            SELECT recorded_at FROM register_late_readings
+            WHERE replaces AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        );
+    END IF;
+    SELECT array_agg(recorded_at) AS recorded, array_agg(ingested_after) AS ingested,
+        array_agg(kwh_register) AS register, array_agg(voltage) AS voltage, array_agg(kwh_high) AS high,
+        array_agg(kwh_before) AS before, array_agg(before_after) AS before_at
+    INTO source
+    FROM (
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_register, voltage, kwh_high, kwh_before,
+            exact_milliseconds(recorded_at, before_at) AS before_after
+        FROM meter_register_history
+        WHERE NOT merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        UNION ALL
+        SELECT recorded_at, ingested_after, folded.kwh_register, folded.voltage, folded.kwh_high, folded.kwh_before, before_after
+        FROM register_days
+        CROSS JOIN LATERAL unnest(
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_register), decode_series(voltage),
+            decode_series(kwh_high), decode_series(kwh_before), decode_series(before_at)
+        ) AS folded (recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after)
+        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
+        UNION ALL
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_register, voltage, kwh_high, kwh_before,
+            exact_milliseconds(recorded_at, before_at) AS before_after
+        FROM register_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        ORDER BY recorded_at
+    ) AS reading;
+    DELETE FROM register_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1;
+    DELETE FROM register_days WHERE meter_id = meter AND day = folded_day;
+    IF source.recorded IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    INSERT INTO register_days
+        (meter_id, day, readings, recorded, ingested, kwh_register, voltage, kwh_high, kwh_before, before_at)
+    VALUES (
+        meter, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
+        encode_series(source.register), encode_series(source.voltage), encode_series(source.high), encode_series(source.before),
+        encode_series(source.before_at)
+    );
+
+    SELECT decode_instants(recorded) AS recorded, decode_series(ingested) AS ingested, decode_series(kwh_register) AS register,
+        decode_series(voltage) AS voltage, coalesce(decode_series(kwh_high), nothing) AS high,
+        coalesce(decode_series(kwh_before), nothing) AS before, coalesce(decode_series(before_at), nothing) AS before_at
+    INTO stored
+    FROM register_days CROSS JOIN array_fill(NULL::double precision, ARRAY[readings]) AS nothing
+    WHERE meter_id = meter AND day = folded_day;
+    IF stored IS DISTINCT FROM source THEN
+        RAISE EXCEPTION 'the folded registers of meter % of % are not those that were stored', meter, folded_day
+            USING ERRCODE = 'data_exception';
+    END IF;
+    RETURN cardinality(source.recorded);
+END
+$$;
+
+-- migrate:down
+CREATE OR REPLACE FUNCTION fold_meter_day(meter text, folded_day date) RETURNS integer LANGUAGE plpgsql SET timezone = 'UTC' AS $$
+DECLARE
+    merges boolean := folded_day < first_day_not_folded();
+    source record;
+    stored record;
+BEGIN
+    IF merges THEN
+        PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+    END IF;
+    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+        array_agg(kwh_consumed_ac) AS kwh, array_agg(voltage) AS voltage,
+        CASE WHEN bool_or(derived) THEN array_agg(derived) END AS derived
+    INTO source
+    FROM (
+        SELECT recorded_at, ingested_at, kwh_consumed_ac, voltage, derived
+        FROM meter_telemetry_history
+        WHERE NOT merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        UNION ALL
+        SELECT recorded_at, ingested_at, kwh_consumed_ac, voltage, derived
+        FROM meter_readings
+        WHERE merges AND meter_id = meter AND day = folded_day
+        ORDER BY recorded_at
+    ) AS reading;
+    DELETE FROM meter_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1;
+    DELETE FROM meter_days WHERE meter_id = meter AND day = folded_day;
+    IF source.recorded IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    INSERT INTO meter_days
+        (meter_id, day, readings, recorded, ingested, kwh_consumed_ac, voltage, derived, hourly_readings, hourly_kwh_consumed_ac)
+    SELECT meter, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
+        encode_series(source.kwh), encode_series(source.voltage), source.derived,
+        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)), encode_series(array_agg(hourly.kwh ORDER BY hour))
+    FROM generate_series(0, 23) AS hour
+    LEFT JOIN (
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+            sum(reading.kwh::numeric)::double precision AS kwh
+        FROM unnest(source.recorded, source.kwh) AS reading (recorded_at, kwh)
+        GROUP BY 1
+    ) AS hourly USING (hour);
+
+    SELECT decode_instants(recorded) AS recorded, decode_series(ingested) AS ingested,
+        decode_series(kwh_consumed_ac) AS kwh, decode_series(voltage) AS voltage, derived
+    INTO stored
+    FROM meter_days WHERE meter_id = meter AND day = folded_day;
+    IF stored IS DISTINCT FROM source THEN
+        RAISE EXCEPTION 'the folded readings of meter % of % are not those that were stored', meter, folded_day
+            USING ERRCODE = 'data_exception';
+    END IF;
+    RETURN cardinality(source.recorded);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION fold_vehicle_day(vehicle text, folded_day date) RETURNS integer LANGUAGE plpgsql SET timezone = 'UTC' AS $$
+DECLARE
+    merges boolean := folded_day < first_day_not_folded();
+    source record;
+    stored record;
+BEGIN
+    IF merges THEN
+        PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+    END IF;
+    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+        array_agg(kwh_delivered_dc) AS kwh, array_agg(soc) AS soc, array_agg(battery_temp) AS temperature
+    INTO source
+    FROM (
+        SELECT recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp
+        FROM vehicle_telemetry_history
+        WHERE NOT merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        UNION ALL
+        SELECT recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp
+        FROM vehicle_readings
+        WHERE merges AND vehicle_id = vehicle AND day = folded_day
+        ORDER BY recorded_at
+    ) AS reading;
+    DELETE FROM vehicle_late_readings
+        WHERE merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1;
+    DELETE FROM vehicle_days WHERE vehicle_id = vehicle AND day = folded_day;
+    IF source.recorded IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    INSERT INTO vehicle_days (
+        vehicle_id, day, readings, recorded, ingested, kwh_delivered_dc, soc, battery_temp, hourly_readings, hourly_kwh_delivered_dc,
+        hourly_battery_temp_sum, hourly_battery_temp_max, hourly_soc_min, hourly_soc_max
+    )
+    SELECT vehicle, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
+        encode_series(source.kwh), encode_series(source.soc), encode_series(source.temperature),
+        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)),
+        encode_series(array_agg(hourly.kwh ORDER BY hour)), encode_series(array_agg(hourly.temperature_sum ORDER BY hour)),
+        encode_series(array_agg(hourly.temperature_max ORDER BY hour)), encode_series(array_agg(hourly.soc_min ORDER BY hour)),
+        encode_series(array_agg(hourly.soc_max ORDER BY hour))
+    FROM generate_series(0, 23) AS hour
+    LEFT JOIN (
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+            sum(reading.kwh::numeric)::double precision AS kwh, sum(reading.temperature::numeric)::double precision AS temperature_sum,
+            max(reading.temperature) AS temperature_max, min(reading.soc) AS soc_min, max(reading.soc) AS soc_max
+        FROM unnest(source.recorded, source.kwh, source.soc, source.temperature) AS reading (recorded_at, kwh, soc, temperature)
+        GROUP BY 1
+    ) AS hourly USING (hour);
+
+    SELECT decode_instants(recorded) AS recorded, decode_series(ingested) AS ingested,
+        decode_series(kwh_delivered_dc) AS kwh, decode_series(soc) AS soc, decode_series(battery_temp) AS temperature
+    INTO stored
+    FROM vehicle_days WHERE vehicle_id = vehicle AND day = folded_day;
+    IF stored IS DISTINCT FROM source THEN
+        RAISE EXCEPTION 'the folded readings of vehicle % of % are not those that were stored', vehicle, folded_day
+            USING ERRCODE = 'data_exception';
+    END IF;
+    RETURN cardinality(source.recorded);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION fold_register_day(meter text, folded_day date) RETURNS integer LANGUAGE plpgsql SET timezone = 'UTC' AS $$
+DECLARE
+    merges boolean := folded_day < first_day_not_folded();
+    source record;
+    stored record;
+BEGIN
+    IF merges THEN
+        PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+    END IF;
+    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+        array_agg(kwh_register) AS register, array_agg(voltage) AS voltage, array_agg(kwh_high) AS high,
+        array_agg(kwh_before) AS before, array_agg(exact_milliseconds(recorded_at, before_at)) AS before_at
+    INTO source
+    FROM (
+        SELECT recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at
+        FROM meter_register_history
+        WHERE NOT merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        UNION ALL
+        SELECT recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at
+        FROM register_readings
+        WHERE merges AND meter_id = meter AND day = folded_day
+        ORDER BY recorded_at
+    ) AS reading;
+    DELETE FROM register_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1;
+    DELETE FROM register_days WHERE meter_id = meter AND day = folded_day;
+    IF source.recorded IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    INSERT INTO register_days
+        (meter_id, day, readings, recorded, ingested, kwh_register, voltage, kwh_high, kwh_before, before_at)
+    VALUES (
+        meter, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
+        encode_series(source.register), encode_series(source.voltage), encode_series(source.high), encode_series(source.before),
+        encode_series(source.before_at)
+    );
+
+    SELECT decode_instants(recorded) AS recorded, decode_series(ingested) AS ingested, decode_series(kwh_register) AS register,
+        decode_series(voltage) AS voltage, coalesce(decode_series(kwh_high), nothing) AS high,
+        coalesce(decode_series(kwh_before), nothing) AS before, coalesce(decode_series(before_at), nothing) AS before_at
+    INTO stored
+    FROM register_days CROSS JOIN array_fill(NULL::double precision, ARRAY[readings]) AS nothing
+    WHERE meter_id = meter AND day = folded_day;
+    IF stored IS DISTINCT FROM source THEN
+        RAISE EXCEPTION 'the folded registers of meter % of % are not those that were stored', meter, folded_day
+            USING ERRCODE = 'data_exception';
+    END IF;
+    RETURN cardinality(source.recorded);
+END
+$$;
+
+ALTER FUNCTION whole_milliseconds IMMUTABLE;
+
+CREATE OR REPLACE VIEW meter_readings AS
+    SELECT history.meter_id, history.recorded_at, history.ingested_at, history.kwh_consumed_ac, history.voltage, history.derived,
+        (history.recorded_at AT TIME ZONE 'UTC')::date AS day
+    FROM meter_telemetry_history AS history
+    WHERE history.recorded_at >= (SELECT folded_before FROM rollup_state)
+        AND NOT EXISTS (
+            SELECT FROM meter_late_readings AS late
+            WHERE late.replaces AND late.meter_id = history.meter_id AND late.recorded_at = history.recorded_at
+        )
+    UNION ALL
+    SELECT folded.meter_id, series.recorded_at[number],
+        date_trunc('milliseconds', series.recorded_at[number]) + series.ingested_after[number] * interval '1 millisecond',
+        series.kwh_consumed_ac[number], series.voltage[number], folded.derived[number], folded.day
+    FROM meter_days AS folded
+    CROSS JOIN LATERAL (
+        SELECT decode_instants(folded.recorded) AS recorded_at, decode_series(folded.ingested) AS ingested_after,
+            decode_series(folded.kwh_consumed_ac) AS kwh_consumed_ac, decode_series(folded.voltage) AS voltage
+        OFFSET 0
+    ) AS series
+    CROSS JOIN LATERAL generate_series(1, folded.readings) AS number
+    WHERE folded.day < (SELECT first_day_not_folded())
+        AND NOT EXISTS (
+            SELECT FROM meter_late_readings AS late
+            WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at = series.recorded_at[number]
+        )
+    UNION ALL
+    SELECT meter_id, recorded_at, ingested_at, kwh_consumed_ac, voltage, derived, (recorded_at AT TIME ZONE 'UTC')::date
+    FROM meter_late_readings;
+
+CREATE OR REPLACE VIEW register_readings AS
+    SELECT history.meter_id, history.recorded_at, history.ingested_at, history.kwh_register, history.voltage, history.kwh_high,
+        history.kwh_before, history.before_at, (history.recorded_at AT TIME ZONE 'UTC')::date AS day
+    FROM meter_register_history AS history
+    WHERE history.recorded_at >= (SELECT folded_before FROM rollup_state)
+        AND NOT EXISTS (
+            SELECT FROM register_late_readings AS late
+            WHERE late.replaces AND late.meter_id = history.meter_id AND late.recorded_at = history.recorded_at
+        )
+    UNION ALL
+    SELECT folded.meter_id, series.recorded_at[number],
+        date_trunc('milliseconds', series.recorded_at[number]) + series.ingested_after[number] * interval '1 millisecond',
+        series.kwh_register[number], series.voltage[number], series.kwh_high[number], series.kwh_before[number],
+        series.recorded_at[number] + series.before_after[number] * interval '1 millisecond', folded.day
+    FROM register_days AS folded
+    CROSS JOIN LATERAL (
+        SELECT decode_instants(folded.recorded) AS recorded_at, decode_series(folded.ingested) AS ingested_after,
+            decode_series(folded.kwh_register) AS kwh_register, decode_series(folded.voltage) AS voltage,
+            decode_series(folded.kwh_high) AS kwh_high, decode_series(folded.kwh_before) AS kwh_before,
+            decode_series(folded.before_at) AS before_after
+        OFFSET 0
+    ) AS series
+    CROSS JOIN LATERAL generate_series(1, folded.readings) AS number
+    WHERE folded.day < (SELECT first_day_not_folded())
+        AND NOT EXISTS (
+            SELECT FROM register_late_readings AS late
+            WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at = series.recorded_at[number]
+        )
+    UNION ALL
+    SELECT meter_id, recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at,
+        (recorded_at AT TIME ZONE 'UTC')::date
+    FROM register_late_readings;
