@@ -3,43 +3,64 @@
 import json
 from dataclasses import asdict
 from math import isinf
-from typing import Annotated
 
 import typer
 
-from deploy.sizing.model import Fleet, Server, demand, limits, servers
+from deploy.sizing import options
+from deploy.sizing.fleet import Fleet
+from deploy.sizing.levels import ASSUMED_PRICES, Prices, core_hours, levels
+from deploy.sizing.model import Server, demand, limits, servers
 from deploy.sizing.report import lines
 
 
 def main(
     *,
-    devices: Annotated[int, typer.Option(min=1, help="Number of vehicles and meters together.")],
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two readings of a device.")] = 60,
-    retention_days: Annotated[int, typer.Option(min=1, help="Days for which history is kept (RETENTION_DAYS).")] = 400,
-    headroom: Annotated[
-        float, typer.Option(min=1, help="Required throughput as a multiple of the fleet's own rate.")
-    ] = 3,
-    requests: Annotated[float, typer.Option(min=0, help="Requests for one vehicle, per second.")] = 10,
-    pool_size: Annotated[int, typer.Option(min=1, help="Connections of one API process (DATABASE_POOL_SIZE).")] = 20,
-    server_cores: Annotated[float, typer.Option(min=1, help="Cores of one PostgreSQL server.")] = 32,
-    server_disk_tb: Annotated[float, typer.Option(min=0.001, help="Disk of one PostgreSQL server, in TB.")] = 30,
-    server_wal_mb: Annotated[
-        float, typer.Option(min=1, help="WAL that one PostgreSQL server sustains, in MB/s.")
-    ] = 200,
-    server_connections: Annotated[int, typer.Option(min=1, help="max_connections of one PostgreSQL server.")] = 500,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of text.")] = False,
+    devices: options.Devices,
+    interval: options.Interval = 60,
+    exact_cadence: options.ExactCadence = False,
+    late_share: options.LateShare = 0.01,
+    fold_after_days: options.FoldAfterDays = 3,
+    retention_days: options.RetentionDays = 400,
+    archive_days: options.ArchiveDays = 730,
+    headroom: options.Headroom = 3,
+    requests: options.Requests = 10,
+    pool_size: options.PoolSize = 20,
+    disk_price: options.DiskPrice = ASSUMED_PRICES.disk_gb_month,
+    archive_price: options.ArchivePrice = ASSUMED_PRICES.archive_gb_month,
+    core_hour_price: options.CoreHourPrice = ASSUMED_PRICES.core_hour,
+    server_cores: options.ServerCores = 32,
+    server_disk_tb: options.ServerDisk = 30,
+    server_wal_mb: options.ServerWal = 200,
+    server_connections: options.ServerConnections = 500,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Estimate resources by multiplying measurements (docs/benchmarks.md). A model: measure on your own machines first."""
-    fleet = Fleet(devices, interval, retention_days, headroom, requests, pool_size)
+    """Estimate resources by multiplying measurements (docs/benchmarks.md). A model: measure on your own machines first.
+
+    Prints what a fleet needs, the size and price of each level of history (rows, folded days, archive), the core-hours of a
+    billion readings, and the limits of one PostgreSQL server.
+    """
+    fleet = Fleet(
+        devices, interval, retention_days, headroom, requests, pool_size, fold_after_days, archive_days, exact_cadence,
+        late_share,
+    )  # fmt: skip
     server = Server(server_cores, server_disk_tb * 1e12, server_wal_mb * 1e6, server_connections)
-    if not as_json:
-        typer.echo("\n".join(lines(fleet, server)))
-        return
-    results = [
+    prices = Prices(disk_price, archive_price, core_hour_price)
+    typer.echo(json.dumps(_results(fleet, server, prices)) if as_json else "\n".join(lines(fleet, server, prices)))
+
+
+def _results(fleet: Fleet, server: Server, prices: Prices) -> dict[str, object]:
+    found = [
         {"limit": each.name, "met": each.met, "at_devices": None if isinf(each.devices) else round(each.devices)}
         for each in limits(fleet, server)
     ]
-    typer.echo(json.dumps({"demand": asdict(demand(fleet)), "limits": results, "servers": servers(fleet, server)}))
+    return {
+        "demand": asdict(demand(fleet)),
+        "levels": [asdict(level) for level in levels(fleet, prices)],
+        "core_hours_per_billion_readings": core_hours(fleet),
+        "prices": asdict(prices),
+        "limits": found,
+        "servers": servers(fleet, server),
+    }
 
 
 if __name__ == "__main__":

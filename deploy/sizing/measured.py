@@ -6,7 +6,7 @@ which resource to examine first.
 
 from typing import Final
 
-# A day of the fleet, 28,800,000 records.
+# A day of the fleet, 28,800,000 records: `make bench ONLY=fleet-day`.
 TABLE_BYTES: Final = 80.2  # a reading
 INDEX_BYTES: Final = 68.3
 WAL_BYTES: Final = 179  # a reading, averaged over the day
@@ -16,7 +16,7 @@ KAFKA_MICROSECONDS: Final = 0.10
 CONSUMER_MICROSECONDS: Final = 3.39
 CONSUMER_MEBIBYTES: Final = 214  # maximum, with two topics; from docs/decisions/0008
 
-# Evaluation of the fleet, rollups, and requests during ingestion.
+# Evaluation of the fleet and rollups: `make bench ONLY=fleet`. Requests during ingestion: `make bench ONLY=api`.
 EVALUATION_SECONDS: Final = 1.54  # of 10,000 vehicles
 EVALUATED_VEHICLES: Final = 10_000
 ROLLUP_SECONDS: Final = 0.82  # one hour of 20,000 devices
@@ -29,3 +29,12 @@ LIVE_BYTES: Final = 197  # per device
 
 # The example records of the contract, uncompressed.
 RECORD_BYTES: Final = 118
+
+# The levels of history: `make bench ONLY=levels`. Bytes a reading, mean of meters and vehicles; folded with key and hour sums.
+FOLDED_BYTES: Final = 6.6  # with instants that jitter by 500 ms
+FOLDED_BYTES_EXACT: Final = 4.3  # at exact cadence
+ARCHIVE_BYTES: Final = 3.25
+ARCHIVE_BYTES_EXACT: Final = 1.98
+FOLDING_MICROSECONDS: Final = 9.1  # CPU a reading
+MERGING_MILLISECONDS: Final = 11.9  # CPU for the day of a device
+ARCHIVING_MICROSECONDS: Final = 8.9  # CPU a reading, of PostgreSQL and of maintenance, which reads the file back

@@ -6,29 +6,14 @@ from math import ceil, inf
 from typing import Final
 
 from deploy.sizing import measured
+from deploy.sizing.fleet import DAY, Fleet
+from deploy.sizing.levels import levels
 
-DAY: Final = 86_400
 CONNECTIONS_OF_A_CONSUMER: Final = 13  # at most; a test compares it with the consumer's pool
 OTHER_CONNECTIONS: Final = 10  # maintenance, metrics and people
 KAFKA_DAYS: Final = 7
 KAFKA_REPLICATION_FACTOR: Final = 3
 MIN_PARTITIONS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """The input of the model. Half of the devices are vehicles, half are meters.
-
-    `headroom` is the required throughput as a multiple of the fleet's rate: with 3, the backlog of an hour is drained in half an
-    hour. `requests` is the number of requests for one vehicle per second.
-    """
-
-    devices: int
-    interval_seconds: float = 60
-    retention_days: int = 400
-    headroom: float = 3
-    requests: float = 10
-    pool_size: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +31,9 @@ class Demand:
     """Resources that a fleet needs: bytes, records and bytes per second, cores, numbers of processes."""
 
     records: float
-    history_bytes: float
-    rollup_bytes: float
+    rows_bytes: float
+    folded_bytes: float
+    archive_bytes: float
     live_bytes: float
     wal_bytes: float
     kafka_bytes: float
@@ -61,11 +47,12 @@ class Demand:
     connections: int
     evaluation_seconds: float
     rollup_seconds: float
+    folding_seconds: float
 
     @property
     def disk_bytes(self) -> float:
-        """Total size of the database, without free space."""
-        return self.history_bytes + self.rollup_bytes + self.live_bytes
+        """Total size of the database, without free space and without the archive."""
+        return self.rows_bytes + self.folded_bytes + self.live_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +71,26 @@ class Limit:
 
 
 def demand(fleet: Fleet) -> Demand:
-    records = fleet.devices / fleet.interval_seconds
-    kept = records * DAY * fleet.retention_days
+    records = fleet.records
+    size = {level.name: level.size_bytes for level in levels(fleet)}
     peak = records * fleet.headroom
     consumers = max(2, ceil(peak / measured.DRAIN_RECORDS))
     api_replicas = max(2, ceil(fleet.requests / (measured.REQUESTS / 2)))
     evaluation = fleet.devices / 2 / measured.EVALUATED_VEHICLES * measured.EVALUATION_SECONDS
     rollup = fleet.devices / measured.ROLLED_UP_DEVICES * measured.ROLLUP_SECONDS
+    folding = records * DAY * measured.FOLDING_MICROSECONDS / 1e6
     postgres_cores = (
         peak * measured.POSTGRES_MICROSECONDS / 1e6
+        + folding / DAY
         + evaluation / 60
         + rollup / 3600
         + fleet.requests * 2 / measured.REQUESTS
     )
     return Demand(
         records=records,
-        history_bytes=kept * (measured.TABLE_BYTES + measured.INDEX_BYTES),
-        rollup_bytes=fleet.devices * 24 * fleet.retention_days * measured.ROLLUP_BYTES,
+        rows_bytes=size["rows"],
+        folded_bytes=size["folded"],
+        archive_bytes=size["archive"],
         live_bytes=fleet.devices * measured.LIVE_BYTES,
         wal_bytes=records * measured.WAL_BYTES,
         kafka_bytes=records * measured.RECORD_BYTES,
@@ -114,6 +104,7 @@ def demand(fleet: Fleet) -> Demand:
         connections=consumers * CONNECTIONS_OF_A_CONSUMER + api_replicas * fleet.pool_size + OTHER_CONNECTIONS,
         evaluation_seconds=evaluation,
         rollup_seconds=rollup,
+        folding_seconds=folding,
     )
 
 
@@ -129,10 +120,13 @@ def _limits(fleet: Fleet, needs: Demand, server: Server) -> Iterator[Limit]:
         return Limit(name, used, capacity, devices, remedy)
 
     request_cores = fleet.requests * 2 / measured.REQUESTS
-    yield limit("disk", needs.disk_bytes, server.disk_bytes, "fewer RETENTION_DAYS and the archive, or shards")
+    yield limit(
+        "disk", needs.disk_bytes, server.disk_bytes, "fewer RETENTION_DAYS, and the archive for the rest; or shards"
+    )
     yield limit("cores", needs.postgres_cores, server.cores, "a larger server, or shards", request_cores)
     yield limit("WAL", needs.wal_bytes, server.wal_bytes, "faster disks, or shards")
     yield limit("evaluation", needs.evaluation_seconds, 60, "a larger MAINTAIN_INTERVAL_SECONDS, or shards")
+    yield limit("folding", needs.folding_seconds, DAY, "shards")
     yield limit("rollups", needs.rollup_seconds, 3600, "shards")
     yield Limit(
         "connections",

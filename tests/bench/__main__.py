@@ -25,6 +25,7 @@ from tests.bench.measures import (
     fleet_day,
     gateway,
     growth,
+    levels,
     limit,
     memory,
     query,
@@ -51,6 +52,7 @@ ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
     "quick": quick.measure,
     "memory": memory.measure,
     "claim": claim.measure,
+    "levels": levels.measure,
     "years": years.measure,
 }
 
