@@ -31,7 +31,7 @@ def check_folded_days(api: httpx.Client, folded_before: datetime, report: Report
         for back in (0, 11, FOLDED_DAYS - 1):
             check_day(api, number, folded_before - back * DAY)
     for number in numbers[-2:]:
-        _check_readings(api, number, folded_before - FOLDED_DAYS * DAY)
+        check_readings(api, number, folded_before - FOLDED_DAYS * DAY)
     names = ", ".join(vehicle_id(number) for number in numbers)
     report(f"{names}, {FOLDED_DAYS} days folded without Kafka: exactly what the simulator would have sent")
 
@@ -72,7 +72,8 @@ def _expected_ratio(number: int, day: date) -> float:
     return round(totals.dc_kwh / totals.ac_kwh * 100, DIGITS)
 
 
-def _check_readings(api: httpx.Client, number: int, opens: datetime) -> None:
+def check_readings(api: httpx.Client, number: int, opens: datetime) -> None:
+    """Compares every reading of a vehicle and its meter in the 24 hours from `opens` on with the simulator's records."""
     first = milliseconds(opens) // MINUTE_MS
     pairs = [pair_at(vehicle(FLEET, number), minute) for minute in range(first, first + DAY // timedelta(minutes=1))]
     devices = (f"meters/{meter_id(number)}", f"vehicles/{vehicle_id(number)}")
