@@ -12,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from sql.clocks import disagreement, read_clocks
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -95,10 +96,10 @@ async def ensure_partitions(
 
 
 async def begin_folding(connection: Any, now: datetime, fold_after_days: int, *, only_if_empty: bool = False) -> None:
-    """Set the first watermarks of folding, unless they are set or a writer is stuck in its transaction; that is logged.
+    """Set the first watermarks of folding unless they are set; what prevents it is logged, and the next call tries again.
 
-    They are set to the beginning of the oldest table of rows that has readings, or `fold_after_days` before today when none has.
-    Consumers of the version before folding refuse to write from then on.
+    They are set to the beginning of the oldest table of rows that has readings, or `fold_after_days` before today when none has
+    and the clocks agree, because they never move back. Consumers of the version before folding refuse to write from then on.
 
     Args:
         connection: of the schema's owner, not in a transaction.
@@ -113,6 +114,9 @@ async def begin_folding(connection: Any, now: datetime, fold_after_days: int, *,
             await wait_for_writers(connection)
             oldest = await _oldest_rows(connection)
             if oldest and only_if_empty:
+                return
+            if not oldest and (found := disagreement(await read_clocks(connection))):
+                log.warning("folding_not_begun", reason=found)
                 return
             instant = oldest or midnight(now) - timedelta(days=fold_after_days)
             await queries.begin_folding(connection, instant=instant)

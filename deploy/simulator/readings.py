@@ -55,9 +55,9 @@ def milliseconds(moment: datetime) -> int:
     return -((EPOCH - moment) // timedelta(milliseconds=1))
 
 
-def pair_at(vehicle: Vehicle, minute: int) -> tuple[Record, Record]:
-    """The readings of meter and vehicle at `minute` (since the epoch), both at the vehicle's phase."""
-    at_ms = minute * MINUTE_MS + vehicle.phase_ms
+def pair_at(vehicle: Vehicle, minute: int, delay_ms: int = 0) -> tuple[Record, Record]:
+    """The readings of meter and vehicle at `minute` (since the epoch), both `delay_ms` after the vehicle's phase."""
+    at_ms = minute * MINUTE_MS + vehicle.phase_ms + delay_ms
     timestamp = instant(at_ms)
     state = state_at(vehicle, minute)
     meter = MeterReading(

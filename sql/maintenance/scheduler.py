@@ -15,6 +15,8 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Final
 
+import asyncpg
+import stamina
 import structlog
 
 from sql.analytics.efficiency import Thresholds
@@ -44,6 +46,7 @@ HOURLY_STATEMENT_SECONDS: Final = 24 * 3600.0
 HOURLY_INTERVAL_SECONDS: Final = 3600
 LETTERS_PER_STATEMENT: Final = 10_000
 FOLDING_SECONDS: Final = 1800.0  # after which no further day is begun, so that retention gets its turn
+STUCK_WRITER_SECONDS: Final = 120.0  # a writer that holds its lock for longer was evicted or timed out
 SECONDS_PER_ROUND: Final = 20.0  # for tasks that can continue in the next round, so that every task gets its turn
 TASK_ERRORS: Final = (ArchiveError, ClocksDisagreeError, FoldingError)  # their messages tell an operator what to do
 Connection = Any  # asyncpg.Connection
@@ -202,7 +205,12 @@ async def _statistics(connection: Connection, now: datetime, _: MaintainSettings
 
 
 async def _folding(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    await fold_days(connection, now, after=timedelta(days=settings.fold_after_days), seconds=FOLDING_SECONDS)
+    after = timedelta(days=settings.fold_after_days)
+    async for attempt in stamina.retry_context(
+        on=asyncpg.LockNotAvailableError, attempts=None, timeout=STUCK_WRITER_SECONDS, wait_initial=1.0, wait_max=10.0
+    ):
+        with attempt:
+            await fold_days(connection, now, after=after, seconds=FOLDING_SECONDS)
 
 
 async def _retention(connection: Connection, now: datetime, settings: MaintainSettings) -> None:

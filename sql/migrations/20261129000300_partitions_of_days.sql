@@ -37,6 +37,8 @@ BEGIN
         CONTINUE WHEN to_regclass(part) IS NOT NULL;
         part := part || CASE unit WHEN 'day' THEN to_char(opens, '"d"DD') ELSE '' END;
         CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        -- Before LIKE takes a weaker one: a partition that is being detached would wait for that, and we for the detaching.
+        EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
         EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                        parent, part, opens, opens + ('1 ' || unit)::interval);

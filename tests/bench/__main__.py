@@ -31,6 +31,7 @@ from tests.bench.measures import (
     quick,
     steady,
 )
+from tests.bench.measures.years import measure as years
 from tests.bench.others import compare
 from tests.bench.setup.harness import Harness, migrated_template
 
@@ -50,6 +51,7 @@ ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
     "quick": quick.measure,
     "memory": memory.measure,
     "claim": claim.measure,
+    "years": years.measure,
 }
 
 

@@ -27,11 +27,9 @@ def with_medians(results: Iterable[Result]) -> Iterator[Result]:
     yield from map(_median_result, by_measure.values())
 
 
-def percentiles(
-    seconds: Sequence[float], method: Literal["exclusive", "inclusive"] = "inclusive"
-) -> tuple[float, float]:
+def percentiles(seconds: Sequence[float]) -> tuple[float, float]:
     """p50 and p99 in milliseconds."""
-    cuts = quantiles(seconds, n=100, method=method)
+    cuts = quantiles(seconds, n=100, method="inclusive")
     return cuts[49] * 1000, cuts[98] * 1000
 
 

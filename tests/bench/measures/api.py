@@ -11,8 +11,9 @@ from deploy.stack.processes import Processes
 from tests.bench.instruments.cpu_time import CpuTime
 from tests.bench.instruments.results import Result, with_medians
 from tests.bench.instruments.wrk import Load, run_wrk, wrk_is_installed
+from tests.bench.setup.backlog import new_topics
 from tests.bench.setup.harness import Harness
-from tests.bench.setup.simulated_fleet import create_empty_topics, start_simulator
+from tests.bench.setup.simulated_fleet import start_simulator
 from tests.bench.setup.stored_day import current_minute, stored_day
 from tests.support.services import ConsumerGroup, read_service, service_environment
 
@@ -33,7 +34,7 @@ def measure(harness: Harness) -> Iterator[Result]:
     vehicles = harness.scaled(VEHICLES, minimum=1000)
     with stored_day(harness, vehicles, current_minute()) as database, Processes() as processes:
         directory = harness.new_directory("api")
-        environment = service_environment(harness.stack, database, create_empty_topics(harness))
+        environment = service_environment(harness.stack, database, new_topics(harness))
         group = ConsumerGroup(processes, environment, directory)
         consumer = group.start()
         start_simulator(processes, environment, group)

@@ -17,7 +17,8 @@ from sql.connection import connect
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.scheduler import FREQUENT_SESSION
-from tests.bench.instruments.results import Result, percentiles, with_medians
+from tests.bench.instruments.latency import latency_result, require, seconds_of
+from tests.bench.instruments.results import Result, with_medians
 from tests.bench.setup.harness import Harness
 from tests.bench.setup.stored_day import MINUTES, ROLLUP_GRACE, current_minute, insert_day
 from tests.support.database import Database
@@ -67,9 +68,9 @@ def _runs(harness: Harness, database: Database, end: datetime) -> Iterator[Resul
                 "fleet_ranking": _get(client, "/v1/fleet/ranking?limit=50", "total"),
             }
             for name, request in routes.items():
-                yield _latency(harness, name, run, request)
+                yield latency_result(harness, name, run, seconds_of(request, REQUESTS))
             at_earlier = _get(client, f"/v1/fleet/summary?end={earlier}", "vehicles")
-            yield _latency(harness, "fleet_summary_at", run, at_earlier, requests=5)
+            yield latency_result(harness, "fleet_summary_at", run, seconds_of(at_earlier, 5))
 
 
 async def _evaluate(harness: Harness, database: Database, end: datetime, run: int) -> Result:
@@ -80,7 +81,7 @@ async def _evaluate(harness: Harness, database: Database, end: datetime, run: in
         seconds = time.perf_counter() - started
     finally:
         await connection.close()
-    _check(evaluated == VEHICLES, f"{evaluated} vehicles were evaluated")
+    require(evaluated == VEHICLES, f"{evaluated} vehicles were evaluated")
     harness.log_progress(f"evaluation, run {run}: {seconds:.2f} s")
     return Result(measure="evaluation", value=round(seconds, 3), unit="s", run=run)
 
@@ -91,8 +92,8 @@ def _performance_of(client: httpx.Client, dice: Random, vehicles: int, end: date
     def request() -> None:
         ids = [f"VEH-{each}" for each in dice.sample(range(1, VEHICLES + 1), vehicles)]
         answer = client.get("/v1/analytics/performance", params={"vehicleId": ids, "end": end.isoformat()}).json()
-        _check([each["vehicleId"] for each in answer["items"]] == ids, "the vehicles are not the requested ones")
-        _check({each["dataPoints"] for each in answer["items"]} == {MINUTES}, "not every reading was counted")
+        require([each["vehicleId"] for each in answer["items"]] == ids, "the vehicles are not the requested ones")
+        require({each["dataPoints"] for each in answer["items"]} == {MINUTES}, "not every reading was counted")
 
     return request
 
@@ -102,22 +103,6 @@ def _get(client: httpx.Client, address: str, field: str) -> Callable[[], None]:
 
     def request() -> None:
         answer = client.get(address)
-        _check(answer.status_code == httpx.codes.OK and answer.json()[field] == VEHICLES, answer.text[:300])
+        require(answer.status_code == httpx.codes.OK and answer.json()[field] == VEHICLES, answer.text[:300])
 
     return request
-
-
-def _latency(harness: Harness, measure: str, run: int, request: Callable[[], None], requests: int = REQUESTS) -> Result:
-    seconds = []
-    for _ in range(requests):
-        started = time.perf_counter()
-        request()
-        seconds.append(time.perf_counter() - started)
-    p50, p99 = percentiles(seconds)
-    harness.log_progress(f"{measure}, run {run}: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
-    return Result(measure=f"{measure}_p99", value=round(p99, 3), unit="ms", run=run, details={"p50_ms": round(p50, 3)})
-
-
-def _check(correct: bool, error: str) -> None:
-    if not correct:
-        raise RuntimeError(f"the answer is wrong: {error}")

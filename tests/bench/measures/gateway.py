@@ -17,8 +17,8 @@ from deploy.stack.processes import Processes
 from tests.bench.instruments.cpu_time import CpuTime
 from tests.bench.instruments.results import Result, with_medians
 from tests.bench.instruments.wrk import run_wrk, wrk_is_installed
+from tests.bench.setup.backlog import new_topics
 from tests.bench.setup.harness import Harness
-from tests.bench.setup.simulated_fleet import create_empty_topics
 from tests.support.ledger import Topics
 from tests.support.services import ingestion_service, service_environment
 from tests.support.waiting import until
@@ -34,7 +34,7 @@ def measure(harness: Harness) -> Iterator[Result]:
     """Acknowledged readings a second: one a request over 128 connections, and a thousand a request over 8."""
     if not wrk_is_installed(harness):
         return
-    topics = create_empty_topics(harness)
+    topics = new_topics(harness)
     with harness.empty_database() as database, Processes() as processes:
         environment = service_environment(harness.stack, database, topics)
         with ingestion_service(processes, environment, harness.new_directory("gateway")) as client:

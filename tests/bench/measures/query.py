@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from random import Random
 from typing import Final
@@ -13,7 +13,8 @@ import httpx
 from deploy.stack.processes import Processes
 from sql.connection import READER_SETTINGS
 from sql.queries import queries
-from tests.bench.instruments.results import Result, percentiles, with_medians
+from tests.bench.instruments.latency import latency_result, require, seconds_of
+from tests.bench.instruments.results import Result, with_medians
 from tests.bench.setup.harness import Harness
 from tests.bench.setup.stored_day import DAY, MINUTES, current_minute, insert_day
 from tests.support.database import Database
@@ -45,8 +46,8 @@ def _runs(harness: Harness, database: Database, end: datetime) -> Iterator[Resul
     with Processes() as processes, read_service(processes, environment, harness.directory) as client:
         for run in range(1, harness.runs + 1):
             vehicles = [f"VEH-{Random(run * QUERIES + each).randint(1, VEHICLES)}" for each in range(QUERIES)]
-            yield _result(harness, "query", run, asyncio.run(_query_database(database, vehicles, end)))
-            yield _result(harness, "query_http", run, _query_service(client, vehicles, end))
+            yield latency_result(harness, "query", run, asyncio.run(_query_database(database, vehicles, end)))
+            yield latency_result(harness, "query_http", run, seconds_of(_request(client, Random(run), end), QUERIES))
 
 
 async def _query_database(database: Database, vehicles: list[str], end: datetime) -> list[float]:
@@ -58,29 +59,18 @@ async def _query_database(database: Database, vehicles: list[str], end: datetime
             found = queries.energy_of(connection, vehicle_ids=[vehicle], opens=[end - DAY], closes=[end])
             (row,) = [row async for row in found]
             seconds.append(time.perf_counter() - started)
-            _check(row["dc_points"] == row["ac_points"] == MINUTES, vehicle)
+            require(row["dc_points"] == row["ac_points"] == MINUTES, vehicle)
     finally:
         await connection.close()
     return seconds
 
 
-def _query_service(client: httpx.Client, vehicles: list[str], end: datetime) -> list[float]:
-    seconds = []
-    for vehicle in vehicles:
-        started = time.perf_counter()
+def _request(client: httpx.Client, dice: Random, end: datetime) -> Callable[[], None]:
+    """A request for the 24 hours of a vehicle that is drawn at random each time it is sent."""
+
+    def request() -> None:
+        vehicle = f"VEH-{dice.randint(1, VEHICLES)}"
         response = client.get(f"/v1/analytics/performance/{vehicle}", params={"end": end.isoformat()})
-        seconds.append(time.perf_counter() - started)
-        _check(response.status_code == 200 and response.json()["dataPoints"] == MINUTES, vehicle)
-    return seconds
+        require(response.status_code == 200 and response.json()["dataPoints"] == MINUTES, response.text[:300])
 
-
-def _check(correct: bool, vehicle: str) -> None:
-    if not correct:
-        raise RuntimeError(f"the answer for {vehicle} is wrong")
-
-
-def _result(harness: Harness, measure: str, run: int, seconds: list[float]) -> Result:
-    p50, p99 = percentiles(seconds, method="exclusive")
-    harness.log_progress(f"{measure}, run {run}: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
-    details = {"p50_ms": round(p50, 3), "slowest_ms": round(max(seconds) * 1000, 3)}
-    return Result(measure=f"{measure}_p99", value=round(p99, 3), unit="ms", run=run, details=details)
+    return request

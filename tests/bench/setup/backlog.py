@@ -51,12 +51,25 @@ class Backlog:
 
 
 def produce_backlog(
-    harness: Harness, minutes: int, *, partitions: int = PARTITIONS, shares: AnomalyShares = CLEAN
+    harness: Harness,
+    minutes: int,
+    *,
+    vehicles: int = VEHICLES,
+    partitions: int = PARTITIONS,
+    shares: AnomalyShares = CLEAN,
 ) -> Backlog:
-    """Produce the given number of minutes of the whole fleet to new topics; the last minute is the one before now."""
+    """Produce the given number of minutes of the fleet to new topics; the last minute is the one before now."""
+    topics = new_topics(harness, partitions)
+    return uvloop.run(_produce(harness, topics, minutes, vehicles, shares))
+
+
+def new_topics(harness: Harness, partitions: int = PARTITIONS) -> Topics:
+    """New, empty topics."""
     name = f"bench-{os.getpid()}-{next(_numbers)}"
     topics = Topics(f"{name}-meter", f"{name}-vehicle", partitions)
-    return uvloop.run(_produce(harness, topics, minutes, shares))
+    servers = harness.stack.kafka_bootstrap_servers
+    asyncio.run(create_topics(servers, (topics.meter, topics.vehicle), partitions=partitions))
+    return topics
 
 
 def kafka_settings(harness: Harness, topics: Topics) -> KafkaSettings:
@@ -67,27 +80,24 @@ def kafka_settings(harness: Harness, topics: Topics) -> KafkaSettings:
     )
 
 
-async def _produce(harness: Harness, topics: Topics, minutes: int, shares: AnomalyShares) -> Backlog:
-    await create_topics(
-        harness.stack.kafka_bootstrap_servers, (topics.meter, topics.vehicle), partitions=topics.partitions
-    )
+async def _produce(harness: Harness, topics: Topics, minutes: int, vehicles: int, shares: AnomalyShares) -> Backlog:
     producer = ReadingProducer(kafka_settings(harness, topics), harness.log_progress)
     await producer.start()
     start = datetime.now(UTC).replace(second=0, microsecond=0) - minutes * MINUTE
     misbehaviour = AnomalyInjector(shares, seed=1)
-    for done, records in enumerate(_records_by_minute(start, minutes), 1):
+    for done, records in enumerate(_records_by_minute(start, minutes, vehicles), 1):
         await producer.send(misbehaviour.apply(records))
         if done % max(10, minutes // 10) == 0:
-            harness.log_progress(f"{done * 2 * VEHICLES:,} of {minutes * 2 * VEHICLES:,} readings produced")
+            harness.log_progress(f"{done * 2 * vehicles:,} of {minutes * 2 * vehicles:,} readings produced")
         await asyncio.sleep(0)
     await producer.send(misbehaviour.drain())
     await producer.stop(120)
     backlog = Backlog(
         topics,
-        VEHICLES,
+        vehicles,
         start,
         minutes,
-        readings=2 * VEHICLES * minutes,
+        readings=2 * vehicles * minutes,
         duplicates=misbehaviour.counts.duplicates,
         malformed=misbehaviour.counts.malformed,
     )
@@ -96,8 +106,8 @@ async def _produce(harness: Harness, topics: Topics, minutes: int, shares: Anoma
     return backlog
 
 
-def _records_by_minute(start: datetime, minutes: int) -> Iterator[Iterator[Record]]:
-    table = timetable(Fleet(VEHICLES))
+def _records_by_minute(start: datetime, minutes: int, vehicles: int) -> Iterator[Iterator[Record]]:
+    table = timetable(Fleet(vehicles))
     for number in range(minutes):
         minute = start + number * MINUTE
         yield due(table, milliseconds(minute), milliseconds(minute + MINUTE))

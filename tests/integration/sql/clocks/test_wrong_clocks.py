@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sql.connection import SESSION
 from sql.maintenance.metrics import MaintenanceMetrics
 from sql.maintenance.scheduler import maintain_once
+from sql.partitions import begin_folding, midnight
 from sql.queries import queries
 from sql.settings import MaintainSettings
 from tests.integration.sql.clocks.wrong_clocks import shift_database_clock, shift_host_clock
@@ -168,3 +169,21 @@ async def test_a_fault_of_the_future_can_be_closed(fleet: Fleet, database: Datab
 async def insert_evaluation_of_the_future(database: Database) -> None:
     """Of a vehicle that needs one more good evaluation to close its fault."""
     await insert_evaluation(database, "VEH-1", NOW + DAY, sound_in_a_row=4)
+
+
+async def test_folding_does_not_begin_in_the_future(database: Database) -> None:
+    """Its watermarks never move back."""
+
+    async def begin() -> datetime | None:
+        connection = await asyncpg.connect(database.migrator_url)
+        try:
+            await begin_folding(connection, await queries.database_clock(connection), 3)
+            state = await queries.folding_state(connection)
+        finally:
+            await connection.close()
+        return state["folding_before"]  # type: ignore[no-any-return]
+
+    await shift_database_clock(database, 800 * DAY)
+    assert await begin() is None
+    await shift_database_clock(database, timedelta(0))
+    assert await begin() == midnight(datetime.now(UTC)) - 3 * DAY

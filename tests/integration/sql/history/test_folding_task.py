@@ -10,11 +10,14 @@ from typing import Any, Final
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from sql.maintenance import folding
 from sql.maintenance.folding import FoldingError, fold_days
 from sql.maintenance.merging import merge_late_readings
+from sql.maintenance.scheduler import TASKS
 from sql.partitions import begin_folding, ensure_partitions
+from sql.settings import MaintainSettings
 from tests.integration.sql.history.levels import METERS, TODAY, Levels, days_ago
 from tests.support.command import sql_command
 from tests.support.database import Database, drop_rows, use_months
@@ -143,6 +146,23 @@ async def test_a_writer_that_is_stuck_delays_the_folding_only(levels: Levels, da
             await fold(levels.connection)
         assert await levels.watermarks() == (OLDEST, OLDEST)
     assert await fold(levels.connection) == DUE
+
+
+async def test_folding_begins_again_once_the_writer_has_ended(levels: Levels, database: Database) -> None:
+    settings = MaintainSettings(database_url=SecretStr(database.migrator_url))
+
+    async def waits() -> bool:
+        return bool(await database.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+
+    async def gave_way() -> bool:
+        return not await waits()
+
+    async with locked(database, "SELECT pg_advisory_xact_lock_shared(hashtext('energy.late_before'))"):
+        task = asyncio.ensure_future(TASKS["folding"](levels.connection, datetime.now(UTC), settings))
+        await until(waits, "folding waits for the writer", every=0.02)
+        await until(gave_way, "folding gives way to other writers", every=0.02)
+    await task
+    assert await levels.folded_days() == DUE
 
 
 @asynccontextmanager
