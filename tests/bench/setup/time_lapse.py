@@ -35,6 +35,7 @@ from sql.maintenance.scheduler import HOURLY_SESSION
 from sql.maintenance.statistics import refresh_statistics
 from sql.partitions import ensure_partitions
 from sql.queries import queries
+from tests.bench.instruments.cpu_time import CpuTime
 from tests.bench.setup.backlog import kafka_settings, new_topics
 from tests.bench.setup.harness import Harness
 from tests.bench.setup.stored_day import DAY, MINUTES, ROLLUP_GRACE
@@ -91,9 +92,13 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What loading took: seconds, and bytes of write-ahead log a reading of writing, and of rolling up and folding."""
+    """What loading took: seconds, and bytes of write-ahead log a reading of writing, and of rolling up and folding.
+
+    `cpu` has the microseconds a reading of simulator, consumer (`client`) and servers, by the names of a result's details.
+    """
 
     seconds: float
+    cpu: dict[str, float]
     written_wal_bytes: float
     folded_wal_bytes: float
 
@@ -161,15 +166,18 @@ async def _load(harness: Harness, database: Database, days: Days, topics: Topics
     stored: Queue[None] = Queue(1)
     async with maintenance_session(database) as connection:
         wal, started = await connection.fetchval(WAL_BYTES), time.monotonic()
+        cpu, own_cpu = CpuTime.now(harness.stack, [consumer.process]), time.process_time()
         async with TaskGroup() as group:
             group.create_task(_produce(harness, days, topics, produced))
             group.create_task(_follow(harness, database, days, consumer, produced, stored))
             group.create_task(_fold(harness, connection, days, stored))
         await refresh_statistics(connection, datetime.now(UTC))
         seconds = time.monotonic() - started
+        took = CpuTime.now(harness.stack, [consumer.process]).per_record(cpu, days.readings)
+        took["simulator_cpu_us_per_record"] = round((time.process_time() - own_cpu) * 1e6 / days.readings, 3)
         folded_wal = await connection.fetchval(WAL_BYTES_OF_SESSION)
         written_wal = await connection.fetchval(WAL_BYTES) - wal - folded_wal
-    return Loaded(seconds, written_wal / days.readings, folded_wal / days.folded_readings)
+    return Loaded(seconds, took, written_wal / days.readings, folded_wal / days.folded_readings)
 
 
 async def _produce(harness: Harness, days: Days, topics: Topics, produced: "Queue[Offsets]") -> None:

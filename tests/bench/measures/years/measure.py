@@ -101,6 +101,7 @@ def _wal_result(days: Days, loaded: Loaded) -> Result:
             "readings": days.readings,
             "loading_seconds": round(loaded.seconds, 1),
             "loading_readings_per_second": round(days.readings / loaded.seconds),
+            **{f"loading_{name}": value for name, value in loaded.cpu.items()},
         },
     )
 
