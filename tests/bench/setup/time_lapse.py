@@ -50,9 +50,7 @@ TIMEOUT_SECONDS: Final = 3600.0  # for a day
 DELAY_OF_LIVE_READINGS: Final = """
 CREATE OR REPLACE FUNCTION whole_milliseconds(earlier timestamptz, later timestamptz) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN 80 + floor(-350 * ln(
-    1 - (hashint8extended((date_part('epoch', earlier) * 1000)::bigint, 0) & 16777215)::double precision / 16777216
-))"""
+RETURN 80 + floor(-350 * ln(1 - (hash_record_extended(ROW(earlier), 0) & 16777215)::double precision / 16777216))"""
 # The clocks must agree before a day is folded, and the readings of a time-lapse are old.
 INSERT_PRESENT_READING: Final = "INSERT INTO meter_live_status VALUES ('METER-NOW', 0, 230, now(), now())"
 STORED_OFFSETS: Final = "SELECT topic, partition, next_offset FROM kafka_offsets"
