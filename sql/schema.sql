@@ -1008,8 +1008,8 @@ CREATE FUNCTION public.whole_hours(begins timestamp with time zone, ends timesta
 $$;
 
 CREATE FUNCTION public.whole_milliseconds(earlier timestamp with time zone, later timestamp with time zone) RETURNS double precision
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN (floor(((date_part('epoch'::text, later) * (1000)::double precision) + (0.0004)::double precision)) - floor(((date_part('epoch'::text, earlier) * (1000)::double precision) + (0.0004)::double precision)));
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN round(((1000)::double precision * date_part('epoch'::text, (date_bin('00:00:00.001'::interval, later, '2000-01-01 00:00:00+00'::timestamp with time zone) - date_bin('00:00:00.001'::interval, earlier, '2000-01-01 00:00:00+00'::timestamp with time zone)))));
 
 CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) (
     SFUNC = public.next_register,

@@ -12,6 +12,7 @@ import typer
 from deploy.demo import checks
 from deploy.demo.environment import write_environment
 from deploy.demo.hints import guide
+from deploy.demo.month.checks import check_aging, check_folded_days
 from deploy.demo.prometheus import start_prometheus
 from deploy.demo.run import Demo, Ports, demo
 from deploy.demo.services import ServiceEndedError
@@ -79,7 +80,9 @@ def _smoke() -> None:
     with demo(ROOT / "smoke", ports, _report, fresh=True) as running:
         with httpx.Client(base_url=running.api, timeout=10) as client:
             checks.check_history(client, running.history_end, typer.echo)
+            check_folded_days(client, running.folded_before, typer.echo)
             checks.check_faults(client, typer.echo)
+            check_aging(client, typer.echo)
         checks.check_posting(running.api, typer.echo)
         checks.check_ledger(running.stack.database_url, typer.echo)
     typer.echo("smoke test passed")

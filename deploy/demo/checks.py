@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import httpx
 
-from deploy.demo.fleet import FLEET, HISTORY_HOURS, VISITOR_VEHICLE, faulty_vehicles, one_faulty_vehicle
+from deploy.demo.fleet import FLEET, VISITOR_VEHICLE, faulty_vehicles, one_faulty_vehicle
 from deploy.demo.hints import commands
 from deploy.simulator.fleet import vehicle_id
 from deploy.simulator.totals import expected_totals
@@ -21,6 +21,7 @@ from schemas.config.settings import KafkaSettings
 from sql.queries import queries
 
 POSTED_RATIO: Final = 71.08  # 32.15 of 45.23 kWh
+DAY: Final = timedelta(days=1)
 
 
 class CheckFailedError(Exception):
@@ -28,14 +29,9 @@ class CheckFailedError(Exception):
 
 
 def check_history(api: httpx.Client, end: datetime, report: Callable[[str], None]) -> None:
-    """Compares the answers for some vehicles, one of them with a faulty charger, with the totals that the simulator computes."""
+    """Compares 24 hours of some vehicles, one of them with a faulty charger, with the totals that the simulator computes."""
     for number in (1, 42, 300, one_faulty_vehicle()):
-        answer = api.get(f"/v1/analytics/performance/{vehicle_id(number)}", params={"end": end.isoformat()}).json()
-        expected = expected_totals(number, end - timedelta(hours=HISTORY_HOURS), end, FLEET)
-        _equal(answer, "totalEnergyConsumedAc", expected.ac_kwh)
-        _equal(answer, "totalEnergyDeliveredDc", expected.dc_kwh)
-        _equal(answer, "averageBatteryTemp", expected.average_battery_temp)
-        _equal(answer, "dataPoints", expected.points)
+        answer = check_day(api, number, end)
         report(
             f"{vehicle_id(number)}: {answer['totalEnergyConsumedAc']:.3f} kWh in, "
             f"{answer['totalEnergyDeliveredDc']:.3f} kWh out, {answer['efficiencyRatio']} %, "
@@ -44,6 +40,18 @@ def check_history(api: httpx.Client, end: datetime, report: Callable[[str], None
         )
     if answer["status"] != "faulty":
         raise CheckFailedError(f"the status of a faulty charger is not faulty: {answer}")
+
+
+def check_day(api: httpx.Client, number: int, end: datetime) -> dict[str, Any]:
+    """Compares 24 hours of a vehicle up to `end` with the simulator's totals. Returns the answer."""
+    response = api.get(f"/v1/analytics/performance/{vehicle_id(number)}", params={"end": end.isoformat()})
+    answer: dict[str, Any] = response.json()
+    expected = expected_totals(number, end - DAY, end, FLEET)
+    _equal(answer, "totalEnergyConsumedAc", expected.ac_kwh)
+    _equal(answer, "totalEnergyDeliveredDc", expected.dc_kwh)
+    _equal(answer, "averageBatteryTemp", expected.average_battery_temp)
+    _equal(answer, "dataPoints", expected.points)
+    return answer
 
 
 def check_faults(api: httpx.Client, report: Callable[[str], None]) -> None:

@@ -1,15 +1,20 @@
 """The fleet of the demo: its size, its history, its assignments and its faulty chargers."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from deploy.simulator.fleet import Fleet, assignments, is_faulty
+from deploy.simulator.fleet import Fleet, assignments, is_aging, is_faulty
 from sql.assign import Assignment
+from sql.partitions import midnight
 
-FLEET: Final = Fleet()
+# Each vehicle repeats its day, so that a month of days is computed and encoded within seconds; aging chargers change.
+FLEET: Final = Fleet(aging_share=0.03, routine_days=1)
 VEHICLES_WITH_HISTORY: Final = 300
-HISTORY_HOURS: Final = 24
+FOLDED_DAYS: Final = 30
+# The newest readings come through Kafka and are rows. They begin at a midnight (UTC), where the folded days end.
+LEAST_ROWS: Final = timedelta(hours=6)
+MOST_ROWS: Final = LEAST_ROWS + timedelta(days=1)
 # Devices outside of the fleet, for readings that a person posts: the fleet's totals stay exact.
 VISITOR_VEHICLE: Final = "VEH-DEMO"
 VISITOR_METER: Final = "METER-DEMO"
@@ -22,6 +27,11 @@ def all_assignments() -> Iterator[Assignment]:
     yield Assignment(0, VISITOR_VEHICLE, VISITOR_METER, datetime(2020, 1, 1, tzinfo=UTC), None)
 
 
+def rows_from(now: datetime) -> datetime:
+    """The midnight (UTC) at which the folded days of a new demo end."""
+    return midnight(now - LEAST_ROWS)
+
+
 def faulty_vehicles() -> list[int]:
     """The numbers of the vehicles with history whose charger is faulty."""
     return [number for number in range(1, VEHICLES_WITH_HISTORY + 1) if is_faulty(FLEET, number)]
@@ -29,3 +39,8 @@ def faulty_vehicles() -> list[int]:
 
 def one_faulty_vehicle() -> int:
     return faulty_vehicles()[0]
+
+
+def aging_vehicles() -> list[int]:
+    """The numbers of the vehicles with history whose charger ages, and may have been replaced within the month."""
+    return [number for number in range(1, VEHICLES_WITH_HISTORY + 1) if is_aging(FLEET, number)]

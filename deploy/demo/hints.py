@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deploy.demo.fleet import VISITOR_METER, VISITOR_VEHICLE, one_faulty_vehicle
+from deploy.demo.fleet import VISITOR_METER, VISITOR_VEHICLE, aging_vehicles, one_faulty_vehicle
 from deploy.demo.prometheus import Pages
 from deploy.simulator.fleet import vehicle_id
 from schemas.records.readings import MeterReading, VehicleReading, example
@@ -28,10 +28,11 @@ def guide(api: str, metrics: list[str], pages: Pages | None, environment: Path, 
     return f"""
 The fleet is live: 20,000 devices, a reading a minute each.
 
-  {api}/        the fleet, its faults, and 24 hours of every vehicle
+  {api}/        the fleet, its faults, aging chargers, and 24 hours of every vehicle
   {api}/docs        the API's documentation
   {api}/v1/analytics/performance/{vehicle_id(1)}        24 hours of a vehicle
   {api}/v1/analytics/performance/{vehicle_id(one_faulty_vehicle())}        a vehicle with a faulty charger
+  {api}/#/vehicle/{vehicle_id(aging_vehicles()[-1])}        a month of a vehicle whose charger ages
   {"  ".join(metrics)}        metrics of the consumers and of maintenance
 {prometheus}
 To try it, run these commands, the third one a second after the second:

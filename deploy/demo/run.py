@@ -1,19 +1,20 @@
-"""The start of the demo: servers -> schema and topics -> processes -> a day of history -> live readings."""
+"""The start of the demo: servers -> schema and topics -> folded days -> processes -> the hours since -> live readings."""
 
 import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import httpx
 from pydantic import SecretStr
 
-from deploy.demo.fleet import HISTORY_HOURS, VEHICLES_WITH_HISTORY, all_assignments
+from deploy.demo.fleet import FLEET, FOLDED_DAYS, MOST_ROWS, VEHICLES_WITH_HISTORY, all_assignments, rows_from
+from deploy.demo.month.load import load_days
 from deploy.demo.services import Services
 from deploy.simulator.fleet import vehicle_id
 from deploy.stack.processes import Processes
@@ -23,12 +24,13 @@ from deploy.stack.topics import create_topics
 from schemas.config.settings import KafkaSettings
 from sql.assign import write_assignments
 from sql.migrate import migrate
+from sql.queries import queries
 from sql.settings import SqlSettings
 
 Report = Callable[[str], None]
 PARTITIONS: Final = 8
 TIMEOUT_SECONDS: Final = 180.0
-MARGIN_HOURS: Final = 0.1  # the day of the query ends at the start of the current minute
+DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +46,18 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """A running demo with a day of history up to `history_end`. `api` is the API's address."""
+    """A running demo with history up to `history_end`, folded up to `folded_before`. `api` is the API's address."""
 
     stack: Servers
     services: Services
     api: str
     history_end: datetime
+    folded_before: datetime
 
 
 @contextmanager
 def demo(directory: Path, ports: Ports, report: Report, *, fresh: bool) -> Iterator[Demo]:
-    """Starts everything and waits until a day of history is stored and all vehicles are evaluated. Stops everything at the end.
+    """Starts everything and waits until the history is stored and all vehicles are evaluated. Stops everything at the end.
 
     Raises:
         ServiceEndedError: one of the processes has exited.
@@ -65,13 +68,14 @@ def demo(directory: Path, ports: Ports, report: Report, *, fresh: bool) -> Itera
         Processes() as processes,
     ):
         report(f"creating topics with {PARTITIONS} partitions each, the schema and the assignments")
-        asyncio.run(_prepare(stack))
+        folded_before = asyncio.run(_prepare(stack, report))
         services = Services(stack, processes, directory / "logs")
-        history_end = datetime.now(UTC).replace(second=0, microsecond=0)
-        api = _start(services, ports)
-        report(
-            f"{HISTORY_HOURS} hours of history for {VEHICLES_WITH_HISTORY} vehicles and their meters, then live readings"
-        )
+        now = datetime.now(UTC)
+        history_end = now.replace(second=0, microsecond=0)
+        backfill_from = max(folded_before, now - MOST_ROWS)
+        api = _start(services, ports, backfill_from)
+        hours = (now - backfill_from) / timedelta(hours=1)
+        report(f"{hours:.0f} hours of history for {VEHICLES_WITH_HISTORY} vehicles through Kafka, then live readings")
         with httpx.Client(base_url=api, timeout=10) as client:
             _wait_for_history(client, services, history_end, report)
             # started last: an evaluation before the history has arrived would find most readings missing
@@ -82,12 +86,13 @@ def demo(directory: Path, ports: Ports, report: Report, *, fresh: bool) -> Itera
             )  # fmt: skip
             _wait_for_evaluation(client, services, report)
         try:
-            yield Demo(stack, services, api, history_end)
+            yield Demo(stack, services, api, history_end, folded_before)
         finally:
             report("stopping")
 
 
-async def _prepare(stack: Servers) -> None:
+async def _prepare(stack: Servers, report: Report) -> datetime:
+    """Creates topics, schema and assignments, and loads folded days. Returns the instant from which readings are rows."""
     topics = KafkaSettings()
     names = (
         topics.kafka_meter_topic,
@@ -96,28 +101,42 @@ async def _prepare(stack: Servers) -> None:
         topics.kafka_alert_topic,
     )
     await create_topics(stack.kafka_bootstrap_servers, names, partitions=PARTITIONS)
-    await migrate(SqlSettings(database_url=SecretStr(stack.database_url)))
+    await migrate(SqlSettings(database_url=SecretStr(stack.database_url), fold_after_days=1))
     connection = await asyncpg.connect(stack.database_url)
     try:
         await write_assignments(connection, list(all_assignments()), "demo")
+        await _load_month(connection, report)
+        state = await queries.folding_state(connection)
+        return state["folded_before"] or datetime.min.replace(tzinfo=UTC)
     finally:
         await connection.close()
 
 
-def _start(services: Services, ports: Ports) -> str:
+async def _load_month(connection: Any, report: Report) -> None:
+    """Loads folded days, unless the database has readings already, those of an earlier demo for example."""
+    if await connection.fetchval("SELECT EXISTS (TABLE vehicle_days) OR EXISTS (TABLE vehicle_live_status)"):
+        report("the database has readings already: no further days are loaded")
+        return
+    started, until = time.monotonic(), rows_from(await queries.database_clock(connection))
+    readings = await load_days(connection, FLEET, VEHICLES_WITH_HISTORY, until, FOLDED_DAYS)
+    report(f"{FOLDED_DAYS} days, {readings:,} readings, loaded folded in {time.monotonic() - started:.1f} s")
+
+
+def _start(services: Services, ports: Ports, backfill_from: datetime) -> str:
     for number, port in enumerate(ports.metrics, 1):
         services.start(f"consumer-{number}", "consumer", METRICS_HOST="127.0.0.1", METRICS_PORT=str(port))
     services.start("api", "api", API_PORT=str(ports.api), API_OPEN="true", DATABASE_URL=services.stack.reader_url)
     services.start(
         "simulator", "deploy.simulator",
-        "--backfill-hours", str(HISTORY_HOURS + MARGIN_HOURS), "--backfill-devices", str(VEHICLES_WITH_HISTORY),
+        "--backfill-from", f"{backfill_from:%Y-%m-%dT%H:%M:%S%z}", "--backfill-devices", str(VEHICLES_WITH_HISTORY),
+        "--aging-share", str(FLEET.aging_share), "--routine-days", str(FLEET.routine_days),
     )  # fmt: skip
     return f"http://localhost:{ports.api}"
 
 
 def _wait_for_history(client: httpx.Client, services: Services, end: datetime, report: Report) -> None:
-    """Waits until the last vehicle of the backfill has a reading for every minute of the day."""
-    expected, started, reported = HISTORY_HOURS * 60, time.monotonic(), 0
+    """Waits until the last vehicle of the backfill has a reading for every minute of the last 24 hours."""
+    expected, started, reported = DAY // timedelta(minutes=1), time.monotonic(), 0
     address = f"/v1/analytics/performance/{vehicle_id(VEHICLES_WITH_HISTORY)}"
     while (points := _points(client, address, end)) < expected:
         services.check()
@@ -126,7 +145,7 @@ def _wait_for_history(client: httpx.Client, services: Services, end: datetime, r
                 f"{points} of {expected} minutes have arrived after {TIMEOUT_SECONDS:.0f} s; logs: {services.logs}"
             )
         if points != reported:
-            report(f"{points * 100 // expected} % of the history is stored")
+            report(f"{points * 100 // expected} % of the last 24 hours is stored")
             reported = points
         time.sleep(0.5)
     report(f"the history is stored, {time.monotonic() - started:.0f} s after the first process was started")

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -42,6 +43,23 @@ SpeedUp = Annotated[
 BackfillHours = Annotated[
     float, typer.Option(min=0, help="First send the readings of this many past hours, as fast as possible.")
 ]
+BackfillFrom = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%dT%H:%M:%S%z"], help="The same from this instant on, such as 2026-11-01T00:00:00+0000."
+    ),
+]
+OutOfOrderShare = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of readings sent after the device's next reading.")
+]
+MalformedShare = Annotated[float, typer.Option(min=0, max=1, help="Malformed records sent in addition, per reading.")]
+FaultyShare = Annotated[float, typer.Option(min=0, max=1, help="Share of vehicles whose charger loses 16 to 30 %.")]
+AgingShare = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of vehicles whose charger loses efficiency from day to day.")
+]
+RoutineDays = Annotated[
+    int | None, typer.Option(min=1, help="Each vehicle does the same again after so many days; by default never.")
+]
 
 
 @app.command()
@@ -52,19 +70,16 @@ def run(
     duration: Duration = None,
     speed_up: SpeedUp = 1.0,
     backfill_hours: BackfillHours = 0,
+    backfill_from: BackfillFrom = None,
     backfill_devices: Annotated[int, typer.Option(min=1, help="Number of vehicles (and meters) to backfill.")] = 300,
     rate: Annotated[float | None, typer.Option(min=1, help="Maximum number of records a second.")] = None,
     duplicate_share: Annotated[float, typer.Option(min=0, max=1, help="Share of readings sent twice.")] = 0,
     late_share: Annotated[float, typer.Option(min=0, max=1, help="Share of readings sent 5 to 60 minutes late.")] = 0,
-    out_of_order_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of readings sent after the device's next reading.")
-    ] = 0,
-    malformed_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Malformed records sent in addition, per reading.")
-    ] = 0,
-    faulty_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of vehicles whose charger loses 16 to 30 %.")
-    ] = 0.02,
+    out_of_order_share: OutOfOrderShare = 0,
+    malformed_share: MalformedShare = 0,
+    faulty_share: FaultyShare = 0.02,
+    aging_share: AgingShare = 0,
+    routine_days: RoutineDays = None,
     seed: Seed = 1,
 ) -> None:
     """Send the fleet's readings. Progress goes to stderr, one JSON line with the counts to stdout at the end.
@@ -73,12 +88,13 @@ def run(
     Exit code 1 if Kafka has not acknowledged every record.
     """
     plan = Plan(
-        fleet=Fleet(devices, seed, faulty_share),
+        fleet=Fleet(devices, seed, faulty_share, aging_share, routine_days),
         shares=AnomalyShares(duplicate_share, late_share, out_of_order_share, malformed_share),
         live=live,
         speed_up=speed_up,
         duration_s=duration,
         backfill_hours=backfill_hours,
+        backfill_from=backfill_from,
         backfill_devices=backfill_devices,
         rate=rate,
     )

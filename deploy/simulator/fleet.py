@@ -12,24 +12,35 @@ from deploy.simulator.pseudorandom import draw
 MINUTE_MS: Final = 60_000
 DAY_MINUTES: Final = 1440
 IN_SERVICE_SINCE: Final = datetime(2020, 1, 1, tzinfo=UTC)
+CHARGER_LIFE_DAYS: Final = 120  # of an aging charger, which is then replaced: it loses 7 points, and is never faulty
+LOSS_PER_DAY: Final = 0.0006
+DAILY_DEVIATION: Final = 0.002  # at most, of an aging charger
 _GOLDEN_RATIO: Final = 0.6180339887498949
 _FAULT, _EFFICIENCY, _CLIMATE, _SHIFT = range(4)
+_AGING, _AGE, _DEVIATION = range(7, 10)  # charging.py has those in between
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Everything but the time that readings depend on. `devices` is the number of vehicles and also of meters."""
+    """Everything but the time that readings depend on. `devices` is the number of vehicles and also of meters.
+
+    The chargers of `aging_share` of the vehicles lose efficiency from day to day. Each vehicle does the same again after
+    `routine_days`; None: never.
+    """
 
     devices: int = 10_000
     seed: int = 1
     faulty_share: float = 0.02
+    aging_share: float = 0.0
+    routine_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
     """One vehicle and its meter; both report at the same `phase_ms` (0 to 59,999) of every minute.
 
-    `efficiency` is DC/AC, `climate` (0 to 1) how warm its place is, `shift_minutes` how far its day is ahead of the others.
+    `efficiency` is DC/AC of the new charger, `climate` (0 to 1) how warm its place is, `shift_minutes` how far its day is ahead
+    of the others. `charger_age_days` is the age of an aging charger on 1 January 1970; None: it does not age.
     """
 
     number: int
@@ -42,6 +53,8 @@ class Vehicle:
     efficiency: float
     climate: float
     shift_minutes: int
+    charger_age_days: int | None
+    routine_days: int | None
 
 
 class Assignment(NamedTuple):
@@ -76,6 +89,8 @@ def vehicle(fleet: Fleet, number: int) -> Vehicle:
         efficiency=efficiency(fleet, number),
         climate=draw(fleet.seed, number, _CLIMATE),
         shift_minutes=int(draw(fleet.seed, number, _SHIFT) * DAY_MINUTES),
+        charger_age_days=int(draw(fleet.seed, number, _AGE) * CHARGER_LIFE_DAYS) if is_aging(fleet, number) else None,
+        routine_days=fleet.routine_days,
     )
 
 
@@ -88,10 +103,23 @@ def is_faulty(fleet: Fleet, number: int) -> bool:
     return draw(fleet.seed, number, _FAULT) < fleet.faulty_share
 
 
+def is_aging(fleet: Fleet, number: int) -> bool:
+    return not is_faulty(fleet, number) and draw(fleet.seed, number, _AGING) < fleet.aging_share
+
+
 def efficiency(fleet: Fleet, number: int) -> float:
-    """DC/AC: 0.90 to 0.96 (0.95 at the real station), or 0.70 to 0.84 for a faulty charger."""
-    worst, best = (0.70, 0.84) if is_faulty(fleet, number) else (0.90, 0.96)
+    """DC/AC of a new charger: 0.90 to 0.96 (0.95 at the real station), 0.70 to 0.84 if it is faulty, 0.94 to 0.96 if it ages."""
+    worst, best = (0.70, 0.84) if is_faulty(fleet, number) else (0.94 if is_aging(fleet, number) else 0.90, 0.96)
     return round(worst + (best - worst) * draw(fleet.seed, number, _EFFICIENCY), 4)
+
+
+def efficiency_on(one: Vehicle, day: int) -> float:
+    """DC/AC on a day (UTC, since the epoch). An aging charger loses LOSS_PER_DAY until it is replaced, and varies a little."""
+    if one.charger_age_days is None:
+        return one.efficiency
+    age = (day + one.charger_age_days) % CHARGER_LIFE_DAYS
+    deviation = (2 * draw(one.seed, one.number, _DEVIATION, day) - 1) * DAILY_DEVIATION
+    return round(one.efficiency - age * LOSS_PER_DAY + deviation, 6)
 
 
 def assignments(fleet: Fleet) -> Iterator[Assignment]:

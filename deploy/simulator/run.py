@@ -5,6 +5,7 @@ import time
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from itertools import islice
 from math import inf
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 from deploy.simulator.anomalies import AnomalyInjector, AnomalyShares
 from deploy.simulator.fleet import Fleet
 from deploy.simulator.producer import ReadingProducer, Report
-from deploy.simulator.readings import Record, instant
+from deploy.simulator.readings import Record, instant, milliseconds
 from deploy.simulator.timetable import Clock, clock_from, due, timetable
 
 HOUR_MS: Final = 3_600_000
@@ -24,7 +25,10 @@ _SLICE: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send. Durations are in real seconds, `rate` in records a second. None is no limit."""
+    """What to send. Durations are in real seconds, `rate` in records a second. None is no limit.
+
+    The backfill begins at `backfill_from`, or `backfill_hours` before the start of the live readings.
+    """
 
     fleet: Fleet = field(default_factory=Fleet)
     shares: AnomalyShares = field(default_factory=AnomalyShares)
@@ -32,6 +36,7 @@ class Plan:
     speed_up: float = 1.0
     duration_s: float | None = None
     backfill_hours: float = 0.0
+    backfill_from: datetime | None = None
     backfill_devices: int = 300
     rate: float | None = None
 
@@ -85,7 +90,7 @@ class FleetRun:
         plan, wall_ms = self._plan, _wall_ms()
         clock = clock_from(wall_ms, plan.speed_up if plan.live else 1, plan.duration_s)
         self._started_s = time.monotonic()
-        if plan.backfill_hours:
+        if plan.backfill_hours or plan.backfill_from:
             await self._backfill(clock.start_ms)
         if plan.live:
             await self._live(clock)
@@ -93,7 +98,8 @@ class FleetRun:
 
     async def _backfill(self, end_ms: int) -> None:
         table = timetable(self._plan.fleet, self._plan.backfill_devices)
-        start_ms = end_ms - int(self._plan.backfill_hours * HOUR_MS)
+        begin = self._plan.backfill_from
+        start_ms = milliseconds(begin) if begin else end_ms - int(self._plan.backfill_hours * HOUR_MS)
         self._report(f"backfill of {len(table.vehicles)} vehicles and their meters from {instant(start_ms)}")
         await self._produce(self._anomalies.apply(due(table, start_ms, end_ms)))
         self._report(f"backfill up to {instant(end_ms)} took {time.monotonic() - self._started_s:.1f} s")

@@ -58,19 +58,23 @@ async def _efficiency_days(
     connection: Any, vehicle_ids: Sequence[str], last_day: date, thresholds: Thresholds
 ) -> dict[str, list[Day]]:
     """The days of each vehicle up to `last_day`, oldest first; the ratio is None where it cannot be assessed."""
-    midnights = [datetime.combine(last_day, time(), UTC) - DAY * back for back in reversed(range(WINDOW_DAYS))]
+    window = [last_day - DAY * back for back in reversed(range(WINDOW_DAYS))]
+    present = queries.days_with_readings(
+        connection, vehicle_ids=list(vehicle_ids), first_day=window[0], last_day=last_day
+    )
+    asked = [(row["vehicle_id"], datetime.combine(row["day"], time(), UTC)) async for row in present]
     rows = queries.energy_of(
         connection,
-        vehicle_ids=[each for each in vehicle_ids for _ in midnights],
-        opens=midnights * len(vehicle_ids),
-        closes=[midnight + DAY for midnight in midnights] * len(vehicle_ids),
+        vehicle_ids=[vehicle_id for vehicle_id, _ in asked],
+        opens=[midnight for _, midnight in asked],
+        closes=[midnight + DAY for _, midnight in asked],
     )
-    days: dict[str, list[Day]] = {each: [] for each in vehicle_ids}
+    ratios: dict[tuple[str, date], float] = {}
     async for row in rows:
         efficiency = assess_efficiency(EnergySums.from_row(row), thresholds)
-        ratio = efficiency.ratio if efficiency.status in JUDGED else None
-        days[row["vehicle_id"]].append(Day(row["opens"].astimezone(UTC).date(), ratio))
-    return days
+        if efficiency.status in JUDGED and efficiency.ratio is not None:
+            ratios[row["vehicle_id"], row["opens"].astimezone(UTC).date()] = efficiency.ratio
+    return {each: [Day(day, ratios.get((each, day))) for day in window] for each in vehicle_ids}
 
 
 async def _store(connection: Any, trends: dict[str, Trend], last_day: date) -> None:

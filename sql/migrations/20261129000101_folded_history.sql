@@ -188,10 +188,12 @@ CREATE VIEW register_readings AS
         (recorded_at AT TIME ZONE 'UTC')::date
     FROM register_late_readings;
 
--- From the millisecond of one instant to that of another, whatever is finer.
+-- From the millisecond of one instant to that of another, whatever is finer. Folding calls it for every reading: date_bin() is integer
+-- arithmetic, while the seconds since 1970 as a double would take a quarter of its time, and round in later centuries.
 CREATE FUNCTION whole_milliseconds(earlier timestamptz, later timestamptz) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN floor(date_part('epoch', later) * 1000 + 4e-4) - floor(date_part('epoch', earlier) * 1000 + 4e-4);
+RETURN round(1000 * date_part('epoch', date_bin('1 millisecond', later, timestamptz '2000-01-01 00:00:00+00')
+    - date_bin('1 millisecond', earlier, timestamptz '2000-01-01 00:00:00+00')));
 
 CREATE FUNCTION exact_milliseconds(earlier timestamptz, later timestamptz) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -65,9 +65,6 @@ CREATE OR REPLACE VIEW register_readings AS
         (recorded_at AT TIME ZONE 'UTC')::date
     FROM register_late_readings;
 
--- date_part() of an instant is stable, and a function is inlined only where it does not promise more than what it calls.
-ALTER FUNCTION whole_milliseconds STABLE;
-
 -- As before. A folded day that is merged is decoded here and not by the views: milliseconds need not become instants and be computed
 -- from these again.
 CREATE OR REPLACE FUNCTION fold_meter_day(meter text, folded_day date) RETURNS integer LANGUAGE plpgsql SET timezone = 'UTC' AS $$
@@ -439,8 +436,6 @@ BEGIN
     RETURN cardinality(source.recorded);
 END
 $$;
-
-ALTER FUNCTION whole_milliseconds IMMUTABLE;
 
 CREATE OR REPLACE VIEW meter_readings AS
     SELECT history.meter_id, history.recorded_at, history.ingested_at, history.kwh_consumed_ac, history.voltage, history.derived,

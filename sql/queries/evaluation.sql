@@ -82,6 +82,20 @@ WHERE NOT EXISTS (
 )
 ORDER BY vehicle_id LIMIT :row_limit;
 
+-- name: days_with_readings(vehicle_ids, first_day, last_day)
+-- The days of each of these vehicles that have readings; of those that are not folded yet, all.
+SELECT vehicle_id, day FROM vehicle_days
+WHERE vehicle_id = ANY(:vehicle_ids::text[]) AND day >= :first_day AND day <= :last_day AND day < first_day_not_folded()
+UNION
+SELECT vehicle_id, utc_day(recorded_at) FROM vehicle_late_readings
+WHERE vehicle_id = ANY(:vehicle_ids::text[])
+    AND recorded_at >= :first_day::date::timestamp AT TIME ZONE 'UTC'
+    AND recorded_at < (:last_day::date + 1)::timestamp AT TIME ZONE 'UTC'
+UNION
+SELECT vehicle_id, day::date FROM unnest(:vehicle_ids::text[]) AS vehicle_id
+CROSS JOIN generate_series(greatest(:first_day, first_day_not_folded())::timestamp, :last_day::date, '1 day') AS day
+ORDER BY vehicle_id, day;
+
 -- name: store_trends(last_day, vehicle_ids, days, slopes, lows, highs, levels, statuses, until_faults)!
 INSERT INTO vehicle_trends AS stored
     (last_day, computed_at, vehicle_id, days, slope, slope_low, slope_high, level, status, days_until_fault)

@@ -74,6 +74,7 @@ SCENARIOS: Final = (
     Scenario("clock-consumer", 3, clocks.shift_a_consumer, "1, 4"),
     Scenario("clock-maintenance", 2, clocks.shift_maintenance, "1"),
     Scenario("folding", 100, levels.interrupt_folding, "1, 4", min_rounds=levels.ROUNDS_OF_A_DAY),
+    Scenario("merging", 20, levels.interrupt_merging, "1, 4"),
     Scenario("disk-full", 3, data.fill_disk, "4", data.add_insert_trigger),
     Scenario("poison", 3, data.send_rejected_rows, "4", data.add_check_constraint),
     Scenario("broken-release", 2, data.break_producer_release, "4", min_rounds=2),

@@ -2,9 +2,29 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
+import msgspec
+import psutil
+
+from tests.bench.instruments.cpu_time import CpuTime
 from tests.bench.instruments.results import Result, percentiles
 from tests.bench.setup.harness import Harness
+
+CPU_DETAILS: Final = {"service_cpu_ms": "client_cpu_us_per_record", "postgres_cpu_ms": "postgres_cpu_us_per_record"}
+
+
+def measure_latency(harness: Harness, measure: str, run: int, request: Callable[[], None], requests: int) -> Result:
+    """The latency of so many requests to a read service of ours.
+
+    The CPU time of the service and of our own PostgreSQL is in the details: other work on the machine hardly changes it.
+    """
+    services = [each for each in psutil.Process().children(recursive=True) if each.cmdline()[1:3] == ["-m", "api"]]
+    before = CpuTime.now(harness.stack, services)
+    result = latency_result(harness, measure, run, seconds_of(request, requests))
+    cpu = CpuTime.now(harness.stack, services).per_record(before, requests)
+    details = {name: round(cpu[of] / 1000, 3) for name, of in CPU_DETAILS.items() if of in cpu}
+    return msgspec.structs.replace(result, details=result.details | details)
 
 
 def seconds_of(request: Callable[[], None], requests: int) -> list[float]:

@@ -17,7 +17,7 @@ from sql.connection import connect
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.scheduler import FREQUENT_SESSION
-from tests.bench.instruments.latency import latency_result, require, seconds_of
+from tests.bench.instruments.latency import measure_latency, require
 from tests.bench.instruments.results import Result, with_medians
 from tests.bench.setup.harness import Harness
 from tests.bench.setup.stored_day import MINUTES, ROLLUP_GRACE, current_minute, insert_day
@@ -68,9 +68,9 @@ def _runs(harness: Harness, database: Database, end: datetime) -> Iterator[Resul
                 "fleet_ranking": _get(client, "/v1/fleet/ranking?limit=50", "total"),
             }
             for name, request in routes.items():
-                yield latency_result(harness, name, run, seconds_of(request, REQUESTS))
+                yield measure_latency(harness, name, run, request, REQUESTS)
             at_earlier = _get(client, f"/v1/fleet/summary?end={earlier}", "vehicles")
-            yield latency_result(harness, "fleet_summary_at", run, seconds_of(at_earlier, 5))
+            yield measure_latency(harness, "fleet_summary_at", run, at_earlier, 5)
 
 
 async def _evaluate(harness: Harness, database: Database, end: datetime, run: int) -> Result:

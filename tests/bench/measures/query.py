@@ -13,7 +13,7 @@ import httpx
 from deploy.stack.processes import Processes
 from sql.connection import READER_SETTINGS
 from sql.queries import queries
-from tests.bench.instruments.latency import latency_result, require, seconds_of
+from tests.bench.instruments.latency import latency_result, measure_latency, require
 from tests.bench.instruments.results import Result, with_medians
 from tests.bench.setup.harness import Harness
 from tests.bench.setup.stored_day import DAY, MINUTES, current_minute, insert_day
@@ -47,7 +47,7 @@ def _runs(harness: Harness, database: Database, end: datetime) -> Iterator[Resul
         for run in range(1, harness.runs + 1):
             vehicles = [f"VEH-{Random(run * QUERIES + each).randint(1, VEHICLES)}" for each in range(QUERIES)]
             yield latency_result(harness, "query", run, asyncio.run(_query_database(database, vehicles, end)))
-            yield latency_result(harness, "query_http", run, seconds_of(_request(client, Random(run), end), QUERIES))
+            yield measure_latency(harness, "query_http", run, _request(client, Random(run), end), QUERIES)
 
 
 async def _query_database(database: Database, vehicles: list[str], end: datetime) -> list[float]:

@@ -35,6 +35,7 @@ from sql.maintenance.scheduler import HOURLY_SESSION
 from sql.maintenance.statistics import refresh_statistics
 from sql.partitions import ensure_partitions
 from sql.queries import queries
+from tests.bench.instruments.cpu_time import CpuTime
 from tests.bench.setup.backlog import kafka_settings, new_topics
 from tests.bench.setup.harness import Harness
 from tests.bench.setup.stored_day import DAY, MINUTES, ROLLUP_GRACE
@@ -50,9 +51,7 @@ TIMEOUT_SECONDS: Final = 3600.0  # for a day
 DELAY_OF_LIVE_READINGS: Final = """
 CREATE OR REPLACE FUNCTION whole_milliseconds(earlier timestamptz, later timestamptz) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN 80 + floor(-350 * ln(
-    1 - (hashint8extended((date_part('epoch', earlier) * 1000)::bigint, 0) & 16777215)::double precision / 16777216
-))"""
+RETURN 80 + floor(-350 * ln(1 - (hash_record_extended(ROW(earlier), 0) & 16777215)::double precision / 16777216))"""
 # The clocks must agree before a day is folded, and the readings of a time-lapse are old.
 INSERT_PRESENT_READING: Final = "INSERT INTO meter_live_status VALUES ('METER-NOW', 0, 230, now(), now())"
 STORED_OFFSETS: Final = "SELECT topic, partition, next_offset FROM kafka_offsets"
@@ -93,9 +92,13 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What loading took: seconds, and bytes of write-ahead log a reading of writing, and of rolling up and folding."""
+    """What loading took: seconds, and bytes of write-ahead log a reading of writing, and of rolling up and folding.
+
+    `cpu` has the microseconds a reading of simulator, consumer (`client`) and servers, by the names of a result's details.
+    """
 
     seconds: float
+    cpu: dict[str, float]
     written_wal_bytes: float
     folded_wal_bytes: float
 
@@ -163,15 +166,18 @@ async def _load(harness: Harness, database: Database, days: Days, topics: Topics
     stored: Queue[None] = Queue(1)
     async with maintenance_session(database) as connection:
         wal, started = await connection.fetchval(WAL_BYTES), time.monotonic()
+        cpu, own_cpu = CpuTime.now(harness.stack, [consumer.process]), time.process_time()
         async with TaskGroup() as group:
             group.create_task(_produce(harness, days, topics, produced))
             group.create_task(_follow(harness, database, days, consumer, produced, stored))
             group.create_task(_fold(harness, connection, days, stored))
         await refresh_statistics(connection, datetime.now(UTC))
         seconds = time.monotonic() - started
+        took = CpuTime.now(harness.stack, [consumer.process]).per_record(cpu, days.readings)
+        took["simulator_cpu_us_per_record"] = round((time.process_time() - own_cpu) * 1e6 / days.readings, 3)
         folded_wal = await connection.fetchval(WAL_BYTES_OF_SESSION)
         written_wal = await connection.fetchval(WAL_BYTES) - wal - folded_wal
-    return Loaded(seconds, written_wal / days.readings, folded_wal / days.folded_readings)
+    return Loaded(seconds, took, written_wal / days.readings, folded_wal / days.folded_readings)
 
 
 async def _produce(harness: Harness, days: Days, topics: Topics, produced: "Queue[Offsets]") -> None:

@@ -17,6 +17,7 @@ from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.trends import refresh_trends
 from tests.integration.sql.test_energy import Fleet
 from tests.support.database import Database
+from tests.support.database_rows import fold_days
 from tests.support.repository import ROOT
 from tests.support.waiting import until
 
@@ -192,7 +193,16 @@ async def test_a_day_without_readings_neither_opens_nor_closes_a_fault(connectio
     assert await connection.fetchval("SELECT faulty_in_a_row FROM vehicle_efficiency") == 2
 
 
-async def test_an_aging_charger_is_found_from_its_daily_efficiencies(connection: Any) -> None:
+# A folded day becomes late readings that are not merged yet.
+LATE = """
+INSERT INTO vehicle_late_readings (vehicle_id, recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp)
+SELECT vehicle_id, recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp
+FROM vehicle_readings WHERE vehicle_id = 'VEH-2' AND day = $1
+"""
+
+
+@pytest.mark.parametrize("folded_days", [0, 9])
+async def test_an_aging_charger_is_found_from_its_daily_efficiencies(connection: Any, folded_days: int) -> None:
     fleet = Fleet(connection)
     await assign(fleet, 1, 2)
     midnight = NOW.replace(hour=0, minute=0, second=0)
@@ -201,6 +211,11 @@ async def test_an_aging_charger_is_found_from_its_daily_efficiencies(connection:
         await charge(fleet, 1, 88 + 0.3 * back, opens, opens + timedelta(days=1))
         await charge(fleet, 2, 93, opens, opens + timedelta(days=1))
     await fleet.refresh()
+    if folded_days:
+        await fold_days(connection, midnight - timedelta(days=12 - folded_days))
+        late_day = midnight.date() - timedelta(days=12)
+        await connection.execute(LATE, late_day)
+        await connection.execute("DELETE FROM vehicle_days WHERE vehicle_id = 'VEH-2' AND day = $1", late_day)
 
     assert await refresh_trends(connection, NOW, LIMITS) == 2
     assert await refresh_trends(connection, NOW, LIMITS) == 0, "once a day"
@@ -209,7 +224,7 @@ async def test_an_aging_charger_is_found_from_its_daily_efficiencies(connection:
     assert (aging["status"], aging["days"], aging["last_day"]) == ("aging", 12, midnight.date() - timedelta(days=1))
     assert aging["slope"] == pytest.approx(-0.3, abs=0.01)
     assert aging["days_until_fault"] == pytest.approx((88.3 - 85) / 0.3, abs=0.5)
-    assert steady["status"] == "steady"
+    assert (steady["status"], steady["days"]) == ("steady", 12)
 
 
 async def test_one_round_runs_all_tasks_and_a_second_process_stands_by(

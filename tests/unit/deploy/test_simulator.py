@@ -14,8 +14,19 @@ from hypothesis import strategies as st
 from deploy.simulator.anomalies import AnomalyInjector, AnomalyShares
 from deploy.simulator.charging import SLOT_MINUTES, charge_in, state_at
 from deploy.simulator.corruptions import CORRUPTIONS, corrupted
-from deploy.simulator.fleet import Fleet, assignments, is_faulty, vehicle, write_assignments
-from deploy.simulator.readings import Record, RecordType, assignment_record, milliseconds
+from deploy.simulator.days import equal_days
+from deploy.simulator.fleet import (
+    CHARGER_LIFE_DAYS,
+    DAY_MINUTES,
+    Fleet,
+    assignments,
+    efficiency_on,
+    is_aging,
+    is_faulty,
+    vehicle,
+    write_assignments,
+)
+from deploy.simulator.readings import EPOCH, Record, RecordType, assignment_record, milliseconds
 from deploy.simulator.sessions import charged_share, real_sessions
 from deploy.simulator.timetable import Clock, clock_from, due, timetable
 from deploy.simulator.totals import expected_totals
@@ -231,3 +242,47 @@ def test_a_sped_up_clock_reaches_the_wall_clock_and_never_passes_it() -> None:
     assert clock.at(wall + 60_000) == wall + 60_000
     assert clock.at(wall + 90_000) == wall + 90_000
     assert clock_from(wall, 1, None) == Clock(wall, wall, 1)
+
+
+def test_a_fleet_with_a_routine_repeats_its_days_and_only_aging_chargers_change() -> None:
+    fleet, day = Fleet(40, aging_share=0.2, routine_days=2), NOW.toordinal() - EPOCH.toordinal()
+    vehicles = [vehicle(fleet, number) for number in range(1, 41)]
+    assert {one.charger_age_days is None for one in vehicles} == {True, False}
+    for one in vehicles:
+        today, repeated, next_day = (
+            [state_at(one, each * DAY_MINUTES + minute) for minute in range(0, DAY_MINUTES, 7)]
+            for each in (day, day + 2, day + 1)
+        )
+        assert [state._replace(dc_kwh=0) for state in today] == [state._replace(dc_kwh=0) for state in repeated]
+        assert (today == repeated) == (one.charger_age_days is None)
+        assert today != next_day
+
+
+def test_an_aging_charger_loses_efficiency_until_it_is_replaced_and_is_never_faulty() -> None:
+    fleet = Fleet(500, aging_share=0.1)
+    aging = [vehicle(fleet, number) for number in range(1, 501) if is_aging(fleet, number)]
+    assert 25 <= len(aging) <= 75
+    for one in aging:
+        efficiencies = [efficiency_on(one, day) for day in range(20_000, 20_000 + CHARGER_LIFE_DAYS)]
+        falls = [earlier - later for earlier, later in itertools.pairwise(efficiencies)]
+        assert min(efficiencies) > 0.85
+        assert sum(fall < -0.05 for fall in falls) <= 1, "it was replaced once at most"
+        month = [later - earlier for earlier, later in zip(efficiencies, efficiencies[30:], strict=False)]
+        assert sum(change < 0 for change in month) >= len(month) - 31
+    assert not any(is_aging(Fleet(500), number) for number in range(1, 501))
+
+
+@pytest.mark.parametrize("routine_days", [None, 1, 2])
+def test_equal_days_are_all_days_of_a_vehicle_with_its_states(routine_days: int | None) -> None:
+    fleet = Fleet(40, aging_share=0.2, routine_days=routine_days)
+    days = [NOW.date() + timedelta(days=number) for number in range(4)]
+    for one in (
+        vehicle(fleet, 1),
+        next(v for n in range(1, 41) if (v := vehicle(fleet, n)).charger_age_days is not None),
+    ):
+        found = list(equal_days(one, days))
+        assert sorted(day for equal in found for day in equal.days) == days
+        for equal in found:
+            for day in equal.days:
+                first = milliseconds(datetime(day.year, day.month, day.day, tzinfo=UTC)) // 60_000
+                assert list(equal.states) == [state_at(one, first + minute) for minute in range(DAY_MINUTES)]

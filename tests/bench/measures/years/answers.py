@@ -6,9 +6,10 @@ from random import Random
 from typing import Any, Final
 
 import httpx
+import msgspec
 
 from deploy.simulator.fleet import vehicle_id
-from tests.bench.instruments.latency import latency_result, require, seconds_of
+from tests.bench.instruments.latency import measure_latency, require
 from tests.bench.instruments.results import Result
 from tests.bench.setup.harness import Harness
 from tests.bench.setup.stored_day import DAY, MINUTES
@@ -40,8 +41,7 @@ VACUUM: Final = "VACUUM (ANALYZE) meter_days, vehicle_days"
 def measure_folded(harness: Harness, client: httpx.Client, days: Days, run: int) -> Iterator[Result]:
     """p99 of a vehicle's 24 hours anywhere in the days, and of its readings of a whole day."""
     requests = harness.scaled(2_000, minimum=200)
-    seconds = seconds_of(_performance(client, days, Random(run)), requests)
-    yield latency_result(harness, "years_performance", run, seconds)
+    yield measure_latency(harness, "years_performance", run, _performance(client, days, Random(run)), requests)
     yield measure_raw_day(harness, client, "years_raw_day", days, range(days.count), run)
 
 
@@ -50,23 +50,16 @@ def measure_raw_day(
 ) -> Result:
     """p99 of all readings of one vehicle and one of these days, in pages; that of the same as one CSV file in the details."""
     requests = harness.scaled(1_000, minimum=60)
-    pages = latency_result(harness, measure, run, seconds_of(_pages(client, days, numbers, Random(run)), requests))
-    file = latency_result(
-        harness, f"{measure}_csv", run, seconds_of(_csv(client, days, numbers, Random(-run)), requests)
-    )
-    return Result(
-        measure=pages.measure,
-        value=pages.value,
-        unit=pages.unit,
-        run=run,
-        details=pages.details | {"csv_p50_ms": file.details["p50_ms"], "csv_p99_ms": file.value},
-    )
+    pages = measure_latency(harness, measure, run, _pages(client, days, numbers, Random(run)), requests)
+    file = measure_latency(harness, f"{measure}_csv", run, _csv(client, days, numbers, Random(-run)), requests)
+    details = {f"csv_{name}": value for name, value in file.details.items() if name != "requests"}
+    return msgspec.structs.replace(pages, details=pages.details | details | {"csv_p99_ms": file.value})
 
 
 def measure_year(harness: Harness, client: httpx.Client, days: Days, run: int) -> Result:
     """p99 of a year of one vehicle by day."""
     requests = harness.scaled(1_000, minimum=60)
-    return latency_result(harness, "years_year", run, seconds_of(_year(client, days, Random(run)), requests))
+    return measure_latency(harness, "years_year", run, _year(client, days, Random(run)), requests)
 
 
 async def copy_to_a_year(database: Database, days: Days) -> None:

@@ -28,7 +28,7 @@ SECONDS_BEFORE: Final = 300  # of freshness without folding
 
 
 def measure_folding(harness: Harness, database: Database, days: Days) -> Iterator[Result]:
-    """Fold the days that are left as rows, one in each run."""
+    """Fold the oldest day that is left as rows in each run."""
     topics, directory = new_topics(harness), harness.new_directory("folding")
     with Processes() as processes:
         environment = service_environment(harness.stack, database, topics)
@@ -37,13 +37,14 @@ def measure_folding(harness: Harness, database: Database, days: Days) -> Iterato
         start_simulator(processes, environment, group, days.vehicles)
         asyncio.run(consumer.until_logged("partitions_assigned"))
         yield from with_medians(
-            asyncio.run(_run(harness, database, topics, days, run)) for run in range(1, days.days_as_rows + 1)
+            asyncio.run(_run(harness, database, topics, days, run))
+            for run in range(1, min(harness.runs, days.days_as_rows) + 1)
         )
 
 
 async def _run(harness: Harness, database: Database, topics: Topics, days: Days, run: int) -> Result:
     instant = days.closes - (days.days_as_rows - run) * DAY
-    dice, deadline = Random(run), time.monotonic() + harness.scaled(SECONDS_BEFORE, minimum=8)
+    dice, deadline = Random(run), time.monotonic() + harness.scaled(SECONDS_BEFORE, minimum=6)
     async with connected_probe(harness, database, topics) as probe, maintenance_session(database) as connection:
         before = await _latencies(probe, dice, lambda: time.monotonic() < deadline)
         cpu, started = await _cpu_seconds(harness, connection), time.monotonic()

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tests.support.database import Database
 
 PROPERTY: Final = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
 MIDNIGHT: Final = datetime(2026, 2, 28, tzinfo=UTC)
 AWKWARD: Final = [0.0, -0.0, 5e-324, 0.1 + 0.2, 1 / 3, 1e9, 9.1e15, 32767.0, 32768.0, -32769.0, 2147483648.0]
 
@@ -27,6 +29,7 @@ missing = st.none()
 numbers = st.one_of(
     st.lists(decimal), st.lists(double), st.lists(decimal | st.sampled_from(AWKWARD)), st.lists(decimal | missing), slow
 )
+any_instant = st.datetimes(datetime(1960, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - has a zone
 microseconds_between = st.just(60_000_000) | st.integers(1, 90_000_000) | st.integers(1, 10**10)
 
 
@@ -83,6 +86,18 @@ def test_instants_come_back_to_the_microsecond(server: Server) -> None:
         first = MIDNIGHT + timedelta(microseconds=start)
         instants = [first + timedelta(microseconds=sum(between[:n])) for n in range(len(between) + 1)]
         assert server.value("SELECT decode_instants(encode_instants($1::timestamptz[]))", instants) == instants
+
+    check()
+
+
+def test_delays_are_differences_of_whole_milliseconds(server: Server) -> None:
+    @PROPERTY
+    @given(earlier=any_instant, later=any_instant)
+    @example(earlier=EPOCH - timedelta(microseconds=500), later=datetime(9000, 1, 1, microsecond=999, tzinfo=UTC))
+    @example(earlier=MIDNIGHT + timedelta(microseconds=999), later=MIDNIGHT + timedelta(microseconds=1000))
+    def check(earlier: datetime, later: datetime) -> None:
+        expected = (later - EPOCH) // MILLISECOND - (earlier - EPOCH) // MILLISECOND
+        assert server.value("SELECT whole_milliseconds($1, $2)", earlier, later) == expected
 
     check()
 
