@@ -105,16 +105,18 @@ def halt(tx: Transaction, given: Arguments) -> Statement:
 
 def evict_holders(tx: Transaction, given: Arguments) -> Statement:
     server, now = tx.session.server, tx.session.server.scheduler.now
-    evicted = []
+    found = []
     for holder in {each.pid: each for each in server.blocking(given["waiting"])}.values():
         began = holder.transaction.began if holder.transaction else holder.request and holder.request.transaction.began
         if began is None or began >= now - given["patience"] or holder.waiting_for is not None:
             continue
-        server.count("session evicted by another consumer")
-        server.end(holder, asyncpg.AdminShutdownError("terminating connection due to administrator command"))
-        evicted.append({"pid": holder.pid, "client_addr": None, "xact_start": began, "ended": True})
+        ended = holder.pid in given["seen"] or None
+        if ended:
+            server.count("session evicted by another consumer")
+            server.end(holder, asyncpg.AdminShutdownError("terminating connection due to administrator command"))
+        found.append({"pid": holder.pid, "client_addr": None, "xact_start": began, "ended": ended})
     yield from ()
-    return evicted
+    return found
 
 
 def claim(tx: Transaction, given: Arguments) -> Statement:
