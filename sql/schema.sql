@@ -524,10 +524,10 @@ BEGIN
         (meter_id, day, readings, recorded, ingested, kwh_consumed_ac, voltage, derived, hourly_readings, hourly_kwh_consumed_ac)
     SELECT meter, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
         encode_series(source.kwh), encode_series(source.voltage), source.derived,
-        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)), encode_series(array_agg(hourly.kwh ORDER BY hour))
+        array_agg(coalesce(hourly.readings, 0) ORDER BY hour), array_agg(hourly.kwh ORDER BY hour)
     FROM generate_series(0, 23) AS hour
     LEFT JOIN (
-        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::integer AS readings,
             sum(reading.kwh::numeric)::double precision AS kwh
         FROM unnest(source.recorded, source.kwh) AS reading (recorded_at, kwh)
         GROUP BY 1
@@ -661,13 +661,13 @@ BEGIN
     )
     SELECT vehicle, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
         encode_series(source.kwh), encode_series(source.soc), encode_series(source.temperature),
-        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)),
-        encode_series(array_agg(hourly.kwh ORDER BY hour)), encode_series(array_agg(hourly.temperature_sum ORDER BY hour)),
-        encode_series(array_agg(hourly.temperature_max ORDER BY hour)), encode_series(array_agg(hourly.soc_min ORDER BY hour)),
-        encode_series(array_agg(hourly.soc_max ORDER BY hour))
+        array_agg(coalesce(hourly.readings, 0) ORDER BY hour),
+        array_agg(hourly.kwh ORDER BY hour), array_agg(hourly.temperature_sum ORDER BY hour),
+        array_agg(hourly.temperature_max ORDER BY hour), array_agg(hourly.soc_min ORDER BY hour),
+        array_agg(hourly.soc_max ORDER BY hour)
     FROM generate_series(0, 23) AS hour
     LEFT JOIN (
-        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::integer AS readings,
             sum(reading.kwh::numeric)::double precision AS kwh, sum(reading.temperature::numeric)::double precision AS temperature_sum,
             max(reading.temperature) AS temperature_max, min(reading.soc) AS soc_min, max(reading.soc) AS soc_max
         FROM unnest(source.recorded, source.kwh, source.soc, source.temperature) AS reading (recorded_at, kwh, soc, temperature)
@@ -1218,8 +1218,8 @@ CREATE TABLE public.meter_days (
     kwh_consumed_ac public.number_series NOT NULL,
     voltage public.number_series NOT NULL,
     derived boolean[],
-    hourly_readings public.number_series NOT NULL,
-    hourly_kwh_consumed_ac public.number_series NOT NULL,
+    hourly_readings integer[] NOT NULL,
+    hourly_kwh_consumed_ac double precision[] NOT NULL,
     CONSTRAINT meter_days_readings_check CHECK ((readings > 0))
 )
 PARTITION BY RANGE (day);
@@ -1252,17 +1252,13 @@ CREATE VIEW public.meter_hours AS
            FROM public.rollup_state))
 UNION ALL
  SELECT folded.meter_id,
-    (sums.midnight + ((number.number)::double precision * '01:00:00'::interval)) AS hour,
-    sums.kwh_consumed_ac[(number.number + 1)] AS kwh_consumed_ac,
-    (sums.readings[(number.number + 1)])::integer AS readings,
+    (((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text) + (((sums.number - 1))::double precision * '01:00:00'::interval)) AS hour,
+    sums.kwh_consumed_ac,
+    sums.readings,
     folded.day
-   FROM ((public.meter_days folded
-     CROSS JOIN LATERAL ( SELECT ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text) AS midnight,
-            public.decode_series(folded.hourly_readings) AS readings,
-            public.decode_series(folded.hourly_kwh_consumed_ac) AS kwh_consumed_ac
-         OFFSET 0) sums)
-     CROSS JOIN generate_series(0, 23) number(number))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings[(number.number + 1)] > (0)::double precision));
+   FROM (public.meter_days folded
+     CROSS JOIN LATERAL UNNEST(folded.hourly_kwh_consumed_ac, folded.hourly_readings) WITH ORDINALITY sums(kwh_consumed_ac, readings, number))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings > 0));
 
 CREATE TABLE public.meter_live_status (
     meter_id text NOT NULL COLLATE pg_catalog."C",
@@ -1395,12 +1391,12 @@ CREATE TABLE public.vehicle_days (
     kwh_delivered_dc public.number_series NOT NULL,
     soc public.number_series NOT NULL,
     battery_temp public.number_series NOT NULL,
-    hourly_readings public.number_series NOT NULL,
-    hourly_kwh_delivered_dc public.number_series NOT NULL,
-    hourly_battery_temp_sum public.number_series NOT NULL,
-    hourly_battery_temp_max public.number_series NOT NULL,
-    hourly_soc_min public.number_series NOT NULL,
-    hourly_soc_max public.number_series NOT NULL,
+    hourly_readings integer[] NOT NULL,
+    hourly_kwh_delivered_dc double precision[] NOT NULL,
+    hourly_battery_temp_sum double precision[] NOT NULL,
+    hourly_battery_temp_max double precision[] NOT NULL,
+    hourly_soc_min double precision[] NOT NULL,
+    hourly_soc_max double precision[] NOT NULL,
     CONSTRAINT vehicle_days_readings_check CHECK ((readings > 0))
 )
 PARTITION BY RANGE (day);
@@ -1463,25 +1459,17 @@ CREATE VIEW public.vehicle_hours AS
            FROM public.rollup_state))
 UNION ALL
  SELECT folded.vehicle_id,
-    (sums.midnight + ((number.number)::double precision * '01:00:00'::interval)) AS hour,
-    sums.kwh_delivered_dc[(number.number + 1)] AS kwh_delivered_dc,
-    sums.battery_temp_sum[(number.number + 1)] AS battery_temp_sum,
-    sums.battery_temp_max[(number.number + 1)] AS battery_temp_max,
-    sums.soc_min[(number.number + 1)] AS soc_min,
-    sums.soc_max[(number.number + 1)] AS soc_max,
-    (sums.readings[(number.number + 1)])::integer AS readings,
+    (((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text) + (((sums.number - 1))::double precision * '01:00:00'::interval)) AS hour,
+    sums.kwh_delivered_dc,
+    sums.battery_temp_sum,
+    sums.battery_temp_max,
+    sums.soc_min,
+    sums.soc_max,
+    sums.readings,
     folded.day
-   FROM ((public.vehicle_days folded
-     CROSS JOIN LATERAL ( SELECT ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text) AS midnight,
-            public.decode_series(folded.hourly_readings) AS readings,
-            public.decode_series(folded.hourly_kwh_delivered_dc) AS kwh_delivered_dc,
-            public.decode_series(folded.hourly_battery_temp_sum) AS battery_temp_sum,
-            public.decode_series(folded.hourly_battery_temp_max) AS battery_temp_max,
-            public.decode_series(folded.hourly_soc_min) AS soc_min,
-            public.decode_series(folded.hourly_soc_max) AS soc_max
-         OFFSET 0) sums)
-     CROSS JOIN generate_series(0, 23) number(number))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings[(number.number + 1)] > (0)::double precision));
+   FROM (public.vehicle_days folded
+     CROSS JOIN LATERAL UNNEST(folded.hourly_kwh_delivered_dc, folded.hourly_battery_temp_sum, folded.hourly_battery_temp_max, folded.hourly_soc_min, folded.hourly_soc_max, folded.hourly_readings) WITH ORDINALITY sums(kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings, number))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings > 0));
 
 CREATE TABLE public.vehicle_live_status (
     vehicle_id text NOT NULL COLLATE pg_catalog."C",

@@ -23,8 +23,8 @@ CREATE TABLE meter_days (
     kwh_consumed_ac number_series NOT NULL,
     voltage number_series NOT NULL,
     derived boolean[],
-    hourly_readings number_series NOT NULL,
-    hourly_kwh_consumed_ac number_series NOT NULL,
+    hourly_readings integer[] NOT NULL,
+    hourly_kwh_consumed_ac double precision[] NOT NULL,
     PRIMARY KEY (meter_id, day)
 ) PARTITION BY RANGE (day);
 COMMENT ON COLUMN meter_days.ingested IS 'milliseconds after recorded_at; what is finer is lost';
@@ -41,12 +41,12 @@ CREATE TABLE vehicle_days (
     kwh_delivered_dc number_series NOT NULL,
     soc number_series NOT NULL,
     battery_temp number_series NOT NULL,
-    hourly_readings number_series NOT NULL,
-    hourly_kwh_delivered_dc number_series NOT NULL,
-    hourly_battery_temp_sum number_series NOT NULL,
-    hourly_battery_temp_max number_series NOT NULL,
-    hourly_soc_min number_series NOT NULL,
-    hourly_soc_max number_series NOT NULL,
+    hourly_readings integer[] NOT NULL,
+    hourly_kwh_delivered_dc double precision[] NOT NULL,
+    hourly_battery_temp_sum double precision[] NOT NULL,
+    hourly_battery_temp_max double precision[] NOT NULL,
+    hourly_soc_min double precision[] NOT NULL,
+    hourly_soc_max double precision[] NOT NULL,
     PRIMARY KEY (vehicle_id, day)
 ) PARTITION BY RANGE (day);
 COMMENT ON COLUMN vehicle_days.ingested IS 'milliseconds after recorded_at; what is finer is lost';
@@ -236,10 +236,10 @@ BEGIN
         (meter_id, day, readings, recorded, ingested, kwh_consumed_ac, voltage, derived, hourly_readings, hourly_kwh_consumed_ac)
     SELECT meter, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
         encode_series(source.kwh), encode_series(source.voltage), source.derived,
-        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)), encode_series(array_agg(hourly.kwh ORDER BY hour))
+        array_agg(coalesce(hourly.readings, 0) ORDER BY hour), array_agg(hourly.kwh ORDER BY hour)
     FROM generate_series(0, 23) AS hour
     LEFT JOIN (
-        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::integer AS readings,
             sum(reading.kwh::numeric)::double precision AS kwh
         FROM unnest(source.recorded, source.kwh) AS reading (recorded_at, kwh)
         GROUP BY 1
@@ -292,13 +292,13 @@ BEGIN
     )
     SELECT vehicle, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
         encode_series(source.kwh), encode_series(source.soc), encode_series(source.temperature),
-        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)),
-        encode_series(array_agg(hourly.kwh ORDER BY hour)), encode_series(array_agg(hourly.temperature_sum ORDER BY hour)),
-        encode_series(array_agg(hourly.temperature_max ORDER BY hour)), encode_series(array_agg(hourly.soc_min ORDER BY hour)),
-        encode_series(array_agg(hourly.soc_max ORDER BY hour))
+        array_agg(coalesce(hourly.readings, 0) ORDER BY hour),
+        array_agg(hourly.kwh ORDER BY hour), array_agg(hourly.temperature_sum ORDER BY hour),
+        array_agg(hourly.temperature_max ORDER BY hour), array_agg(hourly.soc_min ORDER BY hour),
+        array_agg(hourly.soc_max ORDER BY hour)
     FROM generate_series(0, 23) AS hour
     LEFT JOIN (
-        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::integer AS readings,
             sum(reading.kwh::numeric)::double precision AS kwh, sum(reading.temperature::numeric)::double precision AS temperature_sum,
             max(reading.temperature) AS temperature_max, min(reading.soc) AS soc_min, max(reading.soc) AS soc_max
         FROM unnest(source.recorded, source.kwh, source.soc, source.temperature) AS reading (recorded_at, kwh, soc, temperature)

@@ -11,36 +11,26 @@ CREATE VIEW meter_hours AS
     FROM meter_energy_hourly
     WHERE hour >= (SELECT folded_before FROM rollup_state)
     UNION ALL
-    SELECT folded.meter_id, sums.midnight + number * interval '1 hour', sums.kwh_consumed_ac[number + 1],
-        sums.readings[number + 1]::integer, folded.day
+    SELECT folded.meter_id, folded.day::timestamp AT TIME ZONE 'UTC' + (sums.number - 1) * interval '1 hour', sums.kwh_consumed_ac,
+        sums.readings, folded.day
     FROM meter_days AS folded
-    CROSS JOIN LATERAL (
-        SELECT folded.day::timestamp AT TIME ZONE 'UTC' AS midnight, decode_series(folded.hourly_readings) AS readings,
-            decode_series(folded.hourly_kwh_consumed_ac) AS kwh_consumed_ac
-        OFFSET 0
-    ) AS sums
-    CROSS JOIN generate_series(0, 23) AS number
-    WHERE folded.day < (SELECT first_day_not_folded()) AND sums.readings[number + 1] > 0;
+    CROSS JOIN LATERAL unnest(folded.hourly_kwh_consumed_ac, folded.hourly_readings)
+        WITH ORDINALITY AS sums (kwh_consumed_ac, readings, number)
+    WHERE folded.day < (SELECT first_day_not_folded()) AND sums.readings > 0;
 
 CREATE VIEW vehicle_hours AS
     SELECT vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings, utc_day(hour) AS day
     FROM vehicle_energy_hourly
     WHERE hour >= (SELECT folded_before FROM rollup_state)
     UNION ALL
-    SELECT folded.vehicle_id, sums.midnight + number * interval '1 hour', sums.kwh_delivered_dc[number + 1],
-        sums.battery_temp_sum[number + 1], sums.battery_temp_max[number + 1], sums.soc_min[number + 1], sums.soc_max[number + 1],
-        sums.readings[number + 1]::integer, folded.day
+    SELECT folded.vehicle_id, folded.day::timestamp AT TIME ZONE 'UTC' + (sums.number - 1) * interval '1 hour',
+        sums.kwh_delivered_dc, sums.battery_temp_sum, sums.battery_temp_max, sums.soc_min, sums.soc_max, sums.readings, folded.day
     FROM vehicle_days AS folded
-    CROSS JOIN LATERAL (
-        SELECT folded.day::timestamp AT TIME ZONE 'UTC' AS midnight, decode_series(folded.hourly_readings) AS readings,
-            decode_series(folded.hourly_kwh_delivered_dc) AS kwh_delivered_dc,
-            decode_series(folded.hourly_battery_temp_sum) AS battery_temp_sum,
-            decode_series(folded.hourly_battery_temp_max) AS battery_temp_max,
-            decode_series(folded.hourly_soc_min) AS soc_min, decode_series(folded.hourly_soc_max) AS soc_max
-        OFFSET 0
-    ) AS sums
-    CROSS JOIN generate_series(0, 23) AS number
-    WHERE folded.day < (SELECT first_day_not_folded()) AND sums.readings[number + 1] > 0;
+    CROSS JOIN LATERAL unnest(
+        folded.hourly_kwh_delivered_dc, folded.hourly_battery_temp_sum, folded.hourly_battery_temp_max, folded.hourly_soc_min,
+        folded.hourly_soc_max, folded.hourly_readings
+    ) WITH ORDINALITY AS sums (kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings, number)
+    WHERE folded.day < (SELECT first_day_not_folded()) AND sums.readings > 0;
 
 -- Hours that readings have changed since they were summed. device_id '' stands for all devices of that side. `changed_at` is within
 -- the hour: a condition on it, beside the one on the device, uses the indexes.

@@ -113,10 +113,10 @@ BEGIN
         (meter_id, day, readings, recorded, ingested, kwh_consumed_ac, voltage, derived, hourly_readings, hourly_kwh_consumed_ac)
     SELECT meter, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
         encode_series(source.kwh), encode_series(source.voltage), source.derived,
-        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)), encode_series(array_agg(hourly.kwh ORDER BY hour))
+        array_agg(coalesce(hourly.readings, 0) ORDER BY hour), array_agg(hourly.kwh ORDER BY hour)
     FROM generate_series(0, 23) AS hour
     LEFT JOIN (
-        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::integer AS readings,
             sum(reading.kwh::numeric)::double precision AS kwh
         FROM unnest(source.recorded, source.kwh) AS reading (recorded_at, kwh)
         GROUP BY 1
@@ -177,13 +177,13 @@ BEGIN
     )
     SELECT vehicle, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
         encode_series(source.kwh), encode_series(source.soc), encode_series(source.temperature),
-        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)),
-        encode_series(array_agg(hourly.kwh ORDER BY hour)), encode_series(array_agg(hourly.temperature_sum ORDER BY hour)),
-        encode_series(array_agg(hourly.temperature_max ORDER BY hour)), encode_series(array_agg(hourly.soc_min ORDER BY hour)),
-        encode_series(array_agg(hourly.soc_max ORDER BY hour))
+        array_agg(coalesce(hourly.readings, 0) ORDER BY hour),
+        array_agg(hourly.kwh ORDER BY hour), array_agg(hourly.temperature_sum ORDER BY hour),
+        array_agg(hourly.temperature_max ORDER BY hour), array_agg(hourly.soc_min ORDER BY hour),
+        array_agg(hourly.soc_max ORDER BY hour)
     FROM generate_series(0, 23) AS hour
     LEFT JOIN (
-        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::integer AS readings,
             sum(reading.kwh::numeric)::double precision AS kwh, sum(reading.temperature::numeric)::double precision AS temperature_sum,
             max(reading.temperature) AS temperature_max, min(reading.soc) AS soc_min, max(reading.soc) AS soc_max
         FROM unnest(source.recorded, source.kwh, source.soc, source.temperature) AS reading (recorded_at, kwh, soc, temperature)
@@ -304,10 +304,10 @@ BEGIN
         (meter_id, day, readings, recorded, ingested, kwh_consumed_ac, voltage, derived, hourly_readings, hourly_kwh_consumed_ac)
     SELECT meter, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
         encode_series(source.kwh), encode_series(source.voltage), source.derived,
-        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)), encode_series(array_agg(hourly.kwh ORDER BY hour))
+        array_agg(coalesce(hourly.readings, 0) ORDER BY hour), array_agg(hourly.kwh ORDER BY hour)
     FROM generate_series(0, 23) AS hour
     LEFT JOIN (
-        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::integer AS readings,
             sum(reading.kwh::numeric)::double precision AS kwh
         FROM unnest(source.recorded, source.kwh) AS reading (recorded_at, kwh)
         GROUP BY 1
@@ -360,13 +360,13 @@ BEGIN
     )
     SELECT vehicle, folded_day, cardinality(source.recorded), encode_instants(source.recorded), encode_series(source.ingested),
         encode_series(source.kwh), encode_series(source.soc), encode_series(source.temperature),
-        encode_series(array_agg(coalesce(hourly.readings, 0) ORDER BY hour)),
-        encode_series(array_agg(hourly.kwh ORDER BY hour)), encode_series(array_agg(hourly.temperature_sum ORDER BY hour)),
-        encode_series(array_agg(hourly.temperature_max ORDER BY hour)), encode_series(array_agg(hourly.soc_min ORDER BY hour)),
-        encode_series(array_agg(hourly.soc_max ORDER BY hour))
+        array_agg(coalesce(hourly.readings, 0) ORDER BY hour),
+        array_agg(hourly.kwh ORDER BY hour), array_agg(hourly.temperature_sum ORDER BY hour),
+        array_agg(hourly.temperature_max ORDER BY hour), array_agg(hourly.soc_min ORDER BY hour),
+        array_agg(hourly.soc_max ORDER BY hour)
     FROM generate_series(0, 23) AS hour
     LEFT JOIN (
-        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::double precision AS readings,
+        SELECT extract(hour FROM reading.recorded_at)::integer AS hour, count(*)::integer AS readings,
             sum(reading.kwh::numeric)::double precision AS kwh, sum(reading.temperature::numeric)::double precision AS temperature_sum,
             max(reading.temperature) AS temperature_max, min(reading.soc) AS soc_min, max(reading.soc) AS soc_max
         FROM unnest(source.recorded, source.kwh, source.soc, source.temperature) AS reading (recorded_at, kwh, soc, temperature)

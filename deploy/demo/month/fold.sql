@@ -12,15 +12,15 @@ SELECT meter_id, vehicle_id, first_at, cardinality(ac_kwh) AS readings, cadence.
 FROM simulated_days
 CROSS JOIN cadence
 CROSS JOIN LATERAL (
-    SELECT encode_series(array_agg(hour.readings ORDER BY hour)) AS hourly_readings,
-        encode_series(array_agg(hour.ac_kwh ORDER BY hour)) AS hourly_kwh_consumed_ac,
-        encode_series(array_agg(hour.dc_kwh ORDER BY hour)) AS hourly_kwh_delivered_dc,
-        encode_series(array_agg(hour.battery_temp_sum ORDER BY hour)) AS hourly_battery_temp_sum,
-        encode_series(array_agg(hour.battery_temp_max ORDER BY hour)) AS hourly_battery_temp_max,
-        encode_series(array_agg(hour.soc_min ORDER BY hour)) AS hourly_soc_min,
-        encode_series(array_agg(hour.soc_max ORDER BY hour)) AS hourly_soc_max
+    SELECT array_agg(hour.readings ORDER BY hour) AS hourly_readings,
+        array_agg(hour.ac_kwh ORDER BY hour) AS hourly_kwh_consumed_ac,
+        array_agg(hour.dc_kwh ORDER BY hour) AS hourly_kwh_delivered_dc,
+        array_agg(hour.battery_temp_sum ORDER BY hour) AS hourly_battery_temp_sum,
+        array_agg(hour.battery_temp_max ORDER BY hour) AS hourly_battery_temp_max,
+        array_agg(hour.soc_min ORDER BY hour) AS hourly_soc_min,
+        array_agg(hour.soc_max ORDER BY hour) AS hourly_soc_max
     FROM (
-        SELECT (number - 1) / 60 AS hour, count(*)::double precision AS readings,
+        SELECT (number - 1) / 60 AS hour, count(*)::integer AS readings,
             sum(reading.ac_kwh::numeric)::double precision AS ac_kwh, sum(reading.dc_kwh::numeric)::double precision AS dc_kwh,
             sum(reading.battery_temp::numeric)::double precision AS battery_temp_sum, max(reading.battery_temp) AS battery_temp_max,
             min(reading.soc) AS soc_min, max(reading.soc) AS soc_max

@@ -30,7 +30,7 @@ HOURLY: Final = {  # of the days that are rows, and of the folded ones
         SELECT meter_id, hour, readings, kwh_consumed_ac FROM meter_energy_hourly WHERE hour >= {FOLDED_BEFORE}
         UNION ALL
         SELECT meter_id, {HOUR_OF_DAY}, sums.readings, kwh
-        FROM meter_days, unnest(decode_series(hourly_readings), decode_series(hourly_kwh_consumed_ac))
+        FROM meter_days, unnest(hourly_readings, hourly_kwh_consumed_ac)
             WITH ORDINALITY AS sums (readings, kwh, number)
         WHERE day < {FOLDED_BEFORE} AND sums.readings > 0""",
     "vehicle": f"""
@@ -39,8 +39,8 @@ HOURLY: Final = {  # of the days that are rows, and of the folded ones
         UNION ALL
         SELECT vehicle_id, {HOUR_OF_DAY}, sums.readings, kwh, temp_sum, temp_max, soc_low, soc_high
         FROM vehicle_days, unnest(
-            decode_series(hourly_readings), decode_series(hourly_kwh_delivered_dc), decode_series(hourly_battery_temp_sum),
-            decode_series(hourly_battery_temp_max), decode_series(hourly_soc_min), decode_series(hourly_soc_max)
+            hourly_readings, hourly_kwh_delivered_dc, hourly_battery_temp_sum,
+            hourly_battery_temp_max, hourly_soc_min, hourly_soc_max
         ) WITH ORDINALITY AS sums (readings, kwh, temp_sum, temp_max, soc_low, soc_high, number)
         WHERE day < {FOLDED_BEFORE} AND sums.readings > 0""",
 }

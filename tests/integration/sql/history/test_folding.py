@@ -192,9 +192,9 @@ async def test_each_hour_of_a_folded_day_has_its_sums(history: History, connecti
     await history.fold(DAY)
 
     rows = await connection.fetch(
-        "SELECT hour - 1, sums.* FROM vehicle_days CROSS JOIN LATERAL unnest(decode_series(hourly_readings), "
-        "decode_series(hourly_kwh_delivered_dc), decode_series(hourly_battery_temp_sum), decode_series(hourly_battery_temp_max), "
-        "decode_series(hourly_soc_min), decode_series(hourly_soc_max)) "
+        "SELECT hour - 1, sums.* FROM vehicle_days CROSS JOIN LATERAL unnest(hourly_readings, "
+        "hourly_kwh_delivered_dc, hourly_battery_temp_sum, hourly_battery_temp_max, "
+        "hourly_soc_min, hourly_soc_max) "
         "WITH ORDINALITY AS sums (n, kwh, temp, temp_max, low, high, hour) "
         "WHERE day = $1 ORDER BY hour",
         DAY,
