@@ -105,6 +105,8 @@ $$;
 
 -- One row a reading, of all levels. `day` is its day in UTC: a condition on it spares the folded rows of other days. Only the series of
 -- columns that a query asks for are decoded (OFFSET 0 keeps them from being decoded for each reading).
+-- A late reading that replaces a folded one is looked up once for each day of a device: as an anti join, the planner hashes the
+-- readings of the day, each with the arrays of the whole day.
 CREATE VIEW meter_readings AS
     SELECT history.meter_id, history.recorded_at, history.ingested_at, history.kwh_consumed_ac, history.voltage, history.derived,
         (history.recorded_at AT TIME ZONE 'UTC')::date AS day
@@ -121,15 +123,16 @@ CREATE VIEW meter_readings AS
     FROM meter_days AS folded
     CROSS JOIN LATERAL (
         SELECT decode_instants(folded.recorded) AS recorded_at, decode_series(folded.ingested) AS ingested_after,
-            decode_series(folded.kwh_consumed_ac) AS kwh_consumed_ac, decode_series(folded.voltage) AS voltage
+            decode_series(folded.kwh_consumed_ac) AS kwh_consumed_ac, decode_series(folded.voltage) AS voltage,
+            ARRAY(
+                SELECT recorded_at FROM meter_late_readings AS late
+                WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at >= folded.day::timestamp AT TIME ZONE 'UTC'
+                    AND late.recorded_at < (folded.day + 1)::timestamp AT TIME ZONE 'UTC'
+            ) AS replaced
         OFFSET 0
     ) AS series
     CROSS JOIN LATERAL generate_series(1, folded.readings) AS number
-    WHERE folded.day < (SELECT first_day_not_folded())
-        AND NOT EXISTS (
-            SELECT FROM meter_late_readings AS late
-            WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at = series.recorded_at[number]
-        )
+    WHERE folded.day < (SELECT first_day_not_folded()) AND series.recorded_at[number] <> ALL(series.replaced)
     UNION ALL
     SELECT meter_id, recorded_at, ingested_at, kwh_consumed_ac, voltage, derived, (recorded_at AT TIME ZONE 'UTC')::date
     FROM meter_late_readings;
@@ -174,15 +177,16 @@ CREATE VIEW register_readings AS
         SELECT decode_instants(folded.recorded) AS recorded_at, decode_series(folded.ingested) AS ingested_after,
             decode_series(folded.kwh_register) AS kwh_register, decode_series(folded.voltage) AS voltage,
             decode_series(folded.kwh_high) AS kwh_high, decode_series(folded.kwh_before) AS kwh_before,
-            decode_series(folded.before_at) AS before_after
+            decode_series(folded.before_at) AS before_after,
+            ARRAY(
+                SELECT recorded_at FROM register_late_readings AS late
+                WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at >= folded.day::timestamp AT TIME ZONE 'UTC'
+                    AND late.recorded_at < (folded.day + 1)::timestamp AT TIME ZONE 'UTC'
+            ) AS replaced
         OFFSET 0
     ) AS series
     CROSS JOIN LATERAL generate_series(1, folded.readings) AS number
-    WHERE folded.day < (SELECT first_day_not_folded())
-        AND NOT EXISTS (
-            SELECT FROM register_late_readings AS late
-            WHERE late.replaces AND late.meter_id = folded.meter_id AND late.recorded_at = series.recorded_at[number]
-        )
+    WHERE folded.day < (SELECT first_day_not_folded()) AND series.recorded_at[number] <> ALL(series.replaced)
     UNION ALL
     SELECT meter_id, recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at,
         (recorded_at AT TIME ZONE 'UTC')::date
@@ -202,27 +206,41 @@ RETURN extract(epoch FROM later - earlier) * 1000;
 -- The fold_*_day() put all readings of a device's day into one row: those of its rows if the day is not folded yet, or else those of
 -- the folded row and the late ones, which are merged by that. The stored row is decoded and compared before the transaction can
 -- commit. They return the number of readings.
+-- A folded day that is merged is decoded here and not by the views: milliseconds need not become instants and be computed from these
+-- again.
 CREATE FUNCTION fold_meter_day(meter text, folded_day date) RETURNS integer LANGUAGE plpgsql SET timezone = 'UTC' AS $$
 DECLARE
     merges boolean := folded_day < first_day_not_folded();
+    replaced timestamptz[] := ARRAY[]::timestamptz[]; -- folded readings of which a late one is another version
     source record;
     stored record;
 BEGIN
     IF merges THEN
         PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+        replaced := ARRAY(
+            SELECT recorded_at FROM meter_late_readings
+            WHERE replaces AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        );
     END IF;
-    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+    SELECT array_agg(recorded_at) AS recorded, array_agg(ingested_after) AS ingested,
         array_agg(kwh_consumed_ac) AS kwh, array_agg(voltage) AS voltage,
         CASE WHEN bool_or(derived) THEN array_agg(derived) END AS derived
     INTO source
     FROM (
-        SELECT recorded_at, ingested_at, kwh_consumed_ac, voltage, derived
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_consumed_ac, voltage, derived
         FROM meter_telemetry_history
         WHERE NOT merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         UNION ALL
-        SELECT recorded_at, ingested_at, kwh_consumed_ac, voltage, derived
-        FROM meter_readings
-        WHERE merges AND meter_id = meter AND day = folded_day
+        SELECT recorded_at, ingested_after, folded.kwh_consumed_ac, folded.voltage, folded.derived
+        FROM meter_days
+        CROSS JOIN LATERAL unnest(
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_consumed_ac), decode_series(voltage), derived
+        ) AS folded (recorded_at, ingested_after, kwh_consumed_ac, voltage, derived)
+        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
+        UNION ALL
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_consumed_ac, voltage, derived
+        FROM meter_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         ORDER BY recorded_at
     ) AS reading;
     DELETE FROM meter_late_readings
@@ -266,17 +284,25 @@ BEGIN
     IF merges THEN
         PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
     END IF;
-    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+    SELECT array_agg(recorded_at) AS recorded, array_agg(ingested_after) AS ingested,
         array_agg(kwh_delivered_dc) AS kwh, array_agg(soc) AS soc, array_agg(battery_temp) AS temperature
     INTO source
     FROM (
-        SELECT recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_delivered_dc, soc, battery_temp
         FROM vehicle_telemetry_history
         WHERE NOT merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         UNION ALL
-        SELECT recorded_at, ingested_at, kwh_delivered_dc, soc, battery_temp
-        FROM vehicle_readings
+        SELECT recorded_at, ingested_after, folded.kwh_delivered_dc, folded.soc, folded.battery_temp
+        FROM vehicle_days
+        CROSS JOIN LATERAL unnest(
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_delivered_dc), decode_series(soc),
+            decode_series(battery_temp)
+        ) AS folded (recorded_at, ingested_after, kwh_delivered_dc, soc, battery_temp)
         WHERE merges AND vehicle_id = vehicle AND day = folded_day
+        UNION ALL
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_delivered_dc, soc, battery_temp
+        FROM vehicle_late_readings
+        WHERE merges AND vehicle_id = vehicle AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         ORDER BY recorded_at
     ) AS reading;
     DELETE FROM vehicle_late_readings
@@ -320,24 +346,39 @@ $$;
 CREATE FUNCTION fold_register_day(meter text, folded_day date) RETURNS integer LANGUAGE plpgsql SET timezone = 'UTC' AS $$
 DECLARE
     merges boolean := folded_day < first_day_not_folded();
+    replaced timestamptz[] := ARRAY[]::timestamptz[]; -- folded readings of which a late one is another version
     source record;
     stored record;
 BEGIN
     IF merges THEN
         PERFORM pg_advisory_xact_lock(hashtext('energy.merging')); -- writers of late readings share it
+        replaced := ARRAY(
+            SELECT recorded_at FROM register_late_readings
+            WHERE replaces AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
+        );
     END IF;
-    SELECT array_agg(recorded_at) AS recorded, array_agg(whole_milliseconds(recorded_at, ingested_at)) AS ingested,
+    SELECT array_agg(recorded_at) AS recorded, array_agg(ingested_after) AS ingested,
         array_agg(kwh_register) AS register, array_agg(voltage) AS voltage, array_agg(kwh_high) AS high,
-        array_agg(kwh_before) AS before, array_agg(exact_milliseconds(recorded_at, before_at)) AS before_at
+        array_agg(kwh_before) AS before, array_agg(before_after) AS before_at
     INTO source
     FROM (
-        SELECT recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_register, voltage, kwh_high, kwh_before,
+            exact_milliseconds(recorded_at, before_at) AS before_after
         FROM meter_register_history
         WHERE NOT merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         UNION ALL
-        SELECT recorded_at, ingested_at, kwh_register, voltage, kwh_high, kwh_before, before_at
-        FROM register_readings
-        WHERE merges AND meter_id = meter AND day = folded_day
+        SELECT recorded_at, ingested_after, folded.kwh_register, folded.voltage, folded.kwh_high, folded.kwh_before, before_after
+        FROM register_days
+        CROSS JOIN LATERAL unnest(
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_register), decode_series(voltage),
+            decode_series(kwh_high), decode_series(kwh_before), decode_series(before_at)
+        ) AS folded (recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after)
+        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
+        UNION ALL
+        SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_register, voltage, kwh_high, kwh_before,
+            exact_milliseconds(recorded_at, before_at) AS before_after
+        FROM register_late_readings
+        WHERE merges AND meter_id = meter AND recorded_at >= folded_day AND recorded_at < folded_day + 1
         ORDER BY recorded_at
     ) AS reading;
     DELETE FROM register_late_readings

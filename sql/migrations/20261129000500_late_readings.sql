@@ -28,8 +28,8 @@ CREATE FUNCTION hold_merging() RETURNS void LANGUAGE sql AS $$
 $$;
 
 -- The registers of a meter before the instant `before` that a walk from `earliest` to `latest` needs: whole days, from the one with
--- the reading before it, to the one with the last of as many readings after it as are asked for. None where the rows that begin at
--- `before` have the reading before the walk.
+-- the reading before it, to the one with the last of as many readings after it as are asked for. For walks whose rows from `before`
+-- on do not hold the reading before them.
 CREATE FUNCTION registers_before(
     before timestamptz, meter text, earliest timestamptz, latest timestamptz, number_after bigint
 ) RETURNS SETOF register_readings LANGUAGE plpgsql STABLE SET timezone = 'UTC' AS $$
@@ -38,12 +38,6 @@ DECLARE
     first_day date;
     last_day date;
 BEGIN
-    IF earliest > before AND EXISTS (
-        SELECT FROM meter_register_history AS history
-        WHERE history.meter_id = meter AND history.recorded_at >= before AND history.recorded_at < earliest
-    ) THEN
-        RETURN;
-    END IF;
     WITH known AS (
         SELECT day, sum(readings) AS readings FROM (
             SELECT day, readings FROM register_days WHERE meter_id = meter AND day < first_day_not_folded()
@@ -90,14 +84,14 @@ BEGIN
         ), readings AS (
             SELECT new.meter_id, found.recorded_at > new.latest AS after, found.*
             FROM new CROSS JOIN LATERAL (
-                WITH known AS (
-                    (
-                        SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
-                        FROM meter_register_history AS history
-                        WHERE history.meter_id = new.meter_id
-                            AND history.recorded_at >= folding_before AND history.recorded_at < new.earliest
-                        ORDER BY history.recorded_at DESC LIMIT 1
-                    )
+                WITH row_before AS MATERIALIZED (
+                    SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
+                    FROM meter_register_history AS history
+                    WHERE history.meter_id = new.meter_id
+                        AND history.recorded_at >= folding_before AND history.recorded_at < new.earliest
+                    ORDER BY history.recorded_at DESC LIMIT 1
+                ), known AS (
+                    SELECT * FROM row_before
                     UNION ALL
                     SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
                     FROM meter_register_history AS history
@@ -114,7 +108,7 @@ BEGIN
                     UNION ALL
                     SELECT recorded_at, ingested_at, kwh_register, kwh_high, kwh_before, before_at, voltage
                     FROM registers_before(folding_before, new.meter_id, new.earliest, new.latest, beyond)
-                    WHERE folding_before > 'epoch'
+                    WHERE folding_before > 'epoch' AND NOT EXISTS (SELECT FROM row_before)
                 )
                 (
                     -- the one before: the walk begins where it stood there
