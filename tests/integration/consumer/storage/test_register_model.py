@@ -154,7 +154,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 def test_intervals_live_status_and_totals_equal_those_of_the_model(runner: asyncio.Runner, database: Database) -> None:
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
     @given(STEPS)
     def check(steps: list[Write | Refresh | Levels]) -> None:
         runner.run(_check(database, steps))
