@@ -105,21 +105,22 @@ class StoredOffsets:
     async def _evict_holders(self, waiting_pid: int) -> None:
         """After EVICT_AFTER_SECONDS, terminate the sessions that block the given one, as it runs into them.
 
-        Each is looked at twice: one that has just got a lock itself goes on and ends meanwhile, however old its transaction is.
+        Each is looked at twice in a row: one that has just got a lock itself goes on and ends meanwhile, however old its
+        transaction is.
         """
         seen: set[int] = set()
         evicted: set[int] = set()
         await asyncio.sleep(EVICT_AFTER_SECONDS)
         while True:
+            seen_before, seen = seen, set()
             try:
                 async with self._pool.acquire() as connection:
                     async for holder in queries.evict_holders(
-                        connection, waiting=waiting_pid, patience=EVICT_AFTER_SECONDS, seen=list(seen)
+                        connection, waiting=waiting_pid, patience=EVICT_AFTER_SECONDS, seen=list(seen_before)
                     ):
                         seen.add(holder["pid"])
-                        if (
-                            holder["ended"] and holder["pid"] not in evicted
-                        ):  # a terminated session takes a moment to end
+                        # A terminated session takes a moment to end.
+                        if holder["ended"] and holder["pid"] not in evicted:
                             evicted.add(holder["pid"])
                             _log_eviction(holder)
             except DATABASE_ERRORS as error:
