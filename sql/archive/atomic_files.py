@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 PARTIAL_SUFFIX: Final = ".partial"
+LOCK_NAME: Final = ".lock"
+NO_LOCKS: Final = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of a file system that has none
 T = TypeVar("T")
 
 
@@ -23,6 +27,31 @@ def atomic_write(final: Path) -> Iterator[Path]:
         fsync(final.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Only one process writes below a directory, which is created if it does not exist.
+
+    A process that was suspended keeps the lock: its session of the database may have ended meanwhile, and what it writes when it
+    goes on must not replace the files of another.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / LOCK_NAME
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                error.errno, "another process, which may be suspended, writes here", str(path)
+            ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        yield
 
 
 def remove_partial_files(directory: Path) -> None:

@@ -3,6 +3,7 @@
 A month is dropped only when its archive holds the same as the database, which has not changed since. Rows are folded first.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from sql.archive.atomic_files import in_thread, remove_partial_files
+from sql.archive.atomic_files import exclusive, in_thread, remove_partial_files
 from sql.archive.export import export_source
 from sql.archive.manifest import (
     MANIFEST_NAME,
@@ -44,14 +45,15 @@ async def drop_expired_months(connection: Any, now: datetime, retention_days: in
 
     Raises:
         ArchiveError: an archive does not hold what the table holds; the month is kept.
-        OSError: the directory is not writable; the month is kept.
+        OSError: the directory is not writable, or another process writes there; the month is kept.
         asyncpg.LockNotAvailableError: a table is in use; the next round tries again.
     """
     dropped = []
     for month in await expired_months(connection, now, retention_days):
         # Readings may arrive until the tables are locked.
-        while not await _drop_unless_changed(connection, month, root):
-            log.info("month_changed", month=month.label, reason="late readings have arrived while it was archived")
+        with exclusive(root) if root else nullcontext():
+            while not await _drop_unless_changed(connection, month, root):
+                log.info("month_changed", month=month.label, reason="late readings have arrived while it was archived")
         dropped.append(month.label)
     return dropped
 

@@ -104,5 +104,5 @@ async def archived_rows(database: Database, table: str, suffix: str) -> list[tup
 
 
 def files(directory: Path) -> set[str]:
-    """The files below a directory, as paths relative to it."""
-    return {os.fspath(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    """The files below a directory, as paths relative to it, without that of the lock."""
+    return {os.fspath(path.relative_to(directory)) for path in directory.rglob("[!.]*") if path.is_file()}

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sql.archive.atomic_files import exclusive
 from sql.archive.export import export_source
 from sql.archive.manifest import ArchiveError, find_archives
 from sql.archive.source import Source
@@ -278,6 +279,19 @@ async def test_a_full_disk_leaves_no_file_and_loses_no_reading(
         await export_source(connection, Source.of_days(METERS, JANUARY, MARCH), tmp_path)
     assert files(tmp_path) == set()
     assert len(await shown_rows(database, METERS, JANUARY)) == 1500
+
+
+async def test_a_month_stays_while_another_process_may_write_into_the_directory(
+    connection: Any, database: Database, tmp_path: Path
+) -> None:
+    """One that was suspended and has lost its session would replace files of a month that is dropped meanwhile."""
+    with (
+        exclusive(tmp_path),
+        pytest.raises(BlockingIOError, match="another process, which may be suspended, writes here"),
+    ):
+        await drop_expired_months(connection, NOW, 400, tmp_path)
+    assert len(await shown_rows(database, METERS, JANUARY)) == 1500
+    assert await drop_expired_months(connection, NOW, 400, tmp_path) == ["2024-01", "2024-02", "2024-03"]
 
 
 async def test_the_archive_directory_of_another_database_is_rejected(
