@@ -10,7 +10,6 @@ from tests.faults.attacks import (
     everything,
     failover,
     kafka,
-    levels,
     negative_controls,
     records,
     rolling_upgrade,
@@ -18,6 +17,7 @@ from tests.faults.attacks import (
     topics,
     transactions,
 )
+from tests.faults.attacks.levels import archiving, folding
 from tests.faults.scenario import Scenario
 
 _at_rest: Final = failover.start_consumers
@@ -73,8 +73,9 @@ SCENARIOS: Final = (
     Scenario("large-records", 2, records.send_large_records, "4, 5", records.accept_large_records),
     Scenario("clock-consumer", 3, clocks.shift_a_consumer, "1, 4"),
     Scenario("clock-maintenance", 2, clocks.shift_maintenance, "1"),
-    Scenario("folding", 100, levels.interrupt_folding, "1, 4", min_rounds=levels.ROUNDS_OF_A_DAY),
-    Scenario("merging", 20, levels.interrupt_merging, "1, 4"),
+    Scenario("folding", 40, folding.interrupt_folding, "1, 4", min_rounds=2 * folding.ROUNDS_OF_A_DAY),
+    Scenario("merging", 20, folding.interrupt_merging, "1, 4"),
+    Scenario("archiving", 20, archiving.interrupt_archiving, "1, 4", min_rounds=archiving.ROUNDS_OF_A_MONTH),
     Scenario("disk-full", 3, data.fill_disk, "4", data.add_insert_trigger),
     Scenario("poison", 3, data.send_rejected_rows, "4", data.add_check_constraint),
     Scenario("broken-release", 2, data.break_producer_release, "4", min_rounds=2),
@@ -94,7 +95,7 @@ SCENARIOS: Final = (
         negative_controls.freeze,
         "1",
         negative_controls.remove_claim_condition,
-        negative_control=True,
+        negative_control="duplicated",
     ),
     Scenario(
         "control-offsets",
@@ -102,6 +103,7 @@ SCENARIOS: Final = (
         negative_controls.rewind,
         "1",
         negative_controls.start_at_offsets_in_kafka,
-        negative_control=True,
+        negative_control="duplicated",
     ),
+    Scenario("control-folded", 1, negative_controls.shorten_folded_day, "1", negative_control="lost"),
 )

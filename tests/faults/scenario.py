@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -18,6 +19,7 @@ from tests.faults.testbed import Testbed, new_testbed
 from tests.support.database import Database
 from tests.support.repository import ROOT
 
+Proof = Literal["lost", "duplicated"]
 Attack = Callable[[Testbed, int], Awaitable[None]]
 
 
@@ -30,7 +32,8 @@ class Scenario:
     """An attack that is repeated, on the promise of the README with the number `promise`.
 
     `prepare` runs once, before the first round; `attack` is called with the number of each round, from 1. `min_rounds` is the
-    number of rounds that cover every variant of the attack. A negative control disables a safeguard and must end with duplicates.
+    number of rounds that cover every variant of the attack. A negative control disables a safeguard or damages data, and
+    its value is what the oracle must find.
     """
 
     name: str
@@ -38,7 +41,7 @@ class Scenario:
     attack: Attack
     promise: str
     prepare: Callable[[Testbed], Awaitable[None]] = no_preparation
-    negative_control: bool = False
+    negative_control: Proof | None = None
     three_brokers: bool = False
     copied_postgres: bool = False
     min_rounds: int = 1
@@ -56,14 +59,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     fenced: int
     longest_stall_seconds: float
     seconds: float
-    negative_control: bool
+    negative_control: Proof | None
     measured: dict[str, float]
     findings: list[str]
 
     @property
     def as_promised(self) -> bool:
-        """Whether there are no findings; for a negative control, whether there are duplicates."""
-        return self.duplicated > 0 if self.negative_control else not self.findings
+        """Whether there are no findings; for a negative control, whether the oracle has found what it must."""
+        found = {"lost": self.lost, "duplicated": self.duplicated}
+        return found[self.negative_control] > 0 if self.negative_control else not self.findings
 
 
 def run(

@@ -35,14 +35,20 @@ class Services:
     code: Path
     api_url: str = ""
     _running: dict[str, psutil.Popen] = field(default_factory=dict)
+    _frozen: psutil.Popen | None = None
+
+    @property
+    def archive(self) -> Path:
+        """The archive directory of maintenance and the read service."""
+        return self.directory / "archive"
 
     def start_api(self) -> None:
         port = free_port()
         self.api_url = f"http://127.0.0.1:{port}"
-        self._start("api", [], {"API_PORT": str(port), "INGESTION_ENABLED": "false"})
+        self._start("api", [], {"API_PORT": str(port), "INGESTION_ENABLED": "false"} | self._archive())
 
     def start_maintenance(self, **settings: str) -> None:
-        self._start("sql", ["maintain"], MAINTENANCE | {"DATABASE_URL": self.owner_url} | settings)
+        self._start("sql", ["maintain"], MAINTENANCE | {"DATABASE_URL": self.owner_url} | self._archive() | settings)
 
     async def restart_maintenance(self, **settings: str) -> None:
         """Start maintenance again, with other settings where given; all of its tasks run at once."""
@@ -52,6 +58,18 @@ class Services:
     async def kill_maintenance(self) -> None:
         """SIGKILL; restart_maintenance() starts it again."""
         await asyncio.to_thread(self.processes.kill, self._running["sql"])
+
+    def freeze_maintenance(self) -> None:
+        """SIGSTOP; end_freeze() lets it go on."""
+        self._frozen = self._running.pop("sql")
+        self._frozen.suspend()
+
+    async def end_freeze(self) -> None:
+        """Let the frozen maintenance go on, and stop it in order; does nothing when none is frozen."""
+        if self._frozen:
+            self._frozen.resume()
+            await asyncio.to_thread(self.processes.stop, self._frozen)
+            self._frozen = None
 
     async def until_api_answers(self) -> None:
         """Wait until the read service is ready, which takes a while after an outage of the database."""
@@ -67,6 +85,10 @@ class Services:
         self._running[module] = self.processes.start(
             command, log=self._log(module), env=self.environment | settings, cwd=self.code
         )
+
+    def _archive(self) -> dict[str, str]:
+        self.archive.mkdir(exist_ok=True)
+        return {"ARCHIVE_DIRECTORY": str(self.archive)}
 
     def _log(self, module: str) -> Path:
         return self.directory / f"{module}.log"

@@ -167,6 +167,7 @@ class Testbed:
             self.stack.kafka_bootstrap_servers,
             self.database.migrator_url,
             self.services.api_url,
+            self.services.archive,
             topic_names(self.topics),
             JUDGED,
             most_copies=1 + len(self.started),

@@ -18,7 +18,7 @@ DELAY_SECONDS = 0.4  # of each answer; a transaction needs about ten
 
 async def kill_server(testbed: Testbed, _: int) -> None:
     """SIGKILL the whole server and start it again after a moment; it recovers."""
-    postgres = _own_postgres(testbed)
+    postgres = own_postgres(testbed)
     await asyncio.sleep(random.uniform(0.1, 1))
     await asyncio.to_thread(postgres.kill)
     await asyncio.sleep(random.uniform(0, 2))
@@ -62,7 +62,7 @@ async def cut_in_commit(testbed: Testbed, number: int) -> None:
 
 async def be_down_at_start(testbed: Testbed, number: int) -> None:
     """The server is down when consumers start; in every second round it goes down while partitions are being assigned."""
-    postgres = _own_postgres(testbed)
+    postgres = own_postgres(testbed)
     await testbed.stop_all()
     await testbed.load.send(2)
     if number % 2:
@@ -82,7 +82,7 @@ async def be_down_at_start(testbed: Testbed, number: int) -> None:
 
 async def be_down_for_long(testbed: Testbed, _: int) -> None:
     """The server is down for three times the maximum poll interval: no consumer leaves the group, and memory does not grow."""
-    postgres = _own_postgres(testbed)
+    postgres = own_postgres(testbed)
     if not testbed.running:
         for consumer in testbed.start(2, KAFKA_MAX_POLL_INTERVAL_MS="6000"):
             await consumer.until_ready()
@@ -130,7 +130,8 @@ def _rebalances(testbed: Testbed) -> int:
     return sum(len(each.events("partitions_assigned")) for each in testbed.running)
 
 
-def _own_postgres(testbed: Testbed) -> Any:
+def own_postgres(testbed: Testbed) -> Any:
+    """The server of this run, which may be killed and stopped."""
     assert testbed.stack.postgres is not None, "this scenario kills the server, so it must be one of our own"
     return testbed.stack.postgres
 

@@ -1,10 +1,13 @@
-"""Negative controls: attacks on a copy of the code without a safeguard, in which the oracle must find duplicates."""
+"""Negative controls: a copy of the code without a safeguard, or damaged data, in which the oracle must find what is wrong."""
 
+from datetime import timedelta
 from typing import Final
 
 from tests.faults.altered_code import Replacement, altered_copy
 from tests.faults.attacks.consumers import freeze_in_transaction
 from tests.faults.attacks.kafka import set_offsets_in_kafka
+from tests.faults.attacks.levels.folding import FOLDED_BEFORE
+from tests.faults.attacks.levels.interruption import send_late, start_at_rest
 from tests.faults.testbed import Testbed
 
 NO_CLAIM_CONDITION: Final = Replacement(
@@ -15,6 +18,20 @@ OFFSETS_FROM_KAFKA: Final = Replacement(
     "stored = await self._offsets.read(partitions)",
     "stored = {each: StoredOffset(await self._client.committed(each) or 0) for each in await self._offsets.read(partitions)}",
 )
+LAST_ELEMENT_LOST: Final = """
+WITH shortened AS (
+    UPDATE vehicle_days
+    SET readings = readings - 1,
+        recorded = encode_instants((decode_instants(recorded))[:readings - 1]),
+        ingested = encode_series((decode_series(ingested))[:readings - 1]),
+        kwh_delivered_dc = encode_series((decode_series(kwh_delivered_dc))[:readings - 1]),
+        soc = encode_series((decode_series(soc))[:readings - 1]),
+        battery_temp = encode_series((decode_series(battery_temp))[:readings - 1])
+    WHERE vehicle_id = 'VEH-1' AND readings > 1
+    RETURNING vehicle_id
+)
+SELECT count(*) FROM shortened
+"""
 
 
 async def remove_claim_condition(testbed: Testbed) -> None:
@@ -45,6 +62,16 @@ async def rewind(testbed: Testbed, _: int) -> None:
     await testbed.load.send(1)
     await testbed.load.stop_sending()
     await testbed.until_caught_up()
+
+
+async def shorten_folded_day(testbed: Testbed, number: int) -> None:
+    """Remove the last element of each array of one vehicle's folded day."""
+    await start_at_rest(testbed)
+    await send_late(testbed, [await testbed.database.value(FOLDED_BEFORE) - timedelta(hours=17)], number)
+    await send_late(testbed, [await testbed.database.value(FOLDED_BEFORE) - timedelta(hours=16)], number)
+    await testbed.until_at_rest()
+    shortened = await testbed.database.value(LAST_ELEMENT_LOST)
+    assert shortened == 1, f"{shortened} days were shortened"
 
 
 def _run_without_safeguards(testbed: Testbed, *replacements: Replacement) -> None:

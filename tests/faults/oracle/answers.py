@@ -17,6 +17,7 @@ ROUNDED: Final = 0.005001  # ratios are rounded to two digits
 COVERED: Final = 0.0000501  # and coverage to four
 VEHICLES_IN_A_REQUEST: Final = 100
 DEVICES_ASKED: Final = 3  # of each kind, one by one
+LONG_HISTORY: Final = "VEH-0"  # of which all readings are asked for, from every level and the archive
 CLOCKS_APART: Final = timedelta(minutes=1)
 
 
@@ -38,6 +39,8 @@ async def compare_answers(
     for vehicle in judged[:DEVICES_ASKED]:
         await _compare_last_day(verdict, client, expected, vehicle)
         await _compare_history(verdict, client, expected, vehicle)
+    if LONG_HISTORY in expected.vehicles:
+        await _compare_readings(verdict, client, LONG_HISTORY, expected.vehicles[LONG_HISTORY])
     await _compare_live(
         verdict, client, "vehicles", expected.vehicles, ("lastKwhDeliveredDc", "soc", "lastBatteryTemp")
     )
@@ -131,10 +134,16 @@ async def _compare_history(verdict: Verdict, client: httpx.AsyncClient, expected
             and hour["readings"] == sums.dc_readings
         )
         verdict.require(f"answer: {vehicle} has {hour}; expected {sums}", holds=right)
-    readings = await _all_pages(client, path, span | {"resolution": "raw"})
+    await _compare_readings(verdict, client, vehicle, within(series, closes - DAY, closes))
+
+
+async def _compare_readings(verdict: Verdict, client: httpx.AsyncClient, vehicle: str, series: Series) -> None:
+    """All readings from the first to the last of these."""
+    span = {"from": series[0][0].isoformat(), "to": (series[-1][0] + timedelta(seconds=1)).isoformat()}
+    readings = await _all_pages(client, f"/v1/vehicles/{vehicle}/history", span | {"resolution": "raw"})
     verdict.compare(
         f"answer: readings of {vehicle}",
-        [(at, *values) for at, values in within(series, closes - DAY, closes)],
+        [(at, *values) for at, values in series],
         [_reading(each, ("kwhDeliveredDc", "soc", "batteryTemp")) for each in readings],
     )
 

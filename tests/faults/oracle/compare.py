@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 import httpx
 
 from tests.faults.oracle.answers import compare_answers
+from tests.faults.oracle.archive import read_archive
 from tests.faults.oracle.decode import Reading
 from tests.faults.oracle.expected import Expected, expect
 from tests.faults.oracle.faults import compare_alerts, compare_faults
@@ -42,6 +44,7 @@ class System:
     servers: str
     database_url: str
     api_url: str
+    archive: Path
     topics: TopicNames
     judged: Sequence[str]
     most_copies: int
@@ -57,8 +60,9 @@ async def compare(system: System, journal: Sequence[Acknowledged], changes: Deli
     expected = expect(log, system.topics, changes.rejects, now, changes.read_again)
     connection = await asyncpg.connect(system.database_url)
     try:
-        await compare_tables(verdict, connection, expected, system.topics)
-        await compare_rollups(verdict, connection, expected)
+        archived = read_archive(verdict, system.archive)
+        await compare_tables(verdict, connection, expected, system.topics, archived)
+        await compare_rollups(verdict, connection, expected, archived)
         faults = await compare_faults(verdict, connection, expected, system.judged, now)
         alerts = await read_log(system.servers, [system.topics.alert])
         await compare_alerts(verdict, connection, faults, alerts, system.most_copies)

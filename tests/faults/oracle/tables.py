@@ -6,6 +6,7 @@ from datetime import datetime
 from math import fsum, isclose
 from typing import Any, Final
 
+from tests.faults.oracle.archive import Archived
 from tests.faults.oracle.expected import Expected, Letter, Series, hour_of, kafka_time
 from tests.faults.oracle.log import TopicNames
 from tests.faults.oracle.verdict import EXAMPLES, Verdict
@@ -66,12 +67,16 @@ UNSUMMED: Final = (
 )
 
 
-async def compare_tables(verdict: Verdict, connection: Connection, expected: Expected, topics: TopicNames) -> None:
-    """Compare every table that consumers write."""
+async def compare_tables(
+    verdict: Verdict, connection: Connection, expected: Expected, topics: TopicNames, archived: Archived
+) -> None:
+    """Compare every table that consumers write. Readings are in the database or in the archive."""
     for kind, query in HISTORY.items():
         wanted = [(*key, *reading.values) for key, reading in expected.stored[kind].items()]
-        verdict.compare(f"readings in {kind} history", wanted, map(tuple, await connection.fetch(query)))
-    derived = {(row[0], row[1]): tuple(row[2:]) for row in await connection.fetch(DERIVED)}
+        found = [*map(tuple, await connection.fetch(query)), *archived.rows[kind]]
+        verdict.compare(f"readings in {kind} history", wanted, found)
+    intervals = [*await connection.fetch(DERIVED), *archived.derived]
+    derived = {(row[0], row[1]): tuple(row[2:]) for row in intervals}
     _compare_values(verdict, "intervals derived from registers", expected.derived, derived)
     for kind, series in (("meter", expected.meters), ("vehicle", expected.vehicles)):
         rows = {(row[0], row[1]): tuple(row[2:]) for row in await connection.fetch(LIVE[kind])}
@@ -82,13 +87,20 @@ async def compare_tables(verdict: Verdict, connection: Connection, expected: Exp
     await _compare_ledger(verdict, connection, expected)
 
 
-async def compare_rollups(verdict: Verdict, connection: Connection, expected: Expected) -> None:
-    """Compare the hours below the watermark with plain sums; call it once no late hour waits to be refreshed."""
+async def compare_rollups(verdict: Verdict, connection: Connection, expected: Expected, archived: Archived) -> None:
+    """Compare the hours below the watermark with plain sums; call it once no late hour waits to be refreshed.
+
+    Archived months have no hours in the database.
+    """
     complete_before = await connection.fetchval(COMPLETE_BEFORE)
     unsummed = {(row["device"], row["hour"]) for row in await connection.fetch(UNSUMMED)}
     sums = {"meter": _meter_hours(expected.meters), "vehicle": _vehicle_hours(expected.vehicles)}
     for kind, query in HOURLY.items():
-        wanted = {key: values for key, values in sums[kind].items() if key[1] < complete_before and key not in unsummed}
+        wanted = {
+            key: values
+            for key, values in sums[kind].items()
+            if key[1] < complete_before and key not in unsummed and (key[1].year, key[1].month) not in archived.months
+        }
         found = {(row[0], row[1]): tuple(map(float, row[2:])) for row in await connection.fetch(query)}
         rows = {key: values for key, values in found.items() if key not in unsummed}
         _compare_values(verdict, f"hours of {kind}s", wanted, rows)
