@@ -1,6 +1,7 @@
 """Partitions of the levels of history and of the rollups: created ahead, listed, detached, attached and dropped.
 
-Rows and hourly rollups have partitions of a day, folded rows of a month. Older versions made partitions of a month for rows, too.
+Folded rows have partitions of a month. Rows and hourly rollups have partitions of a day (an hour where the fleet is large); what
+lies further ahead, and what an older version has made, is of a month.
 """
 
 from collections.abc import Iterable
@@ -32,7 +33,10 @@ LOCK_TIMEOUT: Final = "1s"  # writers queue behind a lock that waits for a stuck
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The table of [opens, closes) of `parent`, attached or not; `pending` when its detachment was started and not finished."""
+    """The table of [opens, closes) of `parent`, attached or not; `pending` when its detachment was started and not finished.
+
+    `estimated_rows` is as of the last ANALYZE.
+    """
 
     parent: str
     name: str
@@ -40,6 +44,7 @@ class Partition:
     closes: datetime
     attached: bool
     pending: bool
+    estimated_rows: int = 0
 
     @property
     def is_attached(self) -> bool:
@@ -74,7 +79,7 @@ async def ensure_partitions(
     now: datetime,
     retention_days: int,
 ) -> list[str]:
-    """Create missing partitions: months from the oldest one kept to two months ahead, days from folding_before to 14 days ahead.
+    """Create missing partitions, from the oldest month kept to two months ahead; rows have days until the month ends.
 
     Safe to run concurrently.
 
@@ -129,7 +134,7 @@ async def begin_folding(connection: Any, now: datetime, fold_after_days: int, *,
 async def _oldest_rows(connection: Any) -> datetime | None:
     for table in await list_partitions(connection, HISTORIES):
         if await connection.fetchrow(f'TABLE "{table.name}" LIMIT 1'):
-            return table.opens
+            return midnight(table.opens)
     return None
 
 
@@ -146,7 +151,15 @@ async def wait_for_writers(connection: Any) -> None:
 async def list_partitions(connection: Any, parents: Iterable[str]) -> list[Partition]:
     """All tables of these partitioned tables, attached or not, oldest first."""
     return [
-        Partition(row["parent"], row["part"], row["opens"], row["closes"], row["attached"], row["pending"])
+        Partition(
+            row["parent"],
+            row["part"],
+            row["opens"],
+            row["closes"],
+            row["attached"],
+            row["pending"],
+            row["estimated_rows"],
+        )
         async for row in queries.list_partitions(connection, parents=list(parents))
     ]
 

@@ -73,6 +73,26 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.create_history_partition(parent text, opens timestamp with time zone, unit text) RETURNS text
+    LANGUAGE plpgsql
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+    part text := parent || to_char(opens, '"_y"YYYY"m"MM') || CASE unit
+        WHEN 'hour' THEN to_char(opens, '"d"DD"h"HH24')
+        WHEN 'day' THEN to_char(opens, '"d"DD')
+        ELSE ''
+    END;
+BEGIN
+    -- Before LIKE takes a weaker one: a partition that is being detached would wait for that, and we for the detaching.
+    EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                   parent, part, opens, opens + ('1 ' || unit)::interval);
+    RETURN part;
+END
+$$;
+
 CREATE FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) RETURNS TABLE("position" bigint, outcome text, detail text)
     LANGUAGE plpgsql
     SET "TimeZone" TO 'UTC'
@@ -425,10 +445,12 @@ CREATE FUNCTION public.ensure_history_partitions(oldest timestamp with time zone
 DECLARE
     rows_from timestamptz := (SELECT folding_before FROM rollup_state);
     daily boolean := rows_from > '-infinity';
+    days_until timestamptz := date_trunc('month', now() + interval '3 days') + interval '1 month';
     parent text;
-    part text;
     unit text;
     opens timestamptz;
+    months text;
+    taken text[];
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('energy.history_partitions'));
     FOR parent, unit, opens IN
@@ -436,27 +458,25 @@ BEGIN
         FROM unnest(ARRAY['meter_days', 'vehicle_days', 'register_days']) AS folded
         CROSS JOIN generate_series(date_trunc('month', oldest), newest, interval '1 month') AS month
         UNION ALL
-        SELECT history, CASE WHEN daily THEN 'day' ELSE 'month' END, each
+        SELECT history, period.unit, period.opens
         FROM unnest(ARRAY[
             'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
             'meter_energy_hourly', 'vehicle_energy_hourly'
         ]) AS history
-        CROSS JOIN generate_series(
-            CASE WHEN daily THEN rows_from ELSE date_trunc('month', oldest) END,
-            CASE WHEN daily THEN least(newest, now() + interval '14 days') ELSE newest END,
-            CASE WHEN daily THEN interval '1 day' ELSE interval '1 month' END
-        ) AS each
+        CROSS JOIN (
+            SELECT 'day', day FROM generate_series(rows_from, days_until - interval '1 day', interval '1 day') AS day WHERE daily
+            UNION ALL
+            SELECT 'month', month
+            FROM generate_series(CASE WHEN daily THEN days_until ELSE date_trunc('month', oldest) END, newest, interval '1 month') AS month
+        ) AS period (unit, opens)
     LOOP
-        part := parent || to_char(opens, '"_y"YYYY"m"MM');
-        CONTINUE WHEN to_regclass(part) IS NOT NULL;
-        part := part || CASE unit WHEN 'day' THEN to_char(opens, '"d"DD') ELSE '' END;
-        CONTINUE WHEN to_regclass(part) IS NOT NULL;
-        -- Before LIKE takes a weaker one: a partition that is being detached would wait for that, and we for the detaching.
-        EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
-        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
-        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                       parent, part, opens, opens + ('1 ' || unit)::interval);
-        RETURN NEXT part;
+        months := parent || to_char(opens, '"_y"YYYY"m"MM');
+        taken := CASE unit
+            WHEN 'day' THEN ARRAY[to_char(opens, '"d"DD'), to_char(opens, '"d"DD"h00"')]
+            ELSE ARRAY['d01', 'd01h00', to_char(opens + interval '1 month -1 day', '"d"DD')]
+        END;
+        CONTINUE WHEN EXISTS (SELECT FROM unnest(array_prepend('', taken)) AS ending WHERE to_regclass(months || ending) IS NOT NULL);
+        RETURN NEXT create_history_partition(parent, opens, unit);
     END LOOP;
 END
 $$;
@@ -753,6 +773,25 @@ CREATE FUNCTION public.meter_energy(meter text, opens timestamp with time zone, 
                 AND day >= rest.first_day AND day <= rest.last_day
         ) AS summed
     ) AS part
+$$;
+
+CREATE FUNCTION public.narrow_history_partition(parent text, part text, opens timestamp with time zone, closes timestamp with time zone, unit text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+    has_rows boolean;
+    width interval := '1 ' || unit;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('energy.history_partitions'));
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I)', part) INTO has_rows;
+    IF has_rows THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE %I', part);
+    PERFORM create_history_partition(parent, each, unit) FROM generate_series(opens, closes - width, width) AS each;
+    RETURN true;
+END
 $$;
 
 CREATE FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) RETURNS timestamp with time zone
@@ -1692,6 +1731,8 @@ GRANT ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone,
 
 REVOKE ALL ON FUNCTION public.contents_of(part regclass, energy name, columns text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.create_history_partition(parent text, opens timestamp with time zone, unit text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) TO energy_writer;
 
@@ -1745,6 +1786,8 @@ GRANT ALL ON FUNCTION public.last_whole_hour(closes timestamp with time zone, co
 
 REVOKE ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.narrow_history_partition(parent text, part text, opens timestamp with time zone, closes timestamp with time zone, unit text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) TO energy_writer;

@@ -12,7 +12,7 @@ from sql.partitions import EXPIRY_MARGIN, HISTORY_OF, ROWS, Partition
 
 # Maintenance drops months once an hour; two days late means that it fails.
 DROP_GRACE = timedelta(days=2)
-PARTITIONS_AHEAD = timedelta(days=7)  # maintenance makes them 14 days ahead
+PARTITIONS_AHEAD = timedelta(days=7)  # maintenance makes them two months ahead
 CLOCK_OFFSET = timedelta(minutes=1)  # by which clocks of hosts with NTP never differ
 
 

@@ -87,7 +87,9 @@ async def _due_day(connection: Connection, ended_before: datetime) -> datetime |
 
 async def _fold_day(connection: Connection, opens: datetime) -> None:
     began, day, closes = monotonic(), opens.date(), opens + DAY
-    tables = [table for table in await list_partitions(connection, ROWS) if table.opens <= opens < table.closes]
+    tables = [
+        table for table in await list_partitions(connection, ROWS) if table.opens < closes and table.closes > opens
+    ]
     await attach(connection, tables, reason="its rows are not folded")
     async with connection.transaction():
         await wait_for_writers(connection)

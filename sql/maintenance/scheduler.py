@@ -28,6 +28,7 @@ from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.folding import FoldingError, fold_days
 from sql.maintenance.merging import merge_late_readings
 from sql.maintenance.metrics import MaintenanceMetrics
+from sql.maintenance.narrowing import narrow_partitions
 from sql.maintenance.retention import drop_expired_months, expired_months
 from sql.maintenance.rollups import refresh_rollups
 from sql.maintenance.statistics import refresh_statistics
@@ -210,6 +211,7 @@ async def _folding(connection: Connection, now: datetime, settings: MaintainSett
         on=asyncpg.LockNotAvailableError, attempts=None, timeout=STUCK_WRITER_SECONDS, wait_initial=1.0, wait_max=10.0
     ):
         with attempt:
+            await narrow_partitions(connection, now)
             await fold_days(connection, now, after=after, seconds=FOLDING_SECONDS)
 
 

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from deploy.stack.servers import Servers
-from sql.partitions import AHEAD, ROWS, list_partitions
+from sql.partitions import AHEAD, ROWS, list_partitions, month_after
 from tests.support.waiting import until
 
 COMMIT_LOCK = 4_004  # an advisory lock
@@ -74,6 +74,16 @@ async def use_months(connection: Any, oldest: datetime) -> None:
     """Empty partitions of a month for rows, from an instant to two months ahead, and no watermark, as in the version before."""
     await drop_rows(connection)
     await connection.execute("SELECT ensure_history_partitions($1, $2)", oldest, datetime.now(UTC) + AHEAD)
+
+
+def names_of_rows(oldest: datetime, now: datetime, parent: str) -> list[str]:
+    """Tables of a parent from an instant on: of a day to the end of the month in which the fourth day lies, then of a month."""
+    days_until, months_until = month_after((now + timedelta(days=3)).date()), (now + AHEAD).date()
+    days = [oldest.date() + timedelta(days=number) for number in range((days_until - oldest.date()).days)]
+    months = [days_until] if days_until <= months_until else []
+    while months and month_after(months[-1]) <= months_until:
+        months.append(month_after(months[-1]))
+    return [f"{parent}_y{day:%Ym%md%d}" for day in days] + [f"{parent}_y{month:%Ym%m}" for month in months]
 
 
 @contextmanager

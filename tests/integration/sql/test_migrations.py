@@ -16,7 +16,7 @@ from deploy.stack.servers import Servers
 from sql.migrate import migrate
 from sql.partitions import ensure_partitions
 from sql.settings import SqlSettings
-from tests.support.database import Database, drop_rows
+from tests.support.database import Database, drop_rows, names_of_rows
 from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.anyio
@@ -98,8 +98,9 @@ async def test_a_new_database_has_a_partition_of_rows_for_each_day_from_three_da
     await connection.close()
     await migrate(SqlSettings(database_url=SecretStr(database.migrator_url)))
     today = datetime.now(UTC)
-    days = {f"{today + timedelta(days=days):%Ym%md%d}" for days in range(-3, 15)}
-    assert await _partitions(database, "meter_telemetry_history") == {f"meter_telemetry_history_y{day}" for day in days}
+    assert await _partitions(database, "meter_telemetry_history") == set(
+        names_of_rows(today - timedelta(days=3), today, "meter_telemetry_history")
+    )
 
 
 async def _partitions(database: Database, parent: str) -> set[str]:

@@ -20,7 +20,7 @@ from sql.partitions import begin_folding, ensure_partitions
 from sql.settings import MaintainSettings
 from tests.integration.sql.history.levels import METERS, TODAY, Levels, days_ago
 from tests.support.command import sql_command
-from tests.support.database import Database, drop_rows, use_months
+from tests.support.database import Database, drop_rows, names_of_rows, use_months
 from tests.support.expired_months import connect_as_maintenance
 from tests.support.waiting import until
 
@@ -355,9 +355,9 @@ async def test_an_empty_database_begins_with_days(connection: Any, database: Dat
 
     created = await begin(connection)
 
-    days = [days_ago(3) + timedelta(days=n) for n in range(18)]
-    assert await levels.tables_of_rows() == [f"meter_telemetry_history_y{day:%Ym%md%d}" for day in days]
-    assert len(created) == 5 * 18
+    tables = names_of_rows(days_ago(3), datetime.now(UTC), "meter_telemetry_history")
+    assert await levels.tables_of_rows() == tables
+    assert len(created) == 5 * len(tables)
     assert await levels.watermarks() == (days_ago(3), days_ago(3))
     state = await database.fetch(
         "SELECT late_before >= folding_before AND complete_before >= folding_before FROM rollup_state"
