@@ -46,6 +46,22 @@ CREATE FUNCTION public.are_integers_over(numbers double precision[], factor doub
     ) FROM unnest(numbers) AS number
 $$;
 
+CREATE FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) RETURNS boolean[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET enable_nestloop TO 'off'
+    AS $$
+BEGIN
+    IF replaced = '{}' THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        SELECT array_agg(late.recorded_at IS NULL ORDER BY number)
+        FROM unnest(instants) WITH ORDINALITY AS folded (recorded_at, number)
+        LEFT JOIN unnest(replaced) AS late (recorded_at) USING (recorded_at)
+    );
+END
+$$;
+
 CREATE FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(opens timestamp with time zone, closes timestamp with time zone, first_day date, last_day date)
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
@@ -524,9 +540,10 @@ BEGIN
         SELECT recorded_at, ingested_after, folded.kwh_consumed_ac, folded.voltage, folded.derived
         FROM meter_days
         CROSS JOIN LATERAL unnest(
-            decode_instants(recorded), decode_series(ingested), decode_series(kwh_consumed_ac), decode_series(voltage), derived
-        ) AS folded (recorded_at, ingested_after, kwh_consumed_ac, voltage, derived)
-        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_consumed_ac), decode_series(voltage), derived,
+            CASE WHEN replaced <> '{}' THEN are_kept(decode_instants(recorded), replaced) END
+        ) AS folded (recorded_at, ingested_after, kwh_consumed_ac, voltage, derived, kept)
+        WHERE merges AND kept IS NOT FALSE AND meter_id = meter AND day = folded_day
         UNION ALL
         SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_consumed_ac, voltage, derived
         FROM meter_late_readings
@@ -596,9 +613,10 @@ BEGIN
         FROM register_days
         CROSS JOIN LATERAL unnest(
             decode_instants(recorded), decode_series(ingested), decode_series(kwh_register), decode_series(voltage),
-            decode_series(kwh_high), decode_series(kwh_before), decode_series(before_at)
-        ) AS folded (recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after)
-        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
+            decode_series(kwh_high), decode_series(kwh_before), decode_series(before_at),
+            CASE WHEN replaced <> '{}' THEN are_kept(decode_instants(recorded), replaced) END
+        ) AS folded (recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after, kept)
+        WHERE merges AND kept IS NOT FALSE AND meter_id = meter AND day = folded_day
         UNION ALL
         SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_register, voltage, kwh_high, kwh_before,
             exact_milliseconds(recorded_at, before_at) AS before_after
@@ -941,7 +959,7 @@ UNION ALL
     series.kwh_before[number.number] AS kwh_before,
     (series.recorded_at[number.number] + (series.before_after[number.number] * '00:00:00.001'::interval)) AS before_at,
     folded.day
-   FROM ((public.register_days folded
+   FROM (((public.register_days folded
      CROSS JOIN LATERAL ( SELECT public.decode_instants(folded.recorded) AS recorded_at,
             public.decode_series(folded.ingested) AS ingested_after,
             public.decode_series(folded.kwh_register) AS kwh_register,
@@ -953,8 +971,10 @@ UNION ALL
                    FROM public.register_late_readings late
                   WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at >= ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (late.recorded_at < (((folded.day + 1))::timestamp without time zone AT TIME ZONE 'UTC'::text)))) AS replaced
          OFFSET 0) series)
+     CROSS JOIN LATERAL ( SELECT public.are_kept(series.recorded_at, series.replaced) AS kept
+         OFFSET 0) shown)
      CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (series.recorded_at[number.number] <> ALL (series.replaced)))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (shown.kept[number.number] IS NOT FALSE))
 UNION ALL
  SELECT register_late_readings.meter_id,
     register_late_readings.recorded_at,
@@ -1048,7 +1068,7 @@ $$;
 
 CREATE FUNCTION public.whole_milliseconds(earlier timestamp with time zone, later timestamp with time zone) RETURNS double precision
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN round(((1000)::double precision * date_part('epoch'::text, (date_bin('00:00:00.001'::interval, later, '2000-01-01 00:00:00+00'::timestamp with time zone) - date_bin('00:00:00.001'::interval, earlier, '2000-01-01 00:00:00+00'::timestamp with time zone)))));
+    RETURN round(((1000)::double precision * date_part('epoch'::text, (date_bin('00:00:00.001'::interval, later, '0001-01-01 00:00:00+00'::timestamp with time zone) - date_bin('00:00:00.001'::interval, earlier, '0001-01-01 00:00:00+00'::timestamp with time zone)))));
 
 CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) (
     SFUNC = public.next_register,
@@ -1345,7 +1365,7 @@ UNION ALL
     series.voltage[number.number] AS voltage,
     folded.derived[number.number] AS derived,
     folded.day
-   FROM ((public.meter_days folded
+   FROM (((public.meter_days folded
      CROSS JOIN LATERAL ( SELECT public.decode_instants(folded.recorded) AS recorded_at,
             public.decode_series(folded.ingested) AS ingested_after,
             public.decode_series(folded.kwh_consumed_ac) AS kwh_consumed_ac,
@@ -1354,8 +1374,10 @@ UNION ALL
                    FROM public.meter_late_readings late
                   WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at >= ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (late.recorded_at < (((folded.day + 1))::timestamp without time zone AT TIME ZONE 'UTC'::text)))) AS replaced
          OFFSET 0) series)
+     CROSS JOIN LATERAL ( SELECT public.are_kept(series.recorded_at, series.replaced) AS kept
+         OFFSET 0) shown)
      CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (series.recorded_at[number.number] <> ALL (series.replaced)))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (shown.kept[number.number] IS NOT FALSE))
 UNION ALL
  SELECT meter_late_readings.meter_id,
     meter_late_readings.recorded_at,
@@ -1725,6 +1747,10 @@ GRANT USAGE ON SCHEMA public TO energy_writer;
 GRANT USAGE ON SCHEMA public TO energy_reader;
 
 REVOKE ALL ON FUNCTION public.are_integers_over(numbers double precision[], factor double precision) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) TO energy_reader;
+GRANT ALL ON FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) TO energy_writer;
 
 REVOKE ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;

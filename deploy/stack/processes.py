@@ -89,13 +89,16 @@ class Processes:
         return int(child.wait())
 
     def kill(self, child: psutil.Popen) -> None:
-        """Sends SIGKILL to a child and to its own children, as a crash would."""
+        """Sends SIGKILL to a child and to its own children, as a crash would, and waits until all of them are gone."""
+        family: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):
-            family = [*child.children(recursive=True), child]
-            for each in family:
+            child.suspend()  # it sees none of its children end, and starts no others
+            family = child.children(recursive=True)
+            for each in [*family, child]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     each.kill()
         child.wait()
+        psutil.wait_procs(family, timeout=STOP_TIMEOUT_SECONDS)
 
     def close(self) -> None:
         """Stops all children, in reverse order of their start, then the reaper."""

@@ -47,7 +47,7 @@ HOURLY_STATEMENT_SECONDS: Final = 24 * 3600.0
 HOURLY_INTERVAL_SECONDS: Final = 3600
 LETTERS_PER_STATEMENT: Final = 10_000
 FOLDING_SECONDS: Final = 1800.0  # after which no further day is begun, so that retention gets its turn
-STUCK_WRITER_SECONDS: Final = 120.0  # a writer that holds its lock for longer was evicted or timed out
+LOCK_ATTEMPTS: Final = 16  # two minutes of waiting: a writer that holds its lock for longer was evicted or timed out
 SECONDS_PER_ROUND: Final = 20.0  # for tasks that can continue in the next round, so that every task gets its turn
 TASK_ERRORS: Final = (ArchiveError, ClocksDisagreeError, FoldingError)  # their messages tell an operator what to do
 Connection = Any  # asyncpg.Connection
@@ -206,20 +206,28 @@ async def _statistics(connection: Connection, now: datetime, _: MaintainSettings
 
 
 async def _folding(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
-    after = timedelta(days=settings.fold_after_days)
-    async for attempt in stamina.retry_context(
-        on=asyncpg.LockNotAvailableError, attempts=None, timeout=STUCK_WRITER_SECONDS, wait_initial=1.0, wait_max=10.0
-    ):
+    after, deadline = timedelta(days=settings.fold_after_days), monotonic() + FOLDING_SECONDS
+    async for attempt in _while_locked():
         with attempt:
             await narrow_partitions(connection, now)
-            await fold_days(connection, now, after=after, seconds=FOLDING_SECONDS)
+            await fold_days(connection, now, after=after, seconds=deadline - monotonic())
 
 
 async def _retention(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
     if await expired_months(connection, now, settings.retention_days):
         await require_agreeing_clocks(connection)
-    if await drop_expired_months(connection, now, settings.retention_days, settings.archive_directory):
+    async for attempt in _while_locked():
+        with attempt:
+            dropped = await drop_expired_months(connection, now, settings.retention_days, settings.archive_directory)
+    if dropped:
         await refresh_statistics(connection, now)
+
+
+def _while_locked() -> Any:
+    """Attempts until a lock is free. They have no timeout, which would count the work that was done before the lock was met."""
+    return stamina.retry_context(
+        on=asyncpg.LockNotAvailableError, attempts=LOCK_ATTEMPTS, timeout=None, wait_initial=1.0, wait_max=10.0
+    )
 
 
 # The names are values of the metric label `task` and of maintenance_runs.task.

@@ -236,8 +236,8 @@ MUTANTS: Final = (
         "the energy of a folded hour is that of its largest reading",
         Replacement(
             "sql/migrations/20261129000101_folded_history.sql",
-            "            sum(reading.kwh::numeric)::double precision AS kwh\n",
-            "            max(reading.kwh)::double precision AS kwh\n",
+            "            sum(reading.kwh::numeric)::double precision AS kwh, sum(reading.temperature",
+            "            max(reading.kwh)::double precision AS kwh, sum(reading.temperature",
         ),
         "folding",
     ),

@@ -18,6 +18,7 @@ from deploy.simulator.readings import milliseconds, pair_at
 from schemas.records.readings import MeterReading, VehicleReading
 from sql.assign import Assignment, write_assignments
 from sql.partitions import midnight
+from sql.queries import queries
 from tests.support.database import Database
 from tests.support.responses import StartApi
 
@@ -107,6 +108,9 @@ async def test_the_ledger_adds_up_and_the_loaded_days_are_complete(database: Dat
         "SELECT late_before, complete_before, folding_before, folded_before FROM rollup_state"
     )
     assert set(state) == {UNTIL}
+    await connection.execute("UPDATE kafka_offsets SET updated_at = now() - interval '1 day'")
+    assert [row async for row in queries.check_stalled_partitions(connection)] == [], "no consumer has to read further"
+    assert [row["mismatch"] async for row in queries.measure_ledger(connection)] == [0, 0]
 
 
 async def test_the_api_answers_for_loaded_days_with_the_simulators_truth(connection: Any, start_api: StartApi) -> None:

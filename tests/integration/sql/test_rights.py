@@ -68,6 +68,9 @@ VIEWS = {
 }  # which nobody can write to
 # function -> (the writer may call it, the reader may call it)
 FUNCTIONS = {
+    "are_kept": (True, True),
+    "create_history_partition": (False, False),
+    "narrow_history_partition": (False, False),
     "around_whole_hours": (False, True),
     "utc_day": (False, True),
     "whole_hours": (False, True),

@@ -140,3 +140,18 @@ async def test_registers_are_derived_from_rows_where_these_hold_the_one_before(w
     )
     await write(register=[register(at=MIDNIGHT + timedelta(minutes=1), kwh=11.5)])
     assert await owner.fetch("SELECT kwh_consumed_ac FROM meter_readings ORDER BY recorded_at") == [(0,), (1,), (0.5,)]
+
+
+async def test_registers_of_many_meters_go_on_from_where_each_of_them_stood(write: Write, owner: Any) -> None:
+    """In one call: of a meter with a row before it, of one whose readings are all folded, and of a new one."""
+    await write(register=[register("ROW", minute(0), 10), register("FOLDED", minute(0), 20)])
+    await begin_folding(owner, MIDNIGHT)
+    await finish_folding(owner)
+    await write(register=[register("ROW", MIDNIGHT, 11)])
+    later = MIDNIGHT + timedelta(minutes=30)
+    await write(register=[register("ROW", later, 13), register("FOLDED", later, 25), register("NEW", later, 30)])
+    rows = await owner.fetch("SELECT meter_id, recorded_at, kwh_consumed_ac FROM meter_readings ORDER BY 1, 2")
+    assert [tuple(row) for row in rows] == [
+        ("FOLDED", minute(0), 0), ("FOLDED", later, 5), ("NEW", later, 0),
+        ("ROW", minute(0), 0), ("ROW", MIDNIGHT, 1), ("ROW", later, 2),
+    ]  # fmt: skip

@@ -1,33 +1,43 @@
-"""Questions over all levels of history: at any state of rollups, folding and merging, the plain readings give the same answer."""
+"""Questions over all levels of history: at any state of maintenance, the plain readings give the same answer.
+
+Rows lie in tables of a day and of an hour. What is archived leaves the database, and the files hold exactly that.
+"""
 
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import fsum
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
 
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
+from sql.archive.manifest import read_manifest
+from sql.archive.parquet import read_batches
+from sql.maintenance.retention import drop_expired_months
 from sql.maintenance.rollups import refresh_rollups
+from sql.partitions import EXPIRY_MARGIN, HISTORY_OF, ROWS, list_partitions, midnight
 from sql.queries import queries
 from tests.support.database import Database
 from tests.support.database_rows import fold_days, merge_late_readings
+from tests.support.expired_months import connect_as_maintenance
 
 # without shrinking, which takes many minutes here: the story of a failure is short enough
 pytestmark = pytest.mark.anyio
 PROPERTY: Final = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.reuse, Phase.generate)
+    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.reuse, Phase.generate)
 )
 DAYS: Final = 4
 PAGE: Final = 3  # readings
 DAY, HOUR, MICROSECOND = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
-BEGIN: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=8)
-END: Final = BEGIN + DAYS * DAY
-Step = tuple[Literal["roll up", "begin to fold", "fold", "drop", "merge"], int]
+END: Final = midnight(datetime.now(UTC).replace(day=1) - timedelta(days=1)).replace(day=1)  # of a month
+BEGIN: Final = END - DAYS * DAY
+Kind = Literal["roll up", "begin to fold", "fold", "drop", "merge", "archive"]
+Step = tuple[Kind, int]
 
 # half of the instants lie in few hours, and many at their very ends
 instants = st.builds(
@@ -38,7 +48,7 @@ instants = st.builds(
     | st.integers(0, 3_599_999_999).map(lambda microseconds: timedelta(microseconds=microseconds)),
 )
 energies = st.integers(0, 10_000).map(lambda number: number / 1000)
-steps = st.tuples(st.sampled_from(["roll up", "begin to fold", "fold", "drop", "merge"]), st.integers(0, DAYS))
+steps = st.tuples(st.sampled_from(get_args(Kind)), st.integers(0, DAYS))
 periods = st.tuples(instants, instants).filter(lambda pair: pair[0] != pair[1]).map(lambda pair: (min(pair), max(pair)))
 
 
@@ -70,6 +80,7 @@ class Levels:
     """One meter and its vehicle in the database, and the plain list of what was written."""
 
     connection: Any
+    archive: Path
     meter: dict[datetime, float] = field(default_factory=dict)
     vehicle: dict[datetime, float] = field(default_factory=dict)
 
@@ -136,6 +147,29 @@ class Levels:
             await fold_days(self.connection, state["folded_before"])
         elif step == "merge":
             await merge_late_readings(self.connection)
+        elif step == "archive" and (state["folded_before"] == END or days == DAYS):
+            await self.maintain("fold", DAYS)
+            await self._archive()
+
+    async def _archive(self) -> None:
+        """Retention, when the month has expired: its readings are in new files, and no others are."""
+        before = set(self.archive.glob("*"))
+        expired = END + EXPIRY_MARGIN + DAY
+        assert await drop_expired_months(self.connection, expired, 1, self.archive) == [f"{BEGIN:%Y-%m}"]
+        files = {
+            file.history: directory / file.file
+            for directory in set(self.archive.glob("2*")) - before
+            for file in read_manifest(directory).manifest.files
+        }
+        for history, energy, plain in (
+            ("meter_telemetry_history", "kwh_consumed_ac", self.meter),
+            ("vehicle_telemetry_history", "kwh_delivered_dc", self.vehicle),
+        ):
+            batches = read_batches(files[history], ["recorded_at", energy]) if history in files else ()
+            found = [(row["recorded_at"], row[energy]) for batch in batches for row in batch.to_pylist()]
+            assert found == sorted(plain.items())
+            plain.clear()
+        await self.connection.execute("SELECT ensure_history_partitions($1, $2)", BEGIN, END)
 
     async def _roll_up(self, before: datetime) -> None:
         state = await self._state()
@@ -185,7 +219,7 @@ class Levels:
             opens = page[-1][0] + MICROSECOND
 
 
-async def _follow(connection: Any, story: list[Chapter]) -> None:
+async def _follow(connection: Any, story: list[Chapter], archive: Path) -> None:
     transaction = connection.transaction()
     await transaction.start()
     try:
@@ -194,7 +228,7 @@ async def _follow(connection: Any, story: list[Chapter]) -> None:
             "INSERT INTO meter_live_status VALUES ('M', 1, 230, now(), now()); "
             "INSERT INTO vehicle_live_status VALUES ('V', 50, 1, 20, now(), now())"
         )
-        await _follow_chapters(Levels(connection), story)
+        await _follow_chapters(Levels(connection, archive), story)
     finally:
         await transaction.rollback()
 
@@ -215,16 +249,33 @@ async def _follow_chapters(levels: Levels, story: list[Chapter]) -> None:
 def run(database: Database) -> Iterator[Any]:
     """Runs a coroutine function with a connection of its own, between the examples of a property test."""
     with asyncio.Runner() as runner:
-        connection = runner.run(asyncpg.connect(database.migrator_url))
+        connection = runner.run(connect_as_maintenance(database))
+        runner.run(_use_days_and_hours(connection))
         yield lambda follow, *arguments: runner.run(follow(connection, *arguments))
         runner.run(connection.close())
 
 
-def test_any_order_of_writes_and_maintenance_answers_like_the_plain_readings(run: Any) -> None:
+async def _use_days_and_hours(connection: Any) -> None:
+    """Rows of one day lie in tables of an hour, those of the others in tables of a day; no older month has a table."""
+    for table in await list_partitions(connection, (*ROWS, *HISTORY_OF)):
+        if table.closes < END or (table.closes == END and table.parent in ROWS):
+            await connection.execute(f'DROP TABLE "{table.name}"')
+    for number in range(DAYS):
+        unit, tables = ("hour", 24) if number == 1 else ("day", 1)
+        await connection.execute(
+            "SELECT create_history_partition(parent, $2::timestamptz + number * interval '1 hour', $3) "
+            "FROM unnest($1::text[]) AS parent, generate_series(0, $4 - 1) AS number",
+            list(ROWS), BEGIN + number * DAY, unit, tables,
+        )  # fmt: skip
+
+
+def test_any_order_of_writes_and_maintenance_answers_like_the_plain_readings(
+    run: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     @PROPERTY
     @given(story=stories)
     def check(story: list[Chapter]) -> None:
-        run(_follow, story)
+        run(_follow, story, tmp_path_factory.mktemp("archive"))
 
     check()
 
