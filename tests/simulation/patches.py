@@ -19,8 +19,12 @@ import consumer.pipeline.positions
 import consumer.retry
 import consumer.service
 from consumer.monitoring.metrics import Metrics
+from consumer.records.batch import Decoded
+from consumer.records.decode import Decoder
+from consumer.records.record import Record
 from consumer.settings import ConsumerSettings
 from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
+from schemas.records.readings import TimeLimits
 from tests.simulation.database.statements import EPOCH
 from tests.simulation.event_loop import ProcessLoop, Scheduler
 from tests.simulation.kafka.client import SimulatedConsumer
@@ -31,11 +35,13 @@ INTERVALS: Final[Mapping[tuple[str, str], float]] = {
     ("consumer.lag.reporter", "REPORT_SECONDS"): 8.0,
     ("consumer.kafka.subscription", "CHECK_SECONDS"): 3.0,
     ("consumer.pipeline.poll_loop", "OPERATOR_CHECK_SECONDS"): 3.0,
-    ("consumer.pipeline.poll_loop", "BUSY_FETCH_MS"): 100,
+    ("consumer.pipeline.poll_loop", "RECORDS_PER_SLICE"): 2,
     ("consumer.pipeline.offset_watch", "WATCH_SECONDS"): 2.0,
 }
 LOOK_SECONDS: Final = 0.0003  # that pass with each look at the clock
+DECODE_SECONDS: Final = 0.002  # that a record takes: writes end while others are decoded
 _monotonic, _time = time.monotonic, time.time
+_decode_at_once = Decoder.decode
 
 
 class Current:
@@ -108,6 +114,12 @@ class SimulatedAdmin:
         return [SimpleNamespace(groups=[await self._machine.describe_group()])]
 
 
+def _decode(decoder: Decoder, records: list[Record], limits: TimeLimits) -> Decoded:
+    if Current.scheduler is not None:
+        Current.scheduler.now += DECODE_SECONDS * len(records)
+    return _decode_at_once(decoder, records, limits)
+
+
 async def _idle() -> None:
     await asyncio.Event().wait()
 
@@ -141,6 +153,8 @@ def install(*, trace: bool = False) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("consumer.") and getattr(module, "datetime", None) is datetime:
             module.datetime = SimulatedDatetime  # type: ignore[attr-defined]
+    patched = Decoder
+    patched.decode = _decode
     service: Any = consumer.service
     service.AlertRelay, service.RecordSampler, service.collect_on_schedule = NoAlertRelay, NoSampler, _idle
     service.record_types_by_topic = lambda settings: {
