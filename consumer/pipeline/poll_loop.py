@@ -123,7 +123,7 @@ class PollLoop:
         topics = {partition.topic for partition in partitions}
         max_records = min(map(self._buffers.capacity, topics), default=1)
         max_bytes = min(map(self._buffers.bytes_left, topics), default=1)
-        timeout_ms = int(min([IDLE_FETCH_MS, *self._buffers.milliseconds_until_due()]))
+        timeout_ms = int(min([IDLE_FETCH_MS, *self._buffers.milliseconds_until_look()]))
         try:
             # during a rebalance getmany waits without bound
             with at_most_bytes(max_bytes):

@@ -28,6 +28,7 @@ CANCEL_ATTEMPTS: Final = 3
 BATCHES_PER_TOPIC: Final = 2  # one that is filling and one that is being written
 LONGEST_CANCEL_SECONDS: Final = 1.0  # of one attempt
 MARKERS_WAIT_SECONDS: Final = 1.0  # of a batch that holds no record: only offsets move, past transaction markers
+FULL_CHECK_SECONDS: Final = 0.02  # a full topic is fetched again soon after its write has ended
 FILL_WAIT_SECONDS: Final = 0.5  # of a batch that Kafka has enough records for to fill it
 
 
@@ -76,6 +77,13 @@ class TopicBuffer:
 
     def is_due(self) -> bool:
         return not self.capacity or self.seconds_until_due() == 0
+
+    def seconds_until_look(self) -> float | None:
+        """Seconds until the poll loop has to look at this topic; None where records or the end of the write come first."""
+        seconds = self.seconds_until_due()
+        if self.idle or seconds is None:
+            return seconds
+        return (seconds or None) if self.capacity else FULL_CHECK_SECONDS
 
     def start_write(self, start: Callable[[Batch], Write]) -> Write:
         self._in_flight = self.builder.build()
@@ -148,13 +156,10 @@ class TopicBuffers:
             if span.oldest is not None
         }
 
-    def milliseconds_until_due(self) -> list[float]:
-        """The time until each filling batch is due, without those that wait for the write before them only."""
-        return [
-            seconds * 1000
-            for buffer in self._buffers.values()
-            if (seconds := buffer.seconds_until_due()) is not None and (buffer.idle or seconds > 0)
-        ]
+    def milliseconds_until_look(self) -> list[float]:
+        """How long a fetch of other topics may take, for each topic that does not only wait for records or its write."""
+        waits = (buffer.seconds_until_look() for buffer in self._buffers.values())
+        return [seconds * 1000 for seconds in waits if seconds is not None]
 
     def start_due_writes(self) -> None:
         self._start(buffer for buffer in self._buffers.values() if buffer.is_due())

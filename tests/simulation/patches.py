@@ -4,13 +4,14 @@ import asyncio
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, tzinfo
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Final, Self, cast
 
 import structlog
+from aiokafka import TopicPartition
 
 import consumer.kafka.client
 import consumer.kafka.fetch_state
@@ -19,6 +20,7 @@ import consumer.pipeline.positions
 import consumer.retry
 import consumer.service
 from consumer.monitoring.metrics import Metrics
+from consumer.pipeline.rebalance import RebalanceListener
 from consumer.records.batch import Decoded
 from consumer.records.decode import Decoder
 from consumer.records.record import Record
@@ -114,6 +116,18 @@ class SimulatedAdmin:
         return [SimpleNamespace(groups=[await self._machine.describe_group()])]
 
 
+class WatchedListener(RebalanceListener):
+    """Between the callbacks of a rebalance nothing of the revoked partitions is buffered, or being written by a live task."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        kept = self._positions._buffers.unwritten_partitions()
+        if kept:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, ProcessLoop)
+            loop.machine.violate(f"records of {sorted(kept)} were kept, though they were revoked")
+        await super().on_partitions_assigned(assigned)
+
+
 def _decode(decoder: Decoder, records: list[Record], limits: TimeLimits) -> Decoded:
     if Current.scheduler is not None:
         Current.scheduler.now += DECODE_SECONDS * len(records)
@@ -157,6 +171,7 @@ def install(*, trace: bool = False) -> None:
     patched.decode = _decode
     service: Any = consumer.service
     service.AlertRelay, service.RecordSampler, service.collect_on_schedule = NoAlertRelay, NoSampler, _idle
+    service.RebalanceListener = WatchedListener
     service.record_types_by_topic = lambda settings: {
         settings.kafka_meter_topic: METER_READINGS,
         settings.kafka_vehicle_topic: VEHICLE_READINGS,

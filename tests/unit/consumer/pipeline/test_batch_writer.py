@@ -254,4 +254,4 @@ def test_a_batch_is_full_by_records_or_by_bytes(size: int, full_after: int) -> N
         builder.add(METERS, range(added, added + 1), fetched, 0, METER_READINGS, Decoded([], [], []))
         added += 1
     assert added == full_after
-    assert buffers.milliseconds_until_due() == [0]
+    assert buffers.milliseconds_until_look() == [0]

@@ -79,7 +79,7 @@ async def test_what_arrives_during_a_write_is_written_together_as_soon_as_it_end
         buffers.start_due_writes()
         await asyncio.sleep(0)
     assert writer.begun == [(0, 1)]
-    assert buffers.milliseconds_until_due() == [], "nothing to wake up for: the end of the write begins the next one"
+    assert buffers.milliseconds_until_look() == [], "nothing to wake up for: the end of the write begins the next one"
     await writer.end_write()
     assert writer.begun == [(0, 1), (1, 4)]
     assert not buffers.collect_finished()
@@ -133,4 +133,18 @@ def test_a_batch_waits_only_where_kafka_can_fill_it(
     monkeypatch.setattr(batches, "time", stopped)
     buffers = buffers_of(None, batch_max_records=10, batch_max_wait_ms=wait_ms)
     add(buffers, 0, log_end=log_end)
-    assert buffers.milliseconds_until_due() == [pytest.approx(due_ms)]
+    assert buffers.milliseconds_until_look() == [pytest.approx(due_ms)]
+
+
+async def test_a_full_topic_is_looked_at_soon_after_its_write_ends(writer: HeldWriter) -> None:
+    buffers = buffers_of(writer, batch_max_records=10)
+    add(buffers, 0)
+    buffers.start_due_writes()
+    await asyncio.sleep(0)
+    for offset in range(1, 10):
+        add(buffers, offset)
+    assert not buffers.capacity(TOPIC)
+    assert buffers.milliseconds_until_look() == [pytest.approx(topic_buffer.FULL_CHECK_SECONDS * 1000)]
+    await writer.end_write()
+    assert writer.begun == [(0, 1), (1, 10)]
+    assert buffers.milliseconds_until_look() == []
