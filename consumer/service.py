@@ -109,21 +109,23 @@ async def run_pipeline(
     poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, clock=clock, health=health)
     logs = PartitionLogs(client, metrics, health)
     reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), logs, metrics)
-    async with asyncio.TaskGroup() as group:
-        background = [
-            group.create_task(subscription.run()),
-            group.create_task(reporter.run()),
-            group.create_task(LogEnds(database, settings.kafka_group_id, reporter).run()),
-            group.create_task(OffsetWatch(client, offsets, positions, buffers, metrics).run()),
-            group.create_task(poll_loop.apply_operator_decisions()),
-            group.create_task(clock.keep_comparing()),
-            group.create_task(AlertRelay(database, settings, metrics).run()),
-            group.create_task(collect_on_schedule()),
-        ]
-        await poll_loop.run(stop)
-        await cancel_all(background)
-    await reporter.commit_to_kafka(positions.stored | writer.committed)  # `stored` is up to a second old
-    await positions.revoke_all()
+    try:
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(subscription.run()),
+                group.create_task(reporter.run()),
+                group.create_task(LogEnds(database, settings.kafka_group_id, reporter).run()),
+                group.create_task(OffsetWatch(client, offsets, positions, buffers, metrics).run()),
+                group.create_task(poll_loop.apply_operator_decisions()),
+                group.create_task(clock.keep_comparing()),
+                group.create_task(AlertRelay(database, settings, metrics).run()),
+                group.create_task(collect_on_schedule()),
+            ]
+            await poll_loop.run(stop)
+            await cancel_all(background)
+        await reporter.commit_to_kafka(positions.stored | writer.committed)  # `stored` is up to a second old
+    finally:
+        await positions.revoke_all()
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -41,7 +41,13 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
     record_max_bytes: int = Field(
         1_048_576, ge=1024, description="a record with a larger value becomes a dead letter (too_large)"
     )
-    batch_max_wait_ms: int = Field(200, ge=1, le=60_000, description="longest wait for a batch to fill while caught up")
+    batch_max_wait_ms: int = Field(
+        0,
+        ge=0,
+        le=60_000,
+        description="how long a batch waits for more records while caught up, for fewer transactions; "
+        "0: it is written as soon as the one before it is",
+    )
     breaker_share: float = Field(
         0.5,
         gt=0,

@@ -6,7 +6,8 @@ library. A unit test compares our records with the library's, so that a new rele
 
 Header names that are not UTF-8 are accepted (lenient_headers.py).
 `getmany` limits the number of records alone, and a mebibyte of compressed records may be a gibibyte of values: within
-`at_most_bytes`, one call returns a bounded number of bytes of all partitions together.
+`at_most_bytes`, one call returns a bounded number of bytes of all partitions together. What was fetched of one partition comes
+before the next one, so that a batch holds many readings of few devices.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from aiokafka.consumer import fetcher
 from consumer.kafka.lenient_headers import FetchedRecords, LenientRecords
 from consumer.records.record import Record
 
-BYTES_AT_ONCE: Final = 1_048_576  # of one partition; some 8,000 readings
+BYTES_AT_ONCE: Final = 1_048_576  # of one partition, outside of `at_most_bytes`; some 8,000 readings
 
 
 class _Budget:
@@ -76,16 +77,15 @@ class _SlimPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
 class _BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
     def getall(self, max_records: int | None = None) -> list[Record]:
-        """At most `max_records` of what was fetched from the partition, none after BYTES_AT_ONCE or the end of the budget."""
+        """At most `max_records` of what was fetched from the partition, none after the end of the budget."""
         budget = _budget.get() or _Budget(BYTES_AT_ONCE)
         if budget.remaining <= 0 or not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         records: list[Record] = []
-        least = max(0, budget.remaining - BYTES_AT_ONCE)
         for record in self._partition_records:
             records.append(record)
             budget.remaining -= len(record.value or b"") + len(record.key or b"")
-            if budget.remaining <= least or len(records) == max_records:
+            if budget.remaining <= 0 or len(records) == max_records:
                 self._update_position()
                 return records
         self._update_position()

@@ -108,6 +108,6 @@ class LagReporter:
     def _report_replicas_needed(self, readable: Set[TopicPartition], behind: Mapping[TopicPartition, int]) -> None:
         """Count readable partitions alone: more consumers would not help the others."""
         ends = {each: self._logs.ranges[each].end for each in readable}
-        self._replicas_needed.observe(time.monotonic(), ends, *self._writer.throughput)
+        self._replicas_needed.observe(time.monotonic(), ends, self._writer.throughput)
         lag = sum(behind.get(each, 0) for each in readable)
         self._metrics.replicas_needed.set(self._replicas_needed.estimate(lag, len(readable)))

@@ -9,6 +9,7 @@ write -> Store.write ──(committed)──────────────
 
 import asyncio
 import time
+from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -27,10 +28,38 @@ from schemas.records.readings import Reason
 
 log = structlog.get_logger(__name__)
 
+FEW_RECORDS: Final = 100
 UNEXPECTED: Final = {
     Reason.REFUSED_BY_DATABASE,
     Reason.INTERNAL_ERROR,
 }  # reasons found while writing that count for the breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Writes since the start of the process, and the seconds in which one was in flight, without failed attempts.
+
+    The writes of at most `FEW_RECORDS` are counted by themselves, too: their time is that of a transaction, whatever is in it.
+    """
+
+    records: int = 0
+    writes: int = 0
+    seconds: float = 0.0
+    short_writes: int = 0
+    short_seconds: float = 0.0
+
+    def add(self, records: int, seconds: float) -> "Throughput":
+        short = records <= FEW_RECORDS
+        return Throughput(
+            self.records + records,
+            self.writes + 1,
+            self.seconds + seconds,
+            self.short_writes + short,
+            self.short_seconds + short * seconds,
+        )
+
+    def __sub__(self, before: "Throughput") -> "Throughput":
+        return Throughput(*(now - then for now, then in zip(astuple(self), astuple(before), strict=True)))
 
 
 class WriteAbandonedError(Exception):
@@ -59,7 +88,7 @@ class BatchWriter:
         self._retrying: set[asyncio.Task[Any] | None] = set()
         self._busy_until = 0.0
         self.committed: dict[TopicPartition, int] = {}
-        self.throughput = (0, 0.0)  # records written, and the seconds spent on it without failed attempts
+        self.throughput = Throughput()
 
     async def write(self, batch: Batch) -> BatchResult:
         """Return once the batch is committed.
@@ -172,8 +201,7 @@ class BatchWriter:
 
     def _add_throughput(self, records: int, started: float, ended: float) -> None:
         """Writes of several topics overlap: a second in which two were in flight counts once."""
-        written, seconds = self.throughput
-        self.throughput = (written + records, seconds + ended - max(started, self._busy_until))
+        self.throughput = self.throughput.add(records, ended - max(started, self._busy_until))
         self._busy_until = ended
 
     def _report_written(self, batch: Batch, result: BatchResult, seconds: float) -> None:

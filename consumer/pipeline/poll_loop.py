@@ -21,7 +21,6 @@ from consumer.pipeline.clock import Clock
 from consumer.pipeline.positions import PartitionPositions, Scan
 from consumer.pipeline.rebalance import RebalanceListener
 from consumer.pipeline.topic_buffer import TopicBuffers
-from consumer.records.batch import BatchBuilder
 from consumer.records.decode import Decoder
 from consumer.records.record import Record
 from consumer.settings import ConsumerSettings
@@ -34,7 +33,6 @@ POLL_INTERVAL_SECONDS: Final = (
     5.0  # the longest wait for a write, or for a rebalance within a fetch, before the next round
 )
 IDLE_FETCH_MS: Final = 200
-BUSY_FETCH_MS: Final = 20  # while a due batch waits for the write before it
 OPERATOR_CHECK_SECONDS: Final = 2.0
 
 
@@ -105,7 +103,7 @@ class PollLoop:
             return
         self._resume()
         self._positions.align_client()
-        builders, next_offsets = self._buffers.builders(), self._positions.next_offsets
+        next_offsets = self._positions.next_offsets
         fetched = await self._fetch_records(fetchable)
         if fetched is None or next_offsets is not self._positions.next_offsets:  # a rebalance came between
             return
@@ -114,7 +112,7 @@ class PollLoop:
         limits = TimeLimits.at(self._clock.now(), self._settings.retention_days)
         for partition, scan in self._positions.take_scans(fetched).items():
             try:
-                await self._process(partition, scan, builders[partition.topic], next_offsets, limits)
+                await self._process(partition, scan, next_offsets, limits)
             except Exception as error:  # noqa: BLE001 - of our own code: it concerns this topic, not the others
                 self._breaker.stop(partition.topic, error)
                 await self._positions.restart()  # discards what was decoded before the error
@@ -125,7 +123,7 @@ class PollLoop:
         topics = {partition.topic for partition in partitions}
         max_records = min(map(self._buffers.capacity, topics), default=1)
         max_bytes = min(map(self._buffers.bytes_left, topics), default=1)
-        timeout_ms = int(min([IDLE_FETCH_MS, *self._buffers.milliseconds_until_due(while_writing=BUSY_FETCH_MS)]))
+        timeout_ms = int(min([IDLE_FETCH_MS, *self._buffers.milliseconds_until_look()]))
         try:
             # during a rebalance getmany waits without bound
             with at_most_bytes(max_bytes):
@@ -151,7 +149,6 @@ class PollLoop:
         self,
         partition: TopicPartition,
         scan: Scan,
-        builder: BatchBuilder,
         next_offsets: dict[TopicPartition, int],
         limits: TimeLimits,
     ) -> None:
@@ -166,6 +163,7 @@ class PollLoop:
                 self._positions.apply_breaker()
                 return
             offsets, log_end = range(position, end), self._log_end(partition)
+            builder = self._buffers.builder(partition.topic)
             builder.add(partition, offsets, part, log_end, decoder.record_type, decoded)
             next_offsets[partition] = position = end
             await asyncio.sleep(0)

@@ -150,8 +150,12 @@ class PartitionPositions:
         return scans
 
     def is_at(self, partition: TopicPartition, offset: int, next_offsets: NextOffsets) -> bool:
-        """Whether a partition still continues at an offset: it was not withdrawn or restored since `take_scans`."""
-        return next_offsets.get(partition) == offset and partition not in self._rereading
+        """Whether a partition still continues at an offset: it was not revoked, withdrawn or restored since `take_scans`."""
+        return (
+            next_offsets is self.next_offsets
+            and next_offsets.get(partition) == offset
+            and partition not in self._rereading
+        )
 
     def verify(self, partitions: Iterable[TopicPartition]) -> None:
         """Read those of the partitions that may be read again from their last record on: their logs may have lost records."""

@@ -1,12 +1,14 @@
 """Batches on their way: for each topic, one that is filling and one that is being written.
 
-At most one batch of a topic is written at a time, because the next one continues where it ends. Topics do not wait for each
-other: while the server stores a batch of one topic, the client decodes and sends that of another.
+At most one batch of a topic is written at a time, because the next one continues where it ends. What arrives meanwhile is written
+next, so batches grow with the load. Topics do not wait for each other: while the server stores a batch of one topic, the client
+decodes and sends that of another.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Set
+from functools import partial
 from typing import Final
 
 import structlog
@@ -26,6 +28,8 @@ CANCEL_ATTEMPTS: Final = 3
 BATCHES_PER_TOPIC: Final = 2  # one that is filling and one that is being written
 LONGEST_CANCEL_SECONDS: Final = 1.0  # of one attempt
 MARKERS_WAIT_SECONDS: Final = 1.0  # of a batch that holds no record: only offsets move, past transaction markers
+FULL_CHECK_SECONDS: Final = 0.02  # a full topic is fetched again soon after its write has ended
+FILL_WAIT_SECONDS: Final = 0.5  # of a batch that Kafka has enough records for to fill it
 
 
 class TopicBuffer:
@@ -34,7 +38,7 @@ class TopicBuffer:
     Args:
         max_records: records that a batch may hold.
         max_bytes: bytes of keys and values at which a batch is full.
-        max_wait: seconds that the first record of a batch may wait for others.
+        max_wait: seconds that the first record of a batch waits for others where Kafka has no more of them yet.
     """
 
     def __init__(self, max_records: int, max_bytes: int, max_wait: float) -> None:
@@ -69,16 +73,23 @@ class TopicBuffer:
             return None
         if not self.capacity:
             return 0.0
-        max_wait = self._max_wait if len(self.builder) else max(self._max_wait, MARKERS_WAIT_SECONDS)
-        return max(0.0, self.builder.opened + max_wait - time.monotonic())
+        return max(0.0, self.builder.opened + self._wait_seconds() - time.monotonic())
 
     def is_due(self) -> bool:
         return not self.capacity or self.seconds_until_due() == 0
 
-    def start_write(self, start: Callable[[Batch], Write]) -> None:
+    def seconds_until_look(self) -> float | None:
+        """Seconds until the poll loop has to look at this topic; None where records or the end of the write come first."""
+        seconds = self.seconds_until_due()
+        if self.idle or seconds is None:
+            return seconds
+        return (seconds or None) if self.capacity else FULL_CHECK_SECONDS
+
+    def start_write(self, start: Callable[[Batch], Write]) -> Write:
         self._in_flight = self.builder.build()
         self.builder = BatchBuilder()
         self.write = start(self._in_flight)
+        return self.write
 
     def take_finished(self) -> Write | None:
         """The write that has finished, returned once; None when there is none."""
@@ -92,6 +103,13 @@ class TopicBuffer:
     def spans(self) -> dict[TopicPartition, Span]:
         """The span of each partition with unwritten records: of the batch in flight, else of the filling one."""
         return self.builder.spans | (dict(self._in_flight.spans) if self._in_flight else {})
+
+    def _wait_seconds(self) -> float:
+        if not len(self.builder):
+            return max(self._max_wait, MARKERS_WAIT_SECONDS)
+        if self.builder.unread >= self.capacity:
+            return max(self._max_wait, FILL_WAIT_SECONDS)
+        return self._max_wait
 
     def _take_write(self) -> Write | None:
         write, self.write, self._in_flight = self.write, None, None
@@ -112,9 +130,9 @@ class TopicBuffers:
         max_bytes = settings.batch_max_bytes // (BATCHES_PER_TOPIC * len(names))
         self._buffers = {topic: TopicBuffer(settings.batch_max_records, max_bytes, max_wait) for topic in names}
 
-    def builders(self) -> dict[str, BatchBuilder]:
-        """The filling batch of each topic."""
-        return {topic: buffer.builder for topic, buffer in self._buffers.items()}
+    def builder(self, topic: str) -> BatchBuilder:
+        """The filling batch of a topic. Do not keep it: it may be replaced while the caller awaits something."""
+        return self._buffers[topic].builder
 
     def capacity(self, topic: str) -> int:
         return self._buffers[topic].capacity
@@ -138,13 +156,10 @@ class TopicBuffers:
             if span.oldest is not None
         }
 
-    def milliseconds_until_due(self, while_writing: int) -> list[float]:
-        """The time until each filling batch is due; at least `while_writing` where a write is still in flight."""
-        return [
-            max(seconds * 1000, 0 if buffer.idle else while_writing)
-            for buffer in self._buffers.values()
-            if (seconds := buffer.seconds_until_due()) is not None
-        ]
+    def milliseconds_until_look(self) -> list[float]:
+        """How long a fetch of other topics may take, for each topic that does not only wait for records or its write."""
+        waits = (buffer.seconds_until_look() for buffer in self._buffers.values())
+        return [seconds * 1000 for seconds in waits if seconds is not None]
 
     def start_due_writes(self) -> None:
         self._start(buffer for buffer in self._buffers.values() if buffer.is_due())
@@ -176,7 +191,17 @@ class TopicBuffers:
     def _start(self, buffers: Iterable[TopicBuffer]) -> None:
         for buffer in buffers:
             if buffer.idle and buffer.builder.spans:
-                buffer.start_write(lambda batch: asyncio.create_task(self._writer.write(batch), name="write"))
+                buffer.start_write(self._create_write).add_done_callback(partial(self._write_next, buffer))
+
+    def _write_next(self, buffer: TopicBuffer, write: Write) -> None:
+        """Write what was collected while a batch was written. The poll loop finds out what became of a write that failed."""
+        succeeded = not write.cancelled() and write.exception() is None
+        if succeeded and buffer.write is write and buffer.is_due():
+            buffer.take_finished()
+            self._start([buffer])
+
+    def _create_write(self, batch: Batch) -> Write:
+        return asyncio.create_task(self._writer.write(batch), name="write")
 
     async def _cancel(self, writes: Set[Write]) -> None:
         """Cancel writes in bounded time: other consumers wait for our partitions.

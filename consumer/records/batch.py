@@ -107,6 +107,11 @@ class BatchBuilder:
     def __len__(self) -> int:
         return self.records
 
+    @property
+    def unread(self) -> int:
+        """Offsets behind this batch in the partitions' logs as of the last fetch."""
+        return sum(max(0, span.end_offset - span.next_offset) for span in self.spans.values())
+
     def add(
         self,
         partition: TopicPartition,

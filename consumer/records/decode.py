@@ -5,7 +5,7 @@ No record makes it raise, and a rejected record does not affect the others.
 
 from itertools import islice
 from operator import attrgetter, itemgetter
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from msgspec.structs import astuple
@@ -13,12 +13,11 @@ from msgspec.structs import astuple
 from consumer.records.batch import DeadLetter, Decoded
 from consumer.records.record import Record
 from consumer.records.record_type import DEVICE, RECORDED_AT, RecordType, Row
-from schemas.records.readings import Limits, Reason, TimeLimits, valid_id
+from schemas.records.readings import Limits, Reason, TimeLimits, valid_characters, valid_id
 
 log = structlog.get_logger(__name__)
 
 RECORD_MAX_BYTES: Final = 1_048_576
-VALID_IDS_LIMIT: Final = 1_000_000
 VALUES_PER_DECODE: Final = 250  # when one value of a chunk is invalid, all values of the chunk are decoded one by one
 _value: Final = attrgetter("value")
 _device: Final = itemgetter(DEVICE)
@@ -26,7 +25,7 @@ _recorded_at: Final = itemgetter(RECORDED_AT)
 
 
 class Decoder:
-    """Decodes the records of one topic. A cache of device ids found valid halves the work.
+    """Decodes the records of one topic.
 
     Args:
         record_type: what the topic carries.
@@ -36,7 +35,6 @@ class Decoder:
     def __init__(self, record_type: RecordType, max_bytes: int = RECORD_MAX_BYTES) -> None:
         self.record_type = record_type
         self._max_bytes = max_bytes
-        self._valid_ids: set[str] = set()
 
     def decode(self, records: list[Record], limits: TimeLimits) -> Decoded:
         """Decode each record to a row or a dead letter.
@@ -71,7 +69,7 @@ class Decoder:
         rows = list(map(astuple, decode(lines)))
         if len(rows) != len(records):
             return None
-        if not self._valid_ids.issuperset(map(_device, rows)) and not all(map(self._is_valid_id, map(_device, rows))):
+        if not valid_characters(map(_device, rows)):
             return None
         times = list(map(_recorded_at, rows))
         return rows if limits.oldest <= min(times) and max(times) <= limits.newest else None
@@ -101,16 +99,7 @@ class Decoder:
             row = astuple(self.record_type.decode(record.value))
         except (ValueError, TypeError, RecursionError):  # msgspec raises ValueErrors; a None value is a TypeError
             return None
-        valid = row[DEVICE] in self._valid_ids or self._is_valid_id(row[DEVICE])
-        return row if valid and limits.oldest <= row[RECORDED_AT] <= limits.newest else None
-
-    def _is_valid_id(self, device_id: Any) -> bool:
-        if not valid_id(device_id):
-            return False
-        if len(self._valid_ids) >= VALID_IDS_LIMIT:
-            self._valid_ids.clear()
-        self._valid_ids.add(device_id)
-        return True
+        return row if valid_id(row[DEVICE]) and limits.oldest <= row[RECORDED_AT] <= limits.newest else None
 
     def _reject(self, record: Record, limits: Limits) -> DeadLetter:
         size = len(record.value or b"")

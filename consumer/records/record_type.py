@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final
 
 from schemas.records.readings import InvalidReading, Limits, Reason
@@ -83,6 +84,4 @@ class TelemetryType(RecordType):
 
     def columnar(self, rows: list[Row]) -> dict[str, list[Any]]:
         """Transpose rows into one list per column, keyed by the argument names of this type's queries."""
-        if not rows:
-            return {name: [] for name in self.arguments}
-        return dict(zip(self.arguments, map(list, zip(*rows, strict=True)), strict=True))
+        return {name: list(map(itemgetter(position), rows)) for position, name in enumerate(self.arguments)}

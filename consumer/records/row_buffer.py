@@ -26,10 +26,11 @@ class RowBuffer:
         self.records += records
         by_device = self.by_device
         for row in rows:
-            try:
-                by_device[row[DEVICE]].append(row)
-            except KeyError:
+            of_device = by_device.get(row[DEVICE])
+            if of_device is None:
                 by_device[row[DEVICE]] = [row]
+            else:
+                of_device.append(row)
 
     def records_for(self, rows: Iterable[Row]) -> list[Record]:
         """The record of each of the given rows, in their order."""

@@ -3,7 +3,7 @@
 The cache is a hint, and the primary key decides what is stored already: a wrong hint costs a second attempt, never a reading.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter, lt
@@ -52,12 +52,15 @@ class NewestReadings:
     ) -> SplitRows:
         """Split rows, given by device in the order of arrival. Devices that are not cached are looked up in the database."""
         cached = self._newest.setdefault(telemetry_type, {})
-        missing = list(by_device.keys() - cached.keys())
+        devices = sorted(by_device)
+        bounds = list(map(cached.get, devices))
+        missing = [device for device, bound in zip(devices, bounds, strict=True) if bound is None]
         if missing:
-            cached.update(
-                {row[DEVICE]: row[RECORDED_AT] async for row in telemetry_type.newest(connection, ids=missing)}
-            )
-        return split_rows(by_device, cached)
+            found = {row[DEVICE]: row[RECORDED_AT] async for row in telemetry_type.newest(connection, ids=missing)}
+            if found:
+                cached.update(found)
+                bounds = list(map(cached.get, devices))
+        return split_rows(by_device, devices, bounds)
 
     def update(self, committed: Mapping[RecordType, list[Row]]) -> None:
         """Cache the newest rows of a committed batch."""
@@ -66,25 +69,36 @@ class NewestReadings:
             if len(cached) > DEVICES_LIMIT:
                 cached.clear()
             for row in rows:
-                before = cached.get(row[DEVICE])
-                if before is None or row[RECORDED_AT] > before:
-                    cached[row[DEVICE]] = row[RECORDED_AT]
+                device, recorded_at = row[DEVICE], row[RECORDED_AT]
+                before = cached.get(device)
+                if before is None or recorded_at > before:
+                    cached[device] = recorded_at
 
 
-def split_rows(by_device: Mapping[str, list[Row]], newest: Mapping[str, datetime]) -> SplitRows:
-    """Split rows, given by device in the order of arrival, by whether they are newer than all rows before them."""
+def split_rows(
+    by_device: Mapping[str, list[Row]], devices: Iterable[str], newest: Iterable[datetime | None]
+) -> SplitRows:
+    """Split rows, given by device in the order of arrival, by whether they are newer than all rows before them.
+
+    Args:
+        by_device: the rows.
+        devices: all devices, in the order of the result.
+        newest: the instant of the newest stored reading of each of them; None when there is none.
+    """
     split = SplitRows()
     new, newest_of_each, oldest = split.new, split.newest, split.oldest
-    for device in sorted(by_device):
-        rows, bound = by_device[device], newest.get(device)
-        if (bound is not None and rows[0][RECORDED_AT] <= bound) or not _ascend(rows):
+    for device, bound in zip(devices, newest, strict=True):
+        rows = by_device[device]
+        first = rows[0][RECORDED_AT]
+        if (bound is not None and first <= bound) or not _ascend(rows):
             rows = _new_rows(rows, bound, split.possible_duplicates)
             if not rows:
                 continue
+            first = rows[0][RECORDED_AT]
         new += rows
         newest_of_each.append(rows[-1])
-        if oldest is None or rows[0][RECORDED_AT] < oldest:
-            oldest = rows[0][RECORDED_AT]
+        if oldest is None or first < oldest:
+            oldest = first
     split.oldest = oldest
     return split
 
@@ -95,6 +109,8 @@ def in_order(by_device: Mapping[str, list[Row]]) -> list[Row]:
 
 
 def _ascend(rows: list[Row]) -> bool:
+    if len(rows) == 1:
+        return True
     times = list(map(_recorded_at, rows))
     return all(map(lt, times, times[1:]))
 

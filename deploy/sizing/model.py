@@ -14,6 +14,8 @@ OTHER_CONNECTIONS: Final = 10  # maintenance, metrics and people
 KAFKA_DAYS: Final = 7
 KAFKA_REPLICATION_FACTOR: Final = 3
 MIN_PARTITIONS: Final = 8
+MAX_PARTITIONS: Final = 1024  # of a topic, unless there are more consumers
+DEVICES_PER_PARTITION: Final = 8_000  # so that what one fetch brings of a partition holds several readings of each device
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def demand(fleet: Fleet) -> Demand:
         kafka_bytes=records * measured.RECORD_BYTES,
         kafka_stored_bytes=records * measured.RECORD_BYTES * DAY * KAFKA_DAYS * KAFKA_REPLICATION_FACTOR,
         consumers=consumers,
-        partitions=max(MIN_PARTITIONS, _power_of_two(consumers)),
+        partitions=_partitions(fleet, consumers),
         consumer_cores=peak * measured.CONSUMER_MICROSECONDS / 1e6,
         kafka_cores=peak * measured.KAFKA_MICROSECONDS / 1e6,
         postgres_cores=postgres_cores,
@@ -106,6 +108,11 @@ def demand(fleet: Fleet) -> Demand:
         rollup_seconds=rollup,
         folding_seconds=folding,
     )
+
+
+def _partitions(fleet: Fleet, consumers: int) -> int:
+    for_devices = min(MAX_PARTITIONS, ceil(fleet.devices / 2 / DEVICES_PER_PARTITION))
+    return max(MIN_PARTITIONS, _power_of_two(max(consumers, for_devices)))
 
 
 def limits(fleet: Fleet, server: Server) -> list[Limit]:

@@ -4,10 +4,11 @@ The consumer and the HTTP ingestion validate with the same structs and limits, w
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from string import ascii_letters, digits
 from typing import Annotated, Any, Final, Protocol
 
 import msgspec
@@ -160,6 +161,7 @@ class TimeLimits:
         return None
 
 
+_ID_CHARACTERS: Final = (ascii_letters + digits + "._:-").encode()
 _matches_id: Final = re.compile(ID_PATTERN[:-1] + r"\Z").match
 _meters: Final = msgspec.json.Decoder(MeterReading)
 _registers: Final = msgspec.json.Decoder(RegisterReading)
@@ -175,6 +177,11 @@ decode_vehicles: Final[Callable[[bytes], list[VehicleReading]]] = _vehicles.deco
 def valid_id(device_id: str) -> bool:
     """Whether `device_id` matches ID_RULE."""
     return _matches_id(device_id) is not None
+
+
+def valid_characters(device_ids: Iterable[str]) -> bool:
+    """Whether ids of a valid length, which decoding has checked, match ID_RULE, all of them; faster than one by one."""
+    return not "".join(device_ids).encode().translate(None, _ID_CHARACTERS)
 
 
 def parse_meter(value: bytes, limits: TimeLimits) -> MeterReading:

@@ -36,7 +36,6 @@ from tests.support.waiting import until
 PARTITIONS: Final = 4
 SETTINGS: Final = {
     "BATCH_MAX_RECORDS": "500",
-    "BATCH_MAX_WAIT_MS": "50",
     "KAFKA_SESSION_TIMEOUT_MS": "3000",
     "LOG_LEVEL": "INFO",
 }

@@ -86,6 +86,7 @@ def _settings(plan: Plan) -> ConsumerSettings:
         update={
             "kafka_session_timeout_ms": int(plan.session_seconds * 1000),
             "batch_max_records": plan.batch_records,
+            "batch_max_wait_ms": plan.batch_wait_ms,
         }
     )
 
@@ -98,6 +99,5 @@ _BASE: Final = ConsumerSettings(
     kafka_vehicle_topic="vehicles",
     kafka_assignment_topic="assignments",
     breaker_window_records=8,
-    batch_max_wait_ms=100,
     shutdown_timeout_seconds=5,
 )

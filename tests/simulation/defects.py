@@ -53,6 +53,24 @@ DEFECTS: Final[Sequence[Defect]] = (
         "            pass\n",
     ),
     Defect(
+        "decoding goes on after a revocation",
+        "consumer.pipeline.positions",
+        "            next_offsets is self.next_offsets\n            and next_offsets",
+        "            next_offsets",
+    ),
+    Defect(
+        "nothing is drained when partitions are revoked",
+        "consumer.pipeline.positions",
+        "        await self._buffers.drain()\n",
+        "",
+    ),
+    Defect(
+        "a drain keeps the filling batch",
+        "consumer.pipeline.topic_buffer",
+        "        self.builder = BatchBuilder()\n        return self._take_write()\n",
+        "        return self._take_write()\n",
+    ),
+    Defect(
         "partitions stay paused after backpressure",
         "consumer.pipeline.poll_loop",
         "            self._client.resume(*self._active_partitions())",

@@ -4,13 +4,14 @@ import asyncio
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, tzinfo
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Final, Self, cast
 
 import structlog
+from aiokafka import TopicPartition
 
 import consumer.kafka.client
 import consumer.kafka.fetch_state
@@ -19,8 +20,13 @@ import consumer.pipeline.positions
 import consumer.retry
 import consumer.service
 from consumer.monitoring.metrics import Metrics
+from consumer.pipeline.rebalance import RebalanceListener
+from consumer.records.batch import Decoded
+from consumer.records.decode import Decoder
+from consumer.records.record import Record
 from consumer.settings import ConsumerSettings
 from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
+from schemas.records.readings import TimeLimits
 from tests.simulation.database.statements import EPOCH
 from tests.simulation.event_loop import ProcessLoop, Scheduler
 from tests.simulation.kafka.client import SimulatedConsumer
@@ -31,11 +37,13 @@ INTERVALS: Final[Mapping[tuple[str, str], float]] = {
     ("consumer.lag.reporter", "REPORT_SECONDS"): 8.0,
     ("consumer.kafka.subscription", "CHECK_SECONDS"): 3.0,
     ("consumer.pipeline.poll_loop", "OPERATOR_CHECK_SECONDS"): 3.0,
-    ("consumer.pipeline.poll_loop", "BUSY_FETCH_MS"): 100,
+    ("consumer.pipeline.poll_loop", "RECORDS_PER_SLICE"): 2,
     ("consumer.pipeline.offset_watch", "WATCH_SECONDS"): 2.0,
 }
 LOOK_SECONDS: Final = 0.0003  # that pass with each look at the clock
+DECODE_SECONDS: Final = 0.002  # that a record takes: writes end while others are decoded
 _monotonic, _time = time.monotonic, time.time
+_decode_at_once = Decoder.decode
 
 
 class Current:
@@ -108,6 +116,24 @@ class SimulatedAdmin:
         return [SimpleNamespace(groups=[await self._machine.describe_group()])]
 
 
+class WatchedListener(RebalanceListener):
+    """Between the callbacks of a rebalance nothing of the revoked partitions is buffered, or being written by a live task."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        kept = self._positions._buffers.unwritten_partitions()
+        if kept:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, ProcessLoop)
+            loop.machine.violate(f"records of {sorted(kept)} were kept, though they were revoked")
+        await super().on_partitions_assigned(assigned)
+
+
+def _decode(decoder: Decoder, records: list[Record], limits: TimeLimits) -> Decoded:
+    if Current.scheduler is not None:
+        Current.scheduler.now += DECODE_SECONDS * len(records)
+    return _decode_at_once(decoder, records, limits)
+
+
 async def _idle() -> None:
     await asyncio.Event().wait()
 
@@ -141,8 +167,11 @@ def install(*, trace: bool = False) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("consumer.") and getattr(module, "datetime", None) is datetime:
             module.datetime = SimulatedDatetime  # type: ignore[attr-defined]
+    patched = Decoder
+    patched.decode = _decode
     service: Any = consumer.service
     service.AlertRelay, service.RecordSampler, service.collect_on_schedule = NoAlertRelay, NoSampler, _idle
+    service.RebalanceListener = WatchedListener
     service.record_types_by_topic = lambda settings: {
         settings.kafka_meter_topic: METER_READINGS,
         settings.kafka_vehicle_topic: VEHICLE_READINGS,

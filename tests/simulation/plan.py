@@ -54,6 +54,7 @@ class Plan:
     session_seconds: float
     haste: float
     batch_records: int
+    batch_wait_ms: int
     clock_offsets: tuple[float, ...]
     produced: tuple[Produce, ...]
     faults: tuple[Fault, ...] = field(default=())
@@ -112,6 +113,7 @@ def draw(seed: int) -> Plan:
         clock_offsets=tuple(rng.choice((0.0, 0.0, -1.5, 1.5)) for _ in range(processes + 4)),
         produced=_produced(rng, partitions),
         faults=tuple(faults),
+        batch_wait_ms=rng.choice((0, 0, 100)),
     )
 
 

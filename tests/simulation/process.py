@@ -131,7 +131,7 @@ class ConsumerProcess:
         error = None if task.cancelled() else task.exception()
         for each in error.exceptions if isinstance(error, BaseExceptionGroup) else [error]:
             if each is not None and not isinstance(each, EXPECTED_ENDS):
-                self._machine.on_violation(f"{self.name} ended with {each!r}")
+                self.violate(f"ended with {each!r}")
         if self.loop is None or task.get_loop() is not self.loop:
             return
         self.kill()
@@ -143,7 +143,11 @@ class ConsumerProcess:
         self.loop = self.link = self.client = self.health = self._stop = None
 
     def _unretrieved(self, context: dict[str, Any]) -> None:
-        self._machine.on_violation(f"{self.name}: {context.get('message')}: {context.get('exception')!r}")
+        self.violate(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def violate(self, what: str) -> None:
+        """This process has broken a promise."""
+        self._machine.on_violation(f"{self.name}: {what}")
 
     def dispose(self) -> None:
         """Free what killed and running processes have left."""

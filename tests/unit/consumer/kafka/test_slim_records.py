@@ -130,7 +130,7 @@ def test_large_records_are_returned_in_portions_of_bounded_size() -> None:
 
 @pytest.mark.usefixtures("_slim")
 def test_the_records_of_all_partitions_share_the_bytes_of_one_call() -> None:
-    size, partitions = BYTES_AT_ONCE // 4, 20
+    size, partitions = 262_144, 20
     assignments = [Assignment(10) for _ in range(partitions)]
     results: list[Any] = [
         fetcher.FetchResult(
@@ -146,9 +146,9 @@ def test_the_records_of_all_partitions_share_the_bytes_of_one_call() -> None:
     calls = []
     while any(each.has_more() for each in results):
         with at_most_bytes(5 * size):
-            calls.append(sum(len(each.getall(100)) for each in results if each.has_more()))
-    assert max(calls) == 5, "the fifth exceeds the bytes by its key"
-    assert sum(calls) == 6 * partitions
+            calls.append([len(each.getall(100)) for each in results if each.has_more()])
+    assert [sum(call) for call in calls if any(call)] == [5] * 24, "the fifth exceeds the bytes by its key"
+    assert [list(filter(None, call)) for call in calls[:6]] == [[5], [1, 4], [2, 3], [3, 2], [4, 1], [5]], "in turn"
     assert [each.state.position for each in assignments] == [16] * partitions
 
 

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from consumer.kafka.log_offsets import LogRange
 from consumer.lag.reporter import LagReporter
 from consumer.monitoring.metrics import Metrics
+from consumer.pipeline.batch_writer import Throughput
 
 pytestmark = pytest.mark.anyio
 PARTITION = TopicPartition("meter-readings", 0)
@@ -34,7 +35,7 @@ async def test_a_database_that_went_back_in_time_has_lag() -> None:
     metrics = Metrics()
     verified: list[Any] = []
     positions: Any = SimpleNamespace(stored={PARTITION: 30}, next_offsets={PARTITION: 50}, verify=verified.append)
-    writer: Any = SimpleNamespace(committed={PARTITION: 50}, throughput=(0, 0.0))
+    writer: Any = SimpleNamespace(committed={PARTITION: 50}, throughput=Throughput())
     buffers: Any = SimpleNamespace(oldest_unwritten=dict)
     client: Any = None
     reporter = LagReporter(client, positions, buffers, writer, Sampler(), Logs(), metrics)  # type: ignore[arg-type]

@@ -220,7 +220,7 @@ async def test_a_drain_ends_within_the_session_time_out_and_keeps_track_of_write
 
     writer = writer_of(Stubborn(), settings)
     buffers = TopicBuffers(["meter-readings"], writer, settings)
-    builder, fetched = buffers.builders()["meter-readings"], records([meter()])
+    builder, fetched = buffers.builder("meter-readings"), records([meter()])
     built = batch(fetched)
     builder.spans, builder.rows_by_type, builder.records = dict(built.spans), dict(built.rows_by_type), 1
     buffers.start_all_writes()
@@ -248,10 +248,10 @@ async def test_a_topic_whose_records_mostly_fail_to_be_written_opens_its_breaker
 def test_a_batch_is_full_by_records_or_by_bytes(size: int, full_after: int) -> None:
     settings = ConsumerSettings(batch_max_records=8, batch_max_bytes=8_388_608)
     buffers = TopicBuffers(["meter-readings"], None, settings)  # type: ignore[arg-type]
-    builder, added = buffers.builders()["meter-readings"], 0
+    builder, added = buffers.builder("meter-readings"), 0
     while buffers.capacity("meter-readings"):
         fetched = records([b"x" * size], offset=added)
         builder.add(METERS, range(added, added + 1), fetched, 0, METER_READINGS, Decoded([], [], []))
         added += 1
     assert added == full_after
-    assert buffers.milliseconds_until_due(while_writing=0) == [0]
+    assert buffers.milliseconds_until_look() == [0]

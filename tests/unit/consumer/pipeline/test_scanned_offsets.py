@@ -36,14 +36,14 @@ def test_scanned_offsets_wait_a_second_and_records_do_not(monkeypatch: pytest.Mo
     monkeypatch.setattr(topic_buffer, "time", clock)
     monkeypatch.setattr(batches, "time", clock)
     buffers = TopicBuffers([TOPIC], None, ConsumerSettings(batch_max_wait_ms=50))  # type: ignore[arg-type]
-    builder = buffers.builders()[TOPIC]
-    assert buffers.milliseconds_until_due(while_writing=0) == []
+    builder = buffers.builder(TOPIC)
+    assert buffers.milliseconds_until_look() == []
     scan(builder, range(5, 7), [])
     scan(builder, range(7, 8), [])
-    assert buffers.milliseconds_until_due(while_writing=0) == [pytest.approx(1000)]
+    assert buffers.milliseconds_until_look() == [pytest.approx(1000)]
     assert buffers.unwritten_partitions() == {PARTITION}
     scan(builder, range(8, 10), [meter()])
-    assert buffers.milliseconds_until_due(while_writing=0) == [pytest.approx(50)]
+    assert buffers.milliseconds_until_look() == [pytest.approx(50)]
 
     built = builder.build()
     assert len(built) == 0  # no row was decoded here

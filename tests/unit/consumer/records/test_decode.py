@@ -13,7 +13,16 @@ from consumer.records.batch import DeadLetter
 from consumer.records.decode import Decoder
 from consumer.records.record_type import RecordType, Row
 from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
-from schemas.records.readings import ID_PATTERN, InvalidReading, Reason, TimeLimits, parse_meter, parse_vehicle
+from schemas.records.readings import (
+    ID_PATTERN,
+    InvalidReading,
+    Reason,
+    TimeLimits,
+    parse_meter,
+    parse_vehicle,
+    valid_characters,
+    valid_id,
+)
 from tests.support.records import meter, records, vehicle
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -242,3 +251,12 @@ def test_the_largest_value_is_a_setting() -> None:
     fetched = records([GOOD, value, GOOD])
     assert len(Decoder(METER_READINGS, len(value)).decode(fetched, LIMITS).rows) == 3
     assert len(Decoder(METER_READINGS, len(value) - 1).decode(fetched, LIMITS).rows) == 2
+
+
+@given(
+    st.lists(
+        IDS | st.text(min_size=1, max_size=64) | st.sampled_from(["a\n", "\x00", "a b", "\u0130", "a_", "-", "a/"])
+    )
+)
+def test_ids_of_valid_length_are_checked_together_as_one_by_one(ids: list[str]) -> None:
+    assert valid_characters(ids) == all(map(valid_id, ids))

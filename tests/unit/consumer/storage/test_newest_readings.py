@@ -26,7 +26,8 @@ def test_new_rows_are_newer_than_every_cached_reading_and_no_row_is_lost(
     identities: list[tuple[str, datetime]], newest: dict[str, datetime]
 ) -> None:
     rows: list[Row] = [(device, at, position) for position, (device, at) in enumerate(identities)]
-    split = split_rows(buffer_of(rows).by_device, newest)
+    by_device = buffer_of(rows).by_device
+    split = split_rows(by_device, sorted(by_device), map(newest.get, sorted(by_device)))
     new, possible_duplicates = split.new, split.possible_duplicates
 
     assert sorted([*new, *possible_duplicates]) == sorted(rows)
