@@ -12,7 +12,7 @@ import psutil
 from deploy.stack.processes import Processes, end_of
 from tests.bench.instruments.cpu_time import CpuTime
 from tests.bench.instruments.drain_run import WAL_BYTES
-from tests.bench.instruments.freshness import MAX_PAUSE_SECONDS, connected_probe
+from tests.bench.instruments.freshness import MAX_PAUSE_SECONDS, PROBE, connected_probe
 from tests.bench.instruments.results import Result, percentiles, with_medians
 from tests.bench.setup.backlog import VEHICLES, new_topics
 from tests.bench.setup.harness import Harness
@@ -24,6 +24,8 @@ from tests.support.waiting import until
 
 SECONDS: Final = 300
 MINUTE: Final = 60.0
+START_SECONDS: Final = 300.0
+IS_CURRENT: Final = "SELECT max(recorded_at) > now() - interval '2 s' FROM meter_live_status WHERE meter_id <> $1"
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ async def _observe(
     await consumer.until_logged("partitions_assigned")
     seconds, dice, observed = harness.scaled(SECONDS, minimum=10), Random(run), Observed()
     async with connected_probe(harness, database, topics) as probe:
-        await until(_is_flowing(consumer), "the simulator sends")
+        await until(_is_current(database), "the readings are current", timeout=START_SECONDS, every=1)
         wal, (batches, records) = await database.value(WAL_BYTES), await _written(consumer)
         cpu, started = CpuTime.now(harness.stack, [consumer.process]), time.monotonic()
         while (elapsed := time.monotonic() - started) < seconds:
@@ -102,13 +104,13 @@ async def _observe(
     }
 
 
-def _is_flowing(consumer: ConsumerProcess) -> Callable[[], Awaitable[bool]]:
-    """Whether readings of the fleet are written, not only the probe's first one."""
+def _is_current(database: Database) -> Callable[[], Awaitable[bool]]:
+    """Whether the newest reading of the fleet has just been recorded: the simulator of a large fleet begins with a delay."""
 
-    async def is_flowing() -> bool:
-        return (await _written(consumer))[1] > 1
+    async def is_current() -> bool:
+        return bool(await database.value(IS_CURRENT, PROBE))
 
-    return is_flowing
+    return is_current
 
 
 async def _written(consumer: ConsumerProcess) -> tuple[float, float]:

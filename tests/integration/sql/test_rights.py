@@ -25,7 +25,9 @@ TABLES = {
     "assignment_positions": ("siu", ""),
     "changed_hours": ("", "s"),
     "dead_letters": ("[s]i", "[s]"),
+    "device_totals": ("", "s"),
     "efficiency_faults": ("", "s"),
+    "evaluation_totals": ("", "s"),
     "kafka_offsets": ("siu", "s"),
     "late_hours": ("i", "s"),
     "maintenance_runs": ("", ""),
@@ -55,6 +57,7 @@ TABLES = {
     "vehicle_live_status": ("siu", "s"),
     "vehicle_meter_assignments": ("siud", "s"),
     "vehicle_readings": ("s", "s"),
+    "vehicle_search": ("", "s"),
     "vehicle_telemetry_history": ("si", "s"),
     "vehicle_trends": ("", "s"),
 }
@@ -68,11 +71,13 @@ VIEWS = {
 }  # which nobody can write to
 # function -> (the writer may call it, the reader may call it)
 FUNCTIONS = {
+    "add_to_vehicle_search": (False, False),
     "around_whole_hours": (False, True),
     "utc_day": (False, True),
     "whole_hours": (False, True),
     "are_integers_over": (False, False),
     "contents_of": (False, False),
+    "count_vehicles": (False, True),
     "declare_assignments": (True, False),
     "decode_instants": (True, True),
     "decode_series": (True, True),
@@ -96,8 +101,13 @@ FUNCTIONS = {
     "next_assignment": (True, False),
     "next_fault_id": (False, False),
     "next_register": (False, False),
+    "ranked_vehicles": (False, True),
     "registers_before": (False, False),
+    "remove_from_vehicle_search": (False, False),
+    "search_pattern": (False, True),
+    "sum_evaluations": (False, True),
     "vehicle_energy": (False, True),
+    "vehicles_matching": (False, True),
     "walk_registers": (False, False),
     "whole_milliseconds": (False, False),
 }

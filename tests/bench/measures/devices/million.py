@@ -42,7 +42,7 @@ def measure_maintenance(harness: Harness, fleet: LargeFleet) -> Iterator[Result]
     yield _measure_task(harness, fleet, "evaluation", "million_first_judged")
     for run in range(1, harness.runs + 1):
         asyncio.run(_next_minute(fleet, run))
-        yield _measure_task(harness, fleet, "evaluation", "million_judged", run)
+        yield _measure_task(harness, fleet, "evaluation", "million_judged", run, minutes=run)
         evaluated = asyncio.run(fleet.database.value(EVALUATED))
         require(evaluated == fleet.vehicles, f"{evaluated} vehicles were evaluated")
     yield asyncio.run(_measure_doctor(harness, fleet))
@@ -64,11 +64,15 @@ def measure_queries(harness: Harness, fleet: LargeFleet) -> Iterator[Result]:
                 yield measure_latency(harness, name, run, request, REQUESTS)
 
 
-def _measure_task(harness: Harness, fleet: LargeFleet, task: str, measure: str, run: int = 1) -> Result:
+def _measure_task(
+    harness: Harness, fleet: LargeFleet, task: str, measure: str, run: int = 1, *, minutes: int = 0
+) -> Result:
+    """The time of a task of maintenance, so many minutes after the hour is due to be rolled up."""
+
     async def work() -> None:
         settings = DoctorSettings(database_url=SecretStr(fleet.database.migrator_url))
         async with _session(fleet.database, FREQUENT_SESSION) as connection:
-            await TASKS[task](connection, fleet.now + (run - 1) * MINUTE, settings)
+            await TASKS[task](connection, fleet.now + minutes * MINUTE, settings)
 
     return asyncio.run(_timed(harness, measure, run, fleet, work))
 
