@@ -4,6 +4,10 @@ CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public;
 
 COMMENT ON EXTENSION btree_gist IS 'support for indexing common datatypes in GiST';
 
+CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA public;
+
+COMMENT ON EXTENSION pg_trgm IS 'text similarity measurement and index searching based on trigrams';
+
 CREATE TYPE public.number_series AS (
 	decimals smallint,
 	differences boolean,
@@ -31,6 +35,15 @@ CREATE TYPE public.register_walk AS (
 	before_at timestamp with time zone
 );
 
+CREATE FUNCTION public.add_to_vehicle_search() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO vehicle_search SELECT vehicle_id FROM added ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END
+$$;
+
 CREATE FUNCTION public.are_integers_over(numbers double precision[], factor double precision) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -44,22 +57,6 @@ CREATE FUNCTION public.are_integers_over(numbers double precision[], factor doub
         ),
         true
     ) FROM unnest(numbers) AS number
-$$;
-
-CREATE FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) RETURNS boolean[]
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-    SET enable_nestloop TO 'off'
-    AS $$
-BEGIN
-    IF replaced = '{}' THEN
-        RETURN NULL;
-    END IF;
-    RETURN (
-        SELECT array_agg(late.recorded_at IS NULL ORDER BY number)
-        FROM unnest(instants) WITH ORDINALITY AS folded (recorded_at, number)
-        LEFT JOIN unnest(replaced) AS late (recorded_at) USING (recorded_at)
-    );
-END
 $$;
 
 CREATE FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(opens timestamp with time zone, closes timestamp with time zone, first_day date, last_day date)
@@ -89,25 +86,17 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.create_history_partition(parent text, opens timestamp with time zone, unit text) RETURNS text
-    LANGUAGE plpgsql
-    SET "TimeZone" TO 'UTC'
-    AS $$
+CREATE FUNCTION public.count_vehicles(status text, search text, most integer) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    AS $_$
 DECLARE
-    part text := parent || to_char(opens, '"_y"YYYY"m"MM') || CASE unit
-        WHEN 'hour' THEN to_char(opens, '"d"DD"h"HH24')
-        WHEN 'day' THEN to_char(opens, '"d"DD')
-        ELSE ''
-    END;
+    found bigint;
 BEGIN
-    -- Before LIKE takes a weaker one: a partition that is being detached would wait for that, and we for the detaching.
-    EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
-    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
-    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                   parent, part, opens, opens + ('1 ' || unit)::interval);
-    RETURN part;
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM vehicle_efficiency WHERE %s LIMIT $3) AS counted', vehicles_matching(status, search))
+        INTO found USING status, search_pattern(search), most;
+    RETURN found;
 END
-$$;
+$_$;
 
 CREATE FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) RETURNS TABLE("position" bigint, outcome text, detail text)
     LANGUAGE plpgsql
@@ -461,12 +450,10 @@ CREATE FUNCTION public.ensure_history_partitions(oldest timestamp with time zone
 DECLARE
     rows_from timestamptz := (SELECT folding_before FROM rollup_state);
     daily boolean := rows_from > '-infinity';
-    days_until timestamptz := date_trunc('month', now() + interval '3 days') + interval '1 month';
     parent text;
+    part text;
     unit text;
     opens timestamptz;
-    months text;
-    taken text[];
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('energy.history_partitions'));
     FOR parent, unit, opens IN
@@ -474,25 +461,27 @@ BEGIN
         FROM unnest(ARRAY['meter_days', 'vehicle_days', 'register_days']) AS folded
         CROSS JOIN generate_series(date_trunc('month', oldest), newest, interval '1 month') AS month
         UNION ALL
-        SELECT history, period.unit, period.opens
+        SELECT history, CASE WHEN daily THEN 'day' ELSE 'month' END, each
         FROM unnest(ARRAY[
             'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
             'meter_energy_hourly', 'vehicle_energy_hourly'
         ]) AS history
-        CROSS JOIN (
-            SELECT 'day', day FROM generate_series(rows_from, days_until - interval '1 day', interval '1 day') AS day WHERE daily
-            UNION ALL
-            SELECT 'month', month
-            FROM generate_series(CASE WHEN daily THEN days_until ELSE date_trunc('month', oldest) END, newest, interval '1 month') AS month
-        ) AS period (unit, opens)
+        CROSS JOIN generate_series(
+            CASE WHEN daily THEN rows_from ELSE date_trunc('month', oldest) END,
+            CASE WHEN daily THEN least(newest, now() + interval '14 days') ELSE newest END,
+            CASE WHEN daily THEN interval '1 day' ELSE interval '1 month' END
+        ) AS each
     LOOP
-        months := parent || to_char(opens, '"_y"YYYY"m"MM');
-        taken := CASE unit
-            WHEN 'day' THEN ARRAY[to_char(opens, '"d"DD'), to_char(opens, '"d"DD"h00"')]
-            ELSE ARRAY['d01', 'd01h00', to_char(opens + interval '1 month -1 day', '"d"DD')]
-        END;
-        CONTINUE WHEN EXISTS (SELECT FROM unnest(array_prepend('', taken)) AS ending WHERE to_regclass(months || ending) IS NOT NULL);
-        RETURN NEXT create_history_partition(parent, opens, unit);
+        part := parent || to_char(opens, '"_y"YYYY"m"MM');
+        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        part := part || CASE unit WHEN 'day' THEN to_char(opens, '"d"DD') ELSE '' END;
+        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        -- Before LIKE takes a weaker one: a partition that is being detached would wait for that, and we for the detaching.
+        EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                       parent, part, opens, opens + ('1 ' || unit)::interval);
+        RETURN NEXT part;
     END LOOP;
 END
 $$;
@@ -540,10 +529,9 @@ BEGIN
         SELECT recorded_at, ingested_after, folded.kwh_consumed_ac, folded.voltage, folded.derived
         FROM meter_days
         CROSS JOIN LATERAL unnest(
-            decode_instants(recorded), decode_series(ingested), decode_series(kwh_consumed_ac), decode_series(voltage), derived,
-            CASE WHEN replaced <> '{}' THEN are_kept(decode_instants(recorded), replaced) END
-        ) AS folded (recorded_at, ingested_after, kwh_consumed_ac, voltage, derived, kept)
-        WHERE merges AND kept IS NOT FALSE AND meter_id = meter AND day = folded_day
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_consumed_ac), decode_series(voltage), derived
+        ) AS folded (recorded_at, ingested_after, kwh_consumed_ac, voltage, derived)
+        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
         UNION ALL
         SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_consumed_ac, voltage, derived
         FROM meter_late_readings
@@ -613,10 +601,9 @@ BEGIN
         FROM register_days
         CROSS JOIN LATERAL unnest(
             decode_instants(recorded), decode_series(ingested), decode_series(kwh_register), decode_series(voltage),
-            decode_series(kwh_high), decode_series(kwh_before), decode_series(before_at),
-            CASE WHEN replaced <> '{}' THEN are_kept(decode_instants(recorded), replaced) END
-        ) AS folded (recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after, kept)
-        WHERE merges AND kept IS NOT FALSE AND meter_id = meter AND day = folded_day
+            decode_series(kwh_high), decode_series(kwh_before), decode_series(before_at)
+        ) AS folded (recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after)
+        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
         UNION ALL
         SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_register, voltage, kwh_high, kwh_before,
             exact_milliseconds(recorded_at, before_at) AS before_after
@@ -793,25 +780,6 @@ CREATE FUNCTION public.meter_energy(meter text, opens timestamp with time zone, 
     ) AS part
 $$;
 
-CREATE FUNCTION public.narrow_history_partition(parent text, part text, opens timestamp with time zone, closes timestamp with time zone, unit text) RETURNS boolean
-    LANGUAGE plpgsql
-    SET "TimeZone" TO 'UTC'
-    AS $$
-DECLARE
-    has_rows boolean;
-    width interval := '1 ' || unit;
-BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('energy.history_partitions'));
-    EXECUTE format('SELECT EXISTS (SELECT FROM %I)', part) INTO has_rows;
-    IF has_rows THEN
-        RETURN false;
-    END IF;
-    EXECUTE format('DROP TABLE %I', part);
-    PERFORM create_history_partition(parent, each, unit) FROM generate_series(opens, closes - width, width) AS each;
-    RETURN true;
-END
-$$;
-
 CREATE FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE sql STABLE
     AS $$
@@ -864,6 +832,78 @@ BEGIN
     RETURN ROW(recorded_at, register, kwh, before, before_at)::register_walk;
 END
 $$;
+
+CREATE FUNCTION public.ranked_vehicles(sort text, descending boolean, status text, search text, few boolean, after_rank double precision, after_id text, row_limit integer) RETURNS TABLE(vehicle_id text, rank double precision)
+    LANGUAGE plpgsql STABLE ROWS 100
+    AS $_$
+DECLARE
+    statuses text[] := CASE
+        WHEN status IS NULL THEN '{healthy,degraded,faulty,insufficient_data,unassigned,implausible}' ELSE ARRAY[status]
+    END;
+    value text := CASE WHEN descending THEN '-' ELSE '' END || CASE sort
+        WHEN 'efficiency' THEN 'ratio'
+        WHEN 'energyAc' THEN 'CASE WHEN assigned_seconds > 0 THEN ac_kwh END'
+        WHEN 'energyDc' THEN 'dc_kwh'
+        WHEN 'temperature' THEN 'average_battery_temp'
+        ELSE 'NULL::double precision'
+    END;
+    step text := CASE sort
+        WHEN 'efficiency' THEN 'efficiency_step'
+        WHEN 'energyAc' THEN 'energy_ac_step'
+        WHEN 'energyDc' THEN 'energy_dc_step'
+        WHEN 'temperature' THEN 'temperature_step'
+    END;
+    steps_a_unit double precision := CASE WHEN sort IN ('efficiency', 'temperature') THEN 10 ELSE 1 END;
+    -- Many vehicles have no energy: their step is zero, and no other value has it.
+    lowest double precision := CASE sort WHEN 'temperature' THEN double precision '-infinity' ELSE 0 END;
+    falling text := CASE WHEN descending THEN ' DESC' ELSE '' END;
+    by_id text := 'vehicle_id' || CASE WHEN sort = 'vehicleId' THEN falling ELSE '' END;
+    after_same text := CASE WHEN sort = 'vehicleId' AND descending THEN 'vehicle_id < $4' ELSE 'vehicle_id > $4' END;
+    parts text[] := CASE WHEN descending THEN '{valued,lowest,none}' ELSE '{lowest,valued,none}' END;
+    begun text := CASE WHEN after_rank IS NULL THEN 'none' WHEN after_rank = lowest THEN 'lowest' ELSE 'valued' END;
+    part text;
+    condition text;
+    remaining integer := row_limit;
+    found integer;
+BEGIN
+    IF few OR sort = 'vehicleId' THEN
+        RETURN QUERY EXECUTE format(
+            'SELECT * FROM (SELECT vehicle_id, %1$s AS rank FROM vehicle_efficiency WHERE %2$s) AS matching
+            WHERE $4 IS NULL OR rank > $3 OR (rank IS NULL AND $3 IS NOT NULL) OR (rank IS NOT DISTINCT FROM $3 AND %3$s)
+            ORDER BY %4$s %5$s LIMIT $5',
+            value, vehicles_matching(status, search), after_same,
+            CASE WHEN sort <> 'vehicleId' THEN 'rank NULLS LAST,' ELSE '' END, by_id
+        ) USING status, search_pattern(search), after_rank, after_id, row_limit;
+        RETURN;
+    END IF;
+    FOREACH part IN ARRAY parts LOOP
+        CONTINUE WHEN after_id IS NOT NULL AND array_position(parts, part) < array_position(parts, begun);
+        condition := CASE part
+            WHEN 'valued' THEN format('%s > %L', step, lowest)
+            WHEN 'lowest' THEN format('%s = %L', step, lowest)
+            ELSE format('%s IS NULL', step)
+        END;
+        IF after_id IS NOT NULL AND part = begun THEN
+            condition := condition || CASE WHEN part = 'valued' THEN format(
+                ' AND %s %s %L AND (%s, vehicle_id) > ($3, $4)', step, CASE WHEN descending THEN '<=' ELSE '>=' END,
+                ceil(CASE WHEN descending THEN -after_rank ELSE after_rank END * steps_a_unit), value
+            ) ELSE ' AND ' || after_same END;
+        END IF;
+        RETURN QUERY EXECUTE format(
+            'SELECT page.* FROM unnest($6) AS wanted (status) CROSS JOIN LATERAL (
+                SELECT vehicle_id, %s AS rank FROM vehicle_efficiency AS one
+                WHERE one.status = wanted.status AND %s AND %s ORDER BY %s, vehicle_id LIMIT $5
+            ) AS page
+            ORDER BY page.rank, page.vehicle_id LIMIT $5',
+            value, condition, CASE WHEN search = '' THEN 'true' ELSE 'lower(vehicle_id) LIKE $2' END,
+            step || CASE WHEN part = 'valued' THEN falling || ', rank' ELSE '' END
+        ) USING status, search_pattern(search), after_rank, after_id, remaining, statuses;
+        GET DIAGNOSTICS found = ROW_COUNT;
+        remaining := remaining - found;
+        EXIT WHEN remaining <= 0;
+    END LOOP;
+END
+$_$;
 
 CREATE TABLE public.meter_register_history (
     recorded_at timestamp with time zone NOT NULL,
@@ -959,7 +999,7 @@ UNION ALL
     series.kwh_before[number.number] AS kwh_before,
     (series.recorded_at[number.number] + (series.before_after[number.number] * '00:00:00.001'::interval)) AS before_at,
     folded.day
-   FROM (((public.register_days folded
+   FROM ((public.register_days folded
      CROSS JOIN LATERAL ( SELECT public.decode_instants(folded.recorded) AS recorded_at,
             public.decode_series(folded.ingested) AS ingested_after,
             public.decode_series(folded.kwh_register) AS kwh_register,
@@ -971,10 +1011,8 @@ UNION ALL
                    FROM public.register_late_readings late
                   WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at >= ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (late.recorded_at < (((folded.day + 1))::timestamp without time zone AT TIME ZONE 'UTC'::text)))) AS replaced
          OFFSET 0) series)
-     CROSS JOIN LATERAL ( SELECT public.are_kept(series.recorded_at, series.replaced) AS kept
-         OFFSET 0) shown)
      CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (shown.kept[number.number] IS NOT FALSE))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (series.recorded_at[number.number] <> ALL (series.replaced)))
 UNION ALL
  SELECT register_late_readings.meter_id,
     register_late_readings.recorded_at,
@@ -1018,6 +1056,83 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.remove_from_vehicle_search() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    DELETE FROM vehicle_search USING removed WHERE vehicle_search.vehicle_id = removed.vehicle_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.search_pattern(search text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (('%'::text || regexp_replace(lower(search), '([\\%_])'::text, '\\\1'::text, 'g'::text)) || '%'::text);
+
+CREATE TABLE public.evaluation_totals (
+    status text NOT NULL,
+    bucket integer NOT NULL,
+    vehicles bigint NOT NULL,
+    window_end timestamp with time zone NOT NULL,
+    ac_kwh double precision NOT NULL,
+    dc_kwh double precision NOT NULL,
+    ac_kwh_compared double precision,
+    dc_kwh_compared double precision
+);
+
+COMMENT ON COLUMN public.evaluation_totals.bucket IS '1 is the lowest; 0: the vehicles have no ratio';
+
+COMMENT ON COLUMN public.evaluation_totals.window_end IS 'of the vehicle that was evaluated first';
+
+CREATE TABLE public.vehicle_efficiency (
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    window_end timestamp with time zone NOT NULL,
+    assigned_seconds double precision,
+    ac_kwh double precision NOT NULL,
+    dc_kwh double precision NOT NULL,
+    dc_kwh_assigned double precision NOT NULL,
+    ac_points bigint NOT NULL,
+    dc_points bigint NOT NULL,
+    dc_points_assigned bigint NOT NULL,
+    average_battery_temp double precision,
+    ratio double precision,
+    ac_coverage double precision,
+    dc_coverage double precision NOT NULL,
+    status text NOT NULL,
+    reason text NOT NULL,
+    faulty_in_a_row integer DEFAULT 0 NOT NULL,
+    sound_in_a_row integer DEFAULT 0 NOT NULL,
+    ac_kwh_compared double precision,
+    dc_kwh_compared double precision,
+    efficiency_step double precision GENERATED ALWAYS AS (ceil((ratio * (10)::double precision))) STORED,
+    energy_ac_step double precision GENERATED ALWAYS AS (ceil(
+CASE
+    WHEN (assigned_seconds > (0)::double precision) THEN ac_kwh
+    ELSE NULL::double precision
+END)) STORED,
+    energy_dc_step double precision GENERATED ALWAYS AS (ceil(dc_kwh)) STORED,
+    temperature_step double precision GENERATED ALWAYS AS (ceil((average_battery_temp * (10)::double precision))) STORED,
+    CONSTRAINT vehicle_efficiency_status_check CHECK ((status = ANY (ARRAY['healthy'::text, 'degraded'::text, 'faulty'::text, 'insufficient_data'::text, 'unassigned'::text, 'implausible'::text])))
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
+
+COMMENT ON COLUMN public.vehicle_efficiency.ratio IS 'DC/AC of the assigned time, per cent';
+
+CREATE FUNCTION public.sum_evaluations(bounds double precision[]) RETURNS SETOF public.evaluation_totals
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT vehicle_efficiency.status,
+     COALESCE(width_bucket(vehicle_efficiency.ratio, sum_evaluations.bounds), 0) AS bucket,
+     count(*) AS count,
+     min(vehicle_efficiency.window_end) AS min,
+     sum(vehicle_efficiency.ac_kwh) AS sum,
+     sum(vehicle_efficiency.dc_kwh) AS sum,
+     sum(COALESCE(vehicle_efficiency.ac_kwh_compared, vehicle_efficiency.ac_kwh)) AS sum,
+     sum(COALESCE(vehicle_efficiency.dc_kwh_compared, vehicle_efficiency.dc_kwh_assigned)) AS sum
+    FROM public.vehicle_efficiency
+   GROUP BY vehicle_efficiency.status, COALESCE(width_bucket(vehicle_efficiency.ratio, sum_evaluations.bounds), 0);
+END;
+
 CREATE FUNCTION public.utc_day(instant timestamp with time zone) RETURNS date
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ((instant AT TIME ZONE 'UTC'::text))::date;
@@ -1058,6 +1173,10 @@ CREATE FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zo
     ) AS part
 $$;
 
+CREATE FUNCTION public.vehicles_matching(status text, search text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (CASE WHEN (status IS NULL) THEN 'true'::text ELSE 'status = $1'::text END || CASE WHEN (search = ''::text) THEN ''::text ELSE ' AND vehicle_id IN (SELECT vehicle_id FROM vehicle_search WHERE lower(vehicle_id) LIKE $2)'::text END);
+
 CREATE FUNCTION public.whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(opens timestamp with time zone, closes timestamp with time zone, first_day date, last_day date)
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
@@ -1068,7 +1187,7 @@ $$;
 
 CREATE FUNCTION public.whole_milliseconds(earlier timestamp with time zone, later timestamp with time zone) RETURNS double precision
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN round(((1000)::double precision * date_part('epoch'::text, (date_bin('00:00:00.001'::interval, later, '0001-01-01 00:00:00+00'::timestamp with time zone) - date_bin('00:00:00.001'::interval, earlier, '0001-01-01 00:00:00+00'::timestamp with time zone)))));
+    RETURN round(((1000)::double precision * date_part('epoch'::text, (date_bin('00:00:00.001'::interval, later, '2000-01-01 00:00:00+00'::timestamp with time zone) - date_bin('00:00:00.001'::interval, earlier, '2000-01-01 00:00:00+00'::timestamp with time zone)))));
 
 CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) (
     SFUNC = public.next_register,
@@ -1202,6 +1321,17 @@ CREATE TABLE public.dead_letters (
 );
 
 COMMENT ON COLUMN public.dead_letters.incarnation IS 'the incarnation of the log that held the record';
+
+CREATE TABLE public.device_totals (
+    only_row boolean DEFAULT true NOT NULL,
+    counted_at timestamp with time zone,
+    vehicles bigint DEFAULT 0 NOT NULL,
+    vehicles_reporting bigint DEFAULT 0 NOT NULL,
+    meters bigint DEFAULT 0 NOT NULL,
+    meters_reporting bigint DEFAULT 0 NOT NULL,
+    newest_reading timestamp with time zone,
+    CONSTRAINT device_totals_only_row_check CHECK (only_row)
+);
 
 CREATE TABLE public.efficiency_faults (
     fault_id bigint DEFAULT public.next_fault_id() NOT NULL,
@@ -1365,7 +1495,7 @@ UNION ALL
     series.voltage[number.number] AS voltage,
     folded.derived[number.number] AS derived,
     folded.day
-   FROM (((public.meter_days folded
+   FROM ((public.meter_days folded
      CROSS JOIN LATERAL ( SELECT public.decode_instants(folded.recorded) AS recorded_at,
             public.decode_series(folded.ingested) AS ingested_after,
             public.decode_series(folded.kwh_consumed_ac) AS kwh_consumed_ac,
@@ -1374,10 +1504,8 @@ UNION ALL
                    FROM public.meter_late_readings late
                   WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at >= ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (late.recorded_at < (((folded.day + 1))::timestamp without time zone AT TIME ZONE 'UTC'::text)))) AS replaced
          OFFSET 0) series)
-     CROSS JOIN LATERAL ( SELECT public.are_kept(series.recorded_at, series.replaced) AS kept
-         OFFSET 0) shown)
      CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (shown.kept[number.number] IS NOT FALSE))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (series.recorded_at[number.number] <> ALL (series.replaced)))
 UNION ALL
  SELECT meter_late_readings.meter_id,
     meter_late_readings.recorded_at,
@@ -1465,32 +1593,6 @@ PARTITION BY RANGE (day);
 COMMENT ON COLUMN public.vehicle_days.ingested IS 'milliseconds after recorded_at; what is finer is lost';
 
 COMMENT ON COLUMN public.vehicle_days.hourly_readings IS 'of each hour of the day, 24 of them';
-
-CREATE TABLE public.vehicle_efficiency (
-    vehicle_id text NOT NULL COLLATE pg_catalog."C",
-    window_end timestamp with time zone NOT NULL,
-    assigned_seconds double precision,
-    ac_kwh double precision NOT NULL,
-    dc_kwh double precision NOT NULL,
-    dc_kwh_assigned double precision NOT NULL,
-    ac_points bigint NOT NULL,
-    dc_points bigint NOT NULL,
-    dc_points_assigned bigint NOT NULL,
-    average_battery_temp double precision,
-    ratio double precision,
-    ac_coverage double precision,
-    dc_coverage double precision NOT NULL,
-    status text NOT NULL,
-    reason text NOT NULL,
-    faulty_in_a_row integer DEFAULT 0 NOT NULL,
-    sound_in_a_row integer DEFAULT 0 NOT NULL,
-    ac_kwh_compared double precision,
-    dc_kwh_compared double precision,
-    CONSTRAINT vehicle_efficiency_status_check CHECK ((status = ANY (ARRAY['healthy'::text, 'degraded'::text, 'faulty'::text, 'insufficient_data'::text, 'unassigned'::text, 'implausible'::text])))
-)
-WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
-
-COMMENT ON COLUMN public.vehicle_efficiency.ratio IS 'DC/AC of the assigned time, per cent';
 
 CREATE TABLE public.vehicle_energy_hourly (
     hour timestamp with time zone NOT NULL,
@@ -1607,6 +1709,10 @@ UNION ALL
     ((vehicle_late_readings.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
    FROM public.vehicle_late_readings;
 
+CREATE TABLE public.vehicle_search (
+    vehicle_id text NOT NULL COLLATE pg_catalog."C"
+);
+
 CREATE TABLE public.vehicle_trends (
     vehicle_id text NOT NULL COLLATE pg_catalog."C",
     computed_at timestamp with time zone NOT NULL,
@@ -1636,8 +1742,14 @@ ALTER TABLE ONLY public.assignment_positions
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (consumer_group, topic, partition, "offset", incarnation);
 
+ALTER TABLE ONLY public.device_totals
+    ADD CONSTRAINT device_totals_pkey PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY public.efficiency_faults
     ADD CONSTRAINT efficiency_faults_pkey PRIMARY KEY (fault_id);
+
+ALTER TABLE ONLY public.evaluation_totals
+    ADD CONSTRAINT evaluation_totals_pkey PRIMARY KEY (status, bucket);
 
 ALTER TABLE ONLY public.kafka_offsets
     ADD CONSTRAINT kafka_offsets_pkey PRIMARY KEY (consumer_group, topic, partition);
@@ -1711,6 +1823,9 @@ ALTER TABLE ONLY public.vehicle_late_readings
 ALTER TABLE ONLY public.vehicle_live_status
     ADD CONSTRAINT vehicle_live_status_pkey PRIMARY KEY (vehicle_id);
 
+ALTER TABLE ONLY public.vehicle_search
+    ADD CONSTRAINT vehicle_search_pkey PRIMARY KEY (vehicle_id);
+
 ALTER TABLE ONLY public.vehicle_telemetry_history
     ADD CONSTRAINT vehicle_telemetry_history_pkey PRIMARY KEY (vehicle_id, recorded_at);
 
@@ -1739,25 +1854,40 @@ CREATE INDEX meter_late_readings_by_instant ON public.meter_late_readings USING 
 
 CREATE INDEX register_late_readings_by_instant ON public.register_late_readings USING btree (recorded_at);
 
+CREATE INDEX vehicle_efficiency_by_efficiency ON public.vehicle_efficiency USING btree (status, efficiency_step, vehicle_id);
+
+CREATE INDEX vehicle_efficiency_by_energy_ac ON public.vehicle_efficiency USING btree (status, energy_ac_step, vehicle_id);
+
+CREATE INDEX vehicle_efficiency_by_energy_dc ON public.vehicle_efficiency USING btree (status, energy_dc_step, vehicle_id);
+
+CREATE INDEX vehicle_efficiency_by_temperature ON public.vehicle_efficiency USING btree (status, temperature_step, vehicle_id);
+
 CREATE INDEX vehicle_late_readings_by_instant ON public.vehicle_late_readings USING btree (recorded_at);
 
+CREATE INDEX vehicle_search_parts ON public.vehicle_search USING gin (lower(vehicle_id) public.gin_trgm_ops) WITH (gin_pending_list_limit='256');
+
+CREATE INDEX vehicle_trends_aging ON public.vehicle_trends USING btree (days_until_fault, vehicle_id) WHERE (status = 'aging'::text);
+
+CREATE TRIGGER add_to_search AFTER INSERT ON public.vehicle_efficiency REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.add_to_vehicle_search();
+
 CREATE TRIGGER keep_halted_offset BEFORE UPDATE ON public.kafka_offsets FOR EACH ROW WHEN (((old.halt_reason IS NOT NULL) AND (new.halt_reason IS NOT NULL) AND (new.next_offset <> old.next_offset))) EXECUTE FUNCTION public.keep_halted_offset();
+
+CREATE TRIGGER remove_from_search AFTER DELETE ON public.vehicle_efficiency REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION public.remove_from_vehicle_search();
 
 GRANT USAGE ON SCHEMA public TO energy_writer;
 GRANT USAGE ON SCHEMA public TO energy_reader;
 
-REVOKE ALL ON FUNCTION public.are_integers_over(numbers double precision[], factor double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.add_to_vehicle_search() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) TO energy_reader;
-GRANT ALL ON FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) TO energy_writer;
+REVOKE ALL ON FUNCTION public.are_integers_over(numbers double precision[], factor double precision) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
 
 REVOKE ALL ON FUNCTION public.contents_of(part regclass, energy name, columns text[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION public.create_history_partition(parent text, opens timestamp with time zone, unit text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.count_vehicles(status text, search text, most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.count_vehicles(status text, search text, most integer) TO energy_reader;
 
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) TO energy_writer;
@@ -1813,14 +1943,15 @@ GRANT ALL ON FUNCTION public.last_whole_hour(closes timestamp with time zone, co
 REVOKE ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
 
-REVOKE ALL ON FUNCTION public.narrow_history_partition(parent text, part text, opens timestamp with time zone, closes timestamp with time zone, unit text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) TO energy_writer;
 
 REVOKE ALL ON FUNCTION public.next_fault_id() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision, before double precision, before_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.ranked_vehicles(sort text, descending boolean, status text, search text, few boolean, after_rank double precision, after_id text, row_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.ranked_vehicles(sort text, descending boolean, status text, search text, few boolean, after_rank double precision, after_id text, row_limit integer) TO energy_reader;
 
 GRANT SELECT,INSERT ON TABLE public.meter_register_history TO energy_writer;
 GRANT SELECT ON TABLE public.meter_register_history TO energy_reader;
@@ -1839,11 +1970,26 @@ GRANT SELECT ON TABLE public.register_readings TO energy_writer;
 
 REVOKE ALL ON FUNCTION public.registers_before(before timestamp with time zone, meter text, earliest timestamp with time zone, latest timestamp with time zone, number_after bigint) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.remove_from_vehicle_search() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.search_pattern(search text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.search_pattern(search text) TO energy_reader;
+
+GRANT SELECT ON TABLE public.evaluation_totals TO energy_reader;
+
+GRANT SELECT ON TABLE public.vehicle_efficiency TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.sum_evaluations(bounds double precision[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sum_evaluations(bounds double precision[]) TO energy_reader;
+
 REVOKE ALL ON FUNCTION public.utc_day(instant timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.utc_day(instant timestamp with time zone) TO energy_reader;
 
 REVOKE ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.vehicles_matching(status text, search text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vehicles_matching(status text, search text) TO energy_reader;
 
 REVOKE ALL ON FUNCTION public.whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
@@ -1897,6 +2043,8 @@ GRANT SELECT(resolution) ON TABLE public.dead_letters TO energy_reader;
 GRANT SELECT(incarnation) ON TABLE public.dead_letters TO energy_writer;
 GRANT SELECT(incarnation) ON TABLE public.dead_letters TO energy_reader;
 
+GRANT SELECT ON TABLE public.device_totals TO energy_reader;
+
 GRANT SELECT ON TABLE public.efficiency_faults TO energy_reader;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.kafka_offsets TO energy_writer;
@@ -1930,8 +2078,6 @@ GRANT SELECT ON TABLE public.topic_breakers TO energy_reader;
 GRANT SELECT ON TABLE public.vehicle_days TO energy_reader;
 GRANT SELECT ON TABLE public.vehicle_days TO energy_writer;
 
-GRANT SELECT ON TABLE public.vehicle_efficiency TO energy_reader;
-
 GRANT SELECT ON TABLE public.vehicle_energy_hourly TO energy_reader;
 
 GRANT SELECT ON TABLE public.vehicle_hours TO energy_reader;
@@ -1947,6 +2093,8 @@ GRANT SELECT ON TABLE public.vehicle_telemetry_history TO energy_reader;
 
 GRANT SELECT ON TABLE public.vehicle_readings TO energy_reader;
 GRANT SELECT ON TABLE public.vehicle_readings TO energy_writer;
+
+GRANT SELECT ON TABLE public.vehicle_search TO energy_reader;
 
 GRANT SELECT ON TABLE public.vehicle_trends TO energy_reader;
 

@@ -12,13 +12,14 @@ from api.fleet.reading_rate import ReadingRate
 from schemas.responses.fleet import FleetLive, FleetSummary, Share, Statuses
 from sql.analytics.efficiency import DIGITS, WINDOW, EnergySums, Thresholds, assess_efficiency
 from sql.analytics.fault_state import JUDGED
+from sql.analytics.fleet import HISTOGRAM_BOUNDS, REPORTING_WITHIN
 from sql.queries import queries, vehicle_id_batches
 
-REPORTING_WITHIN: Final = timedelta(minutes=5)
 STALE_AFTER: Final = timedelta(minutes=3)
 # Small enough for each statement to stay well within its timeout where hours are rolled up.
 VEHICLES_PER_STATEMENT: Final = 1_000
-HISTOGRAM_BOUNDS: Final = (0.0, *(float(bound) for bound in range(50, 101, 2)))  # percent
+# Vehicles, and meters, that one request counts: of a larger fleet, maintenance counts them once a minute.
+MOST_COUNTED: Final = 20_000
 STATUSES_IN_HISTOGRAM: Final = frozenset({"healthy", "degraded", "faulty", "implausible"})
 
 
@@ -86,7 +87,7 @@ async def summarize(
 
     A tally of the future is stale as well: the database's clock was ahead when it was made.
     """
-    live = await queries.fleet_live(connection, reporting_within=REPORTING_WITHIN)
+    live = await queries.fleet_live(connection, reporting_within=REPORTING_WITHIN, most_counted=MOST_COUNTED)
     now = live["asked_at"]
     return FleetSummary(
         time_window_start=tally.window_end and tally.window_end - WINDOW,

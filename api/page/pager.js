@@ -33,12 +33,12 @@ export class Pager {
     this.#cursors = [null];
   }
 
-  /** Shows the range of the loaded page; `total` is null when it is not known. */
+  /** Shows the range of the loaded page; `total` is a text, and null when it is not known. */
   loaded({ next, shown, total = null }) {
     this.#next = next;
     const first = (this.#cursors.length - 1) * this.pageSize + 1;
     const range = shown ? `${count(first)} to ${count(first + shown - 1)}` : "none";
-    write(this.range, total === null ? range : `${range} of ${count(total)}`);
+    write(this.range, total === null ? range : `${range} of ${total}`);
     this.nav.hidden = this.#cursors.length === 1 && next === null;
     // Not `disabled`: a focused button would lose the focus.
     this.previous.setAttribute("aria-disabled", String(this.#cursors.length === 1));

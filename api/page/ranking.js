@@ -66,14 +66,15 @@ export class Ranking {
     );
   }
 
-  #show({ items, next, total }) {
+  #show({ items, next, total, totalIsExact }) {
     const filtered = this.choice.search || this.choice.status;
     if (total) this.panel.ready();
     else if (filtered) this.panel.empty("No vehicle matches.", { keep: true });
     else this.panel.empty("No vehicle has been evaluated yet.");
     reconcile(this.body, items, (item) => item.vehicleId, makeRow, updateRow);
-    write(this.found, filtered ? `${count(total)} found` : "");
-    this.pager.loaded({ next, shown: items.length, total });
+    const counted = totalIsExact ? count(total) : `${count(total)} or more`;
+    write(this.found, filtered ? `${counted} found` : "");
+    this.pager.loaded({ next, shown: items.length, total: counted });
   }
 
   #listen() {

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -24,6 +24,7 @@ Order = Literal["asc", "desc"]
 Search = Annotated[
     str, Query(max_length=64, pattern=r"^[^\x00]*$", description="part of the id, in upper or lower case")
 ]
+MOST_SORTED: Final = 5_000  # matching vehicles that a request counts and sorts; of more, it reads the ranks in order
 router = APIRouter(prefix="/v1/fleet", tags=["fleet"])
 
 
@@ -82,21 +83,23 @@ async def fleet_ranking(
     """Vehicles without a value come last in both orders; vehicles with equal values are ordered by id."""
     filters: dict[str, Any] = {"status": status, "search": search}
     async with database.acquire() as connection:
+        found = await queries.count_ranked_vehicles(connection, most=MOST_SORTED + 1, **filters)
+        few = found["counted"] <= MOST_SORTED
         rows = queries.ranked_vehicles(
             connection,
             sort=sort,
             descending=order == "desc",
-            ids_descending=(sort, order) == ("vehicleId", "desc"),
+            few=few,
             row_limit=limit + 1,
             **_start(after, sort, order),
             **filters,
         )
-        ranked = [row async for row in rows]
-        total = await queries.count_ranked_vehicles(connection, **filters)
+        ranked = [row async for row in rows] if found["counted"] else []
     items = [_ranked(row) for row in ranked[:limit]]
     last = ranked[limit - 1] if len(ranked) > limit else None
     following = last and encode_cursor(RankingCursor(sort, order, last["rank"], last["vehicle_id"]))
-    return Ranking(items=items, total=total, next=following)
+    total, is_exact = (found["counted"], True) if few else _total_of_many(found, search)
+    return Ranking(items=items, total=total, total_is_exact=is_exact, next=following)
 
 
 @router.get(
@@ -121,6 +124,13 @@ def _start(after: str | None, sort: Sort, order: Order) -> dict[str, Any]:
             "after", f"this cursor belongs to the order {cursor.sort} {cursor.order}, not to {sort} {order}"
         )
     return {"after_rank": cursor.rank, "after_id": cursor.vehicle_id}
+
+
+def _total_of_many(found: Any, search: str) -> tuple[int, bool]:
+    """The number of matching vehicles when there are more than MOST_SORTED, and whether it is exact."""
+    if search:
+        return MOST_SORTED, False
+    return max(found["counted"], found["evaluated"]), True
 
 
 def _ranked(row: Any) -> RankedVehicle:

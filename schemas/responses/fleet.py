@@ -106,7 +106,8 @@ class Ranking(ResponseBody):
 
     items: list[RankedVehicle]
     next: Cursor
-    total: int = Field(description="matching vehicles on all pages")
+    total: int = Field(description="matching vehicles on all pages; with `search`, counted up to 5,000")
+    total_is_exact: bool = Field(description="false: at least `total` vehicles match")
 
 
 class AgingVehicle(ResponseBody):

@@ -25,6 +25,7 @@ from sql.archive.manifest import ArchiveError
 from sql.clocks import ClocksDisagreeError, require_agreeing_clocks
 from sql.connection import DATABASE_ERRORS, connect
 from sql.maintenance.fleet_evaluation import evaluate_fleet
+from sql.maintenance.fleet_totals import store_fleet_totals
 from sql.maintenance.folding import FoldingError, fold_days
 from sql.maintenance.merging import merge_late_readings
 from sql.maintenance.metrics import MaintenanceMetrics
@@ -178,6 +179,7 @@ async def _rollups(connection: Connection, now: datetime, settings: MaintainSett
 async def _evaluation(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
     rules = Hysteresis(settings.fault_open_after, settings.fault_close_after, settings.fault_close_from_percent)
     await evaluate_fleet(connection, now, Thresholds.from_settings(settings), rules)
+    await store_fleet_totals(connection)
 
 
 async def _trends(connection: Connection, now: datetime, settings: MaintainSettings) -> None:

@@ -4,7 +4,7 @@
 SELECT
     pg_database_size(current_database()) AS database_bytes,
     (SELECT count(*) FROM efficiency_faults WHERE closed_at IS NULL) AS faults_open,
-    (SELECT count(*) FROM vehicle_efficiency) AS vehicles_judged,
+    (SELECT coalesce(sum(vehicles), 0)::bigint FROM evaluation_totals) AS vehicles_judged,
     (
         SELECT greatest(0, floor(extract(epoch FROM now() - :fold_after_days::integer * interval '1 day' - folded_before) / 86400))
         FROM rollup_state WHERE folded_before > '-infinity'

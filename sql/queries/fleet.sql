@@ -1,28 +1,51 @@
--- name: fleet_evaluation(bounds)
--- The last evaluation of all vehicles, counted and summed by status and by the step of `bounds` that contains the ratio.
-SELECT status, width_bucket(ratio, :bounds::double precision[]) AS step, count(*) AS vehicles,
-    sum(ac_kwh) AS ac_kwh, sum(dc_kwh) AS dc_kwh, min(window_end) AS window_end,
-    -- NULL: only ever evaluated by the previous version, which leaves these columns as they are (docs/operations.md)
-    sum(coalesce(ac_kwh_compared, ac_kwh)) AS ac_kwh_compared, sum(coalesce(dc_kwh_compared, dc_kwh_assigned)) AS dc_kwh_compared
-FROM vehicle_efficiency
-GROUP BY status, step;
+-- name: delete_evaluation_totals()!
+DELETE FROM evaluation_totals;
 
--- name: fleet_live(reporting_within)^
--- Live figures: devices in total and reporting, progress of the consumers, open faults; asked_at is the database's clock.
-SELECT clock_timestamp() AS asked_at, vehicles.total AS vehicles, vehicles.reporting AS vehicles_reporting,
-    meters.total AS meters, meters.reporting AS meters_reporting,
-    greatest(vehicles.newest, meters.newest) AS newest_reading,
-    ledger.records_consumed, ledger.lag_records, ledger.written_at,
-    (SELECT count(*) FROM efficiency_faults WHERE closed_at IS NULL) AS open_faults,
-    (SELECT count(*) FROM vehicle_trends WHERE status = 'aging') AS aging
+-- name: insert_evaluation_totals(bounds)!
+INSERT INTO evaluation_totals SELECT * FROM sum_evaluations(:bounds);
+
+-- name: store_device_totals(reporting_within)!
+UPDATE device_totals
+SET counted_at = now(), vehicles = vehicle.total, vehicles_reporting = vehicle.reporting,
+    meters = meter.total, meters_reporting = meter.reporting, newest_reading = greatest(vehicle.newest, meter.newest)
 FROM (
     SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= now() - :reporting_within::interval) AS reporting, max(recorded_at) AS newest
     FROM vehicle_live_status
-) AS vehicles
+) AS vehicle
+CROSS JOIN (
+    SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= now() - :reporting_within) AS reporting, max(recorded_at) AS newest
+    FROM meter_live_status
+) AS meter;
+
+-- name: fleet_evaluation(bounds)
+-- The last evaluation of all vehicles, counted and summed by status and by the bucket of `bounds` that contains the ratio.
+SELECT *, nullif(bucket, 0) AS step FROM evaluation_totals
+UNION ALL
+-- During an upgrade: maintenance of the previous version stores no totals.
+SELECT *, nullif(bucket, 0) AS step FROM sum_evaluations(:bounds::double precision[]) WHERE NOT EXISTS (SELECT FROM evaluation_totals);
+
+-- name: fleet_live(reporting_within, most_counted)^
+-- Live figures: devices in total and reporting, progress of the consumers, open faults; asked_at is the database's clock.
+-- Fewer than `most_counted` vehicles (or meters) are counted now. Of more, the totals are those of maintenance, and the newest reading is
+-- that of so many devices, or of all devices when maintenance counted them.
+SELECT clock_timestamp() AS asked_at,
+    CASE WHEN vehicle.total < :most_counted THEN vehicle.total ELSE greatest(vehicle.total, stored.vehicles) END AS vehicles,
+    CASE WHEN vehicle.total < :most_counted THEN vehicle.reporting ELSE stored.vehicles_reporting END AS vehicles_reporting,
+    CASE WHEN meter.total < :most_counted THEN meter.total ELSE greatest(meter.total, stored.meters) END AS meters,
+    CASE WHEN meter.total < :most_counted THEN meter.reporting ELSE stored.meters_reporting END AS meters_reporting,
+    greatest(vehicle.newest, meter.newest, stored.newest_reading) AS newest_reading,
+    ledger.records_consumed, ledger.lag_records, ledger.written_at,
+    (SELECT count(*) FROM efficiency_faults WHERE closed_at IS NULL) AS open_faults,
+    (SELECT count(*) FROM vehicle_trends WHERE status = 'aging') AS aging
+FROM device_totals AS stored
 CROSS JOIN (
     SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= now() - :reporting_within::interval) AS reporting, max(recorded_at) AS newest
-    FROM meter_live_status
-) AS meters
+    FROM (SELECT recorded_at FROM vehicle_live_status LIMIT :most_counted::integer) AS counted
+) AS vehicle
+CROSS JOIN (
+    SELECT count(*) AS total, count(*) FILTER (WHERE recorded_at >= now() - :reporting_within) AS reporting, max(recorded_at) AS newest
+    FROM (SELECT recorded_at FROM meter_live_status LIMIT :most_counted) AS counted
+) AS meter
 CROSS JOIN (
     SELECT coalesce(sum(records_consumed), 0)::bigint AS records_consumed,
         coalesce(sum(greatest(end_offset - next_offset, 0)), 0)::bigint AS lag_records,
@@ -30,46 +53,26 @@ CROSS JOIN (
     FROM kafka_offsets
 ) AS ledger;
 
--- name: ranked_vehicles(sort, descending, ids_descending, status, search, after_id, after_rank, row_limit)
--- One page of evaluated vehicles, sorted by `sort` and then by id (vehicleId: by id alone), after the given position. The rank is the
--- value to sort by, negated for descending order, so that one comparison serves both; vehicles without a value come last.
-WITH matching AS (
-    SELECT evaluated.*, CASE WHEN :descending::boolean THEN -1 ELSE 1 END * CASE :sort::text
-            WHEN 'efficiency' THEN ratio
-            WHEN 'energyAc' THEN CASE WHEN assigned_seconds > 0 THEN ac_kwh END
-            WHEN 'energyDc' THEN dc_kwh
-            WHEN 'temperature' THEN average_battery_temp
-        END AS rank
-    FROM vehicle_efficiency AS evaluated
-    WHERE (:status::text IS NULL OR status = :status)
-        AND strpos(lower(vehicle_id), lower(:search::text)) > 0
-), page AS (
-    SELECT * FROM matching
-    WHERE :after_id::text IS NULL
-        OR rank > :after_rank::double precision
-        OR (rank IS NULL AND :after_rank IS NOT NULL)
-        OR (
-            rank IS NOT DISTINCT FROM :after_rank
-            AND CASE WHEN :ids_descending::boolean THEN vehicle_id < :after_id ELSE vehicle_id > :after_id END
-        )
-    ORDER BY rank NULLS LAST,
-        CASE WHEN NOT :ids_descending THEN vehicle_id END, CASE WHEN :ids_descending THEN vehicle_id END DESC
-    LIMIT :row_limit
-)
-SELECT page.*, live.soc, live.recorded_at, trends.status AS trend,
+-- name: ranked_vehicles(sort, descending, status, search, few, after_id, after_rank, row_limit)
+-- One page of evaluated vehicles with their rank, after the given position; the function of the same name describes the parameters.
+SELECT evaluated.*, page.rank, live.soc, live.recorded_at, trends.status AS trend,
     EXISTS (
         SELECT FROM efficiency_faults AS fault WHERE fault.vehicle_id = page.vehicle_id AND fault.closed_at IS NULL
     ) AS fault_open
-FROM page
-LEFT JOIN vehicle_live_status AS live USING (vehicle_id)
-LEFT JOIN vehicle_trends AS trends USING (vehicle_id)
-ORDER BY page.rank NULLS LAST,
-    CASE WHEN NOT :ids_descending THEN page.vehicle_id END, CASE WHEN :ids_descending THEN page.vehicle_id END DESC;
+FROM ranked_vehicles(
+    :sort::text, :descending::boolean, :status::text, :search::text, :few::boolean, :after_rank::double precision, :after_id::text,
+    :row_limit::integer
+) WITH ORDINALITY AS page (vehicle_id, rank, position)
+JOIN vehicle_efficiency AS evaluated ON evaluated.vehicle_id = page.vehicle_id
+LEFT JOIN vehicle_live_status AS live ON live.vehicle_id = page.vehicle_id
+LEFT JOIN vehicle_trends AS trends ON trends.vehicle_id = page.vehicle_id
+ORDER BY page.position;
 
--- name: count_ranked_vehicles(status, search)$
--- Number of evaluated vehicles that match.
-SELECT count(*) FROM vehicle_efficiency
-WHERE (:status::text IS NULL OR status = :status) AND strpos(lower(vehicle_id), lower(:search::text)) > 0;
+-- name: count_ranked_vehicles(status, search, most)^
+-- Number of evaluated vehicles that match, counted up to `most`; `evaluated`: of that status, or all, when maintenance counted them.
+SELECT count_vehicles(:status::text, :search::text, :most::integer) AS counted, (
+    SELECT coalesce(sum(vehicles), 0)::bigint FROM evaluation_totals WHERE :status IS NULL OR status = :status
+) AS evaluated;
 
 -- name: aging_vehicles(row_limit)
 -- Vehicles whose efficiency falls from day to day, soonest fault first.

@@ -61,9 +61,9 @@ async def test_the_page_recovers_when_the_database_is_back(site: Site, open_tab:
     async with open_tab() as tab:
         await tab.open()
         await expect_current_numbers(tab, "1")
-        await site.database.execute("REVOKE SELECT ON vehicle_efficiency FROM energy_reader")
+        await site.database.execute("REVOKE SELECT ON evaluation_totals, vehicle_efficiency FROM energy_reader")
         await expect_old_numbers(tab, "its database does not", "Database unavailable")
-        await site.database.execute("GRANT SELECT ON vehicle_efficiency TO energy_reader")
+        await site.database.execute("GRANT SELECT ON evaluation_totals, vehicle_efficiency TO energy_reader")
         await expect_current_numbers(tab, "1")
 
 
@@ -74,6 +74,6 @@ async def test_the_page_reports_that_evaluations_have_stopped(site: Site, open_t
         await tab.open()
         await expect(tab.find("#banner.on .says")).to_contain_text("have not been evaluated since")
         await expect(tab.find("#pulse .says")).to_have_text("Stale")
-        await site.database.execute("UPDATE vehicle_efficiency SET window_end = now()")
+        await site.database.execute("UPDATE evaluation_totals SET window_end = now()")
         await expect_current_numbers(tab, "1")
         tab.has_no_complaints()

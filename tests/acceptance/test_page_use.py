@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.support.browser import OpenTab, Site, insert_vehicles
-from tests.support.database_rows import insert_evaluation
+from tests.support.database_rows import insert_evaluation, update_fleet_totals
 from tests.support.records import vehicle
 from tests.support.services import ConsumerGroup
 
@@ -42,6 +42,7 @@ async def test_ten_thousand_vehicles_are_paged_and_searched(site: Site, open_tab
         "INSERT INTO vehicle_live_status SELECT 'VEH-' || number, 50, 0.1, 25, now(), now() "
         "FROM generate_series(1, 10000) AS number"
     )
+    await update_fleet_totals(site.database)
     await site.start()
     async with open_tab() as tab:
         await tab.open()
@@ -52,6 +53,9 @@ async def test_ten_thousand_vehicles_are_paged_and_searched(site: Site, open_tab
         await expect(tab.vehicles()).to_have_count(25)
         await tab.find("[name=search]").fill("veh-9876")
         await expect(tab.vehicles()).to_have_text(["VEH-9876"])
+        await tab.find("[name=search]").fill("veh")
+        await expect(tab.find("#vehicles .found")).to_have_text("5,000 or more found")
+        await expect(tab.find("#vehicles .pager span")).to_have_text("1 to 25 of 5,000 or more")
         assert await tab.find("*").count() < 2000
         tab.has_no_complaints()
 

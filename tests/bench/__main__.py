@@ -32,6 +32,7 @@ from tests.bench.measures import (
     quick,
     steady,
 )
+from tests.bench.measures.devices import measure as devices
 from tests.bench.measures.years import measure as years
 from tests.bench.others import compare
 from tests.bench.setup.harness import Harness, migrated_template
@@ -54,6 +55,7 @@ ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
     "claim": claim.measure,
     "levels": levels.measure,
     "years": years.measure,
+    "devices": devices.measure,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 
+from sql.maintenance.fleet_totals import store_fleet_totals
 from sql.maintenance.rollups import refresh_rollups
 from tests.support.database import Database
 from tests.support.records import NOON
@@ -34,8 +35,18 @@ async def insert_assignment(database: Database, vehicle_id: str, meter_id: str, 
 
 
 async def insert_evaluation(database: Database, vehicle_id: str, window_end: datetime, **changes: Any) -> None:
-    """The latest evaluation of a vehicle: healthy, except for `changes`."""
+    """The latest evaluation of a vehicle: healthy, except for `changes`; and the totals of the fleet with it."""
     await insert_row(database, "vehicle_efficiency", vehicle_id=vehicle_id, window_end=window_end, **HEALTHY | changes)
+    await update_fleet_totals(database)
+
+
+async def update_fleet_totals(database: Database) -> None:
+    """Counts the evaluated vehicles and the devices, as maintenance does after each evaluation."""
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        await store_fleet_totals(connection)
+    finally:
+        await connection.close()
 
 
 async def insert_unassigned_evaluation(database: Database, vehicle_id: str, window_end: datetime) -> None:

@@ -24,6 +24,7 @@ LEDGER_TOTALS: Final = """
 SELECT sum(records_written)::bigint AS written, sum(records_duplicate)::bigint AS duplicates,
     sum(records_dead_lettered)::bigint AS dead_lettered
 FROM kafka_offsets"""
+WAL_BYTES: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
 # Runs beside a drain until the event is set.
 BackgroundWork = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tests.bench.instruments.drain_run import DrainRun, Timeline, drain_backlog
+from tests.bench.instruments.drain_run import WAL_BYTES, DrainRun, Timeline, drain_backlog
 from tests.bench.instruments.results import Result, with_medians
 from tests.bench.setup.backlog import Backlog, produce_backlog
 from tests.bench.setup.harness import Harness
@@ -15,7 +15,6 @@ SIZES: Final = """
 SELECT sum(pg_table_size(relid))::bigint AS tables, sum(pg_indexes_size(relid))::bigint AS indexes
 FROM unnest(ARRAY['meter_telemetry_history', 'vehicle_telemetry_history']::regclass[]) AS history,
     pg_partition_tree(history)"""
-WAL_BYTES: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
 
 
 def measure(harness: Harness) -> Iterator[Result]:

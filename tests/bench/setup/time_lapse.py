@@ -36,6 +36,7 @@ from sql.maintenance.statistics import refresh_statistics
 from sql.partitions import ensure_partitions
 from sql.queries import queries
 from tests.bench.instruments.cpu_time import CpuTime
+from tests.bench.instruments.drain_run import WAL_BYTES
 from tests.bench.setup.backlog import kafka_settings, new_topics
 from tests.bench.setup.harness import Harness
 from tests.bench.setup.stored_day import DAY, MINUTES, ROLLUP_GRACE
@@ -55,7 +56,6 @@ RETURN 80 + floor(-350 * ln(1 - (hash_record_extended(ROW(earlier), 0) & 1677721
 # The clocks must agree before a day is folded, and the readings of a time-lapse are old.
 INSERT_PRESENT_READING: Final = "INSERT INTO meter_live_status VALUES ('METER-NOW', 0, 230, now(), now())"
 STORED_OFFSETS: Final = "SELECT topic, partition, next_offset FROM kafka_offsets"
-WAL_BYTES: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
 WAL_BYTES_OF_SESSION: Final = "SELECT wal_bytes::bigint FROM pg_stat_get_backend_wal(pg_backend_pid())"
 Offsets = dict[TopicPartition, int]
 

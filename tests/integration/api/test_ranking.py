@@ -12,6 +12,7 @@ from tests.support.database_rows import (
     insert_fault,
     insert_trend,
     insert_unassigned_evaluation,
+    update_fleet_totals,
 )
 from tests.support.records import meter, minute, vehicle
 from tests.support.responses import StartApi, body, pages, problem
@@ -89,6 +90,31 @@ async def test_a_ranking_can_be_filtered_and_counts_the_matches(start_api: Start
         found = body(client.get("/v1/fleet/ranking", params={"sort": "vehicleId", **filters}))
         assert ([each["vehicleId"] for each in found["items"]], found["total"]) == (ids, len(ids)), filters
         assert found["total"] == body(client.get("/v1/fleet/ranking", params={"limit": 1, **filters}))["total"]
+
+
+async def test_of_more_vehicles_than_a_request_counts_maintenance_has_counted_them(
+    start_api: StartApi, database: Database
+) -> None:
+    await insert_evaluation(database, "VEH-0", datetime.now(UTC), status="faulty", ratio=80.0)
+    await database.execute(
+        "INSERT INTO vehicle_efficiency (vehicle_id, window_end, assigned_seconds, ac_kwh, dc_kwh, dc_kwh_assigned, ac_points, "
+        "dc_points, dc_points_assigned, ratio, ac_coverage, dc_coverage, status, reason) "
+        "SELECT 'VEH-' || number, now(), 1, 1, 1, 1, 1, 1, 1, 90 + number % 10, 1, 1, 'healthy', 'why' "
+        "FROM generate_series(1, 5500) AS number"
+    )
+    await update_fleet_totals(database)
+    client = start_api()
+    for filters, total, is_exact, first in (
+        ({}, 5501, True, "VEH-0"),
+        ({"status": "healthy"}, 5500, True, "VEH-10"),
+        ({"status": "faulty"}, 1, True, "VEH-0"),
+        ({"search": "veh"}, 5000, False, "VEH-0"),
+        ({"search": "h-55"}, 12, True, "VEH-550"),
+        ({"search": "x"}, 0, True, None),
+    ):
+        found = body(client.get("/v1/fleet/ranking", params={"limit": 1, **filters}))
+        assert (found["total"], found["totalIsExact"]) == (total, is_exact), filters
+        assert [each["vehicleId"] for each in found["items"]] == [first][: total and 1], filters
 
 
 async def test_a_cursor_is_valid_only_for_its_own_query(start_api: StartApi, database: Database) -> None:

@@ -1,0 +1,5 @@
+-- migrate:up transaction:false
+CREATE INDEX CONCURRENTLY vehicle_efficiency_by_energy_ac ON vehicle_efficiency (status, energy_ac_step, vehicle_id);
+
+-- migrate:down transaction:false
+DROP INDEX CONCURRENTLY vehicle_efficiency_by_energy_ac;
