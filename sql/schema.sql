@@ -1209,6 +1209,18 @@ CREATE TABLE public.maintenance_runs (
     error text
 );
 
+CREATE UNLOGGED TABLE public.meter_carried_sums (
+    hour timestamp with time zone NOT NULL,
+    closes timestamp with time zone NOT NULL,
+    kwh_consumed_ac double precision NOT NULL,
+    readings bigint NOT NULL,
+    rolled_up_to timestamp with time zone NOT NULL,
+    rolled_up_kwh double precision NOT NULL,
+    rolled_up_readings bigint NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C"
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
+
 CREATE TABLE public.meter_days (
     day date NOT NULL,
     readings integer NOT NULL,
@@ -1259,6 +1271,13 @@ UNION ALL
    FROM (public.meter_days folded
      CROSS JOIN LATERAL UNNEST(folded.hourly_kwh_consumed_ac, folded.hourly_readings) WITH ORDINALITY sums(kwh_consumed_ac, readings, number))
   WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings > 0));
+
+CREATE UNLOGGED TABLE public.meter_leaving_hours (
+    hour timestamp with time zone NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C",
+    minutes_left smallint[],
+    kwh_consumed_ac double precision[]
+);
 
 CREATE TABLE public.meter_live_status (
     meter_id text NOT NULL COLLATE pg_catalog."C",
@@ -1382,6 +1401,20 @@ CREATE TABLE public.topic_breakers (
     CONSTRAINT topic_breakers_state_check CHECK ((state = ANY (ARRAY['open'::text, 'letting_through'::text])))
 );
 
+CREATE UNLOGGED TABLE public.vehicle_carried_sums (
+    hour timestamp with time zone NOT NULL,
+    closes timestamp with time zone NOT NULL,
+    kwh_delivered_dc double precision NOT NULL,
+    battery_temp_sum double precision NOT NULL,
+    readings bigint NOT NULL,
+    rolled_up_to timestamp with time zone NOT NULL,
+    rolled_up_kwh double precision NOT NULL,
+    rolled_up_battery_temp_sum double precision NOT NULL,
+    rolled_up_readings bigint NOT NULL,
+    vehicle_id text NOT NULL COLLATE pg_catalog."C"
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
+
 CREATE TABLE public.vehicle_days (
     day date NOT NULL,
     readings integer NOT NULL,
@@ -1470,6 +1503,14 @@ UNION ALL
    FROM (public.vehicle_days folded
      CROSS JOIN LATERAL UNNEST(folded.hourly_kwh_delivered_dc, folded.hourly_battery_temp_sum, folded.hourly_battery_temp_max, folded.hourly_soc_min, folded.hourly_soc_max, folded.hourly_readings) WITH ORDINALITY sums(kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings, number))
   WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings > 0));
+
+CREATE UNLOGGED TABLE public.vehicle_leaving_hours (
+    hour timestamp with time zone NOT NULL,
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    minutes_left smallint[],
+    kwh_delivered_dc double precision[],
+    battery_temp_sum double precision[]
+);
 
 CREATE TABLE public.vehicle_live_status (
     vehicle_id text NOT NULL COLLATE pg_catalog."C",
@@ -1584,6 +1625,9 @@ ALTER TABLE ONLY public.kafka_offsets
 ALTER TABLE ONLY public.maintenance_runs
     ADD CONSTRAINT maintenance_runs_pkey PRIMARY KEY (task);
 
+ALTER TABLE ONLY public.meter_carried_sums
+    ADD CONSTRAINT meter_carried_sums_pkey PRIMARY KEY (meter_id, hour);
+
 ALTER TABLE ONLY public.meter_days
     ADD CONSTRAINT meter_days_pkey PRIMARY KEY (meter_id, day);
 
@@ -1592,6 +1636,9 @@ ALTER TABLE ONLY public.meter_energy_hourly
 
 ALTER TABLE ONLY public.meter_late_readings
     ADD CONSTRAINT meter_late_readings_pkey PRIMARY KEY (meter_id, recorded_at);
+
+ALTER TABLE ONLY public.meter_leaving_hours
+    ADD CONSTRAINT meter_leaving_hours_pkey PRIMARY KEY (meter_id, hour);
 
 ALTER TABLE ONLY public.meter_live_status
     ADD CONSTRAINT meter_live_status_pkey PRIMARY KEY (meter_id);
@@ -1635,6 +1682,9 @@ ALTER TABLE ONLY public.schema_migrations
 ALTER TABLE ONLY public.topic_breakers
     ADD CONSTRAINT topic_breakers_pkey PRIMARY KEY (consumer_group, topic);
 
+ALTER TABLE ONLY public.vehicle_carried_sums
+    ADD CONSTRAINT vehicle_carried_sums_pkey PRIMARY KEY (vehicle_id, hour);
+
 ALTER TABLE ONLY public.vehicle_days
     ADD CONSTRAINT vehicle_days_pkey PRIMARY KEY (vehicle_id, day);
 
@@ -1646,6 +1696,9 @@ ALTER TABLE ONLY public.vehicle_energy_hourly
 
 ALTER TABLE ONLY public.vehicle_late_readings
     ADD CONSTRAINT vehicle_late_readings_pkey PRIMARY KEY (vehicle_id, recorded_at);
+
+ALTER TABLE ONLY public.vehicle_leaving_hours
+    ADD CONSTRAINT vehicle_leaving_hours_pkey PRIMARY KEY (vehicle_id, hour);
 
 ALTER TABLE ONLY public.vehicle_live_status
     ADD CONSTRAINT vehicle_live_status_pkey PRIMARY KEY (vehicle_id);
@@ -1679,6 +1732,8 @@ CREATE INDEX meter_late_readings_by_instant ON public.meter_late_readings USING 
 CREATE INDEX register_late_readings_by_instant ON public.register_late_readings USING btree (recorded_at);
 
 CREATE INDEX vehicle_late_readings_by_instant ON public.vehicle_late_readings USING btree (recorded_at);
+
+CREATE INDEX vehicle_meter_assignments_by_vehicle ON public.vehicle_meter_assignments USING btree (vehicle_id);
 
 CREATE TRIGGER keep_halted_offset BEFORE UPDATE ON public.kafka_offsets FOR EACH ROW WHEN (((old.halt_reason IS NOT NULL) AND (new.halt_reason IS NOT NULL) AND (new.next_offset <> old.next_offset))) EXECUTE FUNCTION public.keep_halted_offset();
 
