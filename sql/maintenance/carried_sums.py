@@ -22,7 +22,8 @@ HOUR: Final = timedelta(hours=1)
 # Sums are added to when they are so far behind late_before: seldom, because a row is written for it, and often enough that few
 # readings are left to be read one by one.
 BEHIND: Final = timedelta(minutes=5)
-SECONDS_PER_ROUND: Final = 4.0  # for carrying; what is not carried takes longer to answer, and the next round continues
+# For carrying what can wait: the next round continues. It spreads the work of an hour over its rounds.
+SECONDS_PER_ROUND: Final = 2.0
 Connection = Any  # asyncpg.Connection
 
 
@@ -63,7 +64,7 @@ async def window_energy(
 
 
 class Carrying:
-    """Carries the sums of a round's vehicles forward, for as long as the round has time for it."""
+    """Carries the sums of a round's vehicles forward."""
 
     def __init__(self, connection: Connection, window: Window) -> None:
         self._connection, self._window = connection, window
@@ -71,19 +72,24 @@ class Carrying:
 
     async def carry(self, vehicle_ids: list[str], carried: Sequence[Any], rest: Sequence[Any]) -> None:
         """Carry the sums of these vehicles, given the rows of `window_energy`."""
-        if self._seconds_left > 0 and self._window.late_before:
-            began = monotonic()
-            await self._carry(vehicle_ids, carried, rest, self._window.late_before)
-            self._seconds_left -= monotonic() - began
-
-    async def _carry(
-        self, vehicle_ids: list[str], carried: Sequence[Any], rest: Sequence[Any], late_before: datetime
-    ) -> None:
+        if not self._window.late_before:
+            return
         if rest:
-            vehicle_ids_left = [row["vehicle_id"] for row in rest]
-            await self._store(vehicle_ids_left, await self._meters(vehicle_ids_left), self._window.hour)
-        if carried and min(row["carried_to"] for row in carried) <= late_before - BEHIND:
+            left = [row["vehicle_id"] for row in rest]
+            await self._store(left, await self._meters(left), self._window.hour)
+            await self._add(left)
+        began = monotonic()
+        behind = self._window.late_before - min(
+            (row["carried_to"] for row in carried), default=self._window.late_before
+        )
+        if behind >= (BEHIND if self._seconds_left > 0 else 2 * BEHIND):
             await self._add(vehicle_ids)
+        if self._seconds_left > 0:
+            await self._store_ahead(vehicle_ids)
+        self._seconds_left -= monotonic() - began
+
+    async def _store_ahead(self, vehicle_ids: list[str]) -> None:
+        """For windows that begin in the next hour, unless it was done already."""
         following = self._window.hour + HOUR
         if not await queries.is_carried(self._connection, vehicle_id=vehicle_ids[-1], hour=following):
             meter_ids = await self._meters(vehicle_ids)
