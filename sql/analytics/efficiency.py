@@ -5,6 +5,8 @@ from datetime import timedelta
 from math import inf, isfinite
 from typing import Any, Final
 
+import msgspec
+
 from schemas.config.settings import JudgementSettings
 from schemas.responses.base import Judgement
 
@@ -40,16 +42,14 @@ class Thresholds:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(msgspec.Struct, frozen=True, gc=False):
     """Energy in kWh and number of readings of one side."""
 
     kwh: float
     points: int
 
 
-@dataclass(frozen=True, slots=True)
-class EnergySums:
+class EnergySums(msgspec.Struct, frozen=True, gc=False):
     """Energy and readings of a vehicle in a window, and for how many seconds it was assigned to a meter.
 
     `ac` and `dc` cover the assigned time, `ac_compared` and `dc_compared` the part of it up to the older of both sides' newest
@@ -79,8 +79,7 @@ class EnergySums:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Efficiency:
+class Efficiency(msgspec.Struct, frozen=True, gc=False):
     """The ratio in %, the share of expected readings on each side (0 to 1), and the status with its reason."""
 
     ratio: float | None

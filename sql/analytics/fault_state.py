@@ -7,6 +7,8 @@ Evaluations between the two end both streaks. Evaluations that could not be asse
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from schemas.responses.base import Judgement
 
 JUDGED: Final = frozenset[Judgement]({"healthy", "degraded", "faulty"})
@@ -21,8 +23,7 @@ class Hysteresis:
     close_from: float
 
 
-@dataclass(frozen=True, slots=True)
-class FaultState:
+class FaultState(msgspec.Struct, frozen=True, gc=False):
     """Lengths of the current streaks of faulty and of recovered evaluations, and whether a fault is open."""
 
     faulty_streak: int = 0

@@ -4,8 +4,8 @@ Each batch of vehicles is one transaction, so evaluations, faults and alerts are
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -15,16 +15,17 @@ import structlog
 from schemas.records.alerts import Alert
 from sql.analytics.efficiency import WINDOW, Efficiency, EnergySums, Thresholds, assess_efficiency
 from sql.analytics.fault_state import FaultState, Hysteresis, next_state
+from sql.maintenance.carried_sums import Carrying, begin_round, window_energy
 from sql.queries import queries, vehicle_id_batches
 
 log = structlog.get_logger(__name__)
 
 VEHICLES_PER_TRANSACTION: Final = 5_000
 Connection = Any  # asyncpg.Connection
+_vehicle_id = attrgetter("vehicle_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(msgspec.Struct, frozen=True, gc=False):
     """One vehicle: its row of `energy_of`, efficiency, fault state before and after. `fault_id` is that of the open fault."""
 
     row: Any
@@ -44,29 +45,24 @@ async def evaluate_fleet(connection: Connection, now: datetime, thresholds: Thre
     A vehicle is evaluated at most once a minute, however often this is called.
     """
     end = now.replace(second=0, microsecond=0)
-    evaluated = 0
+    window = await begin_round(connection, end - WINDOW, end)
+    carrying, evaluated = Carrying(connection, window), 0
     async for vehicle_ids in vehicle_id_batches(connection, VEHICLES_PER_TRANSACTION):
+        states = {row["vehicle_id"]: row async for row in queries.fault_states(connection, vehicle_ids=vehicle_ids)}
+        # One that ends later is of a clock that was ahead.
+        due = [each for each in vehicle_ids if states[each]["window_end"] != end]
+        carried, rest = await window_energy(connection, due, window)
+        evaluations = [_evaluation(row, states[row["vehicle_id"]], thresholds, rules) for row in (*carried, *rest)]
+        evaluations.sort(key=_vehicle_id)
         async with connection.transaction():
-            evaluations = await _evaluate(connection, vehicle_ids, end, thresholds, rules)
             await _store(connection, evaluations, end)
             alerts = await _open_and_close_faults(connection, evaluations, end, thresholds, rules)
         for alert in alerts:
             log.info(alert.event, vehicle_id=alert.vehicle_id, ratio=alert.efficiency_ratio, fault_id=alert.fault_id)
+        await carrying.carry(vehicle_ids, carried, rest)
         evaluated += len(evaluations)
     await queries.delete_stale_evaluations(connection, window_end=end)
     return evaluated
-
-
-async def _evaluate(
-    connection: Connection, vehicle_ids: list[str], end: datetime, thresholds: Thresholds, rules: Hysteresis
-) -> list[Evaluation]:
-    states = {row["vehicle_id"]: row async for row in queries.fault_states(connection, vehicle_ids=vehicle_ids)}
-    due = [
-        each for each in vehicle_ids if states[each]["window_end"] != end
-    ]  # a later one is of a clock that was ahead
-    number = len(due)
-    rows = queries.energy_of(connection, vehicle_ids=due, opens=[end - WINDOW] * number, closes=[end] * number)
-    return [_evaluation(row, states[row["vehicle_id"]], thresholds, rules) async for row in rows]
 
 
 def _evaluation(row: Any, stored: Any, thresholds: Thresholds, rules: Hysteresis) -> Evaluation:

@@ -1,6 +1,8 @@
 """Hourly rollups per device, complete up to a watermark, and recomputed for hours that late readings have changed.
 
 advance late_before (older readings are marked as late from now on) -> roll up the hours below it -> advance complete_before
+
+late_before follows the clock by the minute, because sums of the present hour rely on it as well (carried_sums.py).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
+SETTLED_AFTER: Final = timedelta(minutes=2)  # nearly all readings have arrived by then; later ones are marked as late
 # A statement covers so many devices, and a period from an hour up to a day as long as all devices take no longer than this.
 # However large the fleet is, no statement reaches its time-out, and what was rolled up before a failure is kept.
 DEVICES_PER_STATEMENT: Final = 20_000
@@ -38,21 +41,22 @@ async def refresh_rollups(connection: Connection, now: datetime, *, grace: timed
         asyncpg.LockNotAvailableError: a writer is stuck in its transaction, so the watermark could not be advanced. All hours
             below the present one were refreshed nevertheless.
     """
-    deadline = monotonic() + seconds
-    if ahead := await queries.move_watermarks_back(connection, target=_hour(now - grace), now=now):
+    deadline, ended = monotonic() + seconds, _hour(now - grace)
+    settled = (now - min(grace, SETTLED_AFTER)).replace(second=0, microsecond=0)
+    if ahead := await queries.move_watermarks_back(connection, ended=ended, now=now):
         log.warning("rollup_watermark_moved_back", was=ahead["was"].isoformat(), reason="it was ahead of the clock")
     blocked: asyncpg.LockNotAvailableError | None = None
     try:
-        await _move_late_before(connection, _hour(now - grace))
+        await _move_late_before(connection, settled)
     except asyncpg.LockNotAvailableError as error:
         blocked = error
     state = await queries.rollup_state(connection)
     if state["late_before"]:
-        complete = state["complete_before"] or await _first_hour(connection, state["late_before"])
-        await _roll_up(connection, complete, state["late_before"], deadline)
+        ended = min(ended, _hour(state["late_before"]))
+        await _roll_up(connection, state["complete_before"] or await _first_hour(connection, ended), ended, deadline)
         await _refresh_late_hours(connection, deadline)
     await queries.record_refresh(connection)
-    if blocked:
+    if blocked and (not state["late_before"] or state["late_before"] < _hour(now - grace)):
         raise blocked
 
 

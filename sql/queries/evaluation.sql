@@ -1,9 +1,9 @@
 -- name: fleet_vehicles(after, row_limit)
 -- Vehicles with a reading or an assignment, in the order of their ids, after the given one.
 SELECT vehicle_id FROM (
-    SELECT vehicle_id FROM vehicle_live_status WHERE vehicle_id > :after
+    (SELECT vehicle_id FROM vehicle_live_status WHERE vehicle_id > :after ORDER BY vehicle_id LIMIT :row_limit)
     UNION
-    SELECT vehicle_id FROM vehicle_meter_assignments WHERE vehicle_id > :after
+    (SELECT DISTINCT vehicle_id FROM vehicle_meter_assignments WHERE vehicle_id > :after ORDER BY vehicle_id LIMIT :row_limit)
 ) AS fleet
 ORDER BY vehicle_id LIMIT :row_limit;
 

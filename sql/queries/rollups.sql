@@ -18,16 +18,23 @@ UPDATE rollup_state SET late_before = greatest(late_before, :instant);
 -- name: move_complete_before(instant)!
 UPDATE rollup_state SET complete_before = :instant, refreshed_at = now();
 
--- name: move_watermarks_back(target, now)^
+-- name: move_watermarks_back(ended, now)^
 -- Moves watermarks that lie ahead of the clock back to an hour that has ended, but not into folded days; returns where late_before was.
 -- Until those hours are rolled up again, history answers for them. Writers that still rely on the former late_before mark more hours
--- than necessary.
-UPDATE rollup_state AS state
-SET late_before = least(state.late_before, greatest(:target, state.folding_before)),
-    complete_before = least(state.complete_before, greatest(:target, state.folding_before))
-FROM (SELECT late_before FROM rollup_state) AS former
-WHERE state.late_before > greatest(:now, state.folding_before)
-RETURNING former.late_before AS was;
+-- than necessary. Carried sums are forgotten: readings that come for them from now on may have no mark.
+WITH moved AS (
+    UPDATE rollup_state AS state
+    SET late_before = least(state.late_before, greatest(:ended, state.folding_before)),
+        complete_before = least(state.complete_before, greatest(:ended, state.folding_before))
+    FROM (SELECT late_before FROM rollup_state) AS former
+    WHERE state.late_before > greatest(:now, state.folding_before)
+    RETURNING former.late_before AS was
+), meters AS (
+    DELETE FROM meter_carried_sums WHERE EXISTS (SELECT FROM moved)
+), vehicles AS (
+    DELETE FROM vehicle_carried_sums WHERE EXISTS (SELECT FROM moved)
+)
+SELECT was FROM moved;
 
 -- name: record_refresh()!
 UPDATE rollup_state SET refreshed_at = now();
@@ -56,14 +63,16 @@ WITH devices AS MATERIALIZED (
     SELECT meter_id FROM meter_live_status WHERE meter_id > :after ORDER BY meter_id LIMIT :row_limit
 ), rolled AS (
     INSERT INTO meter_energy_hourly AS hourly (meter_id, hour, kwh_consumed_ac, readings)
-    SELECT live.meter_id, part.hour, part.kwh, part.readings
+    SELECT live.meter_id, each.hour, part.kwh, part.readings
     FROM devices AS live
+    CROSS JOIN generate_series(:opens::timestamptz, :closes::timestamptz - interval '1 hour', interval '1 hour') AS each (hour)
     CROSS JOIN LATERAL (
-        SELECT date_trunc('hour', history.recorded_at, 'UTC') AS hour, sum(history.kwh_consumed_ac) AS kwh, count(*) AS readings
+        SELECT sum(history.kwh_consumed_ac) AS kwh, count(*) AS readings
         FROM meter_telemetry_history AS history
-        WHERE history.meter_id = live.meter_id AND history.recorded_at >= :opens AND history.recorded_at < :closes
-        GROUP BY 1
+        WHERE history.meter_id = live.meter_id
+            AND history.recorded_at >= each.hour AND history.recorded_at < each.hour + interval '1 hour'
     ) AS part
+    WHERE part.readings > 0
     ON CONFLICT (meter_id, hour) DO UPDATE
     SET kwh_consumed_ac = excluded.kwh_consumed_ac, readings = excluded.readings
     RETURNING 1
@@ -76,15 +85,17 @@ WITH devices AS MATERIALIZED (
 ), rolled AS (
     INSERT INTO vehicle_energy_hourly AS hourly
         (vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings)
-    SELECT live.vehicle_id, part.*
+    SELECT live.vehicle_id, each.hour, part.*
     FROM devices AS live
+    CROSS JOIN generate_series(:opens::timestamptz, :closes::timestamptz - interval '1 hour', interval '1 hour') AS each (hour)
     CROSS JOIN LATERAL (
-        SELECT date_trunc('hour', history.recorded_at, 'UTC') AS hour, sum(history.kwh_delivered_dc),
-            sum(history.battery_temp), max(history.battery_temp), min(history.soc), max(history.soc), count(*)
+        SELECT sum(history.kwh_delivered_dc), sum(history.battery_temp), max(history.battery_temp), min(history.soc),
+            max(history.soc), count(*) AS readings
         FROM vehicle_telemetry_history AS history
-        WHERE history.vehicle_id = live.vehicle_id AND history.recorded_at >= :opens AND history.recorded_at < :closes
-        GROUP BY 1
+        WHERE history.vehicle_id = live.vehicle_id
+            AND history.recorded_at >= each.hour AND history.recorded_at < each.hour + interval '1 hour'
     ) AS part
+    WHERE part.readings > 0
     ON CONFLICT (vehicle_id, hour) DO UPDATE
     SET kwh_delivered_dc = excluded.kwh_delivered_dc, battery_temp_sum = excluded.battery_temp_sum,
         battery_temp_max = excluded.battery_temp_max, soc_min = excluded.soc_min, soc_max = excluded.soc_max,
@@ -94,14 +105,14 @@ WITH devices AS MATERIALIZED (
 SELECT (SELECT count(*) FROM rolled) AS hours, (SELECT max(vehicle_id) FROM devices) AS last;
 
 -- name: late_hours(side)
--- Hours that late readings have changed, oldest first.
-SELECT DISTINCT hour FROM late_hours WHERE side = :side ORDER BY hour;
+-- Hours that were rolled up and that late readings have changed, oldest first.
+SELECT DISTINCT hour FROM late_hours WHERE side = :side AND hour < (SELECT complete_before FROM rollup_state) ORDER BY hour;
 
 -- name: refresh_late_meters(hour, row_limit)^
 -- Rolls a late hour up again, of the next devices that are marked singly and of the next ones where it is marked for all.
 -- One statement sees one snapshot: a reading that is not in these sums keeps its mark in late_hours. A pass over all devices ends
--- the marks that were there when it began; those that have come since wait for the next pass. Returns the number of device hours,
--- and whether more devices remain in this pass.
+-- the marks that were there when it began; those that have come since wait for the next pass. What the evaluation carries for these
+-- devices is forgotten. Returns the number of device hours, and whether more devices remain in this pass.
 WITH for_all AS MATERIALIZED (
     SELECT ctid AS mark, refreshed_to FROM late_hours WHERE side = 'meter' AND hour = :hour AND device_id = ''
     ORDER BY refreshed_to DESC FETCH FIRST 1 ROW WITH TIES
@@ -126,6 +137,8 @@ WITH for_all AS MATERIALIZED (
     SELECT device_id AS meter_id FROM single
     UNION
     SELECT meter_id FROM next_of_all
+), forgotten AS (
+    DELETE FROM meter_carried_sums WHERE meter_id IN (SELECT meter_id FROM changed)
 ), rolled AS (
     INSERT INTO meter_energy_hourly (meter_id, hour, kwh_consumed_ac, readings)
     SELECT changed.meter_id, :hour, part.*
@@ -169,6 +182,8 @@ WITH for_all AS MATERIALIZED (
     SELECT device_id AS vehicle_id FROM single
     UNION
     SELECT vehicle_id FROM next_of_all
+), forgotten AS (
+    DELETE FROM vehicle_carried_sums WHERE vehicle_id IN (SELECT vehicle_id FROM changed)
 ), rolled AS (
     INSERT INTO vehicle_energy_hourly
         (vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings)

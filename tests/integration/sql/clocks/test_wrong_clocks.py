@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
-SETTLED = "SELECT late_before <= now() AND complete_before = late_before FROM rollup_state"
+SETTLED = "SELECT late_before <= now() AND complete_before > now() - interval '75 minutes' FROM rollup_state"
 JUDGED = "SELECT vehicle_id, status, ratio, abs(extract(epoch FROM now() - window_end)) < 120 AS current FROM vehicle_efficiency"
 HEALTHY = ("VEH-1", "healthy", 95.0, True)
 

@@ -1,9 +1,9 @@
 """Energy sums -> efficiency and status."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from sql.analytics.efficiency import EnergySums, Side, Thresholds, assess_efficiency
 

@@ -1,0 +1,113 @@
+"""Sums of each device that the evaluation of the fleet carries from minute to minute, so that it asks for nothing twice.
+
+A window is made of three parts, and each is asked for in its own way:
+
+    opens                    end of its hour                          carried up to late_before              closes
+      | sums of the last n readings |        carried sums                     |      readings one by one       |
+
+The first two parts are stored once an hour for each device, ahead of the first window that begins in that hour. The second part
+is added to whenever late_before has moved: whatever comes for it later is marked as late. A device with a mark, or whose carried
+sums are not there, is answered by `energy_of`; the answers are the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any, Final
+
+from sql.queries import queries
+
+HOUR: Final = timedelta(hours=1)
+# Sums are added to when they are so far behind late_before: seldom, because a row is written for it, and often enough that few
+# readings are left to be read one by one.
+BEHIND: Final = timedelta(minutes=5)
+# For carrying what can wait: the next round continues. It spreads the work of an hour over its rounds.
+SECONDS_PER_ROUND: Final = 2.0
+Connection = Any  # asyncpg.Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The window [opens, closes), which opens with a whole minute, and how far sums may be carried."""
+
+    opens: datetime
+    closes: datetime
+    late_before: datetime | None
+
+    @property
+    def hour(self) -> datetime:
+        """The hour in which the window begins."""
+        return self.opens.replace(minute=0)
+
+
+async def begin_round(connection: Connection, opens: datetime, closes: datetime) -> Window:
+    """Forget of the carried sums what late readings have changed."""
+    await queries.forget_late_readings(connection)
+    return Window(opens, closes, (await queries.rollup_state(connection))["late_before"])
+
+
+async def window_energy(
+    connection: Connection, vehicle_ids: Sequence[str], window: Window
+) -> tuple[list[Any], list[Any]]:
+    """The rows of `energy_of` for these vehicles: those from carried sums, and the other ones. Their order is not defined."""
+    rows = queries.window_energy_of(
+        connection, vehicle_ids=vehicle_ids, hour=window.hour, opens=window.opens, closes=window.closes
+    )
+    carried = [row async for row in rows]
+    found = {row["vehicle_id"] for row in carried}
+    rest = [each for each in vehicle_ids if each not in found]
+    if not rest:
+        return carried, []
+    opens, closes = [window.opens] * len(rest), [window.closes] * len(rest)
+    return carried, [row async for row in queries.energy_of(connection, vehicle_ids=rest, opens=opens, closes=closes)]
+
+
+class Carrying:
+    """Carries the sums of a round's vehicles forward."""
+
+    def __init__(self, connection: Connection, window: Window) -> None:
+        self._connection, self._window = connection, window
+        self._seconds_left = SECONDS_PER_ROUND
+
+    async def carry(self, vehicle_ids: list[str], carried: Sequence[Any], rest: Sequence[Any]) -> None:
+        """Carry the sums of these vehicles, given the rows of `window_energy`."""
+        if not self._window.late_before:
+            return
+        if rest:
+            left = [row["vehicle_id"] for row in rest]
+            await self._store(left, await self._meters(left), self._window.hour)
+            await self._add(left)
+        began = monotonic()
+        behind = self._window.late_before - min(
+            (row["carried_to"] for row in carried), default=self._window.late_before
+        )
+        if behind >= (BEHIND if self._seconds_left > 0 else 2 * BEHIND):
+            await self._add(vehicle_ids)
+        if self._seconds_left > 0:
+            await self._store_ahead(vehicle_ids)
+        self._seconds_left -= monotonic() - began
+
+    async def _store_ahead(self, vehicle_ids: list[str]) -> None:
+        """For windows that begin in the next hour, unless it was done already."""
+        following = self._window.hour + HOUR
+        if not await queries.is_carried(self._connection, vehicle_id=vehicle_ids[-1], hour=following):
+            meter_ids = await self._meters(vehicle_ids)
+            await self._store(vehicle_ids, meter_ids, following)
+            await queries.forget_sums_before(
+                self._connection, hour=self._window.hour, vehicle_ids=vehicle_ids, meter_ids=meter_ids
+            )
+
+    async def _store(self, vehicle_ids: list[str], meter_ids: list[str], hour: datetime) -> None:
+        await queries.carry_vehicles(self._connection, device_ids=vehicle_ids, hour=hour)
+        await queries.carry_meters(self._connection, device_ids=meter_ids, hour=hour)
+
+    async def _add(self, vehicle_ids: list[str]) -> None:
+        hours = [self._window.hour, self._window.hour + HOUR]
+        await queries.carry_vehicles_on(self._connection, device_ids=vehicle_ids, hours=hours)
+        await queries.carry_meters_on(self._connection, device_ids=await self._meters(vehicle_ids), hours=hours)
+
+    async def _meters(self, vehicle_ids: list[str]) -> list[str]:
+        opens, closes = self._window.opens, self._window.closes
+        rows = queries.meters_of(self._connection, vehicle_ids=vehicle_ids, opens=opens, closes=closes)
+        return [row["meter_id"] async for row in rows]
