@@ -59,6 +59,22 @@ CREATE FUNCTION public.are_integers_over(numbers double precision[], factor doub
     ) FROM unnest(numbers) AS number
 $$;
 
+CREATE FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) RETURNS boolean[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET enable_nestloop TO 'off'
+    AS $$
+BEGIN
+    IF replaced = '{}' THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        SELECT array_agg(late.recorded_at IS NULL ORDER BY number)
+        FROM unnest(instants) WITH ORDINALITY AS folded (recorded_at, number)
+        LEFT JOIN unnest(replaced) AS late (recorded_at) USING (recorded_at)
+    );
+END
+$$;
+
 CREATE FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(opens timestamp with time zone, closes timestamp with time zone, first_day date, last_day date)
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
@@ -97,6 +113,26 @@ BEGIN
     RETURN found;
 END
 $_$;
+
+CREATE FUNCTION public.create_history_partition(parent text, opens timestamp with time zone, unit text) RETURNS text
+    LANGUAGE plpgsql
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+    part text := parent || to_char(opens, '"_y"YYYY"m"MM') || CASE unit
+        WHEN 'hour' THEN to_char(opens, '"d"DD"h"HH24')
+        WHEN 'day' THEN to_char(opens, '"d"DD')
+        ELSE ''
+    END;
+BEGIN
+    -- Before LIKE takes a weaker one: a partition that is being detached would wait for that, and we for the detaching.
+    EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                   parent, part, opens, opens + ('1 ' || unit)::interval);
+    RETURN part;
+END
+$$;
 
 CREATE FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) RETURNS TABLE("position" bigint, outcome text, detail text)
     LANGUAGE plpgsql
@@ -450,10 +486,12 @@ CREATE FUNCTION public.ensure_history_partitions(oldest timestamp with time zone
 DECLARE
     rows_from timestamptz := (SELECT folding_before FROM rollup_state);
     daily boolean := rows_from > '-infinity';
+    days_until timestamptz := date_trunc('month', now() + interval '3 days') + interval '1 month';
     parent text;
-    part text;
     unit text;
     opens timestamptz;
+    months text;
+    taken text[];
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('energy.history_partitions'));
     FOR parent, unit, opens IN
@@ -461,27 +499,25 @@ BEGIN
         FROM unnest(ARRAY['meter_days', 'vehicle_days', 'register_days']) AS folded
         CROSS JOIN generate_series(date_trunc('month', oldest), newest, interval '1 month') AS month
         UNION ALL
-        SELECT history, CASE WHEN daily THEN 'day' ELSE 'month' END, each
+        SELECT history, period.unit, period.opens
         FROM unnest(ARRAY[
             'meter_telemetry_history', 'vehicle_telemetry_history', 'meter_register_history',
             'meter_energy_hourly', 'vehicle_energy_hourly'
         ]) AS history
-        CROSS JOIN generate_series(
-            CASE WHEN daily THEN rows_from ELSE date_trunc('month', oldest) END,
-            CASE WHEN daily THEN least(newest, now() + interval '14 days') ELSE newest END,
-            CASE WHEN daily THEN interval '1 day' ELSE interval '1 month' END
-        ) AS each
+        CROSS JOIN (
+            SELECT 'day', day FROM generate_series(rows_from, days_until - interval '1 day', interval '1 day') AS day WHERE daily
+            UNION ALL
+            SELECT 'month', month
+            FROM generate_series(CASE WHEN daily THEN days_until ELSE date_trunc('month', oldest) END, newest, interval '1 month') AS month
+        ) AS period (unit, opens)
     LOOP
-        part := parent || to_char(opens, '"_y"YYYY"m"MM');
-        CONTINUE WHEN to_regclass(part) IS NOT NULL;
-        part := part || CASE unit WHEN 'day' THEN to_char(opens, '"d"DD') ELSE '' END;
-        CONTINUE WHEN to_regclass(part) IS NOT NULL;
-        -- Before LIKE takes a weaker one: a partition that is being detached would wait for that, and we for the detaching.
-        EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
-        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
-        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                       parent, part, opens, opens + ('1 ' || unit)::interval);
-        RETURN NEXT part;
+        months := parent || to_char(opens, '"_y"YYYY"m"MM');
+        taken := CASE unit
+            WHEN 'day' THEN ARRAY[to_char(opens, '"d"DD'), to_char(opens, '"d"DD"h00"')]
+            ELSE ARRAY['d01', 'd01h00', to_char(opens + interval '1 month -1 day', '"d"DD')]
+        END;
+        CONTINUE WHEN EXISTS (SELECT FROM unnest(array_prepend('', taken)) AS ending WHERE to_regclass(months || ending) IS NOT NULL);
+        RETURN NEXT create_history_partition(parent, opens, unit);
     END LOOP;
 END
 $$;
@@ -529,9 +565,10 @@ BEGIN
         SELECT recorded_at, ingested_after, folded.kwh_consumed_ac, folded.voltage, folded.derived
         FROM meter_days
         CROSS JOIN LATERAL unnest(
-            decode_instants(recorded), decode_series(ingested), decode_series(kwh_consumed_ac), decode_series(voltage), derived
-        ) AS folded (recorded_at, ingested_after, kwh_consumed_ac, voltage, derived)
-        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
+            decode_instants(recorded), decode_series(ingested), decode_series(kwh_consumed_ac), decode_series(voltage), derived,
+            CASE WHEN replaced <> '{}' THEN are_kept(decode_instants(recorded), replaced) END
+        ) AS folded (recorded_at, ingested_after, kwh_consumed_ac, voltage, derived, kept)
+        WHERE merges AND kept IS NOT FALSE AND meter_id = meter AND day = folded_day
         UNION ALL
         SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_consumed_ac, voltage, derived
         FROM meter_late_readings
@@ -601,9 +638,10 @@ BEGIN
         FROM register_days
         CROSS JOIN LATERAL unnest(
             decode_instants(recorded), decode_series(ingested), decode_series(kwh_register), decode_series(voltage),
-            decode_series(kwh_high), decode_series(kwh_before), decode_series(before_at)
-        ) AS folded (recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after)
-        WHERE merges AND recorded_at <> ALL(replaced) AND meter_id = meter AND day = folded_day
+            decode_series(kwh_high), decode_series(kwh_before), decode_series(before_at),
+            CASE WHEN replaced <> '{}' THEN are_kept(decode_instants(recorded), replaced) END
+        ) AS folded (recorded_at, ingested_after, kwh_register, voltage, kwh_high, kwh_before, before_after, kept)
+        WHERE merges AND kept IS NOT FALSE AND meter_id = meter AND day = folded_day
         UNION ALL
         SELECT recorded_at, whole_milliseconds(recorded_at, ingested_at) AS ingested_after, kwh_register, voltage, kwh_high, kwh_before,
             exact_milliseconds(recorded_at, before_at) AS before_after
@@ -778,6 +816,25 @@ CREATE FUNCTION public.meter_energy(meter text, opens timestamp with time zone, 
                 AND day >= rest.first_day AND day <= rest.last_day
         ) AS summed
     ) AS part
+$$;
+
+CREATE FUNCTION public.narrow_history_partition(parent text, part text, opens timestamp with time zone, closes timestamp with time zone, unit text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+    has_rows boolean;
+    width interval := '1 ' || unit;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('energy.history_partitions'));
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I)', part) INTO has_rows;
+    IF has_rows THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE %I', part);
+    PERFORM create_history_partition(parent, each, unit) FROM generate_series(opens, closes - width, width) AS each;
+    RETURN true;
+END
 $$;
 
 CREATE FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) RETURNS timestamp with time zone
@@ -999,7 +1056,7 @@ UNION ALL
     series.kwh_before[number.number] AS kwh_before,
     (series.recorded_at[number.number] + (series.before_after[number.number] * '00:00:00.001'::interval)) AS before_at,
     folded.day
-   FROM ((public.register_days folded
+   FROM (((public.register_days folded
      CROSS JOIN LATERAL ( SELECT public.decode_instants(folded.recorded) AS recorded_at,
             public.decode_series(folded.ingested) AS ingested_after,
             public.decode_series(folded.kwh_register) AS kwh_register,
@@ -1011,8 +1068,10 @@ UNION ALL
                    FROM public.register_late_readings late
                   WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at >= ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (late.recorded_at < (((folded.day + 1))::timestamp without time zone AT TIME ZONE 'UTC'::text)))) AS replaced
          OFFSET 0) series)
+     CROSS JOIN LATERAL ( SELECT public.are_kept(series.recorded_at, series.replaced) AS kept
+         OFFSET 0) shown)
      CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (series.recorded_at[number.number] <> ALL (series.replaced)))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (shown.kept[number.number] IS NOT FALSE))
 UNION ALL
  SELECT register_late_readings.meter_id,
     register_late_readings.recorded_at,
@@ -1187,7 +1246,7 @@ $$;
 
 CREATE FUNCTION public.whole_milliseconds(earlier timestamp with time zone, later timestamp with time zone) RETURNS double precision
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN round(((1000)::double precision * date_part('epoch'::text, (date_bin('00:00:00.001'::interval, later, '2000-01-01 00:00:00+00'::timestamp with time zone) - date_bin('00:00:00.001'::interval, earlier, '2000-01-01 00:00:00+00'::timestamp with time zone)))));
+    RETURN round(((1000)::double precision * date_part('epoch'::text, (date_bin('00:00:00.001'::interval, later, '0001-01-01 00:00:00+00'::timestamp with time zone) - date_bin('00:00:00.001'::interval, earlier, '0001-01-01 00:00:00+00'::timestamp with time zone)))));
 
 CREATE AGGREGATE public.walk_registers(timestamp with time zone, double precision, double precision, double precision, timestamp with time zone) (
     SFUNC = public.next_register,
@@ -1398,6 +1457,18 @@ CREATE TABLE public.maintenance_runs (
     error text
 );
 
+CREATE UNLOGGED TABLE public.meter_carried_sums (
+    hour timestamp with time zone NOT NULL,
+    closes timestamp with time zone NOT NULL,
+    kwh_consumed_ac double precision NOT NULL,
+    readings bigint NOT NULL,
+    rolled_up_to timestamp with time zone NOT NULL,
+    rolled_up_kwh double precision NOT NULL,
+    rolled_up_readings bigint NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C"
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
+
 CREATE TABLE public.meter_days (
     day date NOT NULL,
     readings integer NOT NULL,
@@ -1449,6 +1520,13 @@ UNION ALL
      CROSS JOIN LATERAL UNNEST(folded.hourly_kwh_consumed_ac, folded.hourly_readings) WITH ORDINALITY sums(kwh_consumed_ac, readings, number))
   WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings > 0));
 
+CREATE UNLOGGED TABLE public.meter_leaving_hours (
+    hour timestamp with time zone NOT NULL,
+    meter_id text NOT NULL COLLATE pg_catalog."C",
+    minutes_left smallint[],
+    kwh_consumed_ac double precision[]
+);
+
 CREATE TABLE public.meter_live_status (
     meter_id text NOT NULL COLLATE pg_catalog."C",
     last_kwh_consumed_ac double precision NOT NULL,
@@ -1495,7 +1573,7 @@ UNION ALL
     series.voltage[number.number] AS voltage,
     folded.derived[number.number] AS derived,
     folded.day
-   FROM ((public.meter_days folded
+   FROM (((public.meter_days folded
      CROSS JOIN LATERAL ( SELECT public.decode_instants(folded.recorded) AS recorded_at,
             public.decode_series(folded.ingested) AS ingested_after,
             public.decode_series(folded.kwh_consumed_ac) AS kwh_consumed_ac,
@@ -1504,8 +1582,10 @@ UNION ALL
                    FROM public.meter_late_readings late
                   WHERE (late.replaces AND (late.meter_id = folded.meter_id) AND (late.recorded_at >= ((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (late.recorded_at < (((folded.day + 1))::timestamp without time zone AT TIME ZONE 'UTC'::text)))) AS replaced
          OFFSET 0) series)
+     CROSS JOIN LATERAL ( SELECT public.are_kept(series.recorded_at, series.replaced) AS kept
+         OFFSET 0) shown)
      CROSS JOIN LATERAL generate_series(1, folded.readings) number(number))
-  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (series.recorded_at[number.number] <> ALL (series.replaced)))
+  WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (shown.kept[number.number] IS NOT FALSE))
 UNION ALL
  SELECT meter_late_readings.meter_id,
     meter_late_readings.recorded_at,
@@ -1571,6 +1651,20 @@ CREATE TABLE public.topic_breakers (
     CONSTRAINT topic_breakers_state_check CHECK ((state = ANY (ARRAY['open'::text, 'letting_through'::text])))
 );
 
+CREATE UNLOGGED TABLE public.vehicle_carried_sums (
+    hour timestamp with time zone NOT NULL,
+    closes timestamp with time zone NOT NULL,
+    kwh_delivered_dc double precision NOT NULL,
+    battery_temp_sum double precision NOT NULL,
+    readings bigint NOT NULL,
+    rolled_up_to timestamp with time zone NOT NULL,
+    rolled_up_kwh double precision NOT NULL,
+    rolled_up_battery_temp_sum double precision NOT NULL,
+    rolled_up_readings bigint NOT NULL,
+    vehicle_id text NOT NULL COLLATE pg_catalog."C"
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.05');
+
 CREATE TABLE public.vehicle_days (
     day date NOT NULL,
     readings integer NOT NULL,
@@ -1633,6 +1727,14 @@ UNION ALL
    FROM (public.vehicle_days folded
      CROSS JOIN LATERAL UNNEST(folded.hourly_kwh_delivered_dc, folded.hourly_battery_temp_sum, folded.hourly_battery_temp_max, folded.hourly_soc_min, folded.hourly_soc_max, folded.hourly_readings) WITH ORDINALITY sums(kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings, number))
   WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings > 0));
+
+CREATE UNLOGGED TABLE public.vehicle_leaving_hours (
+    hour timestamp with time zone NOT NULL,
+    vehicle_id text NOT NULL COLLATE pg_catalog."C",
+    minutes_left smallint[],
+    kwh_delivered_dc double precision[],
+    battery_temp_sum double precision[]
+);
 
 CREATE TABLE public.vehicle_live_status (
     vehicle_id text NOT NULL COLLATE pg_catalog."C",
@@ -1757,6 +1859,9 @@ ALTER TABLE ONLY public.kafka_offsets
 ALTER TABLE ONLY public.maintenance_runs
     ADD CONSTRAINT maintenance_runs_pkey PRIMARY KEY (task);
 
+ALTER TABLE ONLY public.meter_carried_sums
+    ADD CONSTRAINT meter_carried_sums_pkey PRIMARY KEY (meter_id, hour);
+
 ALTER TABLE ONLY public.meter_days
     ADD CONSTRAINT meter_days_pkey PRIMARY KEY (meter_id, day);
 
@@ -1765,6 +1870,9 @@ ALTER TABLE ONLY public.meter_energy_hourly
 
 ALTER TABLE ONLY public.meter_late_readings
     ADD CONSTRAINT meter_late_readings_pkey PRIMARY KEY (meter_id, recorded_at);
+
+ALTER TABLE ONLY public.meter_leaving_hours
+    ADD CONSTRAINT meter_leaving_hours_pkey PRIMARY KEY (meter_id, hour);
 
 ALTER TABLE ONLY public.meter_live_status
     ADD CONSTRAINT meter_live_status_pkey PRIMARY KEY (meter_id);
@@ -1808,6 +1916,9 @@ ALTER TABLE ONLY public.schema_migrations
 ALTER TABLE ONLY public.topic_breakers
     ADD CONSTRAINT topic_breakers_pkey PRIMARY KEY (consumer_group, topic);
 
+ALTER TABLE ONLY public.vehicle_carried_sums
+    ADD CONSTRAINT vehicle_carried_sums_pkey PRIMARY KEY (vehicle_id, hour);
+
 ALTER TABLE ONLY public.vehicle_days
     ADD CONSTRAINT vehicle_days_pkey PRIMARY KEY (vehicle_id, day);
 
@@ -1819,6 +1930,9 @@ ALTER TABLE ONLY public.vehicle_energy_hourly
 
 ALTER TABLE ONLY public.vehicle_late_readings
     ADD CONSTRAINT vehicle_late_readings_pkey PRIMARY KEY (vehicle_id, recorded_at);
+
+ALTER TABLE ONLY public.vehicle_leaving_hours
+    ADD CONSTRAINT vehicle_leaving_hours_pkey PRIMARY KEY (vehicle_id, hour);
 
 ALTER TABLE ONLY public.vehicle_live_status
     ADD CONSTRAINT vehicle_live_status_pkey PRIMARY KEY (vehicle_id);
@@ -1864,6 +1978,8 @@ CREATE INDEX vehicle_efficiency_by_temperature ON public.vehicle_efficiency USIN
 
 CREATE INDEX vehicle_late_readings_by_instant ON public.vehicle_late_readings USING btree (recorded_at);
 
+CREATE INDEX vehicle_meter_assignments_by_vehicle ON public.vehicle_meter_assignments USING btree (vehicle_id);
+
 CREATE INDEX vehicle_search_parts ON public.vehicle_search USING gin (lower(vehicle_id) public.gin_trgm_ops) WITH (gin_pending_list_limit='256');
 
 CREATE INDEX vehicle_trends_aging ON public.vehicle_trends USING btree (days_until_fault, vehicle_id) WHERE (status = 'aging'::text);
@@ -1881,6 +1997,10 @@ REVOKE ALL ON FUNCTION public.add_to_vehicle_search() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.are_integers_over(numbers double precision[], factor double precision) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) TO energy_reader;
+GRANT ALL ON FUNCTION public.are_kept(instants timestamp with time zone[], replaced timestamp with time zone[]) TO energy_writer;
+
 REVOKE ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
 
@@ -1888,6 +2008,8 @@ REVOKE ALL ON FUNCTION public.contents_of(part regclass, energy name, columns te
 
 REVOKE ALL ON FUNCTION public.count_vehicles(status text, search text, most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.count_vehicles(status text, search text, most integer) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.create_history_partition(parent text, opens timestamp with time zone, unit text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) TO energy_writer;
@@ -1942,6 +2064,8 @@ GRANT ALL ON FUNCTION public.last_whole_hour(closes timestamp with time zone, co
 
 REVOKE ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.narrow_history_partition(parent text, part text, opens timestamp with time zone, closes timestamp with time zone, unit text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) TO energy_writer;
