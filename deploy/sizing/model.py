@@ -15,7 +15,9 @@ KAFKA_DAYS: Final = 7
 KAFKA_REPLICATION_FACTOR: Final = 3
 MIN_PARTITIONS: Final = 8
 MAX_PARTITIONS: Final = 1024  # of a topic, unless there are more consumers
-DEVICES_PER_PARTITION: Final = 8_000  # so that what one fetch brings of a partition holds several readings of each device
+DEVICES_PER_PARTITION: Final = (
+    8_000  # so that what one fetch brings of a partition holds several readings of each device
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def demand(fleet: Fleet) -> Demand:
         kafka_bytes=records * measured.RECORD_BYTES,
         kafka_stored_bytes=records * measured.RECORD_BYTES * DAY * KAFKA_DAYS * KAFKA_REPLICATION_FACTOR,
         consumers=consumers,
-        partitions=_partitions(fleet, consumers),
+        partitions=partitions_of(fleet.devices, consumers),
         consumer_cores=peak * measured.CONSUMER_MICROSECONDS / 1e6,
         kafka_cores=peak * measured.KAFKA_MICROSECONDS / 1e6,
         postgres_cores=postgres_cores,
@@ -110,8 +112,9 @@ def demand(fleet: Fleet) -> Demand:
     )
 
 
-def _partitions(fleet: Fleet, consumers: int) -> int:
-    for_devices = min(MAX_PARTITIONS, ceil(fleet.devices / 2 / DEVICES_PER_PARTITION))
+def partitions_of(devices: float, consumers: int = 1) -> int:
+    """Partitions of each of the two topics of so many devices."""
+    for_devices = min(MAX_PARTITIONS, ceil(devices / 2 / DEVICES_PER_PARTITION))
     return max(MIN_PARTITIONS, _power_of_two(max(consumers, for_devices)))
 
 

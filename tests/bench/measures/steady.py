@@ -9,6 +9,7 @@ from typing import Final
 
 import psutil
 
+from deploy.sizing.model import partitions_of
 from deploy.stack.processes import Processes, end_of
 from tests.bench.instruments.cpu_time import CpuTime
 from tests.bench.instruments.drain_run import WAL_BYTES
@@ -63,7 +64,7 @@ def run_steadily(
     harness: Harness, run: int, *, measure: str = "steady_freshness_p99", vehicles: int = VEHICLES
 ) -> Result:
     """One run of a fleet of so many vehicles and as many meters."""
-    topics, directory = new_topics(harness), harness.new_directory("steady")
+    topics, directory = new_topics(harness, partitions_of(2 * vehicles)), harness.new_directory("steady")
     with harness.empty_database() as database, Processes() as processes:
         environment = service_environment(harness.stack, database, topics)
         group = ConsumerGroup(processes, environment, directory)

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from deploy.sizing.model import partitions_of
 from tests.bench.instruments.drain_run import WAL_BYTES, DrainRun, drain_backlog
 from tests.bench.instruments.results import Result
 from tests.bench.setup.backlog import Backlog, produce_backlog
@@ -23,7 +24,10 @@ def measure_drains(harness: Harness) -> Iterator[Result]:
     The order alternates from run to run.
     """
     records = harness.scaled(RECORDS, minimum=FEWEST_RECORDS)
-    backlogs = {devices: produce_backlog(harness, records // devices, vehicles=devices // 2) for devices in DEVICES}
+    backlogs = {
+        devices: produce_backlog(harness, records // devices, vehicles=devices // 2, partitions=partitions_of(devices))
+        for devices in DEVICES
+    }
     for run in range(1, harness.runs + 1):
         order = DEVICES if run % 2 else tuple(reversed(DEVICES))
         results = {devices: _drain_by_one_and_two(harness, devices, backlogs[devices], run) for devices in order}
