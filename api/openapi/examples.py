@@ -142,7 +142,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "vehiclePerformances": {"items": [PERFORMANCE], "unknown": ["VEH-404"]},
     "vehicleTrend": TREND,
     "fleetSummary": SUMMARY,
-    "fleetRanking": {"items": [RANKED], "next": None, "total": 1},
+    "fleetRanking": {"items": [RANKED], "next": None, "total": 1, "totalIsExact": True},
     "fleetAging": {"items": [AGING]},
     "faults": {"items": [FAULT], "next": None},
     "vehicleHistory": {"items": [VEHICLE_READING], "next": None},

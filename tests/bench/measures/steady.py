@@ -26,7 +26,7 @@ from tests.support.waiting import until
 SECONDS: Final = 300
 MINUTE: Final = 60.0
 START_SECONDS: Final = 300.0
-IS_CURRENT: Final = "SELECT max(recorded_at) > now() - interval '2 s' FROM meter_live_status WHERE meter_id <> $1"
+IS_CURRENT: Final = "SELECT max(recorded_at) > now() - interval '5 s' FROM meter_live_status WHERE meter_id <> $1"
 
 
 @dataclass(slots=True)
