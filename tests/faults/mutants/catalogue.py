@@ -150,8 +150,8 @@ MUTANTS: Final = (
         "the readings of a meter are summed under the hour after theirs",
         Replacement(
             "sql/queries/rollups.sql",
-            "date_trunc('hour', history.recorded_at, 'UTC') AS hour, sum(history.kwh_consumed_ac)",
-            "date_trunc('hour', history.recorded_at, 'UTC') + interval '1 hour' AS hour, sum(history.kwh_consumed_ac)",
+            "SELECT live.meter_id, each.hour, part.kwh",
+            "SELECT live.meter_id, each.hour + interval '1 hour', part.kwh",
         ),
     ),
     Mutant(
