@@ -20,7 +20,7 @@ from tests.integration.sql.test_fleet_evaluation import LIMITS, RULES
 from tests.support.database import Database
 
 PROPERTY: Final = settings(
-    max_examples=15,
+    max_examples=6,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
@@ -281,7 +281,7 @@ def test_carried_sums_answer_as_energy_of_does_in_any_order_of_events(
 async def test_in_the_steady_state_all_answers_come_from_carried_sums(database: Database) -> None:
     connection = await asyncpg.connect(database.migrator_url)
     world = await _begin(connection)
-    for _ in range(70):  # over the change of an hour, and of what is rolled up
+    for _ in range(32):  # over the change of an hour, and of what is rolled up
         await world.write([(device, world.now - MINUTE + timedelta(seconds=7)) for device in DEVICES], many=False)
         before = world.carried
         await world.run_round()
