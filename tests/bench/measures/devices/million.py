@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -68,18 +69,21 @@ def _measure_task(
     harness: Harness, fleet: LargeFleet, task: str, measure: str, run: int = 1, *, minutes: int = 0
 ) -> Result:
     """The time of a task of maintenance, so many minutes after the hour is due to be rolled up."""
-
-    async def work() -> None:
-        settings = DoctorSettings(database_url=SecretStr(fleet.database.migrator_url))
-        async with _session(fleet.database, FREQUENT_SESSION) as connection:
-            await TASKS[task](connection, fleet.now + minutes * MINUTE, settings)
-
-    return asyncio.run(_timed(harness, measure, run, fleet, work))
+    return asyncio.run(_timed(harness, measure, run, fleet, partial(_run_task, fleet, task, minutes)))
 
 
 async def _next_minute(fleet: LargeFleet, run: int) -> None:
+    """What happens before the evaluation of a minute: its readings are stored, and the watermark of rollups moves."""
     async with _session(fleet.database, FREQUENT_SESSION) as connection:
         await insert_minute(connection, fleet.now + (run - 1) * MINUTE, fleet.vehicles)
+    await _run_task(fleet, "rollups", run)
+
+
+async def _run_task(fleet: LargeFleet, task: str, minutes: int) -> None:
+    """Run a task of maintenance, so many minutes after the hour is due to be rolled up."""
+    settings = DoctorSettings(database_url=SecretStr(fleet.database.migrator_url))
+    async with _session(fleet.database, FREQUENT_SESSION) as connection:
+        await TASKS[task](connection, fleet.now + minutes * MINUTE, settings)
 
 
 async def _measure_doctor(harness: Harness, fleet: LargeFleet) -> Result:
