@@ -40,6 +40,9 @@ class Faults:
         """End all faults that still last, and start what should run."""
         while self._ends:
             self._ends[0]()
+        for partition, log in self._cluster.broker.logs.items():
+            for producer in list(log.open_transactions):  # whose end a truncation has lost: an operator aborts it
+                self._cluster.produce(Produce(0.0, partition.topic, partition.partition, None, producer, "abort"))
         for process in self._cluster.processes:
             process.start()
 
