@@ -46,7 +46,7 @@ async def fail_over_synchronously(testbed: Testbed, number: int) -> None:
         committed = await testbed.stored_offsets()
         await asyncio.to_thread(primary.kill)
         await _promote(testbed, standby)
-        assert not await _behind(testbed, committed), "no commit is missing"
+        assert not _behind(await testbed.stored_offsets(), committed), "no commit is missing"
         await testbed.until_caught_up()
 
 
@@ -60,7 +60,7 @@ async def fail_over_asynchronously(testbed: Testbed, number: int) -> None:
         committed = await testbed.stored_offsets()
         await asyncio.to_thread(primary.kill)
         await _promote(testbed, standby)
-        assert await _behind(testbed, committed), "the new primary lacks commits"
+        assert _behind(await testbed.stored_offsets(), committed), "the new primary lacks commits"
         await testbed.until_caught_up()
 
 
@@ -71,20 +71,15 @@ async def split_brain(testbed: Testbed, number: int) -> None:
     primary, standby = await _start_standby(testbed, number)
     await until_replayed(primary, standby)
     await promote(standby)
-    ports = ports_of(testbed.stack)
-    old, new = (
-        Database(testbed.database.name, addressed(testbed.stack, server, [ports[each]]))
-        for server, each in ((primary, number - 1), (standby, number))
-    )
+    old, new = _database(testbed, primary, number - 1), _database(testbed, standby, number)
     (other,) = testbed.start(DATABASE_URL=new.writer_url)
     await other.until_ready()
     await testbed.load.send(2)
     await testbed.load.flush()
     await until(lambda: _consumed_between_them(testbed, old, new), "the two consumers have read everything")
-    committed = await _offsets(old)
+    assert _behind(await _offsets(new), await _offsets(old)), "the new primary lacks commits of the old one"
     await asyncio.to_thread(primary.kill)
     testbed.stack = replace(testbed.stack, postgres=standby)
-    assert await _behind(testbed, committed), "the new primary lacks commits of the old one"
     async with _readings_of_one_device(testbed):
         await testbed.until_caught_up()
 
@@ -104,7 +99,7 @@ async def restore_to_an_instant(testbed: Testbed, number: int) -> None:
         await asyncio.to_thread(restored.start)
         await until_promoted(restored)
         testbed.stack = replace(testbed.stack, postgres=restored)
-        assert await _behind(testbed, committed), "the restored server lacks commits"
+        assert _behind(await testbed.stored_offsets(), committed), "the restored server lacks commits"
         await testbed.until_caught_up()
 
 
@@ -138,10 +133,14 @@ async def _advance_every_partition(testbed: Testbed) -> None:
     await testbed.until_caught_up()
 
 
-async def _behind(testbed: Testbed, committed: Offsets) -> list[tuple[str, int]]:
-    """The partitions whose stored offsets are below these."""
-    stored = await testbed.stored_offsets()
+def _behind(stored: Offsets, committed: Offsets) -> list[tuple[str, int]]:
+    """The partitions whose stored offsets are below those that were committed."""
     return [partition for partition, offset in committed.items() if stored.get(partition, 0) < offset]
+
+
+def _database(testbed: Testbed, server: Postgres, number: int) -> Database:
+    """The database on one server alone, which was started in the round of this number (the first one before all rounds)."""
+    return Database(testbed.database.name, addressed(testbed.stack, server, [ports_of(testbed.stack)[number]]))
 
 
 async def _offsets(database: Database) -> Offsets:
