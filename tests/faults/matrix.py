@@ -73,7 +73,7 @@ SCENARIOS: Final = (
     Scenario("large-records", 2, records.send_large_records, "4, 5", records.accept_large_records),
     Scenario("clock-consumer", 3, clocks.shift_a_consumer, "1, 4"),
     Scenario("clock-maintenance", 2, clocks.shift_maintenance, "1"),
-    Scenario("folding", 40, folding.interrupt_folding, "1, 4", min_rounds=2 * folding.ROUNDS_OF_A_DAY),
+    Scenario("folding", 40, folding.interrupt_folding, "1, 4", min_rounds=folding.ROUNDS_OF_A_DAY),
     Scenario("merging", 20, folding.interrupt_merging, "1, 4"),
     Scenario("archiving", 20, archiving.interrupt_archiving, "1, 4", min_rounds=archiving.ROUNDS_OF_A_MONTH),
     Scenario("disk-full", 3, data.fill_disk, "4", data.add_insert_trigger),
