@@ -80,10 +80,11 @@ FROM counted LEFT JOIN stored USING (topic)
 ORDER BY counted.topic;
 
 -- name: measure_tables()
--- Size of every table with its indexes; partitions are included in their parent table.
+-- Size of every table with its indexes; partitions are included in their parent table. The size of a table that is dropped meanwhile
+-- is NULL.
 SELECT relname AS "table", (
         SELECT coalesce(sum(pg_total_relation_size(tree.relid)), 0)::bigint FROM pg_partition_tree(class.oid) AS tree
-    ) + CASE relkind WHEN 'r' THEN pg_total_relation_size(class.oid) ELSE 0 END AS bytes
+    ) + CASE relkind WHEN 'r' THEN coalesce(pg_total_relation_size(class.oid), 0) ELSE 0 END AS bytes
 FROM pg_class AS class
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
 ORDER BY relname;
