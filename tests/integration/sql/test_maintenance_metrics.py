@@ -30,6 +30,9 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 Samples = dict[tuple[str, ...], float]
+WAITS_FOR_LOCK = (
+    "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 @pytest.fixture
@@ -218,3 +221,18 @@ async def test_the_newest_reading_is_measured_with_the_counts_because_it_takes_a
     monkeypatch.setattr(queries, "newest_reading", scan)
     measured = await measure(url, 3)
     assert abs(measured.numbers["database_clock_offset_seconds"] or 0.0) < 5
+
+
+async def test_a_table_that_is_dropped_while_it_is_measured_breaks_no_metric(database: Database) -> None:
+    await database.execute("CREATE TABLE dropped (number integer)")
+    connection = await asyncpg.connect(database.migrator_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("DROP TABLE dropped")
+            measuring = asyncio.create_task(measure(SecretStr(database.migrator_url), 3))
+            await until(lambda: database.value(WAITS_FOR_LOCK), "the measurement waits for the table")
+        sizes: dict[str, int] = dict((await measuring).tables["table_bytes"])
+    finally:
+        await connection.close()
+    assert sizes["dropped"] == 0
+    assert sizes["meter_telemetry_history"] > 0
