@@ -15,12 +15,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 
-from api.archive.months import Archive
 from api.auth.access import OPEN
 from api.auth.key_store import KeyStore
-from api.database.pools import open_read_router
+from api.cells.open import open_cells
 from api.fleet.live_updates import LiveUpdates
-from api.fleet.reading_rate import ReadingRate
+from api.fleet.reading_rate import ReadingRates
 from api.fleet.shared_work import SharedWork
 from api.ingestion.fast_path import FastPath
 from api.ingestion.metrics import GatewayMetrics
@@ -70,8 +69,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         InvalidKeys: the file of API keys cannot be used.
     """
     app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
-    app.state.archive = Archive(settings.archive_directory)
-    app.state.reading_rate = ReadingRate()
+    app.state.reading_rates = ReadingRates()
     app.state.last_summary = SharedWork(running=1, queued=0)
     app.state.fleet_evaluations = SharedWork(running=FLEET_EVALUATIONS, queued=QUEUED_FLEET_EVALUATIONS)
     modules = (analytics, fleet, faults, history, devices, events, access, health, page)
@@ -167,9 +165,9 @@ def _add_middleware(app: FastAPI) -> None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with open_read_router(app.state.settings, app.state.metrics) as database:
-        app.state.database = database
-        app.state.live_updates = LiveUpdates(database, app.state.reading_rate)
+    async with open_cells(app.state.settings, app.state.metrics) as cells:
+        app.state.cells = cells
+        app.state.live_updates = LiveUpdates(cells, app.state.reading_rates)
         producer: ReadingProducer | None = app.state.producer
         if producer:
             producer.start()
@@ -178,7 +176,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 yield
         finally:
             await app.state.live_updates.stop()
-            app.state.archive.close()
             if producer:
                 await producer.stop()
 

@@ -47,6 +47,17 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._cells = Gauge(
+            "energy_api_cell_up",
+            "Whether the database of a cell responds: 1 or 0; without DATABASE_CELLS there is no series",
+            ("cell",),
+            registry=self.registry,
+        )
+
+    def track_cell(self, name: str, is_up: Callable[[], bool]) -> None:
+        """Adds the series of a cell; `is_up` is called at every scrape."""
+        self._cells.labels(name).set_function(lambda: float(is_up()))
+
     def track_replica(self, staleness: Callable[[], float | None], is_up: Callable[[], bool]) -> None:
         """Adds the gauges of a replica; `staleness` is in seconds, None while unknown. Both are called at every scrape."""
         Gauge(

@@ -18,6 +18,11 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = "2"
+# Errors of a database that does not respond, cannot be reached or cannot be used at present.
+DATABASE_UNAVAILABLE: Final = (
+    *CONNECTION_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError, asyncpg.InvalidAuthorizationSpecificationError,
+)  # fmt: skip
 RETRIED: Final = {status.HTTP_429_TOO_MANY_REQUESTS, status.HTTP_503_SERVICE_UNAVAILABLE}
 # Answered with 400: the body cannot be parsed. Every other reason is about a field of a parsed object, and answered with 422.
 UNREADABLE: Final = {Reason.EMPTY_VALUE, Reason.INVALID_JSON, Reason.NOT_AN_OBJECT}
@@ -90,8 +95,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(Unavailable, _unavailable)
     app.add_exception_handler(Overloaded, _overloaded)
     app.add_exception_handler(Gone, _gone)
-    for error in (*CONNECTION_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
-                  asyncpg.InsufficientResourcesError, asyncpg.InvalidAuthorizationSpecificationError):  # fmt: skip
+    for error in DATABASE_UNAVAILABLE:
         app.add_exception_handler(error, _database_unavailable)
     app.add_exception_handler(Exception, unexpected_error)
 

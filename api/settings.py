@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from schemas.config.database_url import DatabaseUrl
+from schemas.config.database_url import DatabaseUrl, check_database_url
 from schemas.config.settings import (
     ArchiveDirectory,
     DatabaseSettings,
@@ -17,6 +17,7 @@ from schemas.config.settings import (
     RetentionDays,
 )
 
+_CELL_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 
 
@@ -31,6 +32,31 @@ def _exact_origins(listed: str | None) -> str | None:
 
 def _split(listed: str | None) -> list[str]:
     return [each.strip() for each in listed.split(",") if each.strip()] if listed else []
+
+
+def _parse_cells(listed: str) -> dict[str, SecretStr]:
+    """The URL of each cell by its name. Messages quote no URL, because it may contain a password."""
+    cells: dict[str, SecretStr] = {}
+    for number, entry in enumerate(listed.split(), 1):
+        name, _, url = entry.partition("=")
+        if not _CELL_NAME.fullmatch(name):
+            raise ValueError(
+                f"entry {number} must have the form name=postgresql://user:password@host:port/database, with a name of up to "
+                "32 lower-case letters, digits and hyphens; entries are separated by spaces or new lines"
+            )
+        if name in cells:
+            raise ValueError(f"the cell {name} is listed twice")
+        try:
+            cells[name] = check_database_url(SecretStr(url))
+        except ValueError as error:
+            raise ValueError(f"the URL of the cell {name} {error}") from None
+    return cells
+
+
+def _valid_cells(listed: SecretStr | None) -> SecretStr | None:
+    if listed:
+        _parse_cells(listed.get_secret_value())
+    return listed
 
 
 class KeySettings(Environment):
@@ -115,6 +141,11 @@ class GatewaySettings(ServingSettings, KafkaSettings):
 class ApiSettings(GatewaySettings, DatabaseSettings, JudgementSettings):
     """Settings of `python -m api`."""
 
+    database_cells: Annotated[SecretStr | None, AfterValidator(_valid_cells)] = Field(
+        None,
+        description="the databases of several cells, which are answered for together, as name=postgresql://..., separated by "
+        "spaces or new lines; unset: one database, DATABASE_URL",
+    )
     database_read_url: DatabaseUrl | None = Field(None, description="a replica to read from; unset: DATABASE_URL")
     database_read_fallback: Literal["fail", "primary"] = Field(
         "fail",
@@ -126,3 +157,18 @@ class ApiSettings(GatewaySettings, DatabaseSettings, JudgementSettings):
     database_pool_size: int = Field(20, ge=1, le=1000, description="maximum number of connections to each database")
     archive_directory: ArchiveDirectory = None
     ingestion_enabled: bool = Field(True, description="whether readings can be sent over HTTP")
+
+    @property
+    def cells(self) -> dict[str, SecretStr]:
+        """The URL of each cell of DATABASE_CELLS by its name, in the order given."""
+        return _parse_cells(self.database_cells.get_secret_value()) if self.database_cells else {}
+
+    @model_validator(mode="after")
+    def _cells_have_their_own_replicas_and_gateways(self) -> Self:
+        if self.database_cells and self.database_read_url:
+            raise ValueError("DATABASE_CELLS and DATABASE_READ_URL exclude each other: list the replicas as the cells")
+        if self.database_cells and self.ingestion_enabled:
+            raise ValueError(
+                "with DATABASE_CELLS, set INGESTION_ENABLED=false: devices send their readings to the gateway of their cell"
+            )
+        return self

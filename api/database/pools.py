@@ -24,16 +24,18 @@ async def open_read_router(settings: ApiSettings, metrics: Metrics) -> AsyncIter
     async with AsyncExitStack() as exits:
         enter = exits.enter_async_context
         if settings.database_read_url is None:
-            primary = ReadSource("primary", "DATABASE_URL", await enter(_pool(settings, settings.database_url)))
+            primary = ReadSource("primary", "DATABASE_URL", await enter(read_pool(settings, settings.database_url)))
             yield ReadRouter(primary, None, None, metrics.reads)
             return
-        replica = ReadSource("replica", "DATABASE_READ_URL", await enter(_pool(settings, settings.database_read_url)))
+        replica = ReadSource(
+            "replica", "DATABASE_READ_URL", await enter(read_pool(settings, settings.database_read_url))
+        )
         fallback = None
         if settings.database_read_fallback == "primary":
-            fallback = ReadSource("primary", "DATABASE_URL", await enter(_pool(settings, settings.database_url)))
+            fallback = ReadSource("primary", "DATABASE_URL", await enter(read_pool(settings, settings.database_url)))
         monitor = ReplicaMonitor(
-            await enter(_monitored("DATABASE_READ_URL", settings.database_read_url)),
-            await enter(_monitored("DATABASE_URL", settings.database_url)),
+            await enter(monitored_server("DATABASE_READ_URL", settings.database_read_url)),
+            await enter(monitored_server("DATABASE_URL", settings.database_url)),
             settings.read_staleness_limit_seconds,
         )
         metrics.track_replica(monitor.staleness, lambda: monitor.is_up)
@@ -47,7 +49,8 @@ async def open_read_router(settings: ApiSettings, metrics: Metrics) -> AsyncIter
             await asyncio.wait({monitoring})
 
 
-def _pool(settings: ApiSettings, url: SecretStr) -> Any:
+def read_pool(settings: ApiSettings, url: SecretStr) -> Any:
+    """A pool of connections for requests."""
     return pool(
         url,
         size=settings.database_pool_size,
@@ -58,7 +61,8 @@ def _pool(settings: ApiSettings, url: SecretStr) -> Any:
 
 
 @asynccontextmanager
-async def _monitored(setting: str, url: SecretStr) -> AsyncIterator[MonitoredServer]:
+async def monitored_server(setting: str, url: SecretStr) -> AsyncIterator[MonitoredServer]:
+    """A server that is probed over a connection of its own; `setting` names it in the log."""
     connections = pool(url, size=1, server_settings=PROBE_SETTINGS, command_timeout=QUERY_TIMEOUT_SECONDS)
     async with connections:
         try:

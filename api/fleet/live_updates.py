@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
 
 import structlog
 
-from api.fleet.reading_rate import ReadingRate
-from api.fleet.summary import last_summary
+from api.fleet.reading_rate import ReadingRates
+from api.fleet.summary import FleetFigures, last_figures, summarize
 from api.problems import Unavailable
 from schemas.responses.base import ResponseBody
 from schemas.responses.devices import VehicleStatus
@@ -62,11 +63,11 @@ class Subscriber:
 
 
 class LiveUpdates:
-    """Polls the database while there are subscribers, once for all of them."""
+    """Polls all cells while there are subscribers, once for all of them."""
 
-    def __init__(self, database: Any, reading_rate: ReadingRate) -> None:
-        self._database = database
-        self._reading_rate = reading_rate
+    def __init__(self, cells: Any, rates: ReadingRates) -> None:
+        self._cells = cells
+        self._rates = rates
         self._subscribers: set[Subscriber] = set()
         self._latest: tuple[str, str] | None = None
         self._summary_due = 0.0
@@ -124,19 +125,30 @@ class LiveUpdates:
         self._latest = None
 
     async def _poll(self) -> None:
-        async with self._database.acquire(timeout=CONNECTION_TIMEOUT_SECONDS) as connection:
-            now = asyncio.get_running_loop().time()
-            if now >= self._summary_due:
-                self._publish("fleet", await last_summary(connection, self._reading_rate))
-                self._summary_due = now + SUMMARY_EVERY_SECONDS
-            if watched := {each.vehicle_id for each in self._subscribers} - {None}:
-                rows = queries.vehicle_status_of(connection, vehicle_ids=list(watched))
-                self._update_vehicles({row["vehicle_id"]: VehicleStatus(**row) async for row in rows})
+        now = asyncio.get_running_loop().time()
+        summary_is_due = now >= self._summary_due
+        watched = list({each.vehicle_id for each in self._subscribers} - {None})
 
-    def _update_vehicles(self, statuses: dict[str, VehicleStatus]) -> None:
+        async def read(cell: Any) -> tuple[FleetFigures | None, list[VehicleStatus]]:
+            async with cell.database.acquire(timeout=CONNECTION_TIMEOUT_SECONDS) as connection:
+                figures = await last_figures(connection) if summary_is_due else None
+                if not watched:
+                    return figures, []
+                rows = queries.vehicle_status_of(connection, vehicle_ids=watched)
+                return figures, [VehicleStatus(**row) async for row in rows]
+
+        answers = await self._cells.ask(read)
+        if summary_is_due:
+            figures = {name: each for name, (each, _) in answers.parts.items() if each}
+            self._publish("fleet", summarize(figures, self._rates, answers.unavailable))
+            self._summary_due = now + SUMMARY_EVERY_SECONDS
+        self._update_vehicles(list(chain.from_iterable(statuses for _, statuses in answers.parts.values())))
+
+    def _update_vehicles(self, statuses: list[VehicleStatus]) -> None:
         for subscriber in self._subscribers:
-            if subscriber.vehicle_id in statuses:
-                subscriber.update(statuses[subscriber.vehicle_id])
+            for status in statuses:
+                if subscriber.vehicle_id == status.vehicle_id:
+                    subscriber.update(status)
 
     def _publish_unavailable(self, error: Exception) -> None:
         self._summary_due = 0.0

@@ -1,6 +1,7 @@
 """Readings per second, from a counter that is observed now and then."""
 
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Mapping
 from typing import Final
 
 WINDOW_SECONDS: Final = 10.0
@@ -28,3 +29,15 @@ class ReadingRate:
             observations.popleft()
         first_at, first_count = observations[0]
         return round((count - first_count) / (at - first_at), 1) if at - first_at >= MIN_INTERVAL_SECONDS else None
+
+
+class ReadingRates:
+    """The growth per second of a counter that each cell has. A cell that responds again has not grown in that moment."""
+
+    def __init__(self) -> None:
+        self._rates: defaultdict[str, ReadingRate] = defaultdict(ReadingRate)
+
+    def observe(self, at: float, counts: Mapping[str, int]) -> float | None:
+        """Records the counters at an instant (seconds); returns the sum of the rates, None without an earlier value of any."""
+        rates = [self._rates[name].observe(at, count) for name, count in counts.items()]
+        return round(sum(known), 1) if (known := [rate for rate in rates if rate is not None]) else None

@@ -1,14 +1,15 @@
-"""The fleet summary: the last evaluation, or any window evaluated now -> FleetTally -> FleetSummary."""
+"""The fleet summary: the last evaluation, or any window evaluated now -> FleetFigures of each cell -> FleetSummary."""
 
 import time
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
-from api.fleet.reading_rate import ReadingRate
+from api.fleet.reading_rate import ReadingRates
 from schemas.responses.fleet import FleetLive, FleetSummary, Share, Statuses
 from sql.analytics.efficiency import DIGITS, WINDOW, EnergySums, Thresholds, assess_efficiency
 from sql.analytics.fault_state import JUDGED
@@ -49,6 +50,26 @@ class FleetTally:
         if bucket is not None and status in STATUSES_IN_HISTOGRAM:
             self.buckets[bucket] += vehicles
 
+    def add_all(self, other: "FleetTally") -> None:
+        """Adds the vehicles of another database; the window is the older one."""
+        ends = [end for end in (self.window_end, other.window_end) if end]
+        self.window_end = min(ends, default=None)
+        self.ac_kwh += other.ac_kwh
+        self.dc_kwh += other.dc_kwh
+        self.ac_kwh_judged += other.ac_kwh_judged
+        self.dc_kwh_judged += other.dc_kwh_judged
+        self.statuses += other.statuses
+        self.buckets += other.buckets
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFigures:
+    """What one database knows of the fleet: a tally, when it was made, and a row of `fleet_live`."""
+
+    tally: FleetTally
+    evaluated_at: datetime | None
+    live: Any
+
 
 async def evaluate_fleet(connection: Any, end: datetime, thresholds: Thresholds) -> FleetTally:
     """Evaluates all vehicles now, over the 24 hours before `end`."""
@@ -66,10 +87,21 @@ def _bucket(ratio: float | None) -> int | None:
     return None if ratio is None else bisect_right(HISTOGRAM_BOUNDS, ratio)
 
 
-async def last_summary(connection: Any, reading_rate: ReadingRate) -> FleetSummary:
-    """The summary of the last evaluation by `python -m sql maintain`."""
+async def last_figures(connection: Any) -> FleetFigures:
+    """The figures of the last evaluation by `python -m sql maintain`."""
     tally = await _last_evaluation(connection)
-    return await summarize(connection, reading_rate, tally, tally.window_end)
+    return FleetFigures(tally, tally.window_end, await _live_figures(connection))
+
+
+async def figures_of(connection: Any, end: datetime, thresholds: Thresholds) -> FleetFigures:
+    """The figures of an evaluation made now, over the 24 hours before `end`."""
+    tally = await evaluate_fleet(connection, end, thresholds)
+    live = await _live_figures(connection)
+    return FleetFigures(tally, live["asked_at"], live)
+
+
+async def _live_figures(connection: Any) -> Any:
+    return await queries.fleet_live(connection, reporting_within=REPORTING_WITHIN, most_counted=MOST_COUNTED)
 
 
 async def _last_evaluation(connection: Any) -> FleetTally:
@@ -80,15 +112,17 @@ async def _last_evaluation(connection: Any) -> FleetTally:
     return tally
 
 
-async def summarize(
-    connection: Any, reading_rate: ReadingRate, tally: FleetTally, evaluated_at: datetime | None
-) -> FleetSummary:
-    """The summary of a tally made at `evaluated_at`; faults, trends and live figures are those of now.
+def summarize(figures: Mapping[str, FleetFigures], rates: ReadingRates, unavailable: list[str]) -> FleetSummary:
+    """The summary of all cells, by their names; faults, trends and live figures are those of now.
 
-    A tally of the future is stale as well: the database's clock was ahead when it was made.
+    It is as old as the oldest evaluation, and stale if one of them is. An evaluation of the future is stale as well: the clock of
+    its database was ahead when it was made.
     """
-    live = await queries.fleet_live(connection, reporting_within=REPORTING_WITHIN, most_counted=MOST_COUNTED)
-    now = live["asked_at"]
+    tally = FleetTally()
+    for each in figures.values():
+        tally.add_all(each.tally)
+    live = [each.live for each in figures.values()]
+    evaluated = [each.evaluated_at for each in figures.values()]
     return FleetSummary(
         time_window_start=tally.window_end and tally.window_end - WINDOW,
         time_window_end=tally.window_end,
@@ -102,11 +136,15 @@ async def summarize(
         vehicles_judged=sum(tally.statuses[status] for status in JUDGED),
         statuses=Statuses(**tally.statuses),
         distribution=_distribution(tally.buckets),
-        open_faults=live["open_faults"],
-        aging=live["aging"],
-        live=_live(live, reading_rate, now),
-        evaluated_at=evaluated_at,
-        stale=evaluated_at is None or abs(now - evaluated_at) > STALE_AFTER,
+        open_faults=sum(each["open_faults"] for each in live),
+        aging=sum(each["aging"] for each in live),
+        live=_live({name: each.live for name, each in figures.items()}, rates),
+        evaluated_at=min((each for each in evaluated if each), default=None),
+        stale=any(
+            each.evaluated_at is None or abs(each.live["asked_at"] - each.evaluated_at) > STALE_AFTER
+            for each in figures.values()
+        ),
+        unavailable_cells=unavailable,
     )
 
 
@@ -118,17 +156,27 @@ def _distribution(buckets: Counter[int]) -> list[Share]:
     ]
 
 
-def _live(row: Any, reading_rate: ReadingRate, now: datetime) -> FleetLive:
-    newest = row["newest_reading"]
+def _live(rows: Mapping[str, Any], rates: ReadingRates) -> FleetLive:
+    def total(column: str) -> int:
+        return sum(row[column] for row in rows.values())
+
+    newest = [row["newest_reading"] for row in rows.values() if row["newest_reading"]]
+    ages = [
+        max(0.0, (row["asked_at"] - row["newest_reading"]).total_seconds())
+        for row in rows.values()
+        if row["newest_reading"]
+    ]
     return FleetLive(
-        vehicles=row["vehicles"],
-        vehicles_reporting=row["vehicles_reporting"],
-        meters=row["meters"],
-        meters_reporting=row["meters_reporting"],
-        records_consumed=row["records_consumed"],
-        readings_per_second=reading_rate.observe(time.monotonic(), row["records_consumed"]),
-        lag_records=row["lag_records"],
-        newest_reading=newest,
-        freshness_seconds=max(0.0, (now - newest).total_seconds()) if newest else None,
-        written_at=row["written_at"],
+        vehicles=total("vehicles"),
+        vehicles_reporting=total("vehicles_reporting"),
+        meters=total("meters"),
+        meters_reporting=total("meters_reporting"),
+        records_consumed=total("records_consumed"),
+        readings_per_second=rates.observe(
+            time.monotonic(), {name: row["records_consumed"] for name, row in rows.items()}
+        ),
+        lag_records=total("lag_records"),
+        newest_reading=max(newest, default=None),
+        freshness_seconds=min(ages, default=None),
+        written_at=max((row["written_at"] for row in rows.values() if row["written_at"]), default=None),
     )

@@ -1,14 +1,16 @@
 """Energy and efficiency of one vehicle or of many over 24 hours, and the efficiency trend of one vehicle."""
 
 from datetime import UTC, datetime, time, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
+from operator import itemgetter
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 
 from api.archive.energy import vehicle_energy_with_archive
+from api.cells.cells import NEVER, Cell
 from api.problems import problem_responses
-from api.routes.parameters import ArchivedMonths, Database, End, VehicleId, VehicleIds
+from api.routes.parameters import End, FleetCells, VehicleCell, VehicleId, VehicleIds
 from schemas.responses.base import Coverage
 from schemas.responses.fleet import Performances, TrendDay, VehicleTrend
 from schemas.responses.performance import Performance
@@ -27,17 +29,29 @@ router = APIRouter(prefix="/v1/analytics", tags=["analytics"])
     responses=problem_responses(410, 422, 429, 503),
 )
 async def vehicle_performances(
-    request: Request, database: Database, archive: ArchivedMonths, vehicle_ids: VehicleIds, end: End = None
+    request: Request, cells: FleetCells, vehicle_ids: VehicleIds, end: End = None
 ) -> Performances:
     """Sums over `[end - 24 h, end)` of each vehicle, in the order of the parameters; a repeated vehicle is returned once."""
     closes = end or datetime.now(UTC)
     thresholds = Thresholds.from_settings(request.app.state.settings)
-    async with database.acquire() as connection:
-        known = {row["vehicle_id"] async for row in queries.known_vehicles(connection, vehicle_ids=vehicle_ids)}
-        ids = [each for each in vehicle_ids if each in known]
-        rows = await vehicle_energy_with_archive(archive, connection, ids, [(closes - WINDOW, closes)] * len(ids))
-    items = [performance(row, thresholds) for row in rows]
-    return Performances(items=items, unknown=[each for each in vehicle_ids if each not in known])
+
+    async def evaluate(cell: Cell) -> list[tuple[datetime, Performance]]:
+        """The vehicles of a cell, each with the time of its newest reading."""
+        async with cell.database.acquire() as connection:
+            rows = queries.known_vehicles(connection, vehicle_ids=vehicle_ids)
+            newest = {row["vehicle_id"]: row["recorded_at"] or NEVER async for row in rows}
+            windows = [(closes - WINDOW, closes)] * len(newest)
+            energies = await vehicle_energy_with_archive(cell.archive, connection, list(newest), windows)
+        return [(newest[row["vehicle_id"]], performance(row, thresholds)) for row in energies]
+
+    answers = await cells.ask(evaluate)
+    evaluated = sorted(chain.from_iterable(answers.parts.values()), key=itemgetter(0))
+    found = {each.vehicle_id: each for _, each in evaluated}  # of a vehicle in several cells the newest
+    return Performances(
+        items=[found[each] for each in vehicle_ids if each in found],
+        unknown=[each for each in vehicle_ids if each not in found],
+        unavailable_cells=answers.unavailable,
+    )
 
 
 @router.get(
@@ -47,12 +61,12 @@ async def vehicle_performances(
     responses=problem_responses(404, 410, 422, 429, 503),
 )
 async def vehicle_performance(
-    request: Request, database: Database, archive: ArchivedMonths, vehicle_id: VehicleId, end: End = None
+    request: Request, cell: VehicleCell, vehicle_id: VehicleId, end: End = None
 ) -> Performance:
     """Sums over `[end - 24 h, end)`. The readings of a meter count only while it was assigned to the vehicle."""
     closes = end or datetime.now(UTC)
-    async with database.acquire() as connection:
-        (sums,) = await vehicle_energy_with_archive(archive, connection, [vehicle_id], [(closes - WINDOW, closes)])
+    async with cell.database.acquire() as connection:
+        (sums,) = await vehicle_energy_with_archive(cell.archive, connection, [vehicle_id], [(closes - WINDOW, closes)])
         known = [row async for row in queries.known_vehicles(connection, vehicle_ids=[vehicle_id])]
     if not known:
         raise HTTPException(404, f"vehicle {vehicle_id} is not known")
@@ -65,17 +79,15 @@ async def vehicle_performance(
     summary="Efficiency trend of a vehicle over its last 30 days",
     responses=problem_responses(404, 410, 422, 429, 503),
 )
-async def vehicle_trend(
-    request: Request, database: Database, archive: ArchivedMonths, vehicle_id: VehicleId, end: End = None
-) -> VehicleTrend:
+async def vehicle_trend(request: Request, cell: VehicleCell, vehicle_id: VehicleId, end: End = None) -> VehicleTrend:
     """The 30 UTC days before the day of `end`. Only days with enough energy and coverage count for the trend."""
     thresholds = Thresholds.from_settings(request.app.state.settings)
     today = datetime.combine((end or datetime.now(UTC)).date(), time(), UTC)
     midnights = [today - timedelta(days=back) for back in range(WINDOW_DAYS, -1, -1)]
-    async with database.acquire() as connection:
+    async with cell.database.acquire() as connection:
         known = [row async for row in queries.known_vehicles(connection, vehicle_ids=[vehicle_id])]
         periods = list(pairwise(midnights))
-        rows = await vehicle_energy_with_archive(archive, connection, [vehicle_id] * WINDOW_DAYS, periods)
+        rows = await vehicle_energy_with_archive(cell.archive, connection, [vehicle_id] * WINDOW_DAYS, periods)
     days = [
         (row["opens"].astimezone(UTC).date(), assess_efficiency(EnergySums.from_row(row), thresholds)) for row in rows
     ]

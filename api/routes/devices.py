@@ -1,9 +1,12 @@
 """Live status: the newest reading of each vehicle and meter."""
 
+from functools import partial
+
 from fastapi import APIRouter, HTTPException
 
+from api.cells.cells import merge_rows
 from api.problems import problem_responses
-from api.routes.parameters import After, Database, Limit, MeterId, VehicleId
+from api.routes.parameters import After, FleetCells, Limit, MeterCell, MeterId, VehicleCell, VehicleId
 from schemas.responses.devices import MeterPage, MeterStatus, VehiclePage, VehicleStatus
 from sql.queries import queries
 
@@ -11,9 +14,9 @@ router = APIRouter(prefix="/v1", tags=["live status"])
 
 
 @router.get("/vehicles/{vehicleId}", operation_id="vehicle", responses=problem_responses(404, 422, 429, 503))
-async def vehicle(database: Database, vehicle_id: VehicleId) -> VehicleStatus:
+async def vehicle(cell: VehicleCell, vehicle_id: VehicleId) -> VehicleStatus:
     """The newest reading of a vehicle, by its timestamp."""
-    async with database.acquire() as connection:
+    async with cell.database.acquire() as connection:
         row = await queries.vehicle_status(connection, vehicle_id=vehicle_id)
     if row is None:
         raise HTTPException(404, f"no reading of vehicle {vehicle_id} is stored")
@@ -21,9 +24,9 @@ async def vehicle(database: Database, vehicle_id: VehicleId) -> VehicleStatus:
 
 
 @router.get("/meters/{meterId}", operation_id="meter", responses=problem_responses(404, 422, 429, 503))
-async def meter(database: Database, meter_id: MeterId) -> MeterStatus:
+async def meter(cell: MeterCell, meter_id: MeterId) -> MeterStatus:
     """The newest reading of a meter, by its timestamp."""
-    async with database.acquire() as connection:
+    async with cell.database.acquire() as connection:
         row = await queries.meter_status(connection, meter_id=meter_id)
     if row is None:
         raise HTTPException(404, f"no reading of meter {meter_id} is stored")
@@ -31,18 +34,20 @@ async def meter(database: Database, meter_id: MeterId) -> MeterStatus:
 
 
 @router.get("/vehicles", operation_id="vehicles", responses=problem_responses(422, 429, 503))
-async def vehicles(database: Database, after: After = "", limit: Limit = 100) -> VehiclePage:
+async def vehicles(cells: FleetCells, after: After = "", limit: Limit = 100) -> VehiclePage:
     """Live status of all vehicles, ordered by id, page by page."""
-    async with database.acquire() as connection:
-        rows = [row async for row in queries.list_vehicle_status(connection, after=after, row_limit=limit + 1)]
+    answers = await cells.rows(partial(queries.list_vehicle_status, after=after, row_limit=limit + 1))
+    rows = merge_rows(answers, key=lambda row: row["vehicle_id"], limit=limit + 1)
     items = [VehicleStatus(**row) for row in rows[:limit]]
-    return VehiclePage(items=items, next=items[-1].vehicle_id if len(rows) > limit else None)
+    following = items[-1].vehicle_id if len(rows) > limit else None
+    return VehiclePage(items=items, next=following, unavailable_cells=answers.unavailable)
 
 
 @router.get("/meters", operation_id="meters", responses=problem_responses(422, 429, 503))
-async def meters(database: Database, after: After = "", limit: Limit = 100) -> MeterPage:
+async def meters(cells: FleetCells, after: After = "", limit: Limit = 100) -> MeterPage:
     """Live status of all meters, ordered by id, page by page."""
-    async with database.acquire() as connection:
-        rows = [row async for row in queries.list_meter_status(connection, after=after, row_limit=limit + 1)]
+    answers = await cells.rows(partial(queries.list_meter_status, after=after, row_limit=limit + 1))
+    rows = merge_rows(answers, key=lambda row: row["meter_id"], limit=limit + 1)
     items = [MeterStatus(**row) for row in rows[:limit]]
-    return MeterPage(items=items, next=items[-1].meter_id if len(rows) > limit else None)
+    following = items[-1].meter_id if len(rows) > limit else None
+    return MeterPage(items=items, next=following, unavailable_cells=answers.unavailable)

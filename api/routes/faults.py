@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter
 
+from api.cells.cells import Cell, merge_rows
 from api.problems import problem_responses
 from api.routes.pagination import decode_cursor, encode_cursor
-from api.routes.parameters import AfterCursor, Database, Limit, OneVehicle
+from api.routes.parameters import AfterCursor, FleetCells, Limit, OneVehicle
 from schemas.responses.history import Fault, Faults
 from sql.queries import queries
 
@@ -15,9 +16,9 @@ router = APIRouter(prefix="/v1", tags=["faults"])
 
 
 class FaultCursor(msgspec.Struct, frozen=True, array_like=True):
-    """The last fault of a page."""
+    """The last fault that the pages so far have listed of each cell, by the cell's name."""
 
-    fault_id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    last: dict[str, Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]]
 
 
 @router.get(
@@ -27,22 +28,28 @@ class FaultCursor(msgspec.Struct, frozen=True, array_like=True):
     responses=problem_responses(422, 429, 503),
 )
 async def faults(
-    database: Database,
+    cells: FleetCells,
     state: Literal["open", "closed", "all"] = "all",
     vehicle_id: OneVehicle = None,
     after: AfterCursor = None,
     limit: Limit = 100,
 ) -> Faults:
     """A fault opens after several consecutive evaluations below the threshold, and closes after several above a higher one."""
-    cursor = decode_cursor(after, FaultCursor)
-    async with database.acquire() as connection:
-        rows = queries.list_faults(
-            connection, state=state, vehicle_id=vehicle_id, before=cursor and cursor.fault_id, row_limit=limit + 1
-        )
-        listed = [row async for row in rows]
-    items = [_fault(row) for row in listed[:limit]]
-    return Faults(items=items, next=encode_cursor(FaultCursor(items[-1].fault_id)) if len(listed) > limit else None)
+    cursor = decode_cursor(after, FaultCursor) or FaultCursor({})
+
+    async def page(cell: Cell) -> list[Fault]:
+        arguments = {"state": state, "vehicle_id": vehicle_id, "before": cursor.last.get(cell.name)}
+        async with cell.database.acquire() as connection:
+            rows = queries.list_faults(connection, row_limit=limit + 1, **arguments)
+            return [_fault(row, cell.name or None) async for row in rows]
+
+    answers = await cells.ask(page)
+    listed = merge_rows(answers, lambda fault: fault.opened_at, limit=limit + 1, descending=True)
+    items = listed[:limit]
+    last = cursor.last | {fault.cell or "": fault.fault_id for fault in items}
+    following = encode_cursor(FaultCursor(last)) if len(listed) > limit else None
+    return Faults(items=items, next=following, unavailable_cells=answers.unavailable)
 
 
-def _fault(row: Any) -> Fault:
-    return Fault(opened_energy_ac=row["opened_ac_kwh"], opened_energy_dc=row["opened_dc_kwh"], **row)
+def _fault(row: Any, cell: str | None) -> Fault:
+    return Fault(opened_energy_ac=row["opened_ac_kwh"], opened_energy_dc=row["opened_dc_kwh"], cell=cell, **row)

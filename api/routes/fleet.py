@@ -7,12 +7,13 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request
 
+from api.cells.cells import Answers, Cell, Cells, merge_rows
 from api.database.routing import READ_ORIGIN, ReadOrigin, adopt_origin
 from api.fleet.shared_work import SharedWork
-from api.fleet.summary import evaluate_fleet, last_summary, summarize
+from api.fleet.summary import FleetFigures, figures_of, last_figures, summarize
 from api.problems import invalid_parameter, problem_responses
 from api.routes.pagination import decode_cursor, encode_cursor
-from api.routes.parameters import AfterCursor, Database, End, Limit
+from api.routes.parameters import AfterCursor, End, FleetCells, Limit
 from schemas.records.readings import ID_PATTERN
 from schemas.responses.base import Coverage, Judgement
 from schemas.responses.fleet import Aging, AgingVehicle, FleetSummary, RankedVehicle, Ranking
@@ -58,11 +59,16 @@ async def _summary(state: Any, end: datetime | None) -> tuple[FleetSummary, Read
     """The summary, and where it was read from; runs in a task of its own."""
     origin = ReadOrigin()
     READ_ORIGIN.set(origin)
-    async with state.database.acquire() as connection:
-        if end is None:
-            return await last_summary(connection, state.reading_rate), origin
-        tally = await evaluate_fleet(connection, end, Thresholds.from_settings(state.settings))
-        return await summarize(connection, state.reading_rate, tally, await queries.database_clock(connection)), origin
+
+    async def figures(cell: Cell) -> FleetFigures:
+        async with cell.database.acquire() as connection:
+            if end is None:
+                return await last_figures(connection)
+            return await figures_of(connection, end, Thresholds.from_settings(state.settings))
+
+    cells: Cells = state.cells
+    answers = await cells.ask(figures)
+    return summarize(answers.parts, state.reading_rates, answers.unavailable), origin
 
 
 @router.get(
@@ -72,7 +78,7 @@ async def _summary(state: Any, end: datetime | None) -> tuple[FleetSummary, Read
     responses=problem_responses(422, 429, 503),
 )
 async def fleet_ranking(
-    database: Database,
+    cells: FleetCells,
     sort: Sort = "efficiency",
     order: Order = "asc",
     status: Judgement | None = None,
@@ -82,24 +88,34 @@ async def fleet_ranking(
 ) -> Ranking:
     """Vehicles without a value come last in both orders; vehicles with equal values are ordered by id."""
     filters: dict[str, Any] = {"status": status, "search": search}
-    async with database.acquire() as connection:
-        found = await queries.count_ranked_vehicles(connection, most=MOST_SORTED + 1, **filters)
-        few = found["counted"] <= MOST_SORTED
-        rows = queries.ranked_vehicles(
-            connection,
-            sort=sort,
-            descending=order == "desc",
-            few=few,
-            row_limit=limit + 1,
-            **_start(after, sort, order),
-            **filters,
-        )
-        ranked = [row async for row in rows] if found["counted"] else []
-    items = [_ranked(row) for row in ranked[:limit]]
+    position = {"sort": sort, "descending": order == "desc", "row_limit": limit + 1, **_start(after, sort, order)}
+
+    async def page(cell: Cell) -> tuple[Any, list[Any]]:
+        async with cell.database.acquire() as connection:
+            found = await queries.count_ranked_vehicles(connection, most=MOST_SORTED + 1, **filters)
+            few = found["counted"] <= MOST_SORTED
+            rows = queries.ranked_vehicles(connection, few=few, **position, **filters)
+            return found, [row async for row in rows] if found["counted"] else []
+
+    answers = await cells.ask(page)
+    rows = Answers({name: each[1] for name, each in answers.parts.items()}, answers.unavailable)
+    by_id_descending = sort == "vehicleId" and order == "desc"
+    ranked = merge_rows(rows, _rank, limit=limit + 1, descending=by_id_descending)
     last = ranked[limit - 1] if len(ranked) > limit else None
     following = last and encode_cursor(RankingCursor(sort, order, last["rank"], last["vehicle_id"]))
-    total, is_exact = (found["counted"], True) if few else _total_of_many(found, search)
-    return Ranking(items=items, total=total, total_is_exact=is_exact, next=following)
+    totals = [_total(found, search) for found, _ in answers.parts.values()]
+    return Ranking(
+        items=[_ranked(row) for row in ranked[:limit]],
+        total=sum(total for total, _ in totals),
+        total_is_exact=all(is_exact for _, is_exact in totals),
+        next=following,
+        unavailable_cells=answers.unavailable,
+    )
+
+
+def _rank(row: Any) -> tuple[bool, float, str]:
+    """The position of a vehicle in the ranking. The database has turned the sign of the rank for a descending order."""
+    return row["rank"] is None, row["rank"] or 0.0, row["vehicle_id"]
 
 
 @router.get(
@@ -108,11 +124,16 @@ async def fleet_ranking(
     summary="Vehicles whose efficiency declines from day to day, soonest fault first",
     responses=problem_responses(422, 429, 503),
 )
-async def fleet_aging(database: Database, limit: Limit = 100) -> Aging:
+async def fleet_aging(cells: FleetCells, limit: Limit = 100) -> Aging:
     """The trends are computed once a day from the daily efficiency of each vehicle."""
-    async with database.acquire() as connection:
-        rows = [row async for row in queries.aging_vehicles(connection, row_limit=limit)]
-    return Aging(items=[AgingVehicle(slope_per_day=row["slope"], **row) for row in rows])
+    answers = await cells.rows(partial(queries.aging_vehicles, row_limit=limit))
+    rows = merge_rows(answers, _soonest_fault, limit=limit)
+    items = [AgingVehicle(slope_per_day=row["slope"], **row) for row in rows]
+    return Aging(items=items, unavailable_cells=answers.unavailable)
+
+
+def _soonest_fault(row: Any) -> tuple[bool, float, str]:
+    return row["days_until_fault"] is None, row["days_until_fault"] or 0.0, row["vehicle_id"]
 
 
 def _start(after: str | None, sort: Sort, order: Order) -> dict[str, Any]:
@@ -126,8 +147,10 @@ def _start(after: str | None, sort: Sort, order: Order) -> dict[str, Any]:
     return {"after_rank": cursor.rank, "after_id": cursor.vehicle_id}
 
 
-def _total_of_many(found: Any, search: str) -> tuple[int, bool]:
-    """The number of matching vehicles when there are more than MOST_SORTED, and whether it is exact."""
+def _total(found: Any, search: str) -> tuple[int, bool]:
+    """The number of matching vehicles of a cell, and whether it is exact."""
+    if found["counted"] <= MOST_SORTED:
+        return found["counted"], True
     if search:
         return MOST_SORTED, False
     return max(found["counted"], found["evaluated"]), True

@@ -15,9 +15,10 @@ from api.archive.energy import meter_energy_with_archive, vehicle_energy_with_ar
 from api.archive.exports import CONTENT, READINGS_PER_PAGE, export_readings, export_type
 from api.archive.months import METERS, VEHICLES, Archive
 from api.archive.readings import readings_with_archive
+from api.cells.cells import Cell
 from api.problems import invalid_parameter, problem_responses
 from api.routes.pagination import decode_cursor, encode_cursor
-from api.routes.parameters import AfterCursor, ArchivedMonths, Database, From, Limit, MeterId, TimeZone, To, VehicleId
+from api.routes.parameters import AfterCursor, From, Limit, MeterCell, MeterId, TimeZone, To, VehicleCell, VehicleId
 from api.routes.time_buckets import Period, time_buckets
 from schemas.responses.base import Coverage
 from schemas.responses.history import (
@@ -106,7 +107,7 @@ HistoryParameters = Annotated[HistoryQuery, Depends(_history_query)]
     response_model=VehicleReadings | VehicleBuckets,
 )
 async def vehicle_history(
-    request: Request, database: Database, archive: ArchivedMonths, vehicle_id: VehicleId, query: HistoryParameters
+    request: Request, cell: VehicleCell, vehicle_id: VehicleId, query: HistoryParameters
 ) -> VehicleReadings | VehicleBuckets | Response:
     """Hours are UTC hours. Days last from midnight to midnight in `timezone`, so 23 or 25 hours when clocks change. Hours and
     days that have not begun yet are left out. With `Accept: text/csv` or `application/vnd.apache.parquet`, all readings of the
@@ -115,17 +116,17 @@ async def vehicle_history(
         known = partial(queries.known_vehicles, vehicle_ids=[vehicle_id])
         select = partial(queries.vehicle_readings, vehicle_id=vehicle_id)
         device = "vehicleId", vehicle_id
-        return await _export(database, archive, VEHICLES, device, query, media_type, known, select)
-    async with database.acquire() as connection:
+        return await _export(cell, VEHICLES, device, query, media_type, known, select)
+    async with cell.database.acquire() as connection:
         await _require(queries.known_vehicles(connection, vehicle_ids=[vehicle_id]), f"vehicle {vehicle_id}")
         if query.resolution == "raw":
             select = partial(queries.vehicle_readings, vehicle_id=vehicle_id)
-            rows = await _readings(archive, connection, VEHICLES, vehicle_id, query, select)
+            rows = await _readings(cell.archive, connection, VEHICLES, vehicle_id, query, select)
             items = [VehicleReadingItem(**row) for row in rows[: query.limit]]
             return VehicleReadings(items=items, next=_after_reading(rows, query.limit))
         periods = query.periods()
         page = periods[: query.limit]
-        rows = await vehicle_energy_with_archive(archive, connection, [vehicle_id] * len(page), page)
+        rows = await vehicle_energy_with_archive(cell.archive, connection, [vehicle_id] * len(page), page)
     thresholds = Thresholds.from_settings(request.app.state.settings)
     return VehicleBuckets(
         items=[_vehicle_bucket(row, thresholds) for row in rows], next=_after_bucket(periods, query.limit)
@@ -140,7 +141,7 @@ async def vehicle_history(
     response_model=MeterReadings | MeterBuckets,
 )
 async def meter_history(
-    request: Request, database: Database, archive: ArchivedMonths, meter_id: MeterId, query: HistoryParameters
+    request: Request, cell: MeterCell, meter_id: MeterId, query: HistoryParameters
 ) -> MeterReadings | MeterBuckets | Response:
     """Hours are UTC hours. Days last from midnight to midnight in `timezone`, so 23 or 25 hours when clocks change. Hours and
     days that have not begun yet are left out. With `Accept: text/csv` or `application/vnd.apache.parquet`, all readings of the
@@ -149,18 +150,18 @@ async def meter_history(
         known = partial(queries.known_meters, meter_ids=[meter_id])
         select = partial(queries.meter_readings, meter_id=meter_id)
         device = "meterId", meter_id
-        return await _export(database, archive, METERS, device, query, media_type, known, select)
-    async with database.acquire() as connection:
+        return await _export(cell, METERS, device, query, media_type, known, select)
+    async with cell.database.acquire() as connection:
         await _require(queries.known_meters(connection, meter_ids=[meter_id]), f"meter {meter_id}")
         if query.resolution == "raw":
             select = partial(queries.meter_readings, meter_id=meter_id)
-            rows = await _readings(archive, connection, METERS, meter_id, query, select)
+            rows = await _readings(cell.archive, connection, METERS, meter_id, query, select)
             items = [MeterReadingItem(**row) for row in rows[: query.limit]]
             return MeterReadings(items=items, next=_after_reading(rows, query.limit))
         periods = query.periods()
         page = periods[: query.limit]
         read = partial(_meter_energies, connection, meter_id, page)
-        rows = await meter_energy_with_archive(archive, connection, meter_id, page, read)
+        rows = await meter_energy_with_archive(cell.archive, connection, meter_id, page, read)
     return MeterBuckets(items=[_meter_bucket(row) for row in rows], next=_after_bucket(periods, query.limit))
 
 
@@ -172,8 +173,7 @@ def _export_type(request: Request, query: HistoryQuery) -> str | None:
 
 
 async def _export(
-    database: Any,
-    archive: Archive,
+    cell: Cell,
     history: str,
     device: tuple[str, str],
     query: HistoryQuery,
@@ -185,10 +185,10 @@ async def _export(
 
     async def read(opens: datetime) -> Sequence[Any]:
         page = replace(query, opens=opens, limit=READINGS_PER_PAGE - 1)
-        async with database.acquire() as connection:
-            return await _readings(archive, connection, history, device[1], page, select)
+        async with cell.database.acquire() as connection:
+            return await _readings(cell.archive, connection, history, device[1], page, select)
 
-    async with database.acquire() as connection:
+    async with cell.database.acquire() as connection:
         await _require(known(connection), f"{device[0].removesuffix('Id')} {device[1]}")
     return await export_readings(media_type, device, EXPORTED[history], query.opens, read)
 

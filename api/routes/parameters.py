@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
-from api.archive.months import Archive
+from api.cells.cells import Cell, Cells
 from schemas.records.instants import QUERY_PATTERN
 from schemas.records.readings import ID_PATTERN, ID_RULE, valid_id
 
@@ -56,16 +56,11 @@ def _in_utc(instant: datetime) -> datetime:
     return instant.astimezone(UTC)
 
 
-def _database(request: Request) -> Any:
-    return request.app.state.database
+def _cells(request: Request) -> Any:
+    return request.app.state.cells
 
 
-def _archive(request: Request) -> Any:
-    return request.app.state.archive
-
-
-Database = Annotated[Any, Depends(_database)]
-ArchivedMonths = Annotated[Archive, Depends(_archive)]
+FleetCells = Annotated[Cells, Depends(_cells)]
 _Id = Annotated[str, AfterValidator(_device_id), Field(json_schema_extra=ID_SCHEMA)]
 VehicleId = Annotated[_Id, Path(alias="vehicleId", examples=["VEH-001"])]
 VehicleIds = Annotated[
@@ -120,3 +115,15 @@ After = Annotated[
     AfterValidator(_device_id_or_empty),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items per page")]
+
+
+async def _vehicle_cell(cells: FleetCells, vehicle_id: VehicleId) -> Cell:
+    return await cells.of_vehicle(vehicle_id)
+
+
+async def _meter_cell(cells: FleetCells, meter_id: MeterId) -> Cell:
+    return await cells.of_meter(meter_id)
+
+
+VehicleCell = Annotated[Cell, Depends(_vehicle_cell)]
+MeterCell = Annotated[Cell, Depends(_meter_cell)]

@@ -33,7 +33,12 @@ VALUES: Final = {
 FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
-def _check(url: SecretStr) -> SecretStr:
+def check_database_url(url: SecretStr) -> SecretStr:
+    """The URL unchanged.
+
+    Raises:
+        ValueError: the driver cannot accept it. The message follows the name of the setting.
+    """
     try:
         parts = urlsplit(url.get_secret_value())
         for host in parts.netloc.rpartition("@")[2].split(","):
@@ -64,4 +69,4 @@ def _check_parameters(parameters: dict[str, str]) -> None:
             raise ValueError(f"the file of {name} does not exist")
 
 
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_check)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(check_database_url)]

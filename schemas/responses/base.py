@@ -8,6 +8,15 @@ from pydantic.alias_generators import to_camel
 Judgement = Literal["healthy", "degraded", "faulty", "insufficient_data", "unassigned", "implausible"]
 Cursor = Annotated[str | None, Field(description="value of `after` for the next page; null on the last page")]
 
+UnavailableCells = Annotated[
+    list[str],
+    Field(
+        default_factory=list,
+        exclude_if=lambda cells: not cells,
+        description="cells that did not respond and are missing here; absent when there is none",
+    ),
+]
+
 
 class ResponseBody(BaseModel):
     """Base of all response bodies."""

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from schemas.responses.base import Cursor, ResponseBody
+from schemas.responses.base import Cursor, ResponseBody, UnavailableCells
 
 
 class MeterStatus(ResponseBody):
@@ -33,6 +33,7 @@ class MeterPage(ResponseBody):
 
     items: list[MeterStatus]
     next: Cursor
+    unavailable_cells: UnavailableCells
 
 
 class VehiclePage(ResponseBody):
@@ -40,3 +41,4 @@ class VehiclePage(ResponseBody):
 
     items: list[VehicleStatus]
     next: Cursor
+    unavailable_cells: UnavailableCells

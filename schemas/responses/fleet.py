@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.responses.base import Coverage, Cursor, Judgement, ResponseBody
+from schemas.responses.base import Coverage, Cursor, Judgement, ResponseBody, UnavailableCells
 from schemas.responses.performance import Performance
 
 Trend = Literal["steady", "aging", "improving", "insufficient_data"]
@@ -16,6 +16,7 @@ class Performances(ResponseBody):
 
     items: list[Performance]
     unknown: list[str] = Field(description="requested vehicles without any reading or assignment; they have no item")
+    unavailable_cells: UnavailableCells
 
 
 class Statuses(ResponseBody):
@@ -82,6 +83,7 @@ class FleetSummary(ResponseBody):
         description="true: the last evaluation is older than 3 minutes, or in the future because a clock was wrong; the figures "
         "are those of timeWindowEnd"
     )
+    unavailable_cells: UnavailableCells
 
 
 class RankedVehicle(ResponseBody):
@@ -108,6 +110,7 @@ class Ranking(ResponseBody):
     next: Cursor
     total: int = Field(description="matching vehicles on all pages; with `search`, counted up to 5,000")
     total_is_exact: bool = Field(description="false: at least `total` vehicles match")
+    unavailable_cells: UnavailableCells
 
 
 class AgingVehicle(ResponseBody):
@@ -128,6 +131,7 @@ class Aging(ResponseBody):
     """Aging vehicles, those with the earliest expected fault first."""
 
     items: list[AgingVehicle]
+    unavailable_cells: UnavailableCells
 
 
 class TrendDay(ResponseBody):

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.responses.base import ResponseBody
+from schemas.responses.base import ResponseBody, UnavailableCells
 
 
 class Health(ResponseBody):
@@ -37,3 +37,4 @@ class DeadLetterCounts(ResponseBody):
 
     items: list[DeadLetterCount]
     total: int
+    unavailable_cells: UnavailableCells

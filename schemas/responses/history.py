@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.responses.base import Coverage, Cursor, ResponseBody
+from schemas.responses.base import Coverage, Cursor, ResponseBody, UnavailableCells
 
 
 class VehicleReadingItem(ResponseBody):
@@ -84,7 +84,10 @@ class MeterBuckets(ResponseBody):
 class Fault(ResponseBody):
     """An efficiency fault of a charger, from its detection to its recovery."""
 
-    fault_id: int
+    fault_id: int = Field(description="unique within a cell")
+    cell: str | None = Field(
+        None, exclude_if=lambda cell: cell is None, description="the cell of the vehicle, if the service has several"
+    )
     vehicle_id: str
     meter_ids: list[str] = Field(description="meters assigned in the 24 hours before the fault opened")
     state: Literal["open", "closed"]
@@ -102,3 +105,4 @@ class Faults(ResponseBody):
 
     items: list[Fault]
     next: Cursor
+    unavailable_cells: UnavailableCells

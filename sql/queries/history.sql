@@ -60,8 +60,9 @@ CROSS JOIN LATERAL meter_energy(requested.meter_id, requested.opens, requested.c
 ORDER BY requested.position;
 
 -- name: known_meters(meter_ids)
--- Those of the given meters that have a reading or an assignment.
-SELECT requested.meter_id
+-- Those of the given meters that have a reading or an assignment, with the time of the newest reading.
+SELECT requested.meter_id, live.recorded_at
 FROM unnest(:meter_ids::text[]) AS requested (meter_id)
-WHERE EXISTS (SELECT FROM meter_live_status AS live WHERE live.meter_id = requested.meter_id)
+LEFT JOIN meter_live_status AS live ON live.meter_id = requested.meter_id
+WHERE live.meter_id IS NOT NULL
     OR EXISTS (SELECT FROM vehicle_meter_assignments AS assignment WHERE assignment.meter_id = requested.meter_id);

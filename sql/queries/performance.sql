@@ -83,8 +83,9 @@ FROM requested LEFT JOIN ac USING (position) LEFT JOIN dc USING (position)
 ORDER BY position;
 
 -- name: known_vehicles(vehicle_ids)
--- Those of the given vehicles that have a reading or an assignment.
-SELECT requested.vehicle_id
+-- Those of the given vehicles that have a reading or an assignment, with the time of the newest reading.
+SELECT requested.vehicle_id, live.recorded_at
 FROM unnest(:vehicle_ids::text[]) AS requested (vehicle_id)
-WHERE EXISTS (SELECT FROM vehicle_live_status AS live WHERE live.vehicle_id = requested.vehicle_id)
+LEFT JOIN vehicle_live_status AS live ON live.vehicle_id = requested.vehicle_id
+WHERE live.vehicle_id IS NOT NULL
     OR EXISTS (SELECT FROM vehicle_meter_assignments AS assignment WHERE assignment.vehicle_id = requested.vehicle_id);

@@ -63,13 +63,14 @@ ROOMS: Final[Mapping[str, str]] = {
     "api.auth": "api.problems schemas",
     "api.database": "api.metrics api.problems api.settings sql.connection sql.queries",
     "api.archive": "api.database api.problems sql.archive sql.queries",
+    "api.cells": "api.archive api.database api.metrics api.problems api.settings sql.connection sql.queries",
     "api.fleet": "api.problems schemas sql.analytics sql.queries",
     "api.middleware": "api.auth api.database api.metrics api.problems",
     "api.server": "api.middleware.security_headers api.problems api.settings",
     "api.ingestion": "api.auth api.problems api.settings schemas",
     "api.openapi": "api.auth api.middleware.data_source api.problems schemas",
-    "api.routes": "api.archive api.auth api.database api.fleet api.ingestion api.metrics api.middleware api.openapi api.problems "
-    "api.settings api.static_files schemas sql.analytics sql.connection sql.queries",
+    "api.routes": "api.archive api.auth api.cells api.database api.fleet api.ingestion api.metrics api.middleware api.openapi "
+    "api.problems api.settings api.static_files schemas sql.analytics sql.connection sql.queries",
     "api.commands": "api.auth api.settings schemas",
     "api.app": "api schemas sql.analytics sql.connection sql.queries",
     "api.__main__": "api schemas sql.analytics sql.connection sql.queries",

@@ -172,17 +172,3 @@ def test_prices_that_are_not_given_are_marked_as_assumed() -> None:
     said = "\n".join(lines(Fleet(20_000), Server(), Prices(disk_gb_month=0.5)))
     assert "database at $0.5, of the archive at $0.02 (assumed)" in said
     assert "each at $0.05 (assumed)" in said
-
-
-def test_distributed_tables_of_citus_have_the_device_first_in_their_primary_key() -> None:
-    script = (ROOT / "deploy" / "citus" / "distribute.sql").read_text()
-    schema = (ROOT / "sql" / "schema.sql").read_text()
-    distributed = dict(re.findall(r"create_distributed_table\('(\w+)', '(\w+)'", script))
-    assert len(distributed) == 13
-    for table, device in distributed.items():
-        key = re.search(rf"ALTER TABLE ONLY public\.{table}\n    ADD CONSTRAINT \w+ PRIMARY KEY \((\w+)", schema)
-        assert key is not None, table
-        assert key[1] == device
-    for table in re.findall(r"(?:create_reference_table|citus_add_local_table_to_metadata)\('(\w+)'", script):
-        assert f"CREATE TABLE public.{table} (" in schema
-    assert "NOT TRIED" in script

@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.archive.months import Archive
+from api.cells.cells import Cell, Cells
 from api.database.routing import ReadRouter, ReadSource
 from api.fleet.shared_work import SharedWork
 from api.settings import ApiSettings
@@ -42,7 +44,7 @@ async def test_an_exhausted_pool_is_answered_with_429_and_does_not_spill_to_the_
     app = create_app(ApiSettings(api_open=True))
     replica = ReadSource("replica", "DATABASE_READ_URL", ExhaustedPool())
     replica._in_use.add(object())
-    app.state.database = ReadRouter(replica, None, None, app.state.metrics.reads)
+    app.state.cells = Cells([Cell("", ReadRouter(replica, None, None, app.state.metrics.reads), Archive(None))])
     async with client(app) as asks:
         answer = await asks.get(path)
     assert "all 1 connections to the replica database are in use" in problem(answer, 429)["detail"]
