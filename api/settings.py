@@ -49,7 +49,7 @@ def _parse_cells(listed: str) -> dict[str, SecretStr]:
         try:
             cells[name] = check_database_url(SecretStr(url))
         except ValueError as error:
-            raise ValueError(f"the URL of the cell {name} {error}") from None
+            raise ValueError(f"the URL of the cell {name}: {error}") from None
     return cells
 
 

@@ -8,6 +8,7 @@ const LABELS = {
   connecting: "Connecting",
   live: "Live",
   stale: "Stale",
+  incomplete: "Incomplete",
   silent: "No updates, reconnecting",
   disconnected: "Disconnected, reconnecting",
   unavailable: "Database unavailable",
@@ -39,12 +40,14 @@ export class ConnectionStatus {
   #show() {
     const { state } = this.updates;
     const stale = state === "live" && this.#summary?.stale && this.#summary.vehicles > 0;
-    const shown = stale ? "stale" : state;
+    const missing = state === "live" ? (this.#summary?.unavailableCells ?? []) : [];
+    const shown = missing.length ? "incomplete" : stale ? "stale" : state;
     this.pulse.dataset.state = shown;
     write(this.pulse.querySelector(".says"), LABELS[shown]);
     markOutdated(OUTAGES.has(state) || state === "locked");
-    const message = OUTAGES.has(state) ? this.#outageMessage(state) : stale ? this.#staleMessage() : "";
-    this.#showBanner(message, OUTAGES.has(state));
+    if (OUTAGES.has(state)) this.#showBanner(this.#outageMessage(state), true);
+    else if (missing.length) this.#showBanner(incompleteMessage(missing), false);
+    else this.#showBanner(stale ? this.#staleMessage() : "", false);
   }
 
   #showBanner(text, isOutage) {
@@ -75,4 +78,9 @@ export class ConnectionStatus {
       "Check whether python -m sql maintain is running."
     );
   }
+}
+
+function incompleteMessage(cells) {
+  const what = cells.length > 1 ? `The cells ${cells.join(", ")} do not respond` : `The cell ${cells[0]} does not respond`;
+  return `${what}. The lists and totals on this page lack those vehicles and meters.`;
 }

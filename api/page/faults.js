@@ -53,7 +53,7 @@ export class Faults {
     reconcile(
       this.list,
       items,
-      (fault) => fault.faultId,
+      (fault) => `${fault.cell ?? ""}/${fault.faultId}`,
       make,
       (node, fault) => this.#update(node, fault),
     );

@@ -32,6 +32,7 @@ from tests.bench.measures import (
     quick,
     steady,
 )
+from tests.bench.measures.cells import measure as cells
 from tests.bench.measures.devices import measure as devices
 from tests.bench.measures.years import measure as years
 from tests.bench.others import compare
@@ -56,6 +57,7 @@ ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
     "levels": levels.measure,
     "years": years.measure,
     "devices": devices.measure,
+    "cells": cells.measure,
 }
 
 
