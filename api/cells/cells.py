@@ -15,6 +15,7 @@ from api.problems import DATABASE_UNAVAILABLE, Overloaded, Unavailable
 from sql.queries import queries
 
 Answer = TypeVar("Answer")
+ONLY: Final = ""  # the name of the cell when there is one
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 # Errors of one cell that leave the other cells' answers usable.
 UNAVAILABLE: Final = (Unavailable, Overloaded, *DATABASE_UNAVAILABLE)

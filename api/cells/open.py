@@ -3,19 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
 
 from pydantic import SecretStr
 
 from api.archive.months import Archive
-from api.cells.cells import Cell, Cells
+from api.cells.cells import ONLY, Cell, Cells
 from api.database.pools import monitored_server, open_read_router, read_pool
 from api.database.replica import CHECK_EVERY_SECONDS, MonitoredServer
 from api.database.routing import ReadRouter, ReadSource
 from api.metrics import Metrics
 from api.settings import ApiSettings
-
-ONLY: Final = ""  # the name of the cell when there is one
 
 
 @asynccontextmanager
