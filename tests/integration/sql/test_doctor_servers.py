@@ -80,6 +80,7 @@ async def test_a_replica_with_paused_replay_is_found_on_the_primary_and_on_the_r
     assert findings.replication([], [], of_itself).level == "ok", "not for a minute yet"
 
 
+@pytest.mark.postgres(17)  # pg_buffercache_evict
 async def test_a_low_index_cache_hit_ratio_is_found(sql: Command, administrator: Any) -> None:
     await administrator.execute(
         "CREATE EXTENSION pg_buffercache; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off;"
