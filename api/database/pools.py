@@ -9,9 +9,10 @@ from pydantic import SecretStr
 
 from api.database.replica import QUERY_TIMEOUT_SECONDS, MonitoredServer, ReplicaMonitor, ServerProbe
 from api.database.routing import ReadRouter, ReadSource
+from api.database.transaction_pool import TransactionPool
 from api.metrics import Metrics
 from api.settings import ApiSettings
-from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool
+from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool, pooler_pool
 
 COMMAND_TIMEOUT_SECONDS: Final = (
     6.0  # above the server's statement_timeout, so that the server reports the timeout itself
@@ -32,8 +33,8 @@ async def open_read_router(settings: ApiSettings, metrics: Metrics) -> AsyncIter
         if settings.database_read_fallback == "primary":
             fallback = ReadSource("primary", "DATABASE_URL", await enter(_pool(settings, settings.database_url)))
         monitor = ReplicaMonitor(
-            await enter(_monitored("DATABASE_READ_URL", settings.database_read_url)),
-            await enter(_monitored("DATABASE_URL", settings.database_url)),
+            await enter(_monitored("DATABASE_READ_URL", settings, settings.database_read_url)),
+            await enter(_monitored("DATABASE_URL", settings, settings.database_url)),
             settings.read_staleness_limit_seconds,
         )
         metrics.track_replica(monitor.staleness, lambda: monitor.is_up)
@@ -48,7 +49,8 @@ async def open_read_router(settings: ApiSettings, metrics: Metrics) -> AsyncIter
 
 
 def _pool(settings: ApiSettings, url: SecretStr) -> Any:
-    return pool(
+    return _connections(
+        settings,
         url,
         size=settings.database_pool_size,
         server_settings=READER_SETTINGS,
@@ -57,9 +59,19 @@ def _pool(settings: ApiSettings, url: SecretStr) -> Any:
     )
 
 
+def _connections(settings: ApiSettings, url: SecretStr, *, server_settings: dict[str, str], **options: Any) -> Any:
+    if settings.database_pooler == "none":
+        return pool(url, server_settings=server_settings, **options)
+    prepared = settings.database_pooler == "transaction_prepared"
+    name = server_settings["application_name"]
+    return TransactionPool(pooler_pool(url, application_name=name, prepared=prepared, **options), server_settings)
+
+
 @asynccontextmanager
-async def _monitored(setting: str, url: SecretStr) -> AsyncIterator[MonitoredServer]:
-    connections = pool(url, size=1, server_settings=PROBE_SETTINGS, command_timeout=QUERY_TIMEOUT_SECONDS)
+async def _monitored(setting: str, settings: ApiSettings, url: SecretStr) -> AsyncIterator[MonitoredServer]:
+    connections = _connections(
+        settings, url, size=1, server_settings=PROBE_SETTINGS, command_timeout=QUERY_TIMEOUT_SECONDS
+    )
     async with connections:
         try:
             yield MonitoredServer(setting, ServerProbe(connections))

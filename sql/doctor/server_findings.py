@@ -64,8 +64,7 @@ def settings(rows: Sequence[Row], ours: Mapping[str, Set[str]]) -> Finding:
         "settings",
         "warn",
         f"our sessions set otherwise: {', '.join(found)}",
-        "ALTER DATABASE or ALTER ROLE ... RESET, unless meant for other programs; a connection pooler must pass on what our "
-        "sessions set (docs/scaling.md)",
+        "ALTER DATABASE or ALTER ROLE ... RESET, unless meant for other programs",
     )
 
 
