@@ -54,6 +54,7 @@ SETTINGS: Final = {
     "random_page_cost": "1.1",
     "shared_preload_libraries": "pg_stat_statements",
     "track_io_timing": "on",
+    "jit": "off",  # as our sessions set it; a test's own session would compile the large queries for seconds
     "log_min_messages": "warning",
     "log_timezone": "UTC",
     "timezone": "UTC",
