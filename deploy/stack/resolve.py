@@ -72,7 +72,7 @@ def servers(
 def _started(directory: Path, report: Callable[[str], None], kafka: Kafka | None, postgres: Postgres | None) -> Servers:
     bootstrap, database = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
     if postgres:
-        report("starting PostgreSQL 18")
+        report(f"starting PostgreSQL {postgres.version}")
         postgres.start()
     if kafka:
         report("starting Kafka 4.3")

@@ -65,6 +65,12 @@ async def _all(rows: Any) -> list[Any]:
     return [row async for row in rows]
 
 
+async def _server(connection: Connection, _: DoctorSettings) -> Finding:
+    return server_findings.server(
+        await queries.check_build(connection), await _all(queries.check_fleet_settings(connection))
+    )
+
+
 async def _durability(connection: Connection, _: DoctorSettings) -> Finding:
     return server_findings.durability(await queries.check_durability(connection))
 
@@ -191,6 +197,7 @@ async def _alerts(connection: Connection, _: DoctorSettings) -> Finding:
 
 
 CHECKS: Final[dict[str, Check]] = {
+    "server": _server,
     "durability": _durability,
     "settings": _settings,
     "ledger": _ledger,

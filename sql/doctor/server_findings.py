@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 
 Level = Literal["ok", "warn", "fail"]
 LEVELS: Final[tuple[Level, ...]] = ("ok", "warn", "fail")
+OLDEST_VERSION: Final = 15  # of PostgreSQL
+NEWEST_VERSION: Final = 18
 IDLE_SECONDS: Final = 60.0  # a transaction idle for longer has been forgotten
 BUSY_SECONDS: Final = 600.0
 LAG_SECONDS: Final = 60.0
@@ -30,6 +32,23 @@ class Finding:
 def worst(findings: Sequence[Finding]) -> Level:
     """The highest level of all findings; ok when there are none."""
     return max((each.level for each in findings), key=LEVELS.index, default="ok")
+
+
+def server(build: Row, below: Sequence[Row]) -> Finding:
+    """What the server lacks. `below`: settings below those for a fleet, which a small database can do without."""
+    version = build["version"]
+    if version < OLDEST_VERSION:
+        what = f"PostgreSQL {version} is too old: {OLDEST_VERSION} to {NEWEST_VERSION} are supported"
+        return Finding("server", "fail", what, "upgrade the server")
+    if missing := build["missing_extensions"]:
+        what = f"extensions that migrations need are not installed on the server: {', '.join(missing)}"
+        return Finding("server", "fail", what, "install the server's contrib package, then run python -m sql migrate")
+    lacking = [f"{row['name']} is {row['value']}, and {row['wanted']} for a fleet" for row in below]
+    if methods := build["missing_compression"]:
+        lacking.append(f"it is built without {' and '.join(methods)} (wal_compression)")
+    newer = f", newer than {NEWEST_VERSION}, with which the engine was tried" if version > NEWEST_VERSION else ""
+    what = f"PostgreSQL {version}{newer}; {'; '.join(lacking) or 'it lacks nothing'}"
+    return Finding("server", "ok", what, "see docs/postgresql.md, Settings for a fleet" if below else "")
 
 
 def durability(row: Row) -> Finding:
@@ -64,8 +83,7 @@ def settings(rows: Sequence[Row], ours: Mapping[str, Set[str]]) -> Finding:
         "settings",
         "warn",
         f"our sessions set otherwise: {', '.join(found)}",
-        "ALTER DATABASE or ALTER ROLE ... RESET, unless meant for other programs; a connection pooler must pass on what our "
-        "sessions set (docs/scaling.md)",
+        "ALTER DATABASE or ALTER ROLE ... RESET, unless meant for other programs",
     )
 
 

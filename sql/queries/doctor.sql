@@ -3,6 +3,30 @@
 -- name: check_server()^
 SELECT current_database() AS database, pg_is_in_recovery() AS standby, current_setting('server_version') AS version;
 
+-- name: check_build()^
+-- The version, the extensions that migrations create and the server does not have, and what it was built without.
+SELECT current_setting('server_version_num')::integer / 10000 AS version,
+    ARRAY(
+        SELECT needed FROM unnest(ARRAY['btree_gist', 'pg_trgm']) AS needed
+        WHERE NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = needed)
+    ) AS missing_extensions,
+    ARRAY(
+        SELECT method FROM unnest(ARRAY['lz4', 'zstd']) AS method
+        WHERE NOT EXISTS (SELECT FROM pg_settings WHERE name = 'wal_compression' AND method = ANY(enumvals))
+    ) AS missing_compression;
+
+-- name: check_fleet_settings()
+-- Settings below those of docs/postgresql.md, "Settings for a fleet".
+SELECT name, current_setting(name) AS value, wanted
+FROM (
+    VALUES ('checkpoint_timeout', '15min', current_setting('checkpoint_timeout')::interval < interval '15 min'),
+        ('maintenance_work_mem', '256MB', pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('256MB')),
+        ('max_wal_size', '16GB', pg_size_bytes(current_setting('max_wal_size')) < pg_size_bytes('16GB')),
+        ('random_page_cost', '1.1', current_setting('random_page_cost')::double precision > 1.1),
+        ('wal_compression', 'on', current_setting('wal_compression') = 'off')
+) AS setting (name, wanted, is_below)
+WHERE is_below ORDER BY name;
+
 -- name: check_durability()^
 SELECT current_setting('fsync') = 'on' AS fsync, current_setting('full_page_writes') = 'on' AS full_page_writes,
     coalesce((SELECT checksum_failures FROM pg_stat_database WHERE datname = current_database()), 0) AS checksum_failures;

@@ -80,6 +80,7 @@ async def test_a_replica_with_paused_replay_is_found_on_the_primary_and_on_the_r
     assert findings.replication([], [], of_itself).level == "ok", "not for a minute yet"
 
 
+@pytest.mark.postgres(17)  # pg_buffercache_evict
 async def test_a_low_index_cache_hit_ratio_is_found(sql: Command, administrator: Any) -> None:
     await administrator.execute(
         "CREATE EXTENSION pg_buffercache; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off;"
@@ -113,3 +114,13 @@ async def test_slow_statements_are_found_once_the_extension_is_installed(sql: Co
     _, _, found = await run_doctor(sql)
     assert found["slow_statements"]["level"] == "warn"
     assert "x 10: SELECT count(*) FROM pg_sleep($1), pg_class" in found["slow_statements"]["what"]
+
+
+async def test_settings_below_those_for_a_fleet_are_named(sql: Command, administrator: Any, database: Database) -> None:
+    _, report, found = await run_doctor(sql)
+    assert f"PostgreSQL {report['server_version'].split('.')[0]}; " in found["server"]["what"]
+    assert "for a fleet" not in found["server"]["what"], "the stack has the documented settings"
+    await administrator.execute(f"ALTER DATABASE {database.name} SET random_page_cost = 4")
+    _, _, found = await run_doctor(sql)
+    assert found["server"]["level"] == "ok"
+    assert "random_page_cost is 4, and 1.1 for a fleet" in found["server"]["what"]

@@ -72,6 +72,7 @@ async def test_a_failing_migration_reports_the_error_and_exits_1(empty: Database
     assert "already exists" in output
 
 
+@pytest.mark.postgres(18)  # pg_dump names the constraints of NOT NULL
 async def test_the_committed_schema_is_what_the_migrations_create(stack: Servers, database: Database) -> None:
     from deploy.schema import dump  # noqa: PLC0415 - needs the local server's pg_dump
 

@@ -40,6 +40,13 @@ class Setting:
 # Settings that only the local stack and the demo read; options of their commands set them as well.
 STACK_SETTINGS: Final = (
     Setting("LOCAL_STACK", "text", "", "", "containers takes Kafka and PostgreSQL from images; unset: from packages"),
+    Setting(
+        "POSTGRES_BINARIES",
+        "text",
+        "",
+        "",
+        "directory of the programs of another PostgreSQL, 15 or newer; unset: a package's",
+    ),
     Setting("KAFKA_PORT", "integer", "19092", "1 to 65535", "where the local Kafka listens"),
     Setting("POSTGRES_PORT", "integer", "15432", "1 to 65535", "where the local PostgreSQL listens"),
 )

@@ -1,5 +1,8 @@
 """A URL with the hosts of a primary and of a standby: every process and command takes the primary, or names the standby."""
 
+import asyncio
+import json
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -65,6 +68,26 @@ async def test_migrate_and_doctor_and_maintenance_take_the_primary_of_two_hosts(
     await sql.succeed("maintain", "--once")
     assert (await measure(SecretStr(url), 3)).numbers
     await Command("consumer", sql.environment).succeed("breaker", "show")
+
+
+COMMANDS = (
+    "sql assign -", "sql export meters {file} --from 2026-01-01 --to 2026-01-02", "sql doctor --ledger --json",
+    "consumer offsets show", "consumer dead-letters list", "consumer breaker show",
+)  # fmt: skip
+
+
+async def test_every_command_takes_the_primary_of_two_hosts(
+    owner_url: str, environment: dict[str, str], topics: Topics, tmp_path: Path
+) -> None:
+    environment["DATABASE_URL"] = f"{owner_url}?target_session_attrs=primary"
+
+    async def run(command: str) -> tuple[int, str, str]:
+        module, *arguments = command.format(file=tmp_path / "meters.csv").split()
+        return await Command(module, environment).run(*arguments, stdin="vehicle_id,meter_id,valid_from,valid_to\n")
+
+    results = dict(zip(COMMANDS, await asyncio.gather(*map(run, COMMANDS)), strict=True))
+    assert {command: stderr for command, (code, _, stderr) in results.items() if code > ("doctor" in command)} == {}
+    assert json.loads(results["sql doctor --ledger --json"][1])["standby"] is False
 
 
 @ATTRIBUTES

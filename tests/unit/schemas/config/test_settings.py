@@ -17,7 +17,7 @@ from tests.support.repository import ROOT
 KINDS = (ApiSettings, ConsumerSettings, MaintainSettings)
 EXAMPLE = (ROOT / ".env.example").read_text()
 # Read only by the local stack and the demo.
-OF_THE_STACK = {"LOCAL_STACK", "KAFKA_PORT", "POSTGRES_PORT"}
+OF_THE_STACK = {"LOCAL_STACK", "POSTGRES_BINARIES", "KAFKA_PORT", "POSTGRES_PORT"}
 
 
 def test_env_example_lists_every_setting_and_no_other() -> None:

@@ -15,6 +15,8 @@ from sql.doctor.server_findings import LEVELS, Finding, worst
 from sql.partitions import HISTORY_OF, ROWS, Partition
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
+BUILD = {"version": 18, "missing_extensions": [], "missing_compression": []}
+BELOW = [{"name": "max_wal_size", "value": "1GB", "wanted": "16GB"}]
 DURABLE = {"fsync": True, "full_page_writes": True, "checksum_failures": 0}
 YOUNG: dict[str, Any] = {
     "transactions": 5,
@@ -52,6 +54,17 @@ def tables(*months: str) -> list[Partition]:
 @pytest.mark.parametrize(
     ("found", "level", "words"),
     [
+        (server.server(BUILD, []), "ok", "PostgreSQL 18; it lacks nothing"),
+        (server.server(BUILD | {"version": 15}, []), "ok", "lacks nothing"),
+        (server.server(BUILD | {"version": 14}, []), "fail", "PostgreSQL 14 is too old: 15 to 18 are supported"),
+        (server.server(BUILD | {"version": 19}, []), "ok", "newer than 18"),
+        (
+            server.server(BUILD | {"missing_extensions": ["pg_trgm"]}, []),
+            "fail",
+            "not installed on the server: pg_trgm",
+        ),
+        (server.server(BUILD | {"missing_compression": ["lz4", "zstd"]}, []), "ok", "without lz4 and zstd"),
+        (server.server(BUILD, BELOW), "ok", "max_wal_size is 1GB, and 16GB for a fleet"),
         (server.durability(DURABLE), "ok", "are on"),
         (server.durability(DURABLE | {"fsync": False}), "fail", "off: fsync"),
         (server.durability(DURABLE | {"checksum_failures": 2}), "fail", "2 pages"),
