@@ -70,7 +70,7 @@ format: $(READY) ## apply ruff's fixes and its formatting
 schema: $(LOCAL) ## write sql/schema.sql from the migrations
 	@$(RUN) -m deploy.schema
 
-configuration: $(READY) ## write docs/configuration.md and .env.example from the settings classes
+configuration: $(READY) ## write docs/configuration.md, .env.example and the settings in the chart's schema from the settings classes
 	@$(RUN) -m tests.support.repository.configuration
 
 COMPILE := uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11

@@ -1,9 +1,9 @@
-"""`make configuration`: docs/configuration.md and .env.example, written from the settings classes.
+"""`make configuration`: docs/configuration.md, .env.example and the chart's schema, written from the settings classes.
 
 READERS lists every process that reads settings. A test fails when a settings class is missing there or a file is out of date.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
 from schemas.config.settings import KafkaSettings
 from sql.settings import MaintainSettings, SqlSettings
-from tests.support.repository import ROOT
+from tests.support.repository import ROOT, chart_schema
+from tests.support.repository.chart_schema import without_null
 
 READERS: Final[Mapping[str, type[BaseSettings]]] = {
     "python -m consumer": ConsumerSettings,
@@ -76,7 +77,7 @@ def settings_of(settings_class: type[BaseSettings]) -> list[Setting]:
         ValueError: a setting has no description.
     """
     properties = settings_class.model_json_schema()["properties"]
-    return [_setting(settings_class, name, _flat(properties[name])) for name in settings_class.model_fields]
+    return [_setting(settings_class, name, without_null(properties[name])) for name in settings_class.model_fields]
 
 
 def _setting(settings_class: type[BaseSettings], name: str, schema: dict[str, Any]) -> Setting:
@@ -91,12 +92,6 @@ def _setting(settings_class: type[BaseSettings], name: str, schema: dict[str, An
         description,
         schema.get("format") == "password",
     )
-
-
-def _flat(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema without the alternative `null`, which stands for an unset variable."""
-    choices = [each for each in schema.get("anyOf", []) if each.get("type") != "null"]
-    return {**schema, **choices[0]} if len(choices) == 1 else schema
 
 
 def _type(schema: dict[str, Any]) -> str:
@@ -186,11 +181,15 @@ def _line(setting: Setting) -> str:
     return f"# {setting.description}\n#{setting.name}={setting.default}{file}"
 
 
-FILES: Final = {"docs/configuration.md": document, ".env.example": example}
+FILES: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/configuration.md": document,
+    ".env.example": example,
+    chart_schema.FILE: lambda: chart_schema.values_schema(READERS.values()),
+}
 
 
 def main() -> None:
-    """Writes both files."""
+    """Writes the files."""
     for name, text in FILES.items():
         (ROOT / name).write_text(text())
 

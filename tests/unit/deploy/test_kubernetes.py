@@ -1,11 +1,9 @@
-"""The objects that `kubectl kustomize` builds from deploy/k8s, compared with the code and the schemas of Kubernetes."""
+"""The objects that helm renders from deploy/k8s, compared with the code and the schemas of Kubernetes."""
 
 import copy
 import json
 import re
-import shutil
-import subprocess
-from functools import cache
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +15,24 @@ from consumer.service import LEAVE_TIMEOUT_SECONDS
 from consumer.settings import ConsumerSettings
 from deploy.demo.run import PARTITIONS
 from tests.support.repository import ROOT
+from tests.support.repository.chart import CHART, HELM, KAFKA, LAYERS, NO_HELM, RELEASE, helm, rendered
+from tests.support.repository.chart_schema import SET_BY_TEMPLATES
 from tests.support.repository.manifests import Process, all_settings, manifest_errors, unknown_metrics
 
-MANIFESTS = ROOT / "deploy" / "k8s"
-LAYERS = ("base", "overlays/development", "overlays/production")
+pytestmark = pytest.mark.skipif(HELM is None, reason=NO_HELM)
+
 # The oldest and the newest supported version. Objects must be valid for both.
 KUBERNETES = ("1.32", "1.37")
 PORTS = {"consumer": 9464, "api": 3000, "maintain": 9465}
 WORKLOADS = {"Deployment", "StatefulSet", "Job"}
-BUILDERS = (["kubectl", "kustomize"], ["kustomize", "build"])
-
-
-@cache
-def built(layer: str) -> tuple[dict[str, Any], ...]:
-    """The objects of a layer."""
-    command = next((each for each in BUILDERS if shutil.which(each[0])), None)
-    if command is None:
-        pytest.skip("kustomize is missing: install kubectl (Debian's package kubernetes-client), or kustomize")
-    done = subprocess.run([*command, str(MANIFESTS / layer)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return tuple(yaml.safe_load_all(done.stdout))
 
 
 def workloads(layer: str) -> list[dict[str, Any]]:
-    return [each for each in built(layer) if each["kind"] in WORKLOADS]
+    return [each for each in rendered(layer) if each["kind"] in WORKLOADS]
 
 
 def of_kind(layer: str, kind: str) -> dict[str, dict[str, Any]]:
-    return {each["metadata"]["name"]: each for each in built(layer) if each["kind"] == kind}
+    return {each["metadata"]["name"]: each for each in rendered(layer) if each["kind"] == kind}
 
 
 def pod(workload: dict[str, Any]) -> dict[str, Any]:
@@ -71,20 +59,21 @@ def test_every_role_is_present(layer: str) -> None:
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("layer", LAYERS)
-def test_every_object_is_valid(layer: str, version: str) -> None:
+def test_every_object_is_valid(version: str) -> None:
     kubernetes_validate = pytest.importorskip(
         "kubernetes_validate", reason="the schemas of Kubernetes are a development package"
     )
-    for each in built(layer):
+    different = {json.dumps(each): each for layer in LAYERS for each in rendered(layer)}
+    for each in different.values():
         if each["kind"] != "ScaledObject":  # KEDA has its own schema: below
             kubernetes_validate.validate(each, version, strict=True)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_processes_have_commands_and_settings_of_the_code(layer: str) -> None:
+    common = set(of_kind(layer, "ConfigMap")["energy-settings"]["data"])
     for workload in workloads(layer):
-        names = frozenset(environment(workload))
+        names = frozenset(environment(workload)) - common
         assert manifest_errors(Process(workload["metadata"]["name"], container(workload)["command"], names)) == []
 
 
@@ -94,7 +83,7 @@ def test_common_settings_exist_and_are_not_secret(layer: str) -> None:
     assert set(common) <= all_settings()
     assert "KAFKA_BOOTSTRAP_SERVERS" in common
     assert not [name for name in common if re.search("PASSWORD|DATABASE", name)]
-    assert "Secret" not in {each["kind"] for each in built(layer)}
+    assert "Secret" not in {each["kind"] for each in rendered(layer)}
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -154,7 +143,9 @@ def test_ports_and_probes_match_the_processes(layer: str) -> None:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_grace_period_of_a_pod_exceeds_the_shutdown_time_of_its_process(layer: str) -> None:
-    takes = ConsumerSettings.model_fields["shutdown_timeout_seconds"].default + LEAVE_TIMEOUT_SECONDS
+    common = of_kind(layer, "ConfigMap")["energy-settings"]["data"]
+    default = ConsumerSettings.model_fields["shutdown_timeout_seconds"].default
+    takes = float(common.get("SHUTDOWN_TIMEOUT_SECONDS", default)) + LEAVE_TIMEOUT_SECONDS
     assert pod(of_kind(layer, "StatefulSet")["energy-consumer"])["terminationGracePeriodSeconds"] > takes
 
 
@@ -179,7 +170,7 @@ def test_selectors_match_exactly_the_pods_of_their_role(layer: str) -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_network_allows_only_listed_traffic(layer: str) -> None:
     policies = of_kind(layer, "NetworkPolicy")
-    closed = policies["default-deny"]["spec"]
+    closed = policies["energy-default-deny"]["spec"]
     assert set(closed["policyTypes"]) == {"Ingress", "Egress"}
     assert not {"ingress", "egress"} & set(closed)
     into = {
@@ -188,9 +179,12 @@ def test_the_network_allows_only_listed_traffic(layer: str) -> None:
     assert into == set(PORTS.values())
     for one in policies.values():
         assert all(rule["from"] for rule in one["spec"].get("ingress", []))
-    servers = of_kind(layer, "ConfigMap")["energy-settings"]["data"]["KAFKA_BOOTSTRAP_SERVERS"]
-    open_to = {port["port"] for rule in policies["to-kafka"]["spec"]["egress"] for port in rule["ports"]}
-    assert int(servers.rpartition(":")[2]) in open_to
+        every = one["spec"]["podSelector"]["matchLabels"]  # of this release only
+        assert every.items() >= {"app.kubernetes.io/instance": "energy"}.items()
+    for workload in workloads(layer):
+        assert (
+            workload["spec"]["template"]["metadata"]["labels"].items() >= closed["podSelector"]["matchLabels"].items()
+        )
 
 
 def closed(schema: Any) -> Any:
@@ -215,7 +209,7 @@ def scaler_errors(scaler: dict[str, Any]) -> list[str]:
 
 
 def test_the_scaler_is_valid() -> None:
-    assert scaler_errors(of_kind("overlays/production", "ScaledObject")["energy-consumer"]) == []
+    assert scaler_errors(of_kind("production", "ScaledObject")["energy-consumer"]) == []
 
 
 @pytest.mark.parametrize(
@@ -227,7 +221,7 @@ def test_the_scaler_is_valid() -> None:
     ],
 )
 def test_the_schema_of_keda_detects_errors(change: dict[str, Any], wrong: str) -> None:
-    scaler = of_kind("overlays/production", "ScaledObject")["energy-consumer"]
+    scaler = of_kind("production", "ScaledObject")["energy-consumer"]
     assert any(wrong in error for error in scaler_errors(scaler | {"spec": scaler["spec"] | change}))
 
 
@@ -244,8 +238,8 @@ def partitions_of_readings() -> int:
 
 
 def test_the_scaler_uses_an_existing_metric_and_is_limited_by_the_partitions() -> None:
-    scaled = of_kind("overlays/production", "ScaledObject")["energy-consumer"]["spec"]
-    consumer = of_kind("overlays/production", "StatefulSet")["energy-consumer"]
+    scaled = of_kind("production", "ScaledObject")["energy-consumer"]["spec"]
+    consumer = of_kind("production", "StatefulSet")["energy-consumer"]
     assert scaled["scaleTargetRef"] == {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -259,16 +253,169 @@ def test_the_scaler_uses_an_existing_metric_and_is_limited_by_the_partitions() -
     assert scaled["maxReplicaCount"] == partitions_of_readings()
 
 
+def test_all_processes_run_the_image_of_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["api"]["image"]
+    images = {layer: {container(each)["image"] for each in workloads(layer)} for layer in LAYERS}
+    assert images == {
+        "defaults": {compose},
+        "development": {f"energy-ingestion-engine:{version}"},
+        "production": {f"registry.example/energy-ingestion-engine:{version}"},
+        "options": {f"registry.example/energy@sha256:{'0' * 64}"},
+    }
+
+
 @pytest.mark.parametrize("layer", LAYERS)
-def test_all_processes_run_the_image_of_this_version(layer: str) -> None:
-    images = {container(each)["image"] for each in workloads(layer)}
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    assert images == {compose["services"]["api"]["image"]}
-    version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert version is not None
-    assert images == {f"energy-ingestion-engine:{version[1]}"}
+def test_every_object_has_the_labels(layer: str) -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    wanted = {
+        "app.kubernetes.io/name": chart["name"],
+        "app.kubernetes.io/instance": "energy",
+        "app.kubernetes.io/version": chart["appVersion"],
+        "app.kubernetes.io/managed-by": "Helm",
+        "helm.sh/chart": f"{chart['name']}-{chart['version']}",
+    }
+    for each in rendered(layer):
+        labels = each["metadata"]["labels"]
+        assert wanted.items() <= labels.items(), each["metadata"]["name"]
+        assert each["metadata"]["name"].startswith("energy")
+        if each["kind"] in WORKLOADS:
+            of_pods = each["spec"]["template"]["metadata"]["labels"].items()
+            assert of_pods <= labels.items()
+            if each["kind"] != "Job":
+                assert each["spec"]["selector"]["matchLabels"].items() == of_pods
 
 
-def test_the_files_note_that_they_were_not_run() -> None:
-    for file in (ROOT / "Dockerfile", ROOT / "docker-compose.yml", *MANIFESTS.rglob("kustomization.yaml")):
-        assert "Not run" in "\n".join(file.read_text().splitlines()[:4]), file
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_migration_precedes_all_other_objects_and_depends_on_none_of_them(layer: str) -> None:
+    job = of_kind(layer, "Job")["energy-migrate"]
+    assert job["metadata"]["annotations"] == {
+        "helm.sh/hook": "pre-install,pre-upgrade",
+        "helm.sh/hook-delete-policy": "before-hook-creation",
+    }
+    assert "envFrom" not in container(job)
+    assert "serviceAccountName" not in pod(job)
+    common = of_kind(layer, "ConfigMap")["energy-settings"]["data"]
+    assert common.items() <= environment(job).items()
+
+
+def test_the_options_reach_the_pods() -> None:
+    common = of_kind("options", "ConfigMap")["energy-settings"]["data"]
+    assert (common["BATCH_MAX_BYTES"], common["BREAKER_SHARE"]) == ("134217728", "0.25")
+    for workload in workloads("options"):
+        given = LAYERS["options"][component(workload)]
+        assert {name: pod(workload)[name] for name in given} == given
+        assert pod(workload)["imagePullSecrets"] == [{"name": "registry"}]
+        archive = {
+            each["mountPath"]: each.get("readOnly", False)
+            for each in container(workload)["volumeMounts"]
+            if each["name"] == "archive"
+        }
+        expected = {"api": {"/var/lib/energy/archive": True}, "maintain": {"/var/lib/energy/archive": False}}
+        assert archive == expected.get(component(workload), {})
+    consumer = environment(of_kind("options", "StatefulSet")["energy-consumer"])
+    assert {name: value for name, value in consumer.items() if name.startswith("KAFKA_S")} == {
+        "KAFKA_SSL_CAFILE": "/run/secrets/energy-kafka/ca.crt",
+        "KAFKA_SSL_CERTFILE": "/run/secrets/energy-kafka/tls.crt",
+        "KAFKA_SSL_KEYFILE": "/run/secrets/energy-kafka/tls.key",
+    }
+
+
+@pytest.mark.parametrize("layer", ["options", "production"])
+def test_the_authority_of_the_database_is_mounted_where_the_urls_name_it(layer: str) -> None:
+    described = json.loads((CHART / "values.schema.json").read_text())["properties"]["database"]["properties"]
+    for workload in workloads(layer):
+        (database,) = [each for each in pod(workload)["volumes"] if each["name"] == "database"]
+        (mount,) = [each for each in container(workload)["volumeMounts"] if each["name"] == "database"]
+        assert {"key": "ca.crt", "path": "ca.crt"} in database["secret"]["items"]
+        assert f"sslrootcert={mount['mountPath']}/ca.crt" in described["privateCA"]["description"]
+
+
+def test_a_second_release_in_the_namespace_shares_nothing() -> None:
+    done = helm("template", "other", *RELEASE[1:], values=LAYERS["options"])
+    other = [each for each in yaml.safe_load_all(done.stdout) if each]
+    names = [{(each["kind"], each["metadata"]["name"]) for each in objects} for objects in (rendered("options"), other)]
+    assert not names[0] & names[1]
+    assert "energy-" not in re.sub("energy-(ingestion|kafka|database|api-keys|archive|keys)|/energy", "", done.stdout)
+    assert done.stdout.count("app.kubernetes.io/instance: other") == done.stdout.count("app.kubernetes.io/name:")
+
+
+def test_changed_settings_replace_the_pods() -> None:
+    changes = {
+        workload["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
+        for layer in LAYERS
+        for workload in workloads(layer)
+        if workload["kind"] != "Job"
+    }
+    assert len(changes) == len(LAYERS)
+
+
+def test_only_the_development_values_have_a_password() -> None:
+    plain = {layer: {"DATABASE_URL" in environment(each) for each in workloads(layer)} for layer in LAYERS}
+    assert plain == {"defaults": {False}, "options": {False}, "development": {True}, "production": {False}}
+
+
+def test_the_schema_has_every_setting_that_the_templates_do_not_set() -> None:
+    allowed = json.loads((CHART / "values.schema.json").read_text())["properties"]["settings"]["properties"]
+    set_by_templates = {name for layer in LAYERS for each in workloads(layer) for name in environment(each)} - set(
+        allowed
+    )
+    hosts = {"METRICS_HOST", "MAINTAIN_METRICS_HOST"}  # all addresses by default
+    secrets = {"DATABASE_URL", "DATABASE_READ_URL", "KAFKA_SASL_PASSWORD"}
+    assert {
+        name.removesuffix("_FILE") if name.removesuffix("_FILE") in secrets else name for name in set_by_templates
+    } == (SET_BY_TEMPLATES - hosts | secrets)
+    assert set(allowed) | SET_BY_TEMPLATES | secrets | {f"{name}_FILE" for name in secrets} == all_settings()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_chart_is_free_of_warnings(layer: str) -> None:
+    done = helm("lint", str(CHART), "--strict", "--quiet", values=LAYERS[layer])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "missing property 'KAFKA_BOOTSTRAP_SERVERS'"),
+        ({"settings": KAFKA | {"LOG_LEVLE": "INFO"}}, "additional properties 'LOG_LEVLE' not allowed"),
+        ({"settings": KAFKA | {"KAFKA_SASL_PASSWORD": "x"}}, "additional properties 'KAFKA_SASL_PASSWORD' not allowed"),
+        ({"settings": KAFKA | {"RETENTION_DAYS": 0}}, "at '/settings/RETENTION_DAYS': minimum: got 0, want 1"),
+        (
+            {"settings": KAFKA | {"LOG_FORMAT": "xml"}},
+            "at '/settings/LOG_FORMAT': value must be one of 'json', 'console'",
+        ),
+        ({"settings": KAFKA, "api": {"replicas": "2"}}, "at '/api/replicas': got string, want integer"),
+        ({"settings": KAFKA, "consumer": {"replica": 2}}, "additional properties 'replica' not allowed"),
+        ({"settings": KAFKA, "image": {"digest": "sha256:1"}}, "at '/image/digest'"),
+        (
+            {"settings": KAFKA | {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}},
+            "kafka.secret must name a Secret with ca.crt, password, because settings.KAFKA_SECURITY_PROTOCOL is SASL_SSL",
+        ),
+        (
+            {"settings": {"KAFKA_BOOTSTRAP_SERVERS": "a:9092,b:9094"}},
+            "networkPolicy.kafka.ports must have the port of b:9094 (settings.KAFKA_BOOTSTRAP_SERVERS)",
+        ),
+        (
+            {"settings": KAFKA, "consumer": {"autoscaling": {"minReplicas": 17}}},
+            "consumer.autoscaling.minReplicas (17) is greater than maxReplicas (16)",
+        ),
+    ],
+)
+def test_wrong_values_are_refused_with_what_is_wrong(values: dict[str, Any], message: str) -> None:
+    done = helm("template", *RELEASE, values=values)
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_notes_name_existing_objects(layer: str) -> None:
+    done = helm("install", *RELEASE, "--dry-run=client", "--output=json", values=LAYERS[layer])
+    assert done.returncode == 0, done.stderr
+    notes = json.loads(done.stdout)["info"]["notes"]
+    named = set(re.findall(r"(?:statefulset|deployment|service)/[a-z-]+", notes))
+    assert len(named) == 4
+    assert named <= {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in rendered(layer)}
+    assert ("for development only" in notes) == (layer == "development")

@@ -1,0 +1,22 @@
+{{/* Rules between values, which the schema cannot express. A broken one fails with what to set. */}}
+{{- define "energy.check" -}}
+{{- $files := include "energy.kafka.files" . | fromJson -}}
+{{- if and $files (not .Values.kafka.secret) -}}
+{{- $keys := $files | keys | sortAlpha | join ", " -}}
+{{- fail (printf "kafka.secret must name a Secret with %s, because settings.KAFKA_SECURITY_PROTOCOL is %s (without ca.crt: kafka.privateCA: false)" $keys .Values.settings.KAFKA_SECURITY_PROTOCOL) -}}
+{{- end -}}
+{{- with .Values.consumer.autoscaling -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) -}}
+{{- fail (printf "consumer.autoscaling.minReplicas (%v) is greater than maxReplicas (%v)" .minReplicas .maxReplicas) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.networkPolicy.enabled -}}
+{{- $open := list -}}
+{{- range .Values.networkPolicy.kafka.ports }}{{ $open = append $open (int .) }}{{ end -}}
+{{- range splitList "," .Values.settings.KAFKA_BOOTSTRAP_SERVERS -}}
+{{- if not (has (splitList ":" . | last | int) $open) -}}
+{{- fail (printf "networkPolicy.kafka.ports must have the port of %s (settings.KAFKA_BOOTSTRAP_SERVERS)" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
