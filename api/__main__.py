@@ -14,6 +14,7 @@ from api.server.uvicorn_server import serve
 from api.settings import ApiSettings, GatewaySettings
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
+from schemas.config.termination import end_on_sigterm
 
 app = typer.Typer(help="The HTTP API: reads from PostgreSQL, and accepts readings for Kafka.", add_completion=False)
 app.add_typer(keys.app, name="keys")
@@ -39,6 +40,7 @@ def run(
     ] = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
+    end_on_sigterm()
     if context.invoked_subcommand:
         return
     settings = from_environment(GatewaySettings if only else ApiSettings)

@@ -8,6 +8,7 @@ from consumer.service import exit_code, run_consumer
 from consumer.settings import ConsumerSettings
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
+from schemas.config.termination import end_on_sigterm
 
 app = typer.Typer(
     help="One consumer of the group: Kafka to PostgreSQL, exactly once.",
@@ -22,6 +23,7 @@ app.add_typer(breaker.app, name="breaker")
 @app.callback(invoke_without_command=True)
 def run(context: typer.Context) -> None:
     """Read the topics and write their records until SIGTERM or Ctrl-C. Settings come from the environment (.env.example)."""
+    end_on_sigterm()
     if context.invoked_subcommand:
         return
     settings = from_environment(ConsumerSettings)

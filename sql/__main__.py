@@ -11,6 +11,7 @@ import typer
 
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
+from schemas.config.termination import end_on_sigterm
 from sql import migrate as migration
 from sql.assign import Assignment, AssignmentError, read_assignments, write_assignments
 from sql.commands import archive
@@ -25,6 +26,7 @@ from sql.settings import MaintainSettings, SqlSettings
 app = typer.Typer(
     help="Schema, maintenance, health and assignments of the telemetry database (DATABASE_URL).",
     no_args_is_help=True,
+    callback=end_on_sigterm,
 )
 app.add_typer(archive.app, name="archive")
 app.command()(doctor)

@@ -129,7 +129,11 @@ async def _run_dbmate(url: str, migrations: Path) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output = (await process.communicate())[0].decode(errors="replace").strip()
+    try:
+        output = (await process.communicate())[0].decode(errors="replace").strip()
+    finally:
+        if process.returncode is None:  # this command is being stopped
+            process.kill()
     if process.returncode:
         raise (LockTimeoutError if LOCK_TIMEOUT in output else MigrationError)(output)
     for line in output.splitlines():
