@@ -106,7 +106,7 @@ def _application(
     app.state.producer = None
     if gateway:
         app.state.producer = ReadingProducer(settings)
-        topics = (settings.kafka_meter_topic, settings.kafka_vehicle_topic)
+        topics = (settings.meter_topics[0], settings.vehicle_topics[0])
         app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.producer, topics)
     return app
 

@@ -79,13 +79,13 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
     @model_validator(mode="after")
     def _require_distinct_topics(self) -> Self:
         topics = [
-            self.kafka_meter_topic,
-            self.kafka_vehicle_topic,
-            self.kafka_assignment_topic,
-            self.kafka_register_topic,
+            *self.meter_topics,
+            *self.vehicle_topics,
+            *self.assignment_topics,
+            *self.register_topics,
             self.kafka_alert_topic,
         ]
-        twice = {topic for topic in topics if topic and topics.count(topic) > 1}
+        twice = {topic for topic in topics if topics.count(topic) > 1}
         if twice:
-            raise ValueError(f"two of the settings KAFKA_..._TOPIC name the same topic: {', '.join(sorted(twice))}")
+            raise ValueError(f"the settings KAFKA_..._TOPIC name a topic twice: {', '.join(sorted(twice))}")
         return self

@@ -16,14 +16,12 @@ from sql.queries import queries
 
 def record_types_by_topic(settings: ConsumerSettings) -> dict[str, RecordType]:
     """The record type of each topic that the consumer reads."""
-    by_topic: dict[str, RecordType] = {
-        settings.kafka_meter_topic: METER_READINGS,
-        settings.kafka_vehicle_topic: VEHICLE_READINGS,
-        settings.kafka_assignment_topic: assignments(settings.kafka_assignment_topic),
+    return {
+        **dict.fromkeys(settings.meter_topics, METER_READINGS),
+        **dict.fromkeys(settings.vehicle_topics, VEHICLE_READINGS),
+        **{topic: assignments(topic) for topic in settings.assignment_topics},
+        **dict.fromkeys(settings.register_topics, register_readings(settings.register_jitter_kwh)),
     }
-    if settings.kafka_register_topic:
-        by_topic[settings.kafka_register_topic] = register_readings(settings.register_jitter_kwh)
-    return by_topic
 
 
 def register_readings(jitter_kwh: float) -> RecordType:

@@ -66,7 +66,7 @@ async def handle(
     """
     state: Any = request.scope["app"].state
     settings, producer, metrics = state.settings, state.producer, state.gateway_metrics
-    topic = settings.kafka_meter_topic if reading_type is METER else settings.kafka_vehicle_topic
+    (topic, *_) = settings.meter_topics if reading_type is METER else settings.vehicle_topics
     try:
         response = await ingest(Ingestion(request, reading_type, topic, settings, producer, metrics))
     except Overloaded as error:

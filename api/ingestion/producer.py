@@ -37,7 +37,8 @@ class ReadingProducer:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
-        self._topics = {settings.kafka_meter_topic, settings.kafka_vehicle_topic}
+        self._meter_topic, self._vehicle_topic = settings.meter_topics[0], settings.vehicle_topics[0]
+        self._topics = {self._meter_topic, self._vehicle_topic}
         self._missing_topics: set[str] = set()
         self._queues: PartitionQueues | None = None
         self._failure: str | None = None  # since the last attempt to connect
@@ -88,8 +89,8 @@ class ReadingProducer:
         if self._queues is None:
             raise Unavailable(f"{self.waiting_for()}; {RETRY_ADVICE}")
         if isinstance(reading, MeterReading):
-            return self._queues.append(self._settings.kafka_meter_topic, reading.meter_id, _encode(reading))
-        return self._queues.append(self._settings.kafka_vehicle_topic, reading.vehicle_id, _encode(reading))
+            return self._queues.append(self._meter_topic, reading.meter_id, _encode(reading))
+        return self._queues.append(self._vehicle_topic, reading.vehicle_id, _encode(reading))
 
     async def _run(self) -> None:
         while True:

@@ -99,10 +99,10 @@ async def _ledger(database_url: str) -> list[Any]:
     try:
         found = queries.ledger(
             connection,
-            meter_topic=topics.kafka_meter_topic,
-            vehicle_topic=topics.kafka_vehicle_topic,
-            assignment_topic=topics.kafka_assignment_topic,
-            register_topic=topics.kafka_register_topic,
+            meter_topics=topics.meter_topics,
+            vehicle_topics=topics.vehicle_topics,
+            assignment_topics=topics.assignment_topics,
+            register_topics=topics.register_topics,
         )
         return [row async for row in found]
     finally:

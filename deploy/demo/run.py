@@ -94,12 +94,7 @@ def demo(directory: Path, ports: Ports, report: Report, *, fresh: bool) -> Itera
 async def _prepare(stack: Servers, report: Report) -> datetime:
     """Creates topics, schema and assignments, and loads folded days. Returns the instant from which readings are rows."""
     topics = KafkaSettings()
-    names = (
-        topics.kafka_meter_topic,
-        topics.kafka_vehicle_topic,
-        topics.kafka_assignment_topic,
-        topics.kafka_alert_topic,
-    )
+    names = (*topics.meter_topics, *topics.vehicle_topics, *topics.assignment_topics, topics.kafka_alert_topic)
     await create_topics(stack.kafka_bootstrap_servers, names, partitions=PARTITIONS)
     await migrate(SqlSettings(database_url=SecretStr(stack.database_url), fold_after_days=1))
     connection = await asyncpg.connect(stack.database_url)

@@ -52,9 +52,9 @@ class ReadingProducer:
         self._settings = settings
         self._report = report
         topics = {
-            RecordType.METER: settings.kafka_meter_topic,
-            RecordType.VEHICLE: settings.kafka_vehicle_topic,
-            RecordType.ASSIGNMENT: settings.kafka_assignment_topic,
+            RecordType.METER: settings.meter_topics[0],
+            RecordType.VEHICLE: settings.vehicle_topics[0],
+            RecordType.ASSIGNMENT: settings.assignment_topics[0],
         }
         self._topics = {record_type: topics[record_type] for record_type in record_types}
         self._producer: Any = None

@@ -48,14 +48,13 @@ def main(
 
 def _topics() -> list[str]:
     settings = KafkaSettings()
-    topics = [
-        settings.kafka_meter_topic,
-        settings.kafka_vehicle_topic,
-        settings.kafka_assignment_topic,
+    return [
+        *settings.meter_topics,
+        *settings.vehicle_topics,
+        *settings.assignment_topics,
         settings.kafka_alert_topic,
-        settings.kafka_register_topic,
+        *settings.register_topics,
     ]
-    return [topic for topic in topics if topic]
 
 
 def _report(text: str) -> None:

@@ -1,11 +1,12 @@
 """Settings shared by all processes, read from environment variables. Each package derives its own settings from these."""
 
+import re
 import ssl
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -18,6 +19,8 @@ from pydantic_settings import (
 from schemas.config.database_url import DatabaseUrl
 from schemas.config.secrets import SecretFiles
 
+_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_SEVERAL: Final = "several separated by commas, of which the HTTP gateway sends to the first"
 ArchiveDirectory = Annotated[
     Path | None,
     Field(
@@ -78,18 +81,39 @@ class LogSettings(Environment):
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for humans")
 
 
+def topic_names(listed: str | None) -> list[str]:
+    """The names of a setting that lists topics."""
+    return [name.strip() for name in listed.split(",")] if listed else []
+
+
+def _valid_topics(listed: str) -> str:
+    for name in topic_names(listed):
+        if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+            raise ValueError(
+                f"{name!r} is not the name of a topic: 1 to 249 of A-Z a-z 0-9 . _ -; several names are separated by commas"
+            )
+    return listed
+
+
+Topics = Annotated[str, AfterValidator(_valid_topics)]
+
+
 class KafkaSettings(Environment):
     """Connection to Kafka, and the names of the topics."""
 
     kafka_bootstrap_servers: str = Field("localhost:9092", description="host:port, several separated by commas")
-    kafka_meter_topic: str = Field("meter-readings", description="readings of meters, keyed by meter")
-    kafka_vehicle_topic: str = Field("vehicle-readings", description="readings of vehicles, keyed by vehicle")
-    kafka_register_topic: str | None = Field(
-        None,
-        description="readings of meters that send their cumulative register instead of interval energy; unset: no such topic",
+    kafka_meter_topic: Topics = Field("meter-readings", description=f"readings of meters, keyed by meter; {_SEVERAL}")
+    kafka_vehicle_topic: Topics = Field(
+        "vehicle-readings", description=f"readings of vehicles, keyed by vehicle; {_SEVERAL}"
     )
-    kafka_assignment_topic: str = Field(
-        "vehicle-meter-assignments", description="which meter measures which vehicle, keyed by vehicle"
+    kafka_register_topic: Topics | None = Field(
+        None,
+        description="readings of meters that send their cumulative register instead of interval energy; several separated by "
+        "commas; unset: no such topic",
+    )
+    kafka_assignment_topic: Topics = Field(
+        "vehicle-meter-assignments",
+        description="which meter measures which vehicle, keyed by vehicle; several separated by commas",
     )
     kafka_alert_topic: str = Field(
         "efficiency-alerts", description="alerts about opened and closed faults, published by consumers"
@@ -107,6 +131,26 @@ class KafkaSettings(Environment):
         None, description="PEM file of the client certificate, if the brokers require one"
     )
     kafka_ssl_keyfile: Path | None = Field(None, description="PEM file of the client certificate's key")
+
+    @property
+    def meter_topics(self) -> list[str]:
+        """The topics of meter readings; ours are sent to the first."""
+        return topic_names(self.kafka_meter_topic)
+
+    @property
+    def vehicle_topics(self) -> list[str]:
+        """The topics of vehicle readings; ours are sent to the first."""
+        return topic_names(self.kafka_vehicle_topic)
+
+    @property
+    def register_topics(self) -> list[str]:
+        """The topics of cumulative registers, possibly none."""
+        return topic_names(self.kafka_register_topic)
+
+    @property
+    def assignment_topics(self) -> list[str]:
+        """The topics of vehicle-meter assignments."""
+        return topic_names(self.kafka_assignment_topic)
 
     def client_options(self) -> dict[str, Any]:
         """Keyword arguments for any aiokafka client. Clients created with them never create a topic."""

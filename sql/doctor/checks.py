@@ -143,10 +143,10 @@ async def _ledger_with_rows(
         rows = await _all(
             queries.ledger(
                 connection,
-                meter_topic=settings.kafka_meter_topic,
-                vehicle_topic=settings.kafka_vehicle_topic,
-                assignment_topic=settings.kafka_assignment_topic,
-                register_topic=settings.kafka_register_topic,
+                meter_topics=settings.meter_topics,
+                vehicle_topics=settings.vehicle_topics,
+                assignment_topics=settings.assignment_topics,
+                register_topics=settings.register_topics,
             )
         )
     return engine_findings.ledger(unbalanced, rows)

@@ -107,42 +107,48 @@ WHERE stored.consumer_group = :consumer_group
     AND stored.topic = found.topic
     AND stored.partition = found.partition;
 
--- name: ledger(meter_topic, vehicle_topic, assignment_topic, register_topic)
--- Proves that no record was lost. Per topic: consumed = written + duplicates + dead-lettered, and as many readings are stored: in
--- rows, folded days and late readings, without other versions of stored ones. A replayed dead letter counts as what it became.
--- Months dropped by retention count with the readings they held.
+-- name: ledger(meter_topics, vehicle_topics, assignment_topics, register_topics)
+-- Proves that no record was lost. Per topic: consumed = written + duplicates + dead-lettered, and all topics of a type have written as
+-- many readings as are stored: in rows, folded days and late readings, without other versions of stored ones. A replayed dead letter
+-- counts as what it became. Months dropped by retention count with the readings they held.
 WITH counted AS (
-    SELECT topic, sum(records_consumed)::bigint AS consumed, sum(records_written)::bigint AS written,
+    SELECT topic, CASE
+            WHEN topic = ANY(:meter_topics::text[]) THEN 'meter'
+            WHEN topic = ANY(:vehicle_topics::text[]) THEN 'vehicle'
+            WHEN topic = ANY(:register_topics::text[]) THEN 'register'
+            WHEN topic = ANY(:assignment_topics::text[]) THEN 'kafka:' || topic
+        END AS written_to,
+        sum(records_consumed)::bigint AS consumed, sum(records_written)::bigint AS written,
         sum(records_duplicate)::bigint AS duplicates, sum(records_dead_lettered)::bigint AS dead_lettered
     FROM kafka_offsets
     GROUP BY topic
 ), stored AS (
-    SELECT topic, CASE topic
-            WHEN :meter_topic THEN (
+    SELECT topic, CASE
+            WHEN written_to = 'meter' THEN (
                 SELECT count(*) FROM meter_telemetry_history WHERE derived IS NOT TRUE AND recorded_at >= folded_before
             ) + (
                 SELECT coalesce(sum(readings - cardinality(array_positions(coalesce(derived, '{}'), true))), 0) FROM meter_days
                 WHERE day < utc_day(folded_before)
             ) + (SELECT count(*) FROM meter_late_readings WHERE derived IS NOT TRUE AND NOT replaces)
-            WHEN :vehicle_topic THEN (
+            WHEN written_to = 'vehicle' THEN (
                 SELECT count(*) FROM vehicle_telemetry_history WHERE recorded_at >= folded_before
             ) + (
                 SELECT coalesce(sum(readings), 0) FROM vehicle_days WHERE day < utc_day(folded_before)
             ) + (SELECT count(*) FROM vehicle_late_readings)
-            WHEN :assignment_topic THEN (SELECT count(*) FROM assignment_declarations WHERE source = 'kafka:' || topic)
-            WHEN :register_topic THEN (
+            WHEN written_to = 'register' THEN (
                 SELECT count(*) FROM meter_register_history WHERE recorded_at >= folded_before
             ) + (
                 SELECT coalesce(sum(readings), 0) FROM register_days WHERE day < utc_day(folded_before)
             ) + (SELECT count(*) FROM register_late_readings WHERE NOT replaces)
-        END + CASE topic WHEN :assignment_topic THEN 0 ELSE coalesce((
+            WHEN written_to IS NOT NULL THEN (SELECT count(*) FROM assignment_declarations WHERE source = written_to)
+        END + coalesce((
             SELECT sum(retired.readings - retired.derived)::bigint FROM retired_months AS retired
-            WHERE retired.history = CASE topic
-                WHEN :meter_topic THEN 'meter_telemetry_history'
-                WHEN :vehicle_topic THEN 'vehicle_telemetry_history'
-                WHEN :register_topic THEN 'meter_register_history'
+            WHERE retired.history = CASE written_to
+                WHEN 'meter' THEN 'meter_telemetry_history'
+                WHEN 'vehicle' THEN 'vehicle_telemetry_history'
+                WHEN 'register' THEN 'meter_register_history'
             END
-        ), 0) END AS rows,
+        ), 0) AS rows,
         (
             SELECT count(*) FROM dead_letters AS letter
             WHERE letter.topic = counted.topic AND resolution IS DISTINCT FROM 'replayed'
@@ -151,7 +157,8 @@ WITH counted AS (
     FROM counted CROSS JOIN rollup_state
 )
 SELECT counted.*, stored.rows AS rows_stored, stored.letters AS dead_letters_stored,
-    consumed = written + duplicates + dead_lettered AND written = rows AND dead_lettered = letters AS adds_up
+    consumed = written + duplicates + dead_lettered
+        AND sum(written) OVER (PARTITION BY written_to) = rows AND dead_lettered = letters AS adds_up
 FROM counted JOIN stored USING (topic)
 ORDER BY topic;
 

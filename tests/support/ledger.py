@@ -6,6 +6,7 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.stack.servers import Servers
+from schemas.config.settings import topic_names
 from sql.queries import queries
 from tests.support.database import Database
 from tests.support.waiting import until
@@ -13,7 +14,7 @@ from tests.support.waiting import until
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics of one test, with `partitions` partitions each."""
+    """The topics of one test, with `partitions` partitions each; several of a type are separated by commas."""
 
     meter: str
     vehicle: str
@@ -39,10 +40,10 @@ async def ledger(database: Database, topics: Topics) -> dict[str, Entry]:
     try:
         found = queries.ledger(
             connection,
-            meter_topic=topics.meter,
-            vehicle_topic=topics.vehicle,
-            assignment_topic=topics.assignment,
-            register_topic=topics.register,
+            meter_topics=topic_names(topics.meter),
+            vehicle_topics=topic_names(topics.vehicle),
+            assignment_topics=topic_names(topics.assignment),
+            register_topics=topic_names(topics.register),
         )
         rows = [row async for row in found]
     finally:

@@ -39,7 +39,7 @@ async def load_days(connection: Connection, fleet: Fleet, vehicles: int, until: 
         records = (record for number in range(1, vehicles + 1) for record in _records(vehicle(fleet, number), dates))
         await connection.copy_records_to_table("simulated_days", records=records)
         await connection.execute(FOLD, timeout=STATEMENT_SECONDS)
-        readings = await connection.fetchval(COUNT, [topics.kafka_meter_topic, topics.kafka_vehicle_topic])
+        readings = await connection.fetchval(COUNT, [topics.meter_topics[0], topics.vehicle_topics[0]])
         await _move_watermarks(connection, until)
     return int(readings)
 

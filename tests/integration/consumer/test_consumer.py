@@ -1,5 +1,6 @@
 """Consumer processes on real servers: startup without topics, Kafka or schema, restarts, rewound offsets, and gaps."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.support.database import Database, locked_tables, waits_for_lock
 from tests.support.ledger import Entry, Topics, committed_in_kafka, consumed, ledger, until_consumed
 from tests.support.records import meter, minute, vehicle
 from tests.support.services import ConsumerGroup
+from tests.support.topics import produce as produce_records
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -296,3 +298,27 @@ async def test_a_consumer_whose_clock_is_wrong_takes_nothing_until_it_is_right(
     await until_consumed(database, topics.meter, 50)
     assert (await ledger(database, topics))[topics.meter] == Entry(50, 50, 0, 0)
     await consumer.until_ready()
+
+
+async def test_several_topics_of_a_type_are_read_and_a_reading_that_is_in_two_of_them_is_stored_once(
+    stack: Servers, database: Database, topics: Topics, group: ConsumerGroup
+) -> None:
+    """As those of a region that mirrors another one."""
+    mirrored = f"other-region.{topics.meter}"
+    await create_topics(stack.kafka_bootstrap_servers, [mirrored], partitions=2)
+    servers = stack.kafka_bootstrap_servers
+    await produce_records(servers, topics.meter, [meter("METER-1", minute(each)) for each in range(30)])
+    await produce_records(servers, mirrored, [meter("METER-1", minute(each)) for each in range(20, 50)])
+    conflicting = meter("METER-1", minute(25), 0.9)
+    await produce_records(servers, mirrored, [*(meter("METER-2", minute(each)) for each in range(10)), conflicting])
+    both = replace(topics, meter=f"{topics.meter}, {mirrored}")
+
+    group.start(KAFKA_METER_TOPIC=both.meter)
+    await until_consumed(database, None, 71)
+
+    counts = await ledger(database, both)
+    assert [counts[topics.meter].consumed, counts[mirrored].consumed] == [30, 41]
+    assert sum(each.written for each in counts.values()) == await database.value("SELECT count(*) FROM meter_readings")
+    assert sum(each.written for each in counts.values()) == 60
+    assert sum(each.duplicates for each in counts.values()) == 10
+    assert sum(each.dead_lettered for each in counts.values()) == 1

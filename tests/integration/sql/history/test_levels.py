@@ -324,7 +324,7 @@ async def _write(connection: Any, at: datetime, *, late: bool = False) -> None:
 
 async def _rows_stored(connection: Any) -> dict[str, int]:
     """The ledger's count of stored readings by topic."""
-    topics = {"meter_topic": "m", "vehicle_topic": "v", "assignment_topic": "a", "register_topic": "r"}
+    topics = {"meter_topics": ["m"], "vehicle_topics": ["v"], "assignment_topics": ["a"], "register_topics": ["r"]}
     rows = [row async for row in queries.ledger(connection, **topics)]
     assert all(row["adds_up"] for row in rows), rows
     return {row["topic"]: row["rows_stored"] for row in rows}

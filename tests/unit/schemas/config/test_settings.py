@@ -49,7 +49,7 @@ def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch,
 
 def test_two_record_types_cannot_share_a_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_REGISTER_TOPIC", "meter-readings")
-    with pytest.raises(ValidationError, match="the same topic: meter-readings"):
+    with pytest.raises(ValidationError, match="name a topic twice: meter-readings"):
         ConsumerSettings()
 
 
@@ -114,3 +114,25 @@ def test_a_day_is_folded_before_its_month_is_dropped() -> None:
         MaintainSettings(retention_days=2, fold_after_days=3)
     assert MaintainSettings(retention_days=2).fold_after_days == 2
     assert MaintainSettings().fold_after_days == 3
+
+
+def test_a_setting_may_list_several_topics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_METER_TOPIC", "meter-readings, east.meter-readings")
+    settings = ConsumerSettings()
+    assert settings.meter_topics == ["meter-readings", "east.meter-readings"]
+    assert settings.register_topics == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "error"),
+    [
+        ("meter readings", "'meter readings' is not the name of a topic"),
+        ("a,,b", "'' is not the name of a topic"),
+        ("a,a", "name a topic twice: a"),
+        ("vehicle-readings", "name a topic twice: vehicle-readings"),
+    ],
+)
+def test_wrong_lists_of_topics_are_rejected(monkeypatch: pytest.MonkeyPatch, listed: str, error: str) -> None:
+    monkeypatch.setenv("KAFKA_METER_TOPIC", listed)
+    with pytest.raises(ValidationError, match=error):
+        ConsumerSettings()
