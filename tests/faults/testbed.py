@@ -66,6 +66,7 @@ _numbers = itertools.count(1)
 class Testbed:
     """What an attack gets to work on.
 
+    `template` is a migrated, empty database to copy.
     `running` are the consumers that must be alive, `started` all consumers so far. `brokers` maps numbers to brokers when there
     are several. `attempts` is how often a duration may be measured until it is within its limit. An attack records what it does
     to the data in `changes`; `measurements` go to the report. Maintenance starts when consumers have stored the fleet of today,
@@ -73,6 +74,7 @@ class Testbed:
     """
 
     stack: Servers
+    template: Database
     database: Database
     topics: Topics
     group: ConsumerGroup
@@ -270,7 +272,7 @@ def new_testbed(
         group = ConsumerGroup(processes, environment, directory, code)
         load = Load(stack.kafka_bootstrap_servers, topic_names(topics))
         services = Services(processes, environment, database.migrator_url, directory, code)
-        yield Testbed(stack, database, topics, group, load, services, log_progress, brokers, start, attempts)
+        yield Testbed(stack, template, database, topics, group, load, services, log_progress, brokers, start, attempts)
 
 
 async def _prepare(database: Database, start: datetime) -> None:
