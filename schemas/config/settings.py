@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from schemas.config.database_url import DatabaseUrl
+from schemas.config.extras import require_archive
 from schemas.config.secrets import SecretFiles
 
 ArchiveDirectory = Annotated[
@@ -25,6 +26,7 @@ ArchiveDirectory = Annotated[
         "(unset: without an archive), and the API reads there what is no longer in the database "
         "(unset: such periods are answered with 410)"
     ),
+    AfterValidator(require_archive),
 ]
 RetentionDays = Annotated[
     int, Field(ge=1, le=36500, description="how many days history is kept; older readings are rejected")
