@@ -8,8 +8,9 @@ ARG PYTHON_IMAGE=python:3.12.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS consumer-packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-# pip has an environment of its own, so that the one of the image has none.
-RUN python -m venv /opt/pip && python -m venv --without-pip /opt/venv
+# pip has an environment of its own, so that the one of the image has none. binutils has strip: some wheels carry debugging symbols.
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends binutils >/dev/null \
+    && python -m venv /opt/pip && python -m venv --without-pip /opt/venv
 COPY deploy/packages.sh /opt/packages.sh
 COPY requirements-consumer.lock /tmp/
 RUN /opt/packages.sh /tmp/requirements-consumer.lock
@@ -27,7 +28,7 @@ LABEL org.opencontainers.image.title="energy-ingestion-engine" \
       org.opencontainers.image.description="Fleet energy telemetry from Kafka into PostgreSQL, exactly once" \
       org.opencontainers.image.version="0.1.0"
 # No process writes to the file system (logs go to stdout), so it can be read-only.
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TYPER_USE_RICH=0
 RUN groupadd --gid 10001 energy \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin energy \
     # a volume that is mounted here inherits this owner

