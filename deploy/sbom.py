@@ -12,7 +12,9 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 ROOT: Final = Path(__file__).parents[1]
-PACKAGE: Final = re.compile(r"^(?P<name>[a-z0-9._-]+)==(?P<version>[^ ;\\]+)(?P<rest>.*(?:\n    --hash.*)*)", re.MULTILINE)
+PACKAGE: Final = re.compile(
+    r"^(?P<name>[a-z0-9._-]+)==(?P<version>[^ ;\\]+)(?P<rest>.*(?:\n    --hash.*)*)", re.MULTILINE
+)
 SHA256: Final = re.compile(r"sha256:([0-9a-f]{64})")
 
 

@@ -29,9 +29,7 @@ def create(
     @retry_kafka
     async def missing(settings: ConsumerSettings) -> list[str]:
         topics = [*record_types_by_topic(settings), settings.kafka_alert_topic]
-        return await create_topics(
-            settings.client_options(), topics, partitions=partitions, replication_factor=replication_factor
-        )
+        return await create_topics(settings, topics, partitions=partitions, replication_factor=replication_factor)
 
     created = run(missing)
     typer.echo(f"created {', '.join(created)}" if created else "all topics exist", err=True)

@@ -1,21 +1,22 @@
 """Creation of topics, which no client does by itself."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import NodeNotReadyError, TopicAlreadyExistsError, for_code
 
+from schemas.config.settings import KafkaSettings
+
 
 async def create_topics(
-    client_options: Mapping[str, Any], topics: Iterable[str], *, partitions: int, replication_factor: int
+    settings: KafkaSettings, topics: Iterable[str], *, partitions: int, replication_factor: int
 ) -> list[str]:
     """Creates the topics that do not exist yet, leaves existing ones unchanged, and returns the names of the new ones.
 
     Raises:
         KafkaError: a topic cannot be created, or Kafka does not answer.
     """
-    admin = AIOKafkaAdminClient(**client_options)
+    admin = AIOKafkaAdminClient(**settings.client_options())
     try:
         await admin.start()
         # Of a broker that has just started; the client itself would fail with an AttributeError.

@@ -1,4 +1,4 @@
-"""The servers of LOCAL_STACK=containers: the images of docker-compose.yml with the settings of the local stack, by testcontainers."""
+"""The servers of LOCAL_STACK=containers: the images of docker-compose.yml, with the settings of the local stack."""
 
 import asyncio
 import secrets
@@ -32,9 +32,14 @@ def containers(directory: Path, report: Callable[[str], None]) -> Iterator[Serve
         address = f"{database.get_container_host_ip()}:{database.get_exposed_port(5432)}"
         urls = {login: f"postgresql://{login}:{word}@{address}/" for login, word in passwords.items()}
         asyncio.run(postgres.create_roles(urls["postgres"], passwords))
-        bootstrap = f"{broker.get_container_host_ip()}:{port}"
-        logins = (f"{urls[login]}energy" for login in ("migrator", "writer", "reader"))
-        yield Servers(bootstrap, *logins, "containers", directory)
+        yield Servers(
+            kafka_bootstrap_servers=f"{broker.get_container_host_ip()}:{port}",
+            database_url=f"{urls['migrator']}energy",
+            writer_url=f"{urls['writer']}energy",
+            reader_url=f"{urls['reader']}energy",
+            origin="containers",
+            directory=directory,
+        )
 
 
 def _postgres(password: str) -> PostgresContainer:

@@ -8,6 +8,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import NodeNotReadyError
 
 from consumer.kafka.topics import create_topics
+from schemas.config.settings import KafkaSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -18,5 +19,7 @@ async def test_a_cluster_without_a_controller_is_an_error_that_may_pass(monkeypa
 
     monkeypatch.setattr(AIOKafkaAdminClient, "start", start)
     with pytest.raises(NodeNotReadyError):
-        await create_topics({"bootstrap_servers": "127.0.0.1:1"}, ["a"], partitions=1, replication_factor=1)
+        await create_topics(
+            KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1"), ["a"], partitions=1, replication_factor=1
+        )
     assert NodeNotReadyError.retriable
