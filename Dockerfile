@@ -1,30 +1,39 @@
 # One image for every role: python -m consumer (the default), python -m api, python -m sql migrate | maintain | ...
-# Not run: no container engine was available. The base image is pinned by version; pin it by digest (python:...@sha256:...) where you
-# can look the digest up. All packages are pinned by the hashes of requirements.lock.
+#   docker build .                    all roles, without the archive: what ARCHIVE_DIRECTORY needs is 160 MB
+#   docker build --target archive .   all roles, with the archive
+#   docker build --target consumer .  only python -m consumer and python -m sql
+# `make containers` builds and runs it. The base image is pinned by version; pin it by digest (python:...@sha256:...) where you can
+# look the digest up. All packages are pinned by the hashes of the lock files.
 ARG PYTHON_IMAGE=python:3.12.11-slim-bookworm
 
-FROM ${PYTHON_IMAGE} AS packages
+FROM ${PYTHON_IMAGE} AS consumer-packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-RUN python -m venv /opt/venv
-COPY requirements.lock /tmp/requirements.lock
-# Wheels only: nothing is compiled, so the image needs no compiler.
-RUN /opt/venv/bin/pip install --only-binary :all: --no-deps --require-hashes -r /tmp/requirements.lock \
-    && /opt/venv/bin/pip uninstall --yes pip
+# pip has an environment of its own, so that the one of the image has none. binutils has strip: some wheels carry debugging symbols.
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends binutils >/dev/null \
+    && python -m venv /opt/pip && python -m venv --without-pip /opt/venv
+COPY deploy/packages.sh /opt/packages.sh
+COPY requirements-consumer.lock /tmp/
+RUN /opt/packages.sh /tmp/requirements-consumer.lock
 
-FROM ${PYTHON_IMAGE}
+FROM consumer-packages AS api-packages
+COPY requirements-api.lock /tmp/
+RUN /opt/packages.sh /tmp/requirements-api.lock
+
+FROM api-packages AS archive-packages
+COPY requirements.lock /tmp/
+RUN /opt/packages.sh /tmp/requirements.lock
+
+FROM ${PYTHON_IMAGE} AS base
+LABEL org.opencontainers.image.title="energy-ingestion-engine" \
+      org.opencontainers.image.description="Fleet energy telemetry from Kafka into PostgreSQL, exactly once" \
+      org.opencontainers.image.version="0.1.0"
 # No process writes to the file system (logs go to stdout), so it can be read-only.
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TYPER_USE_RICH=0
 RUN groupadd --gid 10001 energy \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin energy \
     # a volume that is mounted here inherits this owner
     && install --directory --owner 10001 --group 10001 /var/lib/energy/archive
-COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
-COPY schemas schemas
-COPY sql sql
-COPY consumer consumer
-COPY api api
-RUN PYTHONDONTWRITEBYTECODE= python -m compileall -q schemas sql consumer api
 # Numeric, so that Kubernetes can verify that it is not root.
 USER 10001:10001
 # The consumer's health check. docker-compose.yml has those of the other roles; Kubernetes uses its own probes.
@@ -33,3 +42,26 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/healthz', timeout=4)"]
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "consumer"]
+
+FROM ${PYTHON_IMAGE} AS code
+WORKDIR /app
+COPY schemas schemas
+COPY sql sql
+COPY consumer consumer
+RUN python -m compileall -q .
+COPY api api
+RUN python -m compileall -q api
+
+FROM base AS consumer
+COPY --from=consumer-packages /opt/venv /opt/venv
+COPY --from=code /app/schemas schemas
+COPY --from=code /app/sql sql
+COPY --from=code /app/consumer consumer
+
+FROM base AS archive
+COPY --from=archive-packages /opt/venv /opt/venv
+COPY --from=code /app .
+
+FROM base AS all
+COPY --from=api-packages /opt/venv /opt/venv
+COPY --from=code /app .

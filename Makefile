@@ -18,7 +18,7 @@ $(READY): requirements-dev.lock $(LOCAL)
 	@bash deploy/install.sh $(RUN) $<
 	@touch $@
 
-.PHONY: help setup demo smoke test faults mutants bench simulate fuzz lint structure audit format configuration lock schema contracts clean
+.PHONY: help setup demo smoke test containers faults mutants bench simulate fuzz lint structure audit sbom format configuration lock schema contracts clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -32,6 +32,9 @@ smoke: $(LOCAL) ## the demo without a person: starts it, checks its numbers and 
 
 test: $(READY) ## all tests, against a real Kafka and a real PostgreSQL (ARGS="-k name" selects some, POSTGRES=15 takes Debian's 15)
 	@$(if $(POSTGRES),POSTGRES_BINARIES=/usr/lib/postgresql/$(POSTGRES)/bin )exec $(RUN) -m pytest $(or $(ARGS),-n 3 --dist worksteal)
+
+containers: $(READY) ## the image and docker-compose.yml, run and checked in a container engine that is found or started; exit 1 with the reason
+	@exec $(RUN) -m deploy.containers
 
 faults: $(READY) ## the fault matrix (ONLY=scenario, ROUNDS=n): kills, freezes, disconnects; exit 1 when a guarantee is broken
 	@exec $(RUN) -m tests.faults
@@ -50,6 +53,9 @@ fuzz: $(READY) ## fuzzing: MINUTES=10 for the decoders with a coverage-guided fu
 
 audit: $(READY) ## known vulnerabilities of the locked packages; exit 1 when there is one
 	@$(RUN) -m deploy.audit
+
+sbom: $(READY) ## the packages of the image as a CycloneDX document on stdout, from requirements-api.lock (LOCK=file)
+	@$(RUN) -m deploy.sbom $(LOCK)
 
 contracts: $(READY) ## write docs/openapi.json and docs/asyncapi.json from the code
 	@$(RUN) -m tests.contracts
@@ -77,7 +83,9 @@ COMPILE := uv pip compile -q --universal --generate-hashes --no-emit-index-url -
 lock: $(LOCAL) ## resolve all dependencies again and write the lock files
 	@$(RUN) -W ignore -m deploy.stack.lock deploy/stack tests/bench tests/tls
 	@command -v uv >/dev/null || { echo 'make lock requires uv to resolve the Python packages: pip install uv' >&2; exit 1; }
-	$(COMPILE) pyproject.toml -o requirements.lock
+	$(COMPILE) pyproject.toml --extra api --extra archive -o requirements.lock
+	$(COMPILE) pyproject.toml --extra api -c requirements.lock -o requirements-api.lock
+	$(COMPILE) pyproject.toml -c requirements.lock -o requirements-consumer.lock
 	$(COMPILE) pyproject.toml --extra local -c requirements.lock -o requirements-local.lock
 	$(COMPILE) pyproject.toml --extra local --extra dev -c requirements-local.lock -o requirements-dev.lock
 	echo 'quixstreams[postgresql]>=3.28,<4' | $(COMPILE) - -o tests/bench/requirements.lock

@@ -3,7 +3,7 @@
 import typer
 import uvloop
 
-from consumer.commands import breaker, dead_letters, offsets
+from consumer.commands import breaker, dead_letters, offsets, topics
 from consumer.service import exit_code, run_consumer
 from consumer.settings import ConsumerSettings
 from schemas.config.logging import configure_logging
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.add_typer(offsets.app, name="offsets")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(breaker.app, name="breaker")
+app.add_typer(topics.app, name="topics")
 
 
 @app.callback(invoke_without_command=True)

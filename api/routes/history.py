@@ -12,7 +12,7 @@ import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from api.archive.energy import meter_energy_with_archive, vehicle_energy_with_archive
-from api.archive.exports import CONTENT, READINGS_PER_PAGE, export_readings, export_type
+from api.archive.exports import CONTENT, PARQUET, READINGS_PER_PAGE, export_readings, export_type
 from api.archive.months import METERS, VEHICLES, Archive
 from api.archive.readings import readings_with_archive
 from api.cells.cells import Cell
@@ -20,6 +20,7 @@ from api.problems import invalid_parameter, problem_responses
 from api.routes.pagination import decode_cursor, encode_cursor
 from api.routes.parameters import AfterCursor, From, Limit, MeterCell, MeterId, TimeZone, To, VehicleCell, VehicleId
 from api.routes.time_buckets import Period, time_buckets
+from schemas.config.extras import missing_archive
 from schemas.responses.base import Coverage
 from schemas.responses.history import (
     MeterBucket,
@@ -169,6 +170,10 @@ def _export_type(request: Request, query: HistoryQuery) -> str | None:
     media_type = export_type(request.headers.get("accept"))
     if media_type and query.resolution != "raw":
         raise invalid_parameter("resolution", "CSV and Parquet hold readings: hours and days are JSON")
+    if media_type == PARQUET and missing_archive("Parquet"):
+        raise HTTPException(
+            406, "this service was installed without Parquet (the extra `archive`): ask for CSV or JSON"
+        )
     return media_type
 
 

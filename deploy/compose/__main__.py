@@ -1,20 +1,19 @@
-"""The command `python -m deploy.compose`, which creates the random secrets that docker-compose.yml mounts."""
+"""The command `python -m deploy.compose`, which creates the random secrets that docker-compose.yml mounts.
 
+It needs Python alone, so that it runs on a host that has a container engine and nothing else.
+"""
+
+import argparse
 import secrets
+import sys
 from pathlib import Path
-from typing import Annotated, Final
-
-import typer
+from typing import Final
 
 LOGINS: Final = ("migrator", "writer", "reader")
 
 
-def main(
-    directory: Annotated[Path, typer.Option(help="directory from which docker-compose.yml mounts them")] = Path(
-        ".secrets"
-    ),
-) -> None:
-    """Create the passwords of the containers and the database URLs with them, one file each.
+def create_secrets(directory: Path) -> None:
+    """Creates the passwords of the containers and the database URLs with them, one file each.
 
     Existing files are kept, because the database was created with them. Other accounts of the machine cannot enter the directory.
     The files in it are readable by all, including the accounts inside the containers.
@@ -26,7 +25,6 @@ def main(
     for login in LOGINS:
         password = _keep(directory / f"{login}-password", secrets.token_urlsafe(24))
         _keep(directory / f"{login}-url", f"postgresql://{login}:{password}@postgres:5432/energy")
-    typer.echo(f"the secrets are in {directory}; next step: docker compose up --build --detach", err=True)
 
 
 def _keep(file: Path, secret: str) -> str:
@@ -37,5 +35,21 @@ def _keep(file: Path, secret: str) -> str:
     return file.read_text()
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.compose",
+        description="Create the passwords of the containers and the database URLs with them. Existing files are kept.",
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        default=Path(".secrets"),
+        help="from which docker-compose.yml mounts them (default: .secrets)",
+    )
+    directory = parser.parse_args().directory
+    create_secrets(directory)
+    sys.stderr.write(f"the secrets are in {directory}; next step: docker compose up --build --detach\n")
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -41,9 +41,15 @@ ACCOUNT: Final = "embedded_postgres"  # for a root user, because PostgreSQL refu
 ROLES_SQL: Final = Path(__file__).with_name("roles.sql")
 BUILTIN_LOCALES: Final = 17  # the first version that has a locale provider of its own
 LOGINS: Final = ("postgres", "migrator", "writer", "reader")
+INITDB_OPTIONS: Final = (
+    "--encoding=UTF8", "--data-checksums", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
+)  # fmt: skip
+# Before 17 text is sorted as people do, and as most databases do: nothing may rely on code points.
+INITDB_OPTIONS_BEFORE_17: Final = (
+    "--encoding=UTF8", "--data-checksums", "--locale-provider=icu", "--icu-locale=en-US", "--locale=C.UTF-8",
+)  # fmt: skip
+ADDRESS: Final = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 SETTINGS: Final = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
     "max_connections": "120",
     "shared_buffers": "512MB",
     "effective_cache_size": "4GB",
@@ -92,7 +98,7 @@ class Postgres:
         binaries: Path | None = None,
     ) -> None:
         self._processes = processes
-        self._settings = {**SETTINGS, **settings}
+        self._settings = {**ADDRESS, **SETTINGS, **settings}
         self._account = ACCOUNT if os.name == "posix" and os.geteuid() == 0 else None
         self._port = port or free_port()
         self.process: psutil.Popen | None = None
@@ -121,7 +127,7 @@ class Postgres:
         self._passwords = msgspec.json.decode(passwords.read_bytes(), type=dict[str, str])
         self._run()
         if new or not (self._directory / "roles-made").exists():
-            asyncio.run(self._create_roles())
+            asyncio.run(create_roles(self.url("postgres", ""), self._passwords))
             (self._directory / "roles-made").touch()
 
     def stop(self) -> None:
@@ -180,8 +186,8 @@ class Postgres:
         passwords = {login: secrets.token_urlsafe(12) for login in LOGINS}
         with self._secret_file(passwords["postgres"]) as password_file:
             command = [
-                self._binaries / "initdb", "-D", self._directory / "data", "-U", "postgres", "-E", "UTF8",
-                "--auth=scram-sha-256", f"--pwfile={password_file}", "--data-checksums", *_locale(self.version),
+                self._binaries / "initdb", "-D", self._directory / "data", "-U", "postgres", f"--pwfile={password_file}",
+                "--auth=scram-sha-256", *(INITDB_OPTIONS if self.version >= BUILTIN_LOCALES else INITDB_OPTIONS_BEFORE_17),
             ]  # fmt: skip
             done = self._as_account(command)
         if done.returncode:
@@ -218,24 +224,31 @@ class Postgres:
         finally:
             file.unlink()
 
-    async def _create_roles(self) -> None:
-        connection = await asyncpg.connect(self.url("postgres", "postgres"))
-        try:
-            for login in ("migrator", "writer", "reader"):
-                await connection.execute("SELECT set_config($1, $2, false)", f"energy.{login}", self._passwords[login])
-            await connection.execute(ROLES_SQL.read_text())
-            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = 'energy'"):
-                await connection.execute("CREATE DATABASE energy OWNER migrator")
-        finally:
-            await connection.close()
-        connection = await asyncpg.connect(self.url("postgres"))
-        try:
-            await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")  # for `python -m sql doctor`
-        finally:
-            await connection.close()
-
     async def _probe(self) -> None:
         connection = await asyncpg.connect(self.url("postgres", "postgres"), timeout=5)
+        await connection.close()
+
+
+async def create_roles(server: str, passwords: Mapping[str, str]) -> None:
+    """Creates the logins, and the database `energy` of which `migrator` is the owner.
+
+    Args:
+        server: the URL of the superuser, up to the slash before the database.
+        passwords: of each login.
+    """
+    connection = await asyncpg.connect(f"{server}postgres")
+    try:
+        for login in ("migrator", "writer", "reader"):
+            await connection.execute("SELECT set_config($1, $2, false)", f"energy.{login}", passwords[login])
+        await connection.execute(ROLES_SQL.read_text())
+        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = 'energy'"):
+            await connection.execute("CREATE DATABASE energy OWNER migrator")
+    finally:
+        await connection.close()
+    connection = await asyncpg.connect(f"{server}energy")
+    try:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")  # for `python -m sql doctor`
+    finally:
         await connection.close()
 
 
@@ -244,13 +257,6 @@ def _can_access(account: str, path: Path) -> bool:
     existing = next(each for each in (path, *path.parents) if each.exists())
     test = ["test", "-x", str(existing)]
     return subprocess.run(test, check=False, user=account, group=account, extra_groups=[], cwd="/").returncode == 0
-
-
-def _locale(version: int) -> list[str]:
-    """Options of initdb. Before 17 text is sorted as people do, and as most databases do: nothing may rely on code points."""
-    if version < BUILTIN_LOCALES:
-        return ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C.UTF-8"]
-    return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
 
 
 def _accessible_directory(directory: Path) -> Path:

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from schemas.config.database_url import DatabaseUrl
+from schemas.config.extras import require_archive
 from schemas.config.secrets import SecretFiles
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -28,6 +29,7 @@ ArchiveDirectory = Annotated[
         "(unset: without an archive), and the API reads there what is no longer in the database "
         "(unset: such periods are answered with 410)"
     ),
+    AfterValidator(require_archive),
 ]
 RetentionDays = Annotated[
     int, Field(ge=1, le=36500, description="how many days history is kept; older readings are rejected")

@@ -7,7 +7,7 @@ from types import FrameType
 def end_on_sigterm() -> None:
     """SIGTERM ends the process as Ctrl-C does: cleanup runs, and the exit code is 130, because the command is not complete.
 
-    The kernel applies no default action of a signal to the first process of a container: without a handler only SIGKILL ends it.
+    The kernel takes no default action on a signal to the first process of a container: without a handler, only SIGKILL ends it.
     Services replace this handler by their own.
     """
     signal.signal(signal.SIGTERM, _interrupt)

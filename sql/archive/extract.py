@@ -52,14 +52,14 @@ async def extract(
         ArchiveError: some months of the period were dropped from the database, before or while it was read.
         OSError: the disk is full or not writable.
     """
-    from sql.archive.parquet import CsvToParquet  # noqa: PLC0415 - pyarrow is slow to load; only archives need it
-
     await _require_present(connection, source)
     columns = await supported_columns(connection, source)
     names = [name for name, _ in columns]
     batches = _reported(_given(devices) if devices is not None else device_batches(connection, source), report)
     with atomic_write(path) as partial:
         if path.suffix == PARQUET:
+            from sql.archive.parquet import CsvToParquet  # noqa: PLC0415 - pyarrow is slow to load, and may be missing
+
             with CsvToParquet(partial, source.history, columns) as writer:
                 await copy_readings(connection, source, source.select(names), batches, writer)
         else:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from schemas.config.extras import missing_archive
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
 from sql import migrate as migration
@@ -84,6 +85,8 @@ async def _restore(found: list[Archive]) -> None:
 def _find(where: Path | None) -> list[Archive]:
     settings = from_environment(MaintainSettings)
     configure_logging(settings)
+    if problem := missing_archive("this command"):
+        fail(problem, 2)
     root = where or settings.archive_directory
     if root is None:
         fail("give a directory, or set ARCHIVE_DIRECTORY", 2)

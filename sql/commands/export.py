@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
+from schemas.config.extras import missing_archive
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
 from sql.archive.extract import CSV, PARQUET, extract
@@ -48,6 +49,8 @@ def export(
     period = opens.replace(tzinfo=UTC), closes.replace(tzinfo=UTC)
     if file.suffix not in (CSV, PARQUET):
         fail(f"{file}: the name must end with {CSV} or {PARQUET}", 2)
+    if file.suffix == PARQUET and (problem := missing_archive("Parquet")):
+        fail(problem, 2)
     if period[0] >= period[1]:
         fail("--from must be before --to", 2)
     settings = from_environment(SqlSettings)

@@ -77,8 +77,10 @@ ROOMS: Final[Mapping[str, str]] = {
     # deploy: everything that runs the system somewhere
     "deploy.audit": "",
     "deploy.compose": "",
+    "deploy.sbom": "",
+    "deploy.containers": "deploy.compose deploy.stack",
     "deploy.sizing": "",
-    "deploy.stack": "schemas",
+    "deploy.stack": "schemas consumer.kafka.topics",
     "deploy.simulator": "schemas",
     "deploy.schema": "deploy.stack sql",
     "deploy.demo": "deploy.simulator deploy.stack schemas sql",

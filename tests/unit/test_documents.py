@@ -134,7 +134,7 @@ def test_the_lookup_of_a_command_line_finds_what_is_wrong(line: str, error: str 
 
 def test_fences_and_anchors_of_real_documents_are_parsed() -> None:
     found = fences("docs/getting-started.md")
-    assert any(fence.reason == "no container engine" for fence in found)
+    assert any(fence.reason == "`make containers` runs the compose file" for fence in found)
     assert any(fence.runs and "python -m sql migrate" in fence.text for fence in found)
     assert "step-by-step" in anchors("docs/getting-started.md")
     assert "the-promise" in anchors("README.md")

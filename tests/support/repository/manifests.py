@@ -25,7 +25,8 @@ def manifest_errors(process: Process) -> list[str]:
     """Commands and settings that the code does not have, and required settings that are not set; empty when all is right."""
     error = command_error(process.command) if process.command[:2] == ["python", "-m"] else "it is not python -m ..."
     unknown = process.environment - readable(process.command)
-    missing = {name for name in ("DATABASE_URL",) if not {name, f"{name}_FILE"} & process.environment}
+    needed = () if "topics" in process.command else ("DATABASE_URL",)
+    missing = {name for name in needed if not {name, f"{name}_FILE"} & process.environment}
     return [
         *([f"{process.name}: {error}"] if error else []),
         *(f"{process.name}: {name} is no setting of {' '.join(process.command)}" for name in sorted(unknown)),

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ import pytest
 import yaml
 
 from deploy.compose.__main__ import LOGINS
+from deploy.stack import containers
+from deploy.stack.postgres import INITDB_OPTIONS
 from tests.support.repository import ROOT
 from tests.support.repository.manifests import Process, manifest_errors
 
@@ -48,14 +51,18 @@ def test_the_schema_detects_errors(service: dict[str, Any], wrong: str) -> None:
 
 
 def test_all_roles_are_present() -> None:
-    assert {"migrate", "maintain", "consumer-1", "consumer-2", "api"} == set(OURS)
-    assert {"kafka", "topics", "postgres", "prometheus", "grafana"} == set(SERVICES) - set(OURS)
+    assert {"migrate", "topics", "maintain", "consumer", "api", "operator"} == set(OURS)
+    assert {"kafka", "postgres", "prometheus", "grafana"} == set(SERVICES) - set(OURS)
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_services_have_commands_and_settings_of_the_code(name: str) -> None:
     service = OURS[name]
     process = Process(name, service["command"], frozenset(service["environment"]))
+    if name == "operator":  # for any command: its own is only the default
+        process = replace(
+            process, command=["python", "-m", "consumer"], environment=process.environment - {"ARCHIVE_DIRECTORY"}
+        )
     assert manifest_errors(process) == []
 
 
@@ -66,7 +73,7 @@ def test_every_container_is_hardened(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["mem_limit"]
     assert not service.get("privileged")
-    if name not in {"kafka", "topics"}:  # the Kafka image writes its configuration, and does not run as root
+    if name != "kafka":  # the Kafka image writes its configuration, and does not run as root
         assert service["read_only"] is True
         assert int(service["user"].split(":")[0]) > 0
     if service.get("restart") != "no":
@@ -74,7 +81,13 @@ def test_every_container_is_hardened(name: str) -> None:
 
 
 def test_images_are_pinned_by_version() -> None:
-    assert len({service["image"] for service in OURS.values()}) == 1
+    images = {service["image"]: service["build"].get("target") for service in OURS.values()}
+    assert sorted(images.items()) == [
+        ("energy-ingestion-engine:0.1.0", None),
+        ("energy-ingestion-engine:0.1.0-archive", "archive"),
+    ]
+    for service in OURS.values():
+        assert (service["build"].get("target") == "archive") == ("ARCHIVE_DIRECTORY" in service["environment"])
     base = re.search(r"^ARG PYTHON_IMAGE=(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert base is not None
     for image in (base[1], *(service["image"] for service in SERVICES.values())):
@@ -99,7 +112,7 @@ def test_secrets_are_ignored_by_git() -> None:
 
 def test_secrets_are_mounted_at_the_paths_of_the_settings() -> None:
     for name, service in OURS.items():
-        targets = {f"/run/secrets/{each['target']}" for each in service["secrets"]}
+        targets = {f"/run/secrets/{each['target']}" for each in service.get("secrets", [])}
         files = {value for key, value in service["environment"].items() if key.endswith("_FILE")}
         assert files == targets, name
 
@@ -115,10 +128,62 @@ def test_ports_match_the_settings_of_the_processes() -> None:
 
 
 def test_prometheus_scrapes_all_our_processes() -> None:
-    files = sorted((ROOT / "deploy/compose/targets").glob("*.yml"))
-    assert [file.stem for file in files] == ["api", "consumer", "maintain"]  # one per job of deploy/prometheus
-    asked = {target for file in files for group in yaml.safe_load(file.read_text()) for target in group["targets"]}
-    assert asked == {"consumer-1:9464", "consumer-2:9464", "api:3000", "maintain:9465"}
+    read = {
+        name: yaml.safe_load((ROOT / f"deploy/prometheus/{name}.yml").read_text()) for name in ("prometheus", "compose")
+    }
+    jobs = {
+        each["job_name"]: (found["names"], found["port"])
+        for each in read["compose"]["scrape_configs"]
+        for found in each["dns_sd_configs"]
+    }
+    assert jobs == {
+        "energy-consumer": (["consumer"], int(SERVICES["consumer"]["environment"]["METRICS_PORT"])),
+        "energy-maintain": (["maintain"], int(SERVICES["maintain"]["environment"]["MAINTAIN_METRICS_PORT"])),
+        "energy-api": (["api"], int(SERVICES["api"]["environment"]["API_PORT"])),
+    }
+    assert list(jobs) == [each["job_name"] for each in read["prometheus"]["scrape_configs"]]
+    for name in ("global", "rule_files"):
+        assert read["compose"][name] == read["prometheus"][name]
+    assert "--config.file=/etc/prometheus/compose.yml" in SERVICES["prometheus"]["command"]
+
+
+def test_any_number_of_consumers_can_run() -> None:
+    consumer = SERVICES["consumer"]
+    assert not {"container_name", "hostname", "ports"} & set(consumer)
+    assert "KAFKA_GROUP_INSTANCE_ID" not in consumer["environment"]  # two with one name throw each other out
+
+
+def test_no_container_leaves_an_anonymous_volume() -> None:
+    """Each volume that an image declares is a mount of the service."""
+    declared = {
+        "kafka": {"/etc/kafka/secrets", "/var/lib/kafka/data", "/mnt/shared/config"},
+        "postgres": {"/var/lib/postgresql"},
+        "prometheus": {"/prometheus"},
+    }
+    for name, volumes in declared.items():
+        stand_in = (ROOT / f"deploy/containers/standins/{name}/Dockerfile").read_text()
+        written = re.search(r"^VOLUME (.*)$", stand_in, re.MULTILINE)
+        assert written
+        assert set(json.loads(written[1])) == volumes
+        service = SERVICES[name]
+        mounts = {each.split(":")[1] for each in service["volumes"]} | {
+            each.split(":")[0] for each in service.get("tmpfs", [])
+        }
+        assert volumes <= mounts, name
+
+
+def test_no_health_check_starts_a_java_runtime() -> None:
+    assert not any("/opt/kafka/bin" in part for part in SERVICES["kafka"]["healthcheck"]["test"])
+
+
+def test_postgresql_is_initialised_as_the_local_stack_is() -> None:
+    options = SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split()
+    assert set(INITDB_OPTIONS) <= set(options)
+
+
+def test_the_local_stack_in_containers_has_the_same_images() -> None:
+    images = (containers.KAFKA_IMAGE, containers.POSTGRES_IMAGE)
+    assert images == (SERVICES["kafka"]["image"], SERVICES["postgres"]["image"])
 
 
 def test_mounted_files_exist() -> None:
@@ -137,21 +202,17 @@ def test_dependencies_are_existing_services() -> None:
 def test_the_image_contains_the_packages_of_the_processes() -> None:
     lines = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^COPY ([a-z]+) \1$", lines, re.MULTILINE) == ["schemas", "sql", "consumer", "api"]
-    assert "--require-hashes" in lines
+    assert "--require-hashes" in (ROOT / "deploy/packages.sh").read_text()
     assert re.search(r"^USER 10001:10001$", lines, re.MULTILINE)
-    kept = set((ROOT / ".dockerignore").read_text().split()) & {
-        "!requirements.lock",
-        "!schemas",
-        "!sql",
-        "!consumer",
-        "!api",
-    }
-    assert len(kept) == 5
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", lines, re.MULTILINE)
+    kept = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")}
+    assert kept == set(copied)
 
 
 def test_secrets_are_created_once_and_are_consistent(tmp_path: Path) -> None:
     directory = tmp_path / "secrets"
-    make = [sys.executable, "-m", "deploy.compose", "--directory", str(directory)]
+    # -S: no installed packages, as on a host that has a container engine and Python alone
+    make = [sys.executable, "-S", "-m", "deploy.compose", "--directory", str(directory)]
     first = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True)
     written = {file.name: file.read_text() for file in directory.iterdir()}
     assert {Path(each["file"]).name for each in COMPOSE["secrets"].values()} == set(written)

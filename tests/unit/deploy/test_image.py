@@ -11,8 +11,13 @@ import pytest
 
 from tests.support.repository import ROOT
 
-COPIED = re.findall(r"^COPY ([a-z]+) \1$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-LOCKED = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COPIED = re.findall(r"^COPY ([a-z]+) \1$", DOCKERFILE, re.MULTILINE)
+OPTIONAL = {"pyarrow"}  # imported inside functions, where an archive or a Parquet file is asked for
+
+
+def locked(lock: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (ROOT / lock).read_text(), re.MULTILINE))
 
 
 def imported(file: Path) -> set[str]:
@@ -26,14 +31,32 @@ def imported(file: Path) -> set[str]:
     return names
 
 
-def test_the_image_contains_everything_that_its_modules_import() -> None:
-    files = [file for package in COPIED for file in (ROOT / package).rglob("*.py")]
+@pytest.mark.parametrize(
+    ("lock", "packages", "lacks"),
+    [
+        ("requirements.lock", ["schemas", "sql", "consumer", "api"], set()),
+        ("requirements-api.lock", ["schemas", "sql", "consumer", "api"], OPTIONAL),
+        ("requirements-consumer.lock", ["schemas", "sql", "consumer"], OPTIONAL),
+    ],
+)
+def test_each_image_contains_everything_that_its_modules_import(
+    lock: str, packages: list[str], lacks: set[str]
+) -> None:
+    files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
     assert len(files) > 50
+    assert set(packages) <= set(COPIED)
     external = {name for file in files for name in imported(file)} - set(COPIED) - set(sys.stdlib_module_names)
     providers = {
         name: {each.lower().replace("_", "-") for each in packages_distributions().get(name, [])} for name in external
     }
-    assert {name: found for name, found in providers.items() if not found & LOCKED} == {}
+    assert {name for name, found in providers.items() if not found & locked(lock)} == lacks
+
+
+def test_the_smaller_images_lack_only_what_their_roles_do_not_use() -> None:
+    everything, api, consumer = (locked(f"requirements{each}.lock") for each in ("", "-api", "-consumer"))
+    assert consumer < api < everything
+    assert everything - api == OPTIONAL
+    assert {"fastapi", "plotly", "uvicorn"} <= api - consumer
 
 
 @pytest.mark.parametrize(
@@ -51,6 +74,5 @@ def test_a_role_starts_from_the_copied_files_alone(role: list[str], tmp_path: Pa
 
 
 def test_the_default_command_and_health_check_are_the_consumers() -> None:
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    assert 'CMD ["python", "-m", "consumer"]' in dockerfile
-    assert "http://127.0.0.1:9464/healthz" in dockerfile
+    assert 'CMD ["python", "-m", "consumer"]' in DOCKERFILE
+    assert "http://127.0.0.1:9464/healthz" in DOCKERFILE

@@ -13,6 +13,7 @@ import yaml
 
 from consumer.service import LEAVE_TIMEOUT_SECONDS
 from consumer.settings import ConsumerSettings
+from consumer.topic_registry import record_types_by_topic
 from deploy.demo.run import PARTITIONS
 from tests.support.repository import ROOT
 from tests.support.repository.chart import CHART, HELM, KAFKA, LAYERS, NO_HELM, RELEASE, helm, rendered
@@ -227,14 +228,10 @@ def test_the_schema_of_keda_detects_errors(change: dict[str, Any], wrong: str) -
 
 def partitions_of_readings() -> int:
     """The number of partitions of both topics in docker-compose.yml. The demo creates as many."""
-    command = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["topics"]["command"][-1]
-    each = re.search(r"--partitions (\d+) ", command)
-    assert each is not None
-    assert int(each[1]) == PARTITIONS
-    made = re.search(r"for topic in (.*); do", command)
-    assert made is not None
-    topics = [topic for topic in made[1].split() if topic.endswith("-readings")]
-    return int(each[1]) * len(topics)
+    command = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["topics"]["command"]
+    assert command == ["python", "-m", "consumer", "topics", "create", "--partitions", str(PARTITIONS)]
+    topics = [topic for topic in record_types_by_topic(ConsumerSettings()) if topic.endswith("-readings")]
+    return PARTITIONS * len(topics)
 
 
 def test_the_scaler_uses_an_existing_metric_and_is_limited_by_the_partitions() -> None:

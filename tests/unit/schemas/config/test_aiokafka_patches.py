@@ -14,7 +14,10 @@ from aiokafka.protocol.metadata import MetadataRequest, MetadataRequest_v5
 from schemas.config.settings import KafkaSettings
 from tests.support.repository import ROOT
 
-CREATES_TOPICS = {"deploy/stack/topics.py", "deploy/stack/kafka.py"}  # the local stack, before there are settings
+CREATES_TOPICS = {
+    "deploy/stack/kafka.py",
+    "deploy/containers/producer.py",
+}  # the local stack, before there are settings
 CLIENT = re.compile(r"\bAIOKafka(?:Consumer|Producer|AdminClient)\(\s*(.*)")
 
 

@@ -1,0 +1,30 @@
+"""Optional packages: the extras of pyproject.toml, and what to install when one is missing."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def missing_archive(what: str) -> str | None:
+    """What to install for files in Parquet; None where pyarrow is installed.
+
+    Args:
+        what: the subject of the message, such as `ARCHIVE_DIRECTORY`.
+    """
+    if find_spec("pyarrow"):
+        return None
+    return (
+        f"{what} needs the extra `archive`: pip install 'energy-ingestion-engine[archive]', "
+        "or the image of `docker build --target archive`"
+    )
+
+
+def require_archive(directory: Path | None) -> Path | None:
+    """Validates ARCHIVE_DIRECTORY.
+
+    Raises:
+        ValueError: it is set, and pyarrow is not installed.
+    """
+    problem = directory and missing_archive("ARCHIVE_DIRECTORY")
+    if problem:
+        raise ValueError(problem)
+    return directory
