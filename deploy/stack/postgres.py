@@ -247,9 +247,9 @@ def _can_access(account: str, path: Path) -> bool:
 
 
 def _locale(version: int) -> list[str]:
-    """Options of initdb. Before 17 text is sorted as people do, and as most databases do: nothing may rely on code points."""
+    """Options of initdb. Text is sorted by code points, for which newer versions need no library."""
     if version < BUILTIN_LOCALES:
-        return ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C.UTF-8"]
+        return ["--locale=C.UTF-8"]
     return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
 
 
