@@ -36,6 +36,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_report_header() -> str:
+    """The version that is tested, of those that are supported."""
+    return f"PostgreSQL {version_of(server_binaries())}; make test POSTGRES=15 runs on Debian's 15"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what the PostgreSQL of POSTGRES_BINARIES is too old for."""
     if not os.environ.get("POSTGRES_BINARIES"):

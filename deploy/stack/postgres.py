@@ -44,10 +44,8 @@ LOGINS: Final = ("postgres", "migrator", "writer", "reader")
 INITDB_OPTIONS: Final = (
     "--encoding=UTF8", "--data-checksums", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
 )  # fmt: skip
-# Before 17 text is sorted as people do, and as most databases do: nothing may rely on code points.
-INITDB_OPTIONS_BEFORE_17: Final = (
-    "--encoding=UTF8", "--data-checksums", "--locale-provider=icu", "--icu-locale=en-US", "--locale=C.UTF-8",
-)  # fmt: skip
+# Before 17 PostgreSQL has no such provider of its own; the text is sorted by code points all the same.
+INITDB_OPTIONS_BEFORE_17: Final = ("--encoding=UTF8", "--data-checksums", "--locale=C.UTF-8")
 ADDRESS: Final = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 SETTINGS: Final = {
     "max_connections": "120",

@@ -102,9 +102,8 @@ async def _drop(stack: Servers, name: str) -> None:
     async def dropped() -> bool:
         try:
             await _execute_on_server(stack, f"DROP DATABASE {name} WITH (FORCE)")
-        except (
-            asyncpg.InsufficientPrivilegeError
-        ):  # only a superuser may terminate an autovacuum worker that is still in it
+        # Only a superuser may terminate an autovacuum worker that is still in it. A server that was killed is starting up.
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.CannotConnectNowError):
             return False
         except ConnectionRefusedError:  # the server is gone, and the database with it
             return True

@@ -208,8 +208,8 @@ MUTANTS: Final = (
         "energy of several vehicles is that of the day before",
         Replacement(
             "api/routes/analytics.py",
-            "[(closes - WINDOW, closes)] * len(ids)",
-            "[(closes - 2 * WINDOW, closes - WINDOW)] * len(ids)",
+            "[(closes - WINDOW, closes)] * len(newest)",
+            "[(closes - 2 * WINDOW, closes - WINDOW)] * len(newest)",
         ),
     ),
     Mutant(

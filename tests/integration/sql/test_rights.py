@@ -171,7 +171,9 @@ async def _may(database: Database, role: str, table: int) -> str:
             "SELECT has_any_column_privilege($1, $2::oid, $3)", role, table, right
         ):
             letters += f"[{letter}]"
-    for right in ("TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"):
+    assert database.stack.postgres is not None
+    since_17 = ["MAINTAIN"] if database.stack.postgres.version >= 17 else []
+    for right in ("TRUNCATE", "REFERENCES", "TRIGGER", *since_17):
         assert not await database.value("SELECT has_table_privilege($1, $2::oid, $3)", role, table, right), right
     return letters
 

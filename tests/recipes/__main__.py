@@ -1,0 +1,224 @@
+"""The command `python -m tests.recipes NAME`: the shell commands of docs/recipes/NAME.md, in order, while readings flow.
+
+PostgreSQL and Kafka -> migrate -> a consumer and readings -> the commands of the page -> every reading is stored once
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import asyncpg
+import typer
+from aiokafka import AIOKafkaProducer
+
+from deploy.stack.jars import kafka_jars
+from deploy.stack.kafka import Kafka
+from deploy.stack.ports import free_port
+from deploy.stack.postgres import ACCOUNT, BINARIES, SETTINGS, Postgres
+from deploy.stack.processes import Processes, end_of
+from deploy.stack.servers import Servers
+from deploy.stack.topics import create_topics
+from tests.support.command import sql_command
+from tests.support.database import Database
+from tests.support.ledger import Topics, ledger, until_consumed
+from tests.support.records import minute, vehicle
+from tests.support.repository.documents import Fence, fences
+from tests.support.services import ConsumerGroup, service_environment
+from tests.support.waiting import until
+
+TOPICS: Final = Topics("meter-readings", "vehicle-readings", 4)
+DEBIAN: Final = Path("/usr/lib/postgresql/15/bin")
+READINGS_A_SECOND: Final = 50
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")  # the broker lives briefly
+FLOWING: Final = 200  # readings that are stored before the first command, and sent after the last
+
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The server that a page begins with."""
+
+    binaries: Path
+    settings: Mapping[str, str]
+
+
+def _recipes(directory: Path) -> dict[str, Recipe]:
+    archive = {"archive_mode": "on", "archive_command": f"test ! -f {directory}/wal/%f && cp %p {directory}/wal/%f"}
+    return {
+        "upgrade-postgresql": Recipe(DEBIAN, {"unix_socket_directories": str(directory)}),
+        "restore": Recipe(BINARIES, archive),
+        "standby": Recipe(BINARIES, {"wal_log_hints": "on"}),
+    }
+
+
+@app.command()
+def main(name: Annotated[str, typer.Argument(help="upgrade-postgresql, restore or standby")]) -> None:
+    """Execute the commands of docs/recipes/NAME.md while readings flow, and check that each reading is stored once."""
+    with (
+        tempfile.TemporaryDirectory(prefix="energy-recipe-", ignore_cleanup_errors=True) as made,
+        Processes() as processes,
+    ):
+        directory = Path(made)
+        if (recipe := _recipes(directory).get(name)) is None:
+            raise typer.BadParameter(f"there is no recipe {name}")
+        for each in (directory, directory / "wal"):
+            each.mkdir(exist_ok=True)
+            each.chmod(0o777)
+        postgres = Postgres(
+            processes, directory / "old", None, {**recipe.settings, "shared_buffers": "64MB"}, recipe.binaries
+        )
+        kafka = Kafka(processes, directory / "kafka", kafka_jars(_report), None)
+        postgres.start()
+        kafka.start()
+        try:
+            asyncio.run(_run(name, recipe, directory, processes, _servers(postgres, kafka, directory)))
+        finally:
+            _stop_servers(directory)
+
+
+def _stop_servers(directory: Path) -> None:
+    """Ends the servers that the commands have started."""
+    for file in directory.rglob("postmaster.pid"):
+        with suppress(ProcessLookupError):
+            os.kill(int(file.read_text().split()[0]), signal.SIGQUIT)
+
+
+def _report(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _servers(postgres: Postgres, kafka: Kafka, directory: Path) -> Servers:
+    return Servers(
+        kafka.bootstrap_servers,
+        postgres.url("migrator"),
+        postgres.url("writer"),
+        postgres.url("reader"),
+        origin="recipe",
+        directory=directory,
+        kafka=kafka,
+        postgres=postgres,
+    )
+
+
+async def _run(name: str, recipe: Recipe, directory: Path, processes: Processes, servers: Servers) -> None:
+    second_port = free_port()
+    database = Database("energy", servers)
+    environment = service_environment(servers, database, TOPICS)
+    await create_topics(servers.kafka_bootstrap_servers, (TOPICS.meter, TOPICS.vehicle), partitions=TOPICS.partitions)
+    await _keep_settings(servers, recipe)
+    await sql_command(environment, database).succeed("migrate")
+    url = urlsplit(servers.writer_url)
+    both = f"{url.netloc},{url.hostname}:{second_port}"
+    writer = url._replace(netloc=both, query="target_session_attrs=primary").geturl()
+    group = ConsumerGroup(processes, environment | {"DATABASE_URL": writer}, directory)
+    group.start()
+    async with _readings(servers) as readings:
+        await until_consumed(database, TOPICS.vehicle, FLOWING)
+        for fence in fences(f"docs/recipes/{name}.md"):
+            if fence.language == "sh" and fence.reason and "tests.recipes" in fence.reason:
+                await asyncio.to_thread(_execute, fence, _shell(directory, servers, second_port))
+        target = readings.sent + FLOWING
+        await until(readings.reached(target), f"{target} readings are sent", timeout=120)
+    after = Database("energy", _on_port(servers, second_port) if name == "standby" else servers)
+    await until_consumed(after, TOPICS.vehicle, readings.sent, timeout=180)
+    entry = (await ledger(after, TOPICS))[TOPICS.vehicle]
+    stored = await after.value("SELECT count(*) FROM vehicle_telemetry_history")
+    assert (entry.written, stored) == (readings.sent, readings.sent), f"{readings.sent} sent, {stored} stored, {entry}"
+    _report(f"{name}: {readings.sent} readings sent, {stored} stored, each once; {entry.duplicates} duplicates")
+
+
+async def _keep_settings(servers: Servers, recipe: Recipe) -> None:
+    """Writes settings into the data directory, because the commands start servers without those of the stack's command line."""
+    assert servers.postgres is not None
+    connection = await asyncpg.connect(servers.postgres.url("postgres", "energy"))
+    for name, value in {"max_connections": SETTINGS["max_connections"], **recipe.settings}.items():
+        await connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+    await connection.close()
+
+
+def _shell(directory: Path, servers: Servers, second_port: int) -> dict[str, str]:
+    """The variables of a page's commands."""
+    assert servers.postgres is not None
+    url = urlsplit(servers.postgres.url("postgres", "energy"))
+    return {
+        "PATH": f"{BINARIES}:{os.environ['PATH']}",
+        "HOME": str(directory),
+        "PGHOST": str(url.hostname), "PGPORT": str(url.port), "PGUSER": "postgres", "PGPASSWORD": str(url.password),
+        "PGDATABASE": "energy",
+        "OLD_BIN": str(DEBIAN), "NEW_BIN": str(BINARIES),
+        "OLD": str(directory / "old" / "data"), "NEW": str(directory / "new"),
+        "WAL": str(directory / "wal"), "SECOND_PORT": str(second_port),
+    }  # fmt: skip
+
+
+def _execute(fence: Fence, environment: Mapping[str, str]) -> None:
+    account = ACCOUNT if os.geteuid() == 0 else None
+    _report(f"{fence}:\n{fence.text}")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", fence.text], check=False, env=dict(environment), cwd=environment["HOME"],
+        user=account, group=account, extra_groups=[] if account else None, stdout=sys.stderr,
+    )  # fmt: skip
+    if done.returncode:
+        logs = "".join(f"{file}:\n{end_of(file)}" for file in Path(environment["HOME"]).glob("*.log"))
+        sys.exit(f"{fence} ended with exit code {done.returncode}\n{logs}")
+
+
+def _on_port(servers: Servers, port: int) -> Servers:
+    """The servers with another PostgreSQL of the same passwords."""
+    urls = [
+        urlsplit(url)._replace(netloc=f"{urlsplit(url).netloc.rpartition(':')[0]}:{port}").geturl()
+        for url in (servers.database_url, servers.writer_url, servers.reader_url)
+    ]
+    return replace(servers, database_url=urls[0], writer_url=urls[1], reader_url=urls[2])
+
+
+class _Sender:
+    """Sends readings of one vehicle after another until `stopping` is set; `sent` were acknowledged."""
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+        self.sent = 0
+        self.stopping = False
+
+    def reached(self, number: int) -> Callable[[], Awaitable[bool]]:
+        """A condition: that many readings were sent."""
+
+        async def is_reached() -> bool:
+            return self.sent >= number
+
+        return is_reached
+
+    async def run(self) -> None:
+        while not self.stopping:
+            value = vehicle(f"VEH-{self.sent % 20:03}", minute(self.sent // 20))
+            await self._producer.send_and_wait(TOPICS.vehicle, value, key=f"VEH-{self.sent % 20:03}".encode())
+            self.sent += 1
+            await asyncio.sleep(1 / READINGS_A_SECOND)
+
+
+@asynccontextmanager
+async def _readings(servers: Servers) -> AsyncIterator[_Sender]:
+    producer = AIOKafkaProducer(bootstrap_servers=servers.kafka_bootstrap_servers, acks="all", enable_idempotence=True)
+    await producer.start()
+    sender = _Sender(producer)
+    sending = asyncio.create_task(sender.run())
+    try:
+        yield sender
+    finally:
+        sender.stopping = True
+        await sending
+        await producer.stop()
+
+
+if __name__ == "__main__":
+    app()
