@@ -1,4 +1,4 @@
-"""A transaction on a connection that the pool has released, because it broke: the error that broke it is the one that is raised."""
+"""A transaction on a broken connection that its pool has released already: the error that broke it is raised."""
 
 from typing import Any
 
