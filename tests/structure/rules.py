@@ -45,7 +45,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.monitoring": "consumer.records schemas",
     "consumer.storage": "consumer.records schemas sql.connection sql.queries",
     "consumer.topic_registry": "consumer.records consumer.settings consumer.storage schemas sql.queries",
-    "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings",
+    "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings schemas.config.settings",
     "consumer.pipeline": "consumer.retry consumer.kafka consumer.monitoring consumer.records consumer.settings "
     "consumer.storage schemas sql.connection sql.queries",
     "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings sql.connection "
