@@ -18,7 +18,7 @@ $(READY): requirements-dev.lock $(LOCAL)
 	@bash deploy/install.sh $(RUN) $<
 	@touch $@
 
-.PHONY: help setup demo smoke test faults mutants bench simulate fuzz lint structure audit format configuration lock schema contracts clean
+.PHONY: help setup demo smoke test faults mutants bench simulate fuzz kubernetes lint structure audit format configuration lock schema contracts clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -50,6 +50,9 @@ fuzz: $(READY) ## fuzzing: MINUTES=10 for the decoders with a coverage-guided fu
 
 audit: $(READY) ## known vulnerabilities of the locked packages; exit 1 when there is one
 	@$(RUN) -m deploy.audit
+
+kubernetes: $(READY) ## the Helm chart on the real control plane of Kubernetes, which Go builds once (ten minutes), with simulated nodes
+	@exec $(RUN) -m tests.kubernetes
 
 contracts: $(READY) ## write docs/openapi.json and docs/asyncapi.json from the code
 	@$(RUN) -m tests.contracts

@@ -315,6 +315,7 @@ def test_the_options_reach_the_pods() -> None:
         }
         expected = {"api": {"/var/lib/energy/archive": True}, "maintain": {"/var/lib/energy/archive": False}}
         assert archive == expected.get(component(workload), {})
+        assert environment(workload).get("ARCHIVE_DIRECTORY") == next(iter(archive), None)
     consumer = environment(of_kind("options", "StatefulSet")["energy-consumer"])
     assert {name: value for name, value in consumer.items() if name.startswith("KAFKA_S")} == {
         "KAFKA_SSL_CAFILE": "/run/secrets/energy-kafka/ca.crt",
