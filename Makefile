@@ -18,7 +18,7 @@ $(READY): requirements-dev.lock $(LOCAL)
 	@bash deploy/install.sh $(RUN) $<
 	@touch $@
 
-.PHONY: help setup demo smoke test containers faults mutants bench simulate fuzz lint structure audit sbom format configuration lock schema contracts clean
+.PHONY: help setup demo smoke test containers kubernetes faults mutants bench simulate fuzz lint structure audit sbom format configuration lock schema contracts clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -56,6 +56,9 @@ audit: $(READY) ## known vulnerabilities of the locked packages; exit 1 when the
 
 sbom: $(READY) ## the packages of the image as a CycloneDX document on stdout, from requirements-api.lock (LOCK=file)
 	@$(RUN) -m deploy.sbom $(LOCK)
+
+kubernetes: $(READY) ## the Helm chart on the real control plane of Kubernetes, which Go builds once (ten minutes), with simulated nodes
+	@exec $(RUN) -m tests.kubernetes
 
 contracts: $(READY) ## write docs/openapi.json and docs/asyncapi.json from the code
 	@$(RUN) -m tests.contracts

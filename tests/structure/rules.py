@@ -95,6 +95,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "tests.faults.oracle": "",  # what it compares the system with must not be computed by the system's code
     "tests.recipes": f"{PRODUCT} tests.support",
     "tests.simulation": PRODUCT,
+    "tests.kubernetes": f"{PRODUCT} tests.support tests.tls",
     "tests.conftest": f"{PRODUCT} tests.support",
     "tests.unit": f"{PRODUCT} tests.bench tests.contracts tests.faults tests.fuzz tests.simulation tests.structure tests.support "
     "tests.tls",

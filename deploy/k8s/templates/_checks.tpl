@@ -5,6 +5,14 @@
 {{- $keys := $files | keys | sortAlpha | join ", " -}}
 {{- fail (printf "kafka.secret must name a Secret with %s, because settings.KAFKA_SECURITY_PROTOCOL is %s (without ca.crt: kafka.privateCA: false)" $keys .Values.settings.KAFKA_SECURITY_PROTOCOL) -}}
 {{- end -}}
+{{- if .Values.database.cells -}}
+{{- if .Values.database.readReplica -}}
+{{- fail "database.cells and database.readReplica exclude each other: list the replicas as the cells" -}}
+{{- end -}}
+{{- if ne (toString .Values.settings.INGESTION_ENABLED) "false" -}}
+{{- fail "with database.cells, settings.INGESTION_ENABLED must be false: devices send to the gateway of their cell" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.consumer.autoscaling -}}
 {{- if gt (int .minReplicas) (int .maxReplicas) -}}
 {{- fail (printf "consumer.autoscaling.minReplicas (%v) is greater than maxReplicas (%v)" .minReplicas .maxReplicas) -}}

@@ -71,7 +71,8 @@ topologySpreadConstraints:
 {{/* What all containers have in common: root, component. */}}
 {{- define "energy.container" -}}
 {{- $image := .root.Values.image -}}
-image: {{ $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ end }}
+{{- $built := printf "%s%s" .root.Chart.AppVersion (ternary "-archive" "" (not (empty .root.Values.archive.claim))) -}}
+image: {{ $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default $built }}{{ end }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 resources: {{ toJson (get .root.Values .component).resources }}
 securityContext:

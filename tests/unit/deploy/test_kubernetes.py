@@ -254,7 +254,7 @@ def test_all_processes_run_the_image_of_this_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (version, version)
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["api"]["image"]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["consumer"]["image"]
     images = {layer: {container(each)["image"] for each in workloads(layer)} for layer in LAYERS}
     assert images == {
         "defaults": {compose},
@@ -312,6 +312,7 @@ def test_the_options_reach_the_pods() -> None:
         }
         expected = {"api": {"/var/lib/energy/archive": True}, "maintain": {"/var/lib/energy/archive": False}}
         assert archive == expected.get(component(workload), {})
+        assert environment(workload).get("ARCHIVE_DIRECTORY") == next(iter(archive), None)
     consumer = environment(of_kind("options", "StatefulSet")["energy-consumer"])
     assert {name: value for name, value in consumer.items() if name.startswith("KAFKA_S")} == {
         "KAFKA_SSL_CAFILE": "/run/secrets/energy-kafka/ca.crt",
@@ -360,7 +361,7 @@ def test_the_schema_has_every_setting_that_the_templates_do_not_set() -> None:
         allowed
     )
     hosts = {"METRICS_HOST", "MAINTAIN_METRICS_HOST"}  # all addresses by default
-    secrets = {"DATABASE_URL", "DATABASE_READ_URL", "KAFKA_SASL_PASSWORD"}
+    secrets = {"DATABASE_URL", "DATABASE_READ_URL", "DATABASE_CELLS", "KAFKA_SASL_PASSWORD"}
     assert {
         name.removesuffix("_FILE") if name.removesuffix("_FILE") in secrets else name for name in set_by_templates
     } == (SET_BY_TEMPLATES - hosts | secrets)
@@ -394,6 +395,14 @@ def test_the_chart_is_free_of_warnings(layer: str) -> None:
         (
             {"settings": {"KAFKA_BOOTSTRAP_SERVERS": "a:9092,b:9094"}},
             "networkPolicy.kafka.ports must have the port of b:9094 (settings.KAFKA_BOOTSTRAP_SERVERS)",
+        ),
+        (
+            {"settings": KAFKA, "database": {"cells": True}},
+            "with database.cells, settings.INGESTION_ENABLED must be false",
+        ),
+        (
+            {"settings": KAFKA, "database": {"cells": True, "readReplica": True}},
+            "database.cells and database.readReplica exclude each other",
         ),
         (
             {"settings": KAFKA, "consumer": {"autoscaling": {"minReplicas": 17}}},
