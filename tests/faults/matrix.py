@@ -77,7 +77,7 @@ SCENARIOS: Final = (
     Scenario("folding", 40, folding.interrupt_folding, "1, 4", min_rounds=folding.ROUNDS_OF_A_DAY),
     Scenario("merging", 20, folding.interrupt_merging, "1, 4"),
     Scenario("archiving", 20, archiving.interrupt_archiving, "1, 4", min_rounds=archiving.ROUNDS_OF_A_MONTH),
-    Scenario("region-lost", 3, regions.lose_a_region, "1, 2", _at_rest),
+    Scenario("region-lost", 3, regions.lose_a_region, "1, 2", _at_rest, in_tests=False),
     Scenario("disk-full", 3, data.fill_disk, "4", data.add_insert_trigger),
     Scenario("poison", 3, data.send_rejected_rows, "4", data.add_check_constraint),
     Scenario("broken-release", 2, data.break_producer_release, "4", min_rounds=2),

@@ -32,7 +32,7 @@ class Scenario:
     """An attack that is repeated, on the promise of the README with the number `promise`.
 
     `prepare` runs once, before the first round; `attack` is called with the number of each round, from 1. `min_rounds` is the
-    number of rounds that cover every variant of the attack. A negative control disables a safeguard or damages data, and
+    number of rounds that cover every variant of the attack; `in_tests`: `make test` runs them. A negative control disables a safeguard or damages data, and
     its value is what the oracle must find.
     """
 
@@ -45,6 +45,7 @@ class Scenario:
     three_brokers: bool = False
     copied_postgres: bool = False
     min_rounds: int = 1
+    in_tests: bool = True
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
