@@ -32,8 +32,8 @@ class Scenario:
     """An attack that is repeated, on the promise of the README with the number `promise`.
 
     `prepare` runs once, before the first round; `attack` is called with the number of each round, from 1. `min_rounds` is the
-    number of rounds that cover every variant of the attack; `in_tests`: `make test` runs them. A negative control disables a safeguard or damages data, and
-    its value is what the oracle must find.
+    number of rounds that cover every variant of the attack. `make test` runs those with `in_tests`. A negative control disables a
+    safeguard or damages data, and its value is what the oracle must find.
     """
 
     name: str
