@@ -9,16 +9,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import asyncpg
 import typer
-from aiokafka import AIOKafkaProducer
 
 from deploy.stack.jars import kafka_jars
 from deploy.stack.kafka import Kafka
@@ -27,17 +26,17 @@ from deploy.stack.postgres import ACCOUNT, BINARIES, SETTINGS, Postgres
 from deploy.stack.processes import Processes, end_of
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
+from tests.recipes.readings import flowing_readings
 from tests.support.command import sql_command
 from tests.support.database import Database
 from tests.support.ledger import Topics, ledger, until_consumed
-from tests.support.records import minute, vehicle
+from tests.support.repository import ROOT
 from tests.support.repository.documents import Fence, fences
 from tests.support.services import ConsumerGroup, service_environment
 from tests.support.waiting import until
 
 TOPICS: Final = Topics("meter-readings", "vehicle-readings", 4)
 DEBIAN: Final = Path("/usr/lib/postgresql/15/bin")
-READINGS_A_SECOND: Final = 50
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")  # the broker lives briefly
 FLOWING: Final = 200  # readings that are stored before the first command, and sent after the last
 
@@ -46,10 +45,11 @@ app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The server that a page begins with."""
+    """What a page begins with."""
 
     binaries: Path
     settings: Mapping[str, str]
+    commit: str | None = None  # of the engine that the page begins with; None: this one
 
 
 def _recipes(directory: Path) -> dict[str, Recipe]:
@@ -57,12 +57,13 @@ def _recipes(directory: Path) -> dict[str, Recipe]:
     return {
         "upgrade-postgresql": Recipe(DEBIAN, {"unix_socket_directories": str(directory)}),
         "restore": Recipe(BINARIES, archive),
+        "upgrade-engine": Recipe(BINARIES, {}, "c01aed5"),
         "standby": Recipe(BINARIES, {"wal_log_hints": "on"}),
     }
 
 
 @app.command()
-def main(name: Annotated[str, typer.Argument(help="upgrade-postgresql, restore or standby")]) -> None:
+def main(name: Annotated[str, typer.Argument(help="standby, restore, upgrade-postgresql or upgrade-engine")]) -> None:
     """Execute the commands of docs/recipes/NAME.md while readings flow, and check that each reading is stored once."""
     with (
         tempfile.TemporaryDirectory(prefix="energy-recipe-", ignore_cleanup_errors=True) as made,
@@ -88,7 +89,7 @@ def main(name: Annotated[str, typer.Argument(help="upgrade-postgresql, restore o
 
 def _stop_servers(directory: Path) -> None:
     """Ends the servers that the commands have started."""
-    for file in directory.rglob("postmaster.pid"):
+    for file in (*directory.rglob("postmaster.pid"), *directory.glob("consumer.pid")):
         with suppress(ProcessLookupError):
             os.kill(int(file.read_text().split()[0]), signal.SIGQUIT)
 
@@ -116,17 +117,26 @@ async def _run(name: str, recipe: Recipe, directory: Path, processes: Processes,
     environment = service_environment(servers, database, TOPICS)
     await create_topics(servers.kafka_bootstrap_servers, (TOPICS.meter, TOPICS.vehicle), partitions=TOPICS.partitions)
     await _keep_settings(servers, recipe)
-    await sql_command(environment, database).succeed("migrate")
-    url = urlsplit(servers.writer_url)
-    both = f"{url.netloc},{url.hostname}:{second_port}"
-    writer = url._replace(netloc=both, query="target_session_attrs=primary").geturl()
-    group = ConsumerGroup(processes, environment | {"DATABASE_URL": writer}, directory)
-    group.start()
-    async with _readings(servers) as readings:
+    if recipe.commit:
+        old = await asyncio.to_thread(_start_engine, recipe.commit, directory, processes, environment, database)
+    else:
+        await sql_command(environment, database).succeed("migrate")
+        url = urlsplit(servers.writer_url)
+        both = f"{url.netloc},{url.hostname}:{second_port}"
+        writer = url._replace(netloc=both, query="target_session_attrs=primary").geturl()
+        old = ConsumerGroup(processes, environment | {"DATABASE_URL": writer}, directory).start().process.pid
+    shell = _shell(directory, servers, second_port) | {"CONSUMER": str(old)}
+    if recipe.commit:
+        shell = (
+            environment
+            | shell
+            | {"OWNER_URL": servers.database_url, "PATH": f"{Path(sys.executable).parent}:{shell['PATH']}"}
+        )
+    async with flowing_readings(servers, TOPICS.vehicle) as readings:
         await until_consumed(database, TOPICS.vehicle, FLOWING)
         for fence in fences(f"docs/recipes/{name}.md"):
             if fence.language == "sh" and fence.reason and "tests.recipes" in fence.reason:
-                await asyncio.to_thread(_execute, fence, _shell(directory, servers, second_port))
+                await asyncio.to_thread(_execute, fence, shell, engine=bool(recipe.commit))
         target = readings.sent + FLOWING
         await until(readings.reached(target), f"{target} readings are sent", timeout=120)
     after = Database("energy", _on_port(servers, second_port) if name == "standby" else servers)
@@ -135,6 +145,19 @@ async def _run(name: str, recipe: Recipe, directory: Path, processes: Processes,
     stored = await after.value("SELECT count(*) FROM vehicle_telemetry_history")
     assert (entry.written, stored) == (readings.sent, readings.sent), f"{readings.sent} sent, {stored} stored, {entry}"
     _report(f"{name}: {readings.sent} readings sent, {stored} stored, each once; {entry.duplicates} duplicates")
+
+
+def _start_engine(
+    commit: str, directory: Path, processes: Processes, environment: dict[str, str], database: Database
+) -> int:
+    """Migrates with the code of a commit and starts its consumer; returns the process id."""
+    code = directory / "engine"
+    code.mkdir()
+    subprocess.run(f"git archive {commit} | tar -x -C {code}", shell=True, check=True, cwd=ROOT)
+    migrate = [sys.executable, "-m", "sql", "migrate"]
+    subprocess.run(migrate, check=True, cwd=code, env=environment | {"DATABASE_URL": database.migrator_url})
+    consumer = [sys.executable, "-m", "consumer"]
+    return processes.start(consumer, env=environment, cwd=code, log=directory / "old-consumer.log").pid
 
 
 async def _keep_settings(servers: Servers, recipe: Recipe) -> None:
@@ -161,13 +184,20 @@ def _shell(directory: Path, servers: Servers, second_port: int) -> dict[str, str
     }  # fmt: skip
 
 
-def _execute(fence: Fence, environment: Mapping[str, str]) -> None:
-    account = ACCOUNT if os.geteuid() == 0 else None
+def _execute(fence: Fence, environment: Mapping[str, str], *, engine: bool) -> None:
+    """As the account of PostgreSQL, or of this process where the commands are those of the engine."""
+    account = ACCOUNT if os.geteuid() == 0 and not engine else None
     _report(f"{fence}:\n{fence.text}")
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", fence.text], check=False, env=dict(environment), cwd=environment["HOME"],
-        user=account, group=account, extra_groups=[] if account else None, stdout=sys.stderr,
-    )  # fmt: skip
+        ["bash", "-euo", "pipefail", "-c", fence.text],
+        check=False,
+        env=dict(environment),
+        cwd=ROOT if engine else environment["HOME"],
+        user=account,
+        group=account,
+        extra_groups=[] if account else None,
+        stdout=sys.stderr,
+    )
     if done.returncode:
         logs = "".join(f"{file}:\n{end_of(file)}" for file in Path(environment["HOME"]).glob("*.log"))
         sys.exit(f"{fence} ended with exit code {done.returncode}\n{logs}")
@@ -180,44 +210,6 @@ def _on_port(servers: Servers, port: int) -> Servers:
         for url in (servers.database_url, servers.writer_url, servers.reader_url)
     ]
     return replace(servers, database_url=urls[0], writer_url=urls[1], reader_url=urls[2])
-
-
-class _Sender:
-    """Sends readings of one vehicle after another until `stopping` is set; `sent` were acknowledged."""
-
-    def __init__(self, producer: Any) -> None:
-        self._producer = producer
-        self.sent = 0
-        self.stopping = False
-
-    def reached(self, number: int) -> Callable[[], Awaitable[bool]]:
-        """A condition: that many readings were sent."""
-
-        async def is_reached() -> bool:
-            return self.sent >= number
-
-        return is_reached
-
-    async def run(self) -> None:
-        while not self.stopping:
-            value = vehicle(f"VEH-{self.sent % 20:03}", minute(self.sent // 20))
-            await self._producer.send_and_wait(TOPICS.vehicle, value, key=f"VEH-{self.sent % 20:03}".encode())
-            self.sent += 1
-            await asyncio.sleep(1 / READINGS_A_SECOND)
-
-
-@asynccontextmanager
-async def _readings(servers: Servers) -> AsyncIterator[_Sender]:
-    producer = AIOKafkaProducer(bootstrap_servers=servers.kafka_bootstrap_servers, acks="all", enable_idempotence=True)
-    await producer.start()
-    sender = _Sender(producer)
-    sending = asyncio.create_task(sender.run())
-    try:
-        yield sender
-    finally:
-        sender.stopping = True
-        await sending
-        await producer.stop()
 
 
 if __name__ == "__main__":
