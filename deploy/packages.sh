@@ -9,7 +9,7 @@ find /opt/venv -name '*.so' -exec strip --strip-unneeded {} +
 for plotly in /opt/venv/lib/python*/site-packages/plotly; do
     [ -d "$plotly" ] || continue
     cp "$plotly/package_data/plotly.min.js" /tmp/
-    rm -r "$plotly" "${plotly%/*}/_plotly_utils"
+    rm -rf "$plotly" "${plotly%/*}/_plotly_utils"
     mkdir -p "$plotly/package_data"
     touch "$plotly/__init__.py"
     mv /tmp/plotly.min.js "$plotly/package_data/"

@@ -27,20 +27,24 @@ def main(
 ) -> None:
     """Build the image, run docker-compose.yml, and check it: readings in and out, signals, crashes, restarts, what is left over.
 
-    Uses the container engine of this machine. Where none is running, starts Debian's dockerd in namespaces of its own, as root;
+    Uses the container engine of this machine. Where none can be used, starts Debian's dockerd in namespaces of its own, as root;
     that needs the packages docker.io, mmdebstrap, iptables and slirp4netns. Its images are kept in .stack/containers.
     Without either, nothing is checked: the exit code is 0, or 1 if CI is set.
     """
     if ISOLATED in os.environ:
         raise typer.Exit(_inside())
     if not own_engine and engine_answers(Docker.of_environment()):
-        raise typer.Exit(_checked(Docker.of_environment(), own=False))
-    missing = isolation.missing_requirements()
-    if missing:
-        _report(f"nothing was checked: no container engine is running, and none can be started: {missing}")
-        raise typer.Exit(1 if os.environ.get("CI") else 0)
-    _report("starting a container engine in namespaces of its own")
-    raise typer.Exit(isolation.run([sys.executable, "-m", "deploy.containers"], DATA, {ISOLATED: "1"}))
+        try:
+            raise typer.Exit(_checked(Docker.of_environment(), own=False))
+        except EngineError as error:
+            _report(f"the container engine of this machine cannot be used: {error}")
+    try:
+        isolation.require()
+        _report("starting a container engine in namespaces of its own")
+        raise typer.Exit(isolation.run([sys.executable, "-m", "deploy.containers"], DATA, {ISOLATED: "1"}))
+    except EngineError as error:
+        _report(f"nothing was checked: no container engine can be used, and none can be started: {error}")
+        raise typer.Exit(1 if os.environ.get("CI") else 0) from None
 
 
 def _inside() -> int:
@@ -55,14 +59,18 @@ def _inside() -> int:
 
 
 def _checked(docker: Docker, *, own: bool) -> int:
-    """0 when every check succeeded, else 1. Ctrl-C ends it with 130 after the cleanup."""
+    """0 when every check succeeded, else 1; 130 after Ctrl-C and the cleanup.
+
+    Raises:
+        EngineError: the engine lacks an image.
+    """
     code = INTERRUPTED
     try:
         with stopped_by_signals(), Project(docker, _report) as project:
             provide_images(docker, project.images(), _report, stand_ins=own)
             check(project)
             code = 0
-    except (CommandError, EngineError, TimeoutError, AssertionError) as error:
+    except (CommandError, TimeoutError, AssertionError) as error:
         _report(f"failed: {error}")
         return 1
     return code

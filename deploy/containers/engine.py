@@ -47,6 +47,8 @@ def started_engine(data: Path, options: list[str]) -> Iterator[Docker]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise EngineError(f"dockerd does not start; its log {log} ends:\n{end_of(log)}")
             time.sleep(0.2)
+        for kind in ("container", "volume"):  # what a killed run has left
+            docker(kind, "prune", "--force")
         yield docker
     finally:
         process.send_signal(signal.SIGTERM)

@@ -32,22 +32,30 @@ CGROUPS: Final = Path("/sys/fs/cgroup")
 NETWORK_TIMEOUT_SECONDS: Final = 20.0
 
 
-def missing_requirements() -> str:
-    """What an engine of our own lacks here, and how to get it; empty when it can be started."""
+def require() -> None:
+    """Checks that an engine of our own can be started here.
+
+    Raises:
+        EngineError: something is missing; the message says how to get it.
+    """
     if not Path("/proc/self/ns/net").exists():
-        return "it needs Linux"
+        raise EngineError("that needs Linux")
     if os.geteuid() != 0:
-        return "it needs root"
+        raise EngineError("that needs root")
     if not Path("/dev/net/tun").exists():
-        return "it needs the device /dev/net/tun"
+        raise EngineError("that needs the device /dev/net/tun")
     packages = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program)})
-    return f"apt-get install --no-install-recommends {' '.join(packages)}" if packages else ""
+    if packages:
+        raise EngineError(f"apt-get install --no-install-recommends {' '.join(packages)}")
 
 
 def run(command: Sequence[str], data: Path, environment: Mapping[str, str]) -> int:
     """Runs a command in namespaces of its own, and returns its exit code. A stop signal is passed on to the command.
 
     If this process is killed, the kernel kills the command, and with it all that runs in the namespaces.
+
+    Raises:
+        EngineError: the namespaces cannot be created.
     """
     data.mkdir(parents=True, exist_ok=True)
     dying_with_us = ["setpriv", "--pdeathsig", "KILL"]
