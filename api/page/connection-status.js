@@ -81,6 +81,7 @@ export class ConnectionStatus {
 }
 
 function incompleteMessage(cells) {
-  const what = cells.length > 1 ? `The cells ${cells.join(", ")} do not respond` : `The cell ${cells[0]} does not respond`;
-  return `${what}. The lists and totals on this page lack those vehicles and meters.`;
+  const several = cells.length > 1;
+  const what = several ? `The cells ${cells.join(", ")} do not respond` : `The cell ${cells[0]} does not respond`;
+  return `${what}. ${several ? "Their" : "Its"} vehicles and meters are missing in the lists and totals on this page.`;
 }
