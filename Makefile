@@ -31,7 +31,7 @@ smoke: $(LOCAL) ## the demo without a person: starts it, checks its numbers and 
 	@exec $(RUN) -m deploy.demo --smoke
 
 test: $(READY) ## all tests, against a real Kafka and a real PostgreSQL (ARGS="-k name" selects some, POSTGRES=15 takes Debian's 15)
-	@$(if $(POSTGRES),POSTGRES_BINARIES=/usr/lib/postgresql/$(POSTGRES)/bin )exec $(RUN) -m pytest $(or $(ARGS),-n 3 --dist worksteal)
+	@$(if $(POSTGRES),POSTGRES_BINARIES=/usr/lib/postgresql/$(POSTGRES)/bin )exec $(RUN) -m pytest $(or $(ARGS),-n 4 --dist worksteal)
 
 containers: $(READY) ## the image and docker-compose.yml, run and checked in a container engine that is found or started; exit 1 with the reason
 	@exec $(RUN) -m deploy.containers

@@ -148,7 +148,7 @@ def runner() -> Iterator[asyncio.Runner]:
 def test_any_sequence_of_writes_refreshes_and_queries_gives_the_totals_of_history(
     runner: asyncio.Runner, database: Database
 ) -> None:
-    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
     @given(STEPS)
     def check(steps: list[Write | Refresh | Query]) -> None:
         runner.run(_run_steps(database, steps))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-SEEDS: Final = 1500
+SEEDS: Final = 800
 
 
 def _simulate(**settings: object) -> dict[str, Any]:
