@@ -12,8 +12,9 @@ WHERE attribute.attrelid = :history::text::regclass AND attribute.attnum > 0 AND
 ORDER BY attribute.attnum;
 
 -- name: insert_retired_month(history, month, readings, derived, archived_in)!
-INSERT INTO retired_months (history, month, readings, derived, archived_in)
-VALUES (:history, :month, :readings, :derived, :archived_in);
+-- A month that gets readings again is dropped again: the time of each row is its own, and not that of the transaction.
+INSERT INTO retired_months (history, month, readings, derived, archived_in, retired_at)
+VALUES (:history, :month, :readings, :derived, :archived_in, clock_timestamp());
 
 -- name: archive_directories(month)
 -- Directories that hold archives of a month that was dropped; they are never written to again.

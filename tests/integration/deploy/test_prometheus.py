@@ -151,8 +151,9 @@ async def test_no_panel_of_the_dashboard_is_empty(
     api = start_api(DATABASE_URL=database.reader_url, DATABASE_READ_URL=standby.url("reader", database.name))
     prometheus.scrape("consumer", [await host(consumer)])
     prometheus.scrape("maintain", [f"127.0.0.1:{(await maintain.until_logged('maintenance_started'))['metrics_port']}"])
-    prometheus.scrape("api", [f"{api.base_url.host}:{api.base_url.port}"])
-    await prometheus.until('sum(up{job=~"energy-.+"}) == 3')
+    of_cells = start_api(DATABASE_CELLS=f"here={database.reader_url}", DATABASE_READ_URL="", INGESTION_ENABLED="false")
+    prometheus.scrape("api", [f"{each.base_url.host}:{each.base_url.port}" for each in (api, of_cells)])
+    await prometheus.until('sum(up{job=~"energy-.+"}) == 4')
 
     await database.execute("REVOKE INSERT ON meter_telemetry_history FROM energy_writer")
     await produce(stack, topics.meter, [meter(at=minute(0)), meter(at=minute(0))])
