@@ -180,16 +180,12 @@ def interrupted_commands(project: Project) -> None:
     _ensure(KILLED not in codes, f"PostgreSQL and Kafka ended with {codes}")
     for command in (["python", "-m", "sql", "migrate"], ["python", "-m", "consumer", "offsets", "show"]):
         name = project.compose("run", "--detach", "--no-deps", "operator", *command).split()[-1]
-        _until(lambda name=name: "\n" in _logs(project, name), f"{' '.join(command)} waits for its server")  # type: ignore[misc]
+        _until(lambda name=name: "\n" in project.docker.logs(name), f"{' '.join(command)} waits for its server")  # type: ignore[misc]
         project.docker("stop", "--time", "20", name)
         code = int(project.docker("inspect", "--format", "{{.State.ExitCode}}", name))
         _ensure(code == INTERRUPTED, f"{' '.join(command)} ended with {code} on SIGTERM")
         project.docker("rm", name)
     project.report(f"one-shot commands ended on SIGTERM with exit code {INTERRUPTED}")
-
-
-def _logs(project: Project, name: str) -> str:
-    return project.docker("logs", name)
 
 
 def _is_up(project: Project, service: str) -> bool:

