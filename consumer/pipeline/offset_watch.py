@@ -46,9 +46,14 @@ class OffsetWatch:
                 log.debug("stored_offsets_not_watched", error=repr(error))
 
     async def _find_moved_offsets(self) -> None:
-        """Restore the partitions that do not continue where the database says: halted, or it went back in time."""
+        """Restore the partitions that do not continue where the database says: halted, or it went back in time.
+
+        Only partitions that have their stored offset already are looked at. While the group rebalances there are none, although
+        the client still names the former ones: their offsets would be committed to Kafka (lag/reporter.py) behind the request to
+        join the group, which Kafka would answer with an illegal generation, whereupon aiokafka would join once more.
+        """
         before, next_offsets = self._idle(), self._positions.next_offsets
-        stored = await self._offsets.watch(self._client.assignment())
+        stored = await self._offsets.watch(set(self._positions.stored))
         if next_offsets is not self._positions.next_offsets:
             return
         after = self._idle()
