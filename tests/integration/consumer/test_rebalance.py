@@ -26,13 +26,13 @@ async def test_a_group_that_replaces_a_killed_member_while_readings_flow_comes_t
     consumers = [group.start(**LONG_SESSIONS) for _ in range(3)]
     for each in consumers:
         await each.until_ready()
-    ends = dict.fromkeys(range(topics.partitions), 0)
+    ends: dict[int, int] = dict.fromkeys(range(topics.partitions), 0)
 
     async def behind() -> int:
         """The most records by which a partition is behind what was sent."""
         rows = await database.fetch("SELECT partition, next_offset FROM kafka_offsets WHERE topic = $1", topics.meter)
         stored = {row["partition"]: row["next_offset"] for row in rows}
-        return max(end - stored.get(partition, 0) for partition, end in ends.items())
+        return max(end - int(stored.get(partition, 0)) for partition, end in ends.items())
 
     async def send() -> None:
         async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap_servers, acks="all") as producer:
