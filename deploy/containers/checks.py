@@ -44,7 +44,7 @@ def check(project: Project) -> None:
     restarted_database(project, readings)
     down_and_up(project, readings)
     orderly_shutdown(project)
-    interrupted_commands(project)
+    interrupted_migration(project)
     project.report("removing everything")
     project.remove()
     left = [
@@ -173,19 +173,18 @@ def orderly_shutdown(project: Project) -> None:
         project.report(f"{role} ended on SIGTERM after {time.monotonic() - started:.1f} s with exit code 0")
 
 
-def interrupted_commands(project: Project) -> None:
+def interrupted_migration(project: Project) -> None:
     """A one-shot command, which is the first process of its container, ends on SIGTERM while it waits for its server."""
     project.compose("stop", "postgres", "kafka")
     codes = [each["State"]["ExitCode"] for name in ("postgres", "kafka") for each in project.containers(name)]
     _ensure(KILLED not in codes, f"PostgreSQL and Kafka ended with {codes}")
-    for command in (["python", "-m", "sql", "migrate"], ["python", "-m", "consumer", "offsets", "show"]):
-        name = project.compose("run", "--detach", "--no-deps", "operator", *command).split()[-1]
-        _until(lambda name=name: "\n" in project.docker.logs(name), f"{' '.join(command)} waits for its server")  # type: ignore[misc]
-        project.docker("stop", "--time", "20", name)
-        code = int(project.docker("inspect", "--format", "{{.State.ExitCode}}", name))
-        _ensure(code == INTERRUPTED, f"{' '.join(command)} ended with {code} on SIGTERM")
-        project.docker("rm", name)
-    project.report(f"one-shot commands ended on SIGTERM with exit code {INTERRUPTED}")
+    name = project.compose("run", "--detach", "--no-deps", "operator", "python", "-m", "sql", "migrate").split()[-1]
+    _until(lambda: "\n" in project.docker.logs(name), "the migration waits for its server")
+    project.docker("stop", "--time", "20", name)
+    code = int(project.docker("inspect", "--format", "{{.State.ExitCode}}", name))
+    _ensure(code == INTERRUPTED, f"python -m sql migrate ended with {code} on SIGTERM")
+    project.docker("rm", name)
+    project.report(f"a migration that waits ended on SIGTERM with exit code {INTERRUPTED}")
 
 
 def _is_up(project: Project, service: str) -> bool:
