@@ -2,6 +2,8 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from schemas.config.transports import is_closed_transport
+
 
 class IgnoreDisconnectsMiddleware:
     """Drops messages that can no longer be sent, so that a client's disconnect is not logged as an error.
@@ -17,7 +19,7 @@ class IgnoreDisconnectsMiddleware:
             try:
                 await send(message)
             except RuntimeError as error:
-                if "the handler is closed" not in str(error):  # the message of uvloop for a closed transport
+                if not is_closed_transport(error):
                     raise
 
         await self._app(scope, receive, send_if_connected)

@@ -10,6 +10,7 @@ import asyncpg
 from aiokafka import TopicPartition
 
 from consumer.records.batch import BatchResult
+from schemas.config.transports import is_closed_transport
 from sql.connection import CONNECTION_ERRORS, DATABASE_ERRORS
 
 _CAUSES: Final = {
@@ -27,7 +28,6 @@ _CAUSES: Final = {
 _ABOUT_DATA: Final = ("21", "22", "23", "54")
 # asyncpg's words for a connection that has broken. Its other InterfaceErrors say that the driver was used wrongly.
 _CONNECTION_CLOSED: Final = ("is closed", "is closing", "released back to the pool")
-_HANDLER_CLOSED: Final = "the handler is closed"  # uvloop's words for the same
 
 
 class FencedError(Exception):
@@ -53,7 +53,7 @@ def is_passing(error: BaseException) -> bool:
     A missing table or privilege (42xxx) passes once an operator migrates the schema. A missing table partition is a 23514 that
     names no constraint; it passes once maintenance creates the partition. So may any unknown error of PostgreSQL.
     """
-    if isinstance(error, RuntimeError) and _HANDLER_CLOSED in str(error):
+    if is_closed_transport(error):
         return True
     return isinstance(error, CommitOutcomeUnknownError) or (isinstance(error, DATABASE_ERRORS) and not is_misuse(error))
 

@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
-HANDLER_CLOSED: Final = "the handler is closed"  # uvloop's message
+from schemas.config.transports import is_closed_transport
 
 
 @functools.cache  # once in a process
@@ -35,7 +35,7 @@ def _closing_when_lost(send: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return send(connection, *arguments, **options)
         except RuntimeError as error:
-            if HANDLER_CLOSED not in str(error):
+            if not is_closed_transport(error):
                 raise
             connection.close(reason=CloseReason.CONNECTION_BROKEN)
             raise KafkaConnectionError(f"Connection at {connection.host}:{connection.port} broken: {error}") from error

@@ -65,7 +65,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "api.archive": "api.database api.problems sql.archive sql.queries",
     "api.cells": "api.archive api.database api.metrics api.problems api.settings sql.connection sql.queries",
     "api.fleet": "api.problems schemas sql.analytics sql.queries",
-    "api.middleware": "api.auth api.database api.metrics api.problems",
+    "api.middleware": "api.auth api.database api.metrics api.problems schemas.config.transports",
     "api.server": "api.middleware.security_headers api.problems api.settings",
     "api.ingestion": "api.auth api.problems api.settings schemas",
     "api.openapi": "api.auth api.middleware.data_source api.problems schemas",
