@@ -15,6 +15,7 @@ FOLDED_DAYS: Final = 30
 # The newest readings come through Kafka and are rows. They begin at a midnight (UTC), where the folded days end.
 LEAST_ROWS: Final = timedelta(hours=6)
 MOST_ROWS: Final = LEAST_ROWS + timedelta(days=1)
+LONGEST_PAUSE: Final = timedelta(days=7)  # 6 million readings, which take about a minute
 # Devices outside of the fleet, for readings that a person posts: the fleet's totals stay exact.
 VISITOR_VEHICLE: Final = "VEH-DEMO"
 VISITOR_METER: Final = "METER-DEMO"
@@ -30,6 +31,15 @@ def all_assignments() -> Iterator[Assignment]:
 def rows_from(now: datetime) -> datetime:
     """The midnight (UTC) at which the folded days of a new demo end."""
     return midnight(now - LEAST_ROWS)
+
+
+def backfill_from(now: datetime, folded_before: datetime, newest: datetime | None) -> datetime:
+    """The instant from which a demo that starts sends readings, so that its history has no gap after a pause of a week at most.
+
+    `newest` is the instant up to which an earlier demo has stored readings; None: there was none.
+    """
+    begin = now - MOST_ROWS if newest is None else min(newest, now - MOST_ROWS)
+    return max(folded_before, begin, now - LONGEST_PAUSE)
 
 
 def faulty_vehicles() -> list[int]:

@@ -13,7 +13,14 @@ import asyncpg
 import httpx
 from pydantic import SecretStr
 
-from deploy.demo.fleet import FLEET, FOLDED_DAYS, MOST_ROWS, VEHICLES_WITH_HISTORY, all_assignments, rows_from
+from deploy.demo.fleet import (
+    FLEET,
+    FOLDED_DAYS,
+    VEHICLES_WITH_HISTORY,
+    all_assignments,
+    backfill_from,
+    rows_from,
+)
 from deploy.demo.month.load import load_days
 from deploy.demo.services import Services
 from deploy.simulator.fleet import vehicle_id
@@ -31,6 +38,7 @@ Report = Callable[[str], None]
 PARTITIONS: Final = 8
 TIMEOUT_SECONDS: Final = 180.0
 DAY: Final = timedelta(days=1)
+NEWEST: Final = "SELECT min(recorded_at) FROM vehicle_live_status WHERE vehicle_id = ANY($1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +76,13 @@ def demo(directory: Path, ports: Ports, report: Report, *, fresh: bool) -> Itera
         Processes() as processes,
     ):
         report(f"creating topics with {PARTITIONS} partitions each, the schema and the assignments")
-        folded_before = asyncio.run(_prepare(stack, report))
+        folded_before, newest = asyncio.run(_prepare(stack, report))
         services = Services(stack, processes, directory / "logs")
         now = datetime.now(UTC)
         history_end = now.replace(second=0, microsecond=0)
-        backfill_from = max(folded_before, now - MOST_ROWS)
-        api = _start(services, ports, backfill_from)
-        hours = (now - backfill_from) / timedelta(hours=1)
+        begin = backfill_from(now, folded_before, newest)
+        api = _start(services, ports, begin)
+        hours = (now - begin) / timedelta(hours=1)
         report(f"{hours:.0f} hours of history for {VEHICLES_WITH_HISTORY} vehicles through Kafka, then live readings")
         with httpx.Client(base_url=api, timeout=10) as client:
             _wait_for_history(client, services, history_end, report)
@@ -91,8 +99,11 @@ def demo(directory: Path, ports: Ports, report: Report, *, fresh: bool) -> Itera
             report("stopping")
 
 
-async def _prepare(stack: Servers, report: Report) -> datetime:
-    """Creates topics, schema and assignments, and loads folded days. Returns the instant from which readings are rows."""
+async def _prepare(stack: Servers, report: Report) -> tuple[datetime, datetime | None]:
+    """Creates topics, schema and assignments, and loads folded days.
+
+    Returns the instant from which readings are rows, and the one up to which every vehicle with history has readings.
+    """
     topics = KafkaSettings()
     names = (*topics.meter_topics, *topics.vehicle_topics, *topics.assignment_topics, topics.kafka_alert_topic)
     await create_topics(stack.kafka_bootstrap_servers, names, partitions=PARTITIONS)
@@ -102,7 +113,9 @@ async def _prepare(stack: Servers, report: Report) -> datetime:
         await write_assignments(connection, list(all_assignments()), "demo")
         await _load_month(connection, report)
         state = await queries.folding_state(connection)
-        return state["folded_before"] or datetime.min.replace(tzinfo=UTC)
+        vehicles = [vehicle_id(number) for number in range(1, VEHICLES_WITH_HISTORY + 1)]
+        newest = await connection.fetchval(NEWEST, vehicles)
+        return state["folded_before"] or datetime.min.replace(tzinfo=UTC), newest
     finally:
         await connection.close()
 
@@ -117,13 +130,13 @@ async def _load_month(connection: Any, report: Report) -> None:
     report(f"{FOLDED_DAYS} days, {readings:,} readings, loaded folded in {time.monotonic() - started:.1f} s")
 
 
-def _start(services: Services, ports: Ports, backfill_from: datetime) -> str:
+def _start(services: Services, ports: Ports, begin: datetime) -> str:
     for number, port in enumerate(ports.metrics, 1):
         services.start(f"consumer-{number}", "consumer", METRICS_HOST="127.0.0.1", METRICS_PORT=str(port))
     services.start("api", "api", API_PORT=str(ports.api), API_OPEN="true", DATABASE_URL=services.stack.reader_url)
     services.start(
         "simulator", "deploy.simulator",
-        "--backfill-from", f"{backfill_from:%Y-%m-%dT%H:%M:%S%z}", "--backfill-devices", str(VEHICLES_WITH_HISTORY),
+        "--backfill-from", f"{begin:%Y-%m-%dT%H:%M:%S%z}", "--backfill-devices", str(VEHICLES_WITH_HISTORY),
         "--aging-share", str(FLEET.aging_share), "--routine-days", str(FLEET.routine_days),
     )  # fmt: skip
     return f"http://localhost:{ports.api}"

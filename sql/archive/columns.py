@@ -26,12 +26,19 @@ ARROW_TYPES: Final[Mapping[str, Any]] = {
     "text": pa.string(),
     "bool": pa.bool_(),
 }
+SAMPLED_ROWS: Final = 65_536  # from which the encodings are chosen
+QUICK_LEVEL: Final = 9
 DICTIONARY: Final = "dictionary"
 ENCODINGS: Final = ("BYTE_STREAM_SPLIT", "DELTA_BINARY_PACKED", DICTIONARY)
+# A page is compressed by itself, and devices repeat themselves over days: in pages of a whole row group the values take a third
+# less than in pyarrow's pages of 20,000 rows. Level 15 makes a file one percent smaller than level 9 for 0.8 microseconds of CPU
+# a reading, level 19 one more for another 1.6.
 COMPRESSION: Final[Mapping[str, Any]] = {
     "compression": "zstd",
-    "compression_level": 9,
+    "compression_level": 15,
     "store_decimal_as_integer": True,
+    "data_page_size": 8 * 1024 * 1024,
+    "max_rows_per_page": 2**20,
 }
 DESCRIPTION: Final = {
     "description": f"Readings in the order of device and instant. {LAG}: milliseconds from recorded_at to ingested_at, both "
@@ -80,7 +87,7 @@ def choose_storage(rows: Any) -> Storage:
     """The smallest types that hold these rows, and the smallest encodings of them."""
     types = {name: _least(rows[name]) for name in rows.schema.names if _has_choice(rows.schema.field(name))}
     storage = Storage(types, {})
-    stored = storage.encode(rows)
+    stored = storage.encode(rows.slice(0, SAMPLED_ROWS))
     numbers = [name for name in stored.schema.names if name == LAG or name in types]
     return replace(storage, encodings={name: _smallest_encoding(stored.select([name])) for name in numbers})
 
@@ -173,7 +180,8 @@ def _smallest_encoding(column: Any) -> str:
     def size(encoding: str) -> int:
         (name,) = column.schema.names
         with pa.BufferOutputStream() as output:
-            pq.write_table(column, output, **Storage({}, {name: encoding}).parquet_options([name]))
+            options = Storage({}, {name: encoding}).parquet_options([name]) | {"compression_level": QUICK_LEVEL}
+            pq.write_table(column, output, **options)
             return int(output.tell())
 
     integers = not pa.types.is_floating(column.schema.types[0])

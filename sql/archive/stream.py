@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sql.archive.columns import COMPRESSION, MICROSECONDS
+from sql.archive.columns import MICROSECONDS
 
 TYPES = {"instant": MICROSECONDS, "number": pa.float64(), "text": pa.string()}
 
@@ -48,7 +48,9 @@ class ParquetStream:
     def __init__(self, columns: Mapping[str, str]) -> None:
         self._schema = pa.schema([(name, TYPES[kind]) for name, kind in columns.items()])
         self._sink = _Sink()
-        self._writer = pq.ParquetWriter(pa.PythonFile(self._sink, "w"), self._schema, **COMPRESSION)
+        self._writer = pq.ParquetWriter(
+            pa.PythonFile(self._sink, "w"), self._schema, compression="zstd", compression_level=9
+        )
 
     def add(self, rows: Sequence[Sequence[Any]]) -> bytes:
         """The bytes that these rows add to the file; each has a value for every column."""

@@ -107,7 +107,9 @@ async def _statistics(connection: Connection, _: DoctorSettings) -> Finding:
 
 async def _partitions(connection: Connection, settings: DoctorSettings) -> Finding:
     tables = await list_partitions(connection, (*ROWS, *HISTORY_OF))
-    return engine_findings.partitions(tables, await queries.database_clock(connection), settings.retention_days)
+    rows_from = (await queries.folding_state(connection))["folding_before"]
+    now = await queries.database_clock(connection)
+    return engine_findings.partitions(tables, now, settings.retention_days, rows_from)
 
 
 async def _folding(connection: Connection, settings: DoctorSettings) -> Finding:

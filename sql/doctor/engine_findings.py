@@ -16,15 +16,22 @@ PARTITIONS_AHEAD = timedelta(days=7)  # maintenance makes them two months ahead
 CLOCK_OFFSET = timedelta(minutes=1)  # by which clocks of hosts with NTP never differ
 
 
-def partitions(tables: Sequence[Partition], now: datetime, retention_days: int) -> Finding:
-    """Partitions for now and the next week, and months of folded history that should have been dropped."""
+def partitions(
+    tables: Sequence[Partition], now: datetime, retention_days: int, rows_from: datetime | None = None
+) -> Finding:
+    """Partitions without a gap until a week from now, and months of folded history that should have been dropped.
+
+    `rows_from` is the first instant that is not folded; None: folding has not begun.
+    """
     tables = [table for table in tables if table.is_attached]
     do = "run python -m sql maintain, and see its log for the tasks partitions and retention"
-    needed: tuple[tuple[Level, datetime], ...] = (("fail", now), ("warn", now + PARTITIONS_AHEAD))
-    for level, instant in needed:
-        covered = {table.parent for table in tables if table.opens <= instant < table.closes}
-        if lacking := sorted({*ROWS, *HISTORY_OF} - covered):
-            return Finding("partitions", level, f"no partition for {instant:%Y-%m-%d} in {', '.join(lacking)}", do)
+    since = min(now, rows_from or now)
+    gaps = {parent: _first_gap(tables, parent, since) for parent in (*ROWS, *HISTORY_OF)}
+    first = min(gaps.values())
+    if first <= now + PARTITIONS_AHEAD:
+        lacking = ", ".join(sorted(parent for parent, gap in gaps.items() if gap == first))
+        level: Level = "fail" if first <= now else "warn"
+        return Finding("partitions", level, f"no partition for {first:%Y-%m-%d %H:%M} in {lacking}", do)
     oldest = min((table for table in tables if table.parent in HISTORY_OF), key=lambda table: table.opens)
     if oldest.closes < now - timedelta(days=retention_days) - EXPIRY_MARGIN - DROP_GRACE:
         return Finding(
@@ -32,6 +39,14 @@ def partitions(tables: Sequence[Partition], now: datetime, retention_days: int) 
         )
     newest = min(max(table.closes for table in tables if table.parent == parent) for parent in ROWS)
     return Finding("partitions", "ok", f"those from {oldest.opens:%Y-%m-%d} to {newest:%Y-%m-%d} are present")
+
+
+def _first_gap(tables: Sequence[Partition], parent: str, since: datetime) -> datetime:
+    """The first instant from `since` on without a partition."""
+    for table in sorted((each for each in tables if each.parent == parent), key=lambda each: each.opens):
+        if table.opens <= since < table.closes:
+            since = table.closes
+    return since
 
 
 def folding(seconds: float | None, fold_after_days: int) -> Finding:

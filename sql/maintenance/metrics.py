@@ -21,7 +21,7 @@ NUMBERS: Final = {
     "replica_lag_seconds": "Replay lag of the slowest replica, 0 when there is none",
     "replica_lag_bytes": "WAL that the slowest replica has not replayed",
     "folding_lag_days": "Days that are due for folding and are not folded",
-    "partitions_ahead_seconds": "Time until readings have no partition",
+    "partitions_ahead_seconds": "Time until readings have no partition, gaps included",
     "database_clock_offset_seconds": "How far the database's clock is ahead of the clock of this host",
     "oldest_snapshot_seconds": "Age of the oldest transaction that holds a snapshot, 0 when there is none",
     "oldest_snapshot_transactions": "Age in transactions of the oldest snapshot, of replicas and replication slots too",

@@ -1,5 +1,6 @@
 -- name: measure_database(fold_after_days)^
--- Single numbers. folding_lag_days: NULL until folding has begun. partitions_ahead_seconds: time until the first of the partitioned tables runs out of partitions.
+-- Single numbers. folding_lag_days: NULL until folding has begun. partitions_ahead_seconds: time to the first instant, from the first
+-- day that is not folded on, of which a reading has no partition; so gaps count, and one in the past is negative.
 -- Without pg_read_all_stats the WAL senders are hidden; the lag is then NULL (unknown), not 0.
 SELECT
     pg_database_size(current_database()) AS database_bytes,
@@ -29,16 +30,21 @@ SELECT
         FROM pg_stat_replication
     ) AS replica_lag_bytes,
     (
-        SELECT extract(epoch FROM min(reaches) - now())::double precision
-        FROM (
-            SELECT inherits.inhparent, max(
-                substring(pg_get_expr(part.relpartbound, part.oid) FROM $bound$TO \('([^']+)'\)$bound$)::timestamptz
-            ) AS reaches
+        SELECT extract(epoch FROM min(coalesce(reaches, needed.since)) - now())::double precision
+        FROM (SELECT least(now(), nullif((SELECT folding_before FROM rollup_state), '-infinity')) AS since) AS needed
+        CROSS JOIN pg_class AS parent
+        CROSS JOIN LATERAL (
+            SELECT range_agg(tstzrange(
+                substring(bound FROM $bound$FROM \('([^']+)'\)$bound$)::timestamptz,
+                substring(bound FROM $bound$TO \('([^']+)'\)$bound$)::timestamptz
+            )) AS periods
             FROM pg_inherits AS inherits
-            JOIN pg_class AS part ON part.oid = inherits.inhrelid AND part.relispartition AND part.relkind = 'r'
-            WHERE part.relnamespace = 'public'::regnamespace
-            GROUP BY inherits.inhparent
-        ) AS tables
+            JOIN pg_class AS part ON part.oid = inherits.inhrelid
+            CROSS JOIN pg_get_expr(part.relpartbound, part.oid) AS bound
+            WHERE inherits.inhparent = parent.oid AND NOT inherits.inhdetachpending
+        ) AS present
+        LEFT JOIN LATERAL (SELECT upper(period) AS reaches FROM unnest(periods) AS period WHERE period @> needed.since) AS whole ON true
+        WHERE parent.relkind = 'p' AND parent.relnamespace = 'public'::regnamespace
     ) AS partitions_ahead_seconds;
 
 -- name: measure_snapshots()^

@@ -39,6 +39,7 @@ from tests.bench.instruments.cpu_time import CpuTime
 from tests.bench.instruments.drain_run import WAL_BYTES
 from tests.bench.setup.backlog import kafka_settings, new_topics
 from tests.bench.setup.harness import Harness
+from tests.bench.setup.live_delays import LiveDelays
 from tests.bench.setup.stored_day import DAY, MINUTES, ROLLUP_GRACE
 from tests.support.database import Database, drop_rows
 from tests.support.ledger import Topics, ledger
@@ -47,12 +48,6 @@ from tests.support.waiting import until
 
 RETENTION_DAYS: Final = 400
 TIMEOUT_SECONDS: Final = 3600.0  # for a day
-# A reading of a time-lapse arrives weeks after it was recorded. It is folded with a delay as of a live one instead: 80 ms, and
-# an exponential part of 350 ms on average, which depends on its instant alone so that merging finds the same again.
-DELAY_OF_LIVE_READINGS: Final = """
-CREATE OR REPLACE FUNCTION whole_milliseconds(earlier timestamptz, later timestamptz) RETURNS double precision
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN 80 + floor(-350 * ln(1 - (hash_record_extended(ROW(earlier), 0) & 16777215)::double precision / 16777216))"""
 # The clocks must agree before a day is folded, and the readings of a time-lapse are old.
 INSERT_PRESENT_READING: Final = "INSERT INTO meter_live_status VALUES ('METER-NOW', 0, 230, now(), now())"
 STORED_OFFSETS: Final = "SELECT topic, partition, next_offset FROM kafka_offsets"
@@ -103,14 +98,16 @@ class Loaded:
     folded_wal_bytes: float
 
 
-def load(harness: Harness, database: Database, days: Days) -> Loaded:
+def load(harness: Harness, database: Database, days: Days, delays: LiveDelays) -> Loaded:
     """Load days into an empty database; its ledger adds up afterwards, and holds every reading.
+
+    A reading of a time-lapse arrives weeks after it was recorded. It is folded with one of these delays instead.
 
     Raises:
         RuntimeError: the consumer has ended, or not every reading was written.
     """
     topics, directory = new_topics(harness), harness.new_directory("time-lapse")
-    asyncio.run(_prepare(database, days))
+    asyncio.run(_prepare(database, days, delays))
     with Processes() as processes:
         group = ConsumerGroup(processes, service_environment(harness.stack, database, topics), directory)
         loaded = uvloop.run(_load(harness, database, days, topics, group.start()))
@@ -148,7 +145,7 @@ async def maintenance_session(database: Database) -> Any:
         await connection.close()
 
 
-async def _prepare(database: Database, days: Days) -> None:
+async def _prepare(database: Database, days: Days, delays: LiveDelays) -> None:
     """The first watermarks at the beginning of the days, partitions from there to the present, and assignments."""
     fleet = Fleet(days.vehicles)
     assigned = [Assignment(line, *each) for line, each in enumerate(assignments(fleet))]
@@ -157,7 +154,7 @@ async def _prepare(database: Database, days: Days) -> None:
         await queries.begin_folding(connection, instant=days.opens)
         await ensure_partitions(connection, datetime.now(UTC), RETENTION_DAYS)
         await write_assignments(connection, assigned, "bench")
-        await connection.execute(DELAY_OF_LIVE_READINGS)
+        await connection.execute(delays.sql_function())
         await connection.execute(INSERT_PRESENT_READING)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,23 @@ async def test_the_database_is_measured(maintenance: Maintenance, database: Data
     assert {"meter_telemetry_history", "dead_letters", "vehicle_live_status"} <= tables
     assert not any("_y20" in table for table in tables), "partitions are included in their table"
     assert samples["energy_table_bytes", "meter_telemetry_history"] > 0
+
+
+async def test_a_gap_between_partitions_ends_the_time_ahead(database: Database) -> None:
+    connection = await asyncpg.connect(database.migrator_url, server_settings={"timezone": "UTC"})
+    month = await database.value("SELECT date_trunc('month', now()) + interval '1 month'")
+    long_ago = month - timedelta(days=1000)
+
+    async def seconds_after(instant: datetime) -> float:
+        ahead = (await queries.measure_database(connection, fold_after_days=3))["partitions_ahead_seconds"]
+        return (datetime.now(UTC) + timedelta(seconds=ahead) - instant).total_seconds()
+
+    assert await seconds_after(month) > 27 * 86_400
+    await connection.execute(f"ALTER TABLE meter_energy_hourly DETACH PARTITION meter_energy_hourly_y{month:%Ym%m}")
+    assert abs(await seconds_after(month)) < 60, "the next one does not count"
+    await connection.execute("UPDATE rollup_state SET folding_before = $1", long_ago)
+    assert abs(await seconds_after(long_ago)) < 60, "a late reading has no partition"
+    await connection.close()
 
 
 async def test_a_deleted_dead_letter_is_a_ledger_mismatch(maintenance: Maintenance, database: Database) -> None:

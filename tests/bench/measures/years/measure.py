@@ -19,6 +19,7 @@ from sql.maintenance.retention import drop_expired_months
 from sql.maintenance.statistics import refresh_statistics
 from sql.partitions import EXPIRY_MARGIN, midnight
 from tests.bench.instruments.results import Result, with_medians
+from tests.bench.measures.steady import live_delays
 from tests.bench.measures.years.amount import ARCHIVED_DAYS, days_at_exact_cadence, days_with_jitter, require_disk
 from tests.bench.measures.years.answers import (
     copy_to_a_year,
@@ -31,6 +32,7 @@ from tests.bench.measures.years.drain_pairs import measure_drains
 from tests.bench.measures.years.folding import measure_folding
 from tests.bench.measures.years.size import archived_bytes, archived_result, folded_bytes, folded_result
 from tests.bench.setup.harness import Harness
+from tests.bench.setup.live_delays import LiveDelays
 from tests.bench.setup.stored_day import DAY
 from tests.bench.setup.time_lapse import Days, Loaded, fold_up_to, load, maintenance_session
 from tests.support.database import Database
@@ -48,9 +50,10 @@ def measure(harness: Harness) -> Iterator[Result]:
     harness = replace(harness, runs=min(harness.runs, MOST_RUNS))
     days = days_with_jitter(harness, datetime.now(UTC))
     require_disk(harness, days)
-    exact_folded, exact_archived = _exact_sizes(harness, days_at_exact_cadence(days))
+    delays = live_delays(harness)
+    exact_folded, exact_archived = _exact_sizes(harness, days_at_exact_cadence(days), delays)
     with harness.empty_database() as database:
-        loaded = load(harness, database, days)
+        loaded = load(harness, database, days, delays)
         yield _wal_result(days, loaded)
         yield from measure_folding(harness, database, days)
         asyncio.run(_fold_until_now(database))
@@ -59,14 +62,14 @@ def measure(harness: Harness) -> Iterator[Result]:
         yield from with_medians(measure_drains(harness, database, days))
         archive = harness.new_directory("archive")
         archived, details = _archive(harness, database, days, archive)
-        yield archived_result(archived, exact_archived, details)
+        yield archived_result(archived, exact_archived, details | delays.details())
         yield from with_medians(_answers_of_archive(harness, database, days, archive))
 
 
-def _exact_sizes(harness: Harness, days: Days) -> tuple[Sizes, Sizes]:
+def _exact_sizes(harness: Harness, days: Days, delays: LiveDelays) -> tuple[Sizes, Sizes]:
     """Bytes a reading at exact cadence, folded and archived."""
     with harness.empty_database() as database:
-        load(harness, database, days)
+        load(harness, database, days, delays)
         folded = asyncio.run(folded_bytes(database))
         archived = asyncio.run(_export(database, days, harness.new_directory("exact")))
     return folded, archived

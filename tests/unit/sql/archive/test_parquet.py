@@ -5,9 +5,11 @@ import io
 import struct
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from sql.archive import parquet
 from sql.archive.atomic_files import atomic_write
 from sql.archive.manifest import ArchiveError
-from sql.archive.parquet import ContentsSum, CsvToParquet, Digest, read_batches, to_csv
+from sql.archive.parquet import ContentsSum, CsvToParquet, Digest, ParquetFile, read_batches, to_csv
 from sql.archive.verify import read_contents
 
 HISTORY = "meter_telemetry_history"
@@ -143,6 +145,18 @@ def test_values_are_stored_as_types_that_any_reader_of_parquet_knows(tmp_path: P
         "derived": "bool",
     }
     assert b"ingested_after_ms: milliseconds" in pq.read_schema(tmp_path / "file").metadata[b"description"]
+
+
+def test_what_devices_repeat_after_many_readings_is_stored_once(tmp_path: Path) -> None:
+    dice = Random(1)
+    values = [dice.randrange(2**30) / 10**6 for _ in range(30_000)]  # more than a page has by default
+    sizes = []
+    for name, repeated in (("once", values), ("twice", values * 2)):
+        file = ParquetFile(tmp_path / name, HISTORY)
+        file.write(pa.table({"kwh_consumed_ac": repeated}))
+        file.close()
+        sizes.append((tmp_path / name).stat().st_size)
+    assert sizes[1] < 1.1 * sizes[0]
 
 
 @pytest.mark.parametrize(("value", "stored"), [(230.4567, "decimal64(18, 4)"), (230.4 / 7, "double"), (-0.0, "double")])

@@ -1,5 +1,6 @@
 """Findings of the doctor: each threshold from both sides."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,6 +50,18 @@ def tables(*months: str) -> list[Partition]:
         for parent in (*ROWS, *HISTORY_OF)
         for first in opens
     ]
+
+
+MONTH = tables("2026-11")
+ALL_BUT_A_DAY = [
+    *(table for table in MONTH if table.parent != ROWS[0]),
+    *(
+        replace(table, opens=table.opens + day * DAY, closes=table.opens + (day + 1) * DAY)
+        for table in MONTH
+        for day in range(30)
+        if table.parent == ROWS[0] and day != 27
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -133,11 +146,22 @@ def tables(*months: str) -> list[Partition]:
         (engine.maintenance(3601, [], 60), "fail", "no round for 3,601 s"),
         (engine.maintenance(3601, [], 3600), "ok", "3601 s ago"),
         (engine.partitions(tables("2026-11", "2026-12"), NOW, 400), "ok", "from 2026-11-01 to 2027-01-01"),
-        (engine.partitions(tables("2026-11"), NOW, 400), "warn", f"no partition for {NOW + 7 * DAY:%Y-%m-%d} in"),
+        (
+            engine.partitions(tables("2026-11"), NOW, 400),
+            "warn",
+            "no partition for 2026-12-01 00:00 in meter_days, meter",
+        ),
+        (
+            engine.partitions([*ALL_BUT_A_DAY, *tables("2026-12")], NOW, 400),
+            "warn",
+            "for 2026-11-28 00:00 in meter_tele",
+        ),
+        (engine.partitions(tables("2026-11", "2026-12"), NOW, 400, NOW - 3 * DAY), "ok", "from 2026-11-01"),
+        (engine.partitions(tables("2026-11", "2026-12"), NOW, 400, NOW - 30 * DAY), "fail", "for 2026-10-27 00:00 in"),
         (
             engine.partitions(tables("2026-12"), NOW, 400),
             "fail",
-            f"no partition for {NOW:%Y-%m-%d} in meter_days, meter",
+            f"no partition for {NOW:%Y-%m-%d %H:%M} in meter_days, meter",
         ),
         (engine.partitions([], NOW, 400), "fail", "vehicle_telemetry_history"),
         (engine.partitions(tables("2025-08", "2026-11", "2026-12"), NOW, 400), "warn", "2025-08 is older"),
