@@ -1,4 +1,4 @@
-"""Command line of the database: `python -m sql migrate | maintain | assign FILE | archive ... | cells move | export ... | doctor`."""
+"""Command line of the database: `python -m sql migrate | maintain | assign FILE | archive | cells | export | doctor`."""
 
 import asyncio
 import signal

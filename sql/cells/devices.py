@@ -39,7 +39,7 @@ class Devices:
 
 
 async def selected_groups(connection: Any, selection: Selection) -> list[Devices]:
-    """The selected devices that this database knows, and all that were ever assigned to one of them, in the order of their ids."""
+    """The selected devices that this database knows, with all that were ever assigned to them, in the order of their ids."""
     if selection.first is not None:
         period = {"first": selection.first, "last": selection.last}
         vehicles = [row["device"] async for row in queries.vehicles_between(connection, **period)]

@@ -1,4 +1,4 @@
-"""The tables that hold a device's readings on each level, and the statements that copy them; names of tables are not parameters."""
+"""The tables that hold a device's readings on each level, and the statements that copy them; names of tables are constants."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -98,7 +98,7 @@ class History:
             ) SELECT count(*) FILTER (WHERE recorded) FROM stored"""  # noqa: S608
 
     def insert_late(self) -> str:
-        """Stores the arriving readings before $1, whose days are folded, as late readings; unless they are stored on any level."""
+        """Stores the arriving readings before $1, whose days are folded, as late readings, unless they are stored."""
         listed = ", ".join(f"arriving.{each}" for each in self.columns)
         return f"""
             WITH known AS MATERIALIZED ({self._stored("recorded_at < $1")}), stored AS (
@@ -151,8 +151,7 @@ class History:
     def left(self) -> str:
         """Those of the given devices that have a reading on any level."""
         exists = " OR ".join(
-            f"EXISTS (SELECT FROM {table} WHERE {self.device} = device)"  # noqa: S608
-            for table in (self.rows, self.days, self.late)
+            f"EXISTS (SELECT FROM {table} WHERE {self.device} = device)" for table in (self.rows, self.days, self.late)
         )
         return f"SELECT device FROM unnest($1::text[]) AS device WHERE {exists}"  # noqa: S608
 

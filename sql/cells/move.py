@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -10,7 +11,7 @@ from pydantic import SecretStr
 
 from sql.cells.devices import Devices, Selection, portions, selected_groups
 from sql.cells.histories import histories
-from sql.cells.portion import Cells, DayIsFoldingError, Moved, MoveError, copy_folded_days, move_portion
+from sql.cells.portion import Cells, DayIsFoldingError, Moved, MoveError, copy_folded_days, forget, move_portion
 from sql.connection import connect
 from sql.partitions import AHEAD, HISTORY_OF, list_partitions
 from sql.queries import queries
@@ -39,10 +40,10 @@ async def open_cells(
     Raises:
         MoveError: they are the same database, have different schemas, or another move uses one of them.
     """
-    connections = []
+    connections: list[Any] = []
     try:
-        for url in (source, target):
-            connections.append(await connect(url, server_settings=SESSION))
+        connections += [await connect(source, server_settings=SESSION)]
+        connections += [await connect(target, server_settings=SESSION)]
         await _require_pair(*connections)
         await _ensure_partitions(*connections)
         found = await histories(connections[0])
@@ -85,7 +86,7 @@ async def move(cells: Cells, selection: Selection, size: int, report: Report) ->
         The devices, and what was moved.
 
     Raises:
-        MoveError: a portion cannot be moved, or the source still gets readings of some devices. What was moved before stays moved.
+        MoveError: a portion cannot be moved, or the source still gets readings. What was moved before stays moved.
     """
     devices, moved = Devices(), Moved()
     groups = await selected_groups(cells.source, selection)
@@ -96,7 +97,8 @@ async def move(cells: Cells, selection: Selection, size: int, report: Report) ->
             return devices, moved
         done, total = 0, sum(map(len, groups))
         for portion in portions(groups, size):
-            moved.add(await _retry(lambda portion=portion: move_portion(cells, portion), report))  # type: ignore[misc]
+            moved.add(await _retry(partial(move_portion, cells, portion), report))
+            await _retry(partial(forget, cells, portion), report)
             done += len(portion)
             report(f"{done:,} of {total:,} devices moved, {_readings(moved):,} readings")
         groups = await selected_groups(cells.source, _same(devices))
@@ -112,7 +114,7 @@ async def copy_ahead(cells: Cells, selection: Selection, size: int, report: Repo
     devices, copied = Devices(), 0
     groups = await selected_groups(cells.source, selection)
     for portion in portions(groups, size):
-        copied += await _retry(lambda portion=portion: copy_folded_days(cells, portion), report)  # type: ignore[misc]
+        copied += await _retry(partial(copy_folded_days, cells, portion), report)
         devices.add(portion)
         report(f"{len(devices):,} of {sum(map(len, groups)):,} devices copied ahead, {copied:,} readings")
     return devices, copied

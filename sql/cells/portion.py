@@ -2,8 +2,8 @@
 
 snapshot of the source -> folded days as they are, all else as readings -> compare -> COMMIT target -> COMMIT source -> forget
 
-The target commits first. What is interrupted between the two is copied again by the next run, which finds all of it stored already,
-and deletes it. A reading that the source gets after the snapshot is not deleted: the next pass takes it.
+The target commits first. What is interrupted between the two is copied again by the next run, which finds all of it stored
+already, and deletes it. A reading that the source gets after the snapshot is not deleted: the next pass takes it.
 """
 
 import tempfile
@@ -105,41 +105,39 @@ async def copy_folded_days(cells: Cells, devices: Devices) -> int:
 
 
 async def move_portion(cells: Cells, devices: Devices) -> Moved:
-    """Moves all that is stored of some devices.
+    """Moves the readings of some devices, and copies all else that is stored of them; `forget` must follow.
 
     Raises:
         DayIsFoldingError: a day of the source is being folded.
         MoveError: the target has other readings of the same identity, or does not store what it was given.
     """
-    await queries.keep_watermarks(cells.source)
     try:
+        await queries.keep_watermarks(cells.source)
         if (await queries.watermarks(cells.source))["is_folding"]:
             raise DayIsFoldingError("a day of the source is being folded")
-        moved = await _move(cells, devices)
+        return await _move(cells, devices)
     finally:
         await queries.release_watermarks(cells.source)
-    await forget(cells, devices)
-    return moved
 
 
 async def _move(cells: Cells, devices: Devices) -> Moved:
     moved = Moved()
-    async with cells.source.transaction(isolation="repeatable_read"):
-        async with cells.target.transaction():  # commits first
-            await queries.lock_merging(cells.target)
-            await queries.hold_watermarks(cells.target)
-            for history in cells.histories:
-                contents = moved.contents[history.rows] = Contents()
-                moved.new += await _move_history(cells, history, devices.of(history.device), contents)
-            await _copy_state(cells, devices)
-            for history in cells.histories:
-                for statement in history.deletions():
-                    await cells.source.execute(statement, devices.of(history.device))
+    # The second one commits first.
+    async with cells.source.transaction(isolation="repeatable_read"), cells.target.transaction():
+        await queries.lock_merging(cells.target)
+        await queries.hold_watermarks(cells.target)
+        for history in cells.histories:
+            contents = moved.contents[history.rows] = Contents()
+            moved.new += await _move_history(cells, history, devices.of(history.device), contents)
+        await _copy_state(cells, devices)
+        for history in cells.histories:
+            for statement in history.deletions():
+                await cells.source.execute(statement, devices.of(history.device))
     return moved
 
 
 async def forget(cells: Cells, devices: Devices) -> None:
-    """Deletes from the source what it has derived from the readings of devices, except of those that have got a reading meanwhile."""
+    """Deletes what the source has derived from the readings of devices, except of those that have got a reading meanwhile."""
     left: dict[str, set[str]] = {"vehicle_id": set(), "meter_id": set()}
     async with cells.source.transaction():
         await wait_for_writers(cells.source)
@@ -164,7 +162,7 @@ async def _move_history(cells: Cells, history: History, ids: list[str], contents
     readings, new = await _copy_readings(cells, history, ids, days.as_readings)
     contents.add(readings)
     await queries.record_moved(cells.source, history=history.rows, readings=-contents.recorded)
-    return new + sum(row["recorded"] for row in days.copied.values())
+    return new + sum(int(row["recorded"]) for row in days.copied.values())
 
 
 async def _compare_days(cells: Cells, history: History, ids: list[str]) -> Days:

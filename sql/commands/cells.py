@@ -38,14 +38,17 @@ def move_devices(
 ) -> None:
     """Move devices from the cell of DATABASE_URL to that of TARGET_DATABASE_URL; both URLs are of the schema's owner.
 
-    Vehicles and meters that were ever assigned to each other move together. A portion is copied, compared, committed in the target and
-    then deleted in the source. The command can be interrupted and repeated: it continues. Switch the producers of the devices first.
+    Switch the producers of the devices first. Vehicles and meters that were ever assigned to each other move together.
+    A portion is copied, compared, committed in the target and then deleted in the source.
+    The command can be interrupted and repeated: it continues.
     """
     try:
         listed = devices.read_text().split() if devices else []
         selection = selection_of(first, last, listed)
         settings = from_environment(MoveSettings)
         configure_logging(settings)
+        if settings.target_database_url is None:
+            fail("TARGET_DATABASE_URL is not set: the database of the cell that devices are moved to", 2)
         lines = asyncio.run(_move(settings, selection, portion, ahead, dry_run, discard_conflicts))
     except (MoveError, OSError, *DATABASE_ERRORS) as error:
         fail(f"not everything was moved: {error}\nNothing is lost; {AGAIN}", 1)
@@ -57,8 +60,7 @@ def move_devices(
 async def _move(
     settings: MoveSettings, selection: Selection, portion: int, ahead: bool, dry_run: bool, discard_conflicts: bool
 ) -> list[str]:
-    if settings.target_database_url is None:
-        raise MoveError("TARGET_DATABASE_URL is not set")
+    assert settings.target_database_url  # noqa: S101 - checked by the command
     async with open_cells(
         settings.database_url,
         settings.target_database_url,

@@ -65,7 +65,9 @@ def _recipes(directory: Path) -> dict[str, Recipe]:
 
 
 @app.command()
-def main(name: Annotated[str, typer.Argument(help="standby, restore, upgrade-postgresql, upgrade-engine or move")]) -> None:
+def main(
+    name: Annotated[str, typer.Argument(help="standby, restore, upgrade-postgresql, upgrade-engine or move")],
+) -> None:
     """Execute the commands of docs/recipes/NAME.md while readings flow, and check that each reading is stored once."""
     with (
         tempfile.TemporaryDirectory(prefix="energy-recipe-", ignore_cleanup_errors=True) as made,
@@ -94,7 +96,7 @@ def main(name: Annotated[str, typer.Argument(help="standby, restore, upgrade-pos
 
 
 def _run_move(directory: Path, processes: Processes, servers: Servers) -> None:
-    python = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    python = f"{Path(sys.executable).parent}:{BINARIES}:{os.environ['PATH']}"
 
     async def execute(environment: dict[str, str]) -> None:
         shell = environment | {"HOME": str(directory), "PATH": python, "PYTHONPATH": str(ROOT)}

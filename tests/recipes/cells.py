@@ -1,4 +1,4 @@
-"""The recipe `move`: meters and vehicles that send to two cells, a third database that stores all readings, and their comparison."""
+"""The recipe `move`: meters and vehicles that send to two cells, and a database with the readings of both to compare with."""
 
 import asyncio
 import subprocess
@@ -33,6 +33,11 @@ MINUTES: Final = 10  # that are stored before the first command, and sent after 
 BEFORE: Final = timedelta(hours=20)  # the first reading
 PAUSE_SECONDS: Final = 0.5  # between two minutes
 VOLATILE: Final = frozenset({"updatedAt", "freshnessSeconds", "readingsPerSecond", "writtenAt", "evaluatedAt", "cell"})
+
+
+READINGS: Final = """
+SELECT meter_id AS device, recorded_at, kwh_consumed_ac FROM meter_readings
+UNION ALL SELECT vehicle_id, recorded_at, kwh_delivered_dc FROM vehicle_readings"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,8 @@ async def move_recipe(
     async with sending(servers, directory / "switched") as chargers:
         await chargers.reach(MINUTES)
         environment = service_environment(servers, fleet.north, NORTH) | {
+            "DATABASE_URL": fleet.north.migrator_url,
+            "TARGET_DATABASE_URL": fleet.south.migrator_url,
             "NORTH": fleet.north.migrator_url,
             "SOUTH": fleet.south.migrator_url,
             "SOUTH_WRITER": fleet.south.writer_url,
@@ -129,7 +136,9 @@ async def move_recipe(
     sent = chargers.minutes * CHARGERS * 2
     await _until_stored(fleet, sent)
     await asyncio.to_thread(_compare, fleet, servers, processes, directory)
-    return f"{sent} readings sent, {await _stored(fleet.north)} in north, {await _stored(fleet.south)} in south, each once"
+    return (
+        f"{sent} readings sent, {await _stored(fleet.north)} in north, {await _stored(fleet.south)} in south, each once"
+    )
 
 
 async def _start(
@@ -162,9 +171,9 @@ async def _until_stored(fleet: Fleet, sent: int) -> None:
         (fleet.whole, WHOLE),
     ):
         assert all(entry.dead_lettered == 0 for entry in (await ledger(database, topics)).values())
-    rows = "SELECT meter_id AS device, recorded_at, kwh_consumed_ac FROM meter_readings UNION ALL SELECT vehicle_id, recorded_at, "
-    rows += "kwh_delivered_dc FROM vehicle_readings"
-    north, south, whole = [sorted(map(tuple, await each.fetch(rows))) for each in (fleet.north, fleet.south, fleet.whole)]
+    north, south, whole = [
+        sorted(map(tuple, await each.fetch(READINGS))) for each in (fleet.north, fleet.south, fleet.whole)
+    ]
     assert len(whole) == sent
     assert sorted(north + south) == whole, f"{len(north)} + {len(south)} readings in the cells, {len(whole)} were sent"
     moved = {f"{kind}-{number:02}" for kind in ("CAR", "PLUG") for number in range(FIRST_MOVED, CHARGERS)}
@@ -214,5 +223,3 @@ def _steady(answer: Any) -> Any:
     if isinstance(answer, dict):
         return {name: _steady(value) for name, value in answer.items() if name not in VOLATILE}
     return [_steady(each) for each in answer] if isinstance(answer, list) else answer
-
-

@@ -106,7 +106,7 @@ async def pair(
     await insert_fault(database, "VEH-2", days_ago(1))
     await insert_trend(database, "VEH-2", "aging", 3.0)
     settings = environment | {"TARGET_DATABASE_URL": other_cell.migrator_url}
-    yield Pair(*map(Levels, connections), sql_command(settings, database))
+    yield Pair(Levels(connections[0]), Levels(connections[1]), sql_command(settings, database))
     for connection in connections:
         connection.terminate()
 
