@@ -92,7 +92,7 @@ class MaintainSettings(SqlSettings, JudgementSettings):
         return self
 
 
-class MoveSettings(SqlSettings):
+class MoveSettings(DatabaseSettings, LogSettings):
     """Settings of `python -m sql cells move`. DATABASE_URL is the cell that the devices leave."""
 
     target_database_url: DatabaseUrl | None = Field(
