@@ -4,7 +4,7 @@ from typing import Final, Self
 
 from pydantic import Field, model_validator
 
-from schemas.config.settings import DatabaseSettings, KafkaSettings, LogSettings, RetentionDays
+from schemas.config.settings import DatabaseSettings, KafkaSettings, LogSettings, RegisterJitter, RetentionDays
 
 MAX_INT32: Final = 2**31 - 1  # of the fields in Kafka's protocol
 
@@ -57,11 +57,7 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
     breaker_window_records: int = Field(
         1000, ge=1, description="circuit breaker: how many of the last records are considered"
     )
-    register_jitter_kwh: float = Field(
-        1.0,
-        ge=0,
-        description="a register that falls by no more than this was not reset; it continues from its last value",
-    )
+    register_jitter_kwh: RegisterJitter = 1.0
     retention_days: RetentionDays = 400
     metrics_port: int | None = Field(
         None,

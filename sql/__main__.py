@@ -1,4 +1,4 @@
-"""Command line of the database: `python -m sql migrate | maintain | assign FILE | archive ... | export ... | doctor`."""
+"""Command line of the database: `python -m sql migrate | maintain | assign FILE | archive | cells | export | doctor`."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ from schemas.config.settings import from_environment
 from schemas.config.termination import end_on_sigterm
 from sql import migrate as migration
 from sql.assign import Assignment, AssignmentError, read_assignments, write_assignments
-from sql.commands import archive
+from sql.commands import archive, cells
 from sql.commands.doctor import doctor
 from sql.commands.export import export
 from sql.connection import DATABASE_ERRORS
@@ -29,6 +29,7 @@ app = typer.Typer(
     callback=end_on_sigterm,
 )
 app.add_typer(archive.app, name="archive")
+app.add_typer(cells.app, name="cells")
 app.command()(doctor)
 app.command()(export)
 log = structlog.get_logger("sql")

@@ -1596,6 +1596,15 @@ UNION ALL
     ((meter_late_readings.recorded_at AT TIME ZONE 'UTC'::text))::date AS day
    FROM public.meter_late_readings;
 
+CREATE TABLE public.moved_readings (
+    moved_at timestamp with time zone DEFAULT now() NOT NULL,
+    history text NOT NULL,
+    readings bigint NOT NULL,
+    CONSTRAINT moved_readings_history_check CHECK ((history = ANY (ARRAY['meter_telemetry_history'::text, 'vehicle_telemetry_history'::text, 'meter_register_history'::text])))
+);
+
+COMMENT ON COLUMN public.moved_readings.readings IS 'from another cell; negative: to another cell. Without intervals that follow from registers';
+
 CREATE TABLE public.offset_decisions (
     consumer_group text NOT NULL,
     topic text NOT NULL,
@@ -2189,6 +2198,8 @@ GRANT SELECT ON TABLE public.meter_telemetry_history TO energy_reader;
 
 GRANT SELECT ON TABLE public.meter_readings TO energy_reader;
 GRANT SELECT ON TABLE public.meter_readings TO energy_writer;
+
+GRANT SELECT ON TABLE public.moved_readings TO energy_reader;
 
 GRANT SELECT ON TABLE public.offset_decisions TO energy_reader;
 

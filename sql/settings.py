@@ -4,12 +4,14 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from schemas.config.database_url import DatabaseUrl
 from schemas.config.settings import (
     ArchiveDirectory,
     DatabaseSettings,
     JudgementSettings,
     KafkaSettings,
     LogSettings,
+    RegisterJitter,
     RetentionDays,
 )
 
@@ -88,6 +90,15 @@ class MaintainSettings(SqlSettings, JudgementSettings):
         if self.fault_close_from_percent < self.fault_below_percent:
             raise ValueError("FAULT_CLOSE_FROM_PERCENT must not be less than FAULT_BELOW_PERCENT")
         return self
+
+
+class MoveSettings(DatabaseSettings, LogSettings):
+    """Settings of `python -m sql cells move`. DATABASE_URL is the cell that the devices leave."""
+
+    target_database_url: DatabaseUrl | None = Field(
+        None, description="the database of the cell that devices are moved to, for the owner of its schema"
+    )
+    register_jitter_kwh: RegisterJitter = 1.0
 
 
 class DoctorSettings(MaintainSettings, KafkaSettings):

@@ -40,10 +40,29 @@ class Answers(Generic[Answer]):
 
 
 def merge_rows(
-    answers: Answers[list[Any]], key: Callable[[Any], Any], *, limit: int, descending: bool = False
+    answers: Answers[list[Any]],
+    key: Callable[[Any], Any],
+    *,
+    limit: int,
+    descending: bool = False,
+    device: str | None = None,
 ) -> list[Any]:
-    """The first rows of all cells together; each cell's rows are in the order of `key` already."""
-    return list(islice(heapq.merge(*answers.parts.values(), key=key, reverse=descending), limit))
+    """The first rows of all cells together; each cell's rows are in the order of `key` already.
+
+    `device`: the column with the device's id. Of a device that is in two cells, while it is moved, the first row counts.
+    """
+    rows: Iterator[Any] = heapq.merge(*answers.parts.values(), key=key, reverse=descending)
+    if device and len(answers.parts) > 1:
+        rows = _once(rows, device)
+    return list(islice(rows, limit))
+
+
+def _once(rows: Iterator[Any], column: str) -> Iterator[Any]:
+    listed = set()
+    for row in rows:
+        if row[column] not in listed:
+            listed.add(row[column])
+            yield row
 
 
 class Cells:

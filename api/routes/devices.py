@@ -1,6 +1,7 @@
 """Live status: the newest reading of each vehicle and meter."""
 
 from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, HTTPException
 
@@ -37,7 +38,7 @@ async def meter(cell: MeterCell, meter_id: MeterId) -> MeterStatus:
 async def vehicles(cells: FleetCells, after: After = "", limit: Limit = 100) -> VehiclePage:
     """Live status of all vehicles, ordered by id, page by page."""
     answers = await cells.rows(partial(queries.list_vehicle_status, after=after, row_limit=limit + 1))
-    rows = merge_rows(answers, key=lambda row: row["vehicle_id"], limit=limit + 1)
+    rows = merge_rows(answers, partial(_newest_first, "vehicle_id"), limit=limit + 1, device="vehicle_id")
     items = [VehicleStatus(**row) for row in rows[:limit]]
     following = items[-1].vehicle_id if len(rows) > limit else None
     return VehiclePage(items=items, next=following, unavailable_cells=answers.unavailable)
@@ -47,7 +48,12 @@ async def vehicles(cells: FleetCells, after: After = "", limit: Limit = 100) -> 
 async def meters(cells: FleetCells, after: After = "", limit: Limit = 100) -> MeterPage:
     """Live status of all meters, ordered by id, page by page."""
     answers = await cells.rows(partial(queries.list_meter_status, after=after, row_limit=limit + 1))
-    rows = merge_rows(answers, key=lambda row: row["meter_id"], limit=limit + 1)
+    rows = merge_rows(answers, partial(_newest_first, "meter_id"), limit=limit + 1, device="meter_id")
     items = [MeterStatus(**row) for row in rows[:limit]]
     following = items[-1].meter_id if len(rows) > limit else None
     return MeterPage(items=items, next=following, unavailable_cells=answers.unavailable)
+
+
+def _newest_first(column: str, row: Any) -> tuple[str, float]:
+    """The order of a list; of a device that is in two cells, the newer row comes first."""
+    return row[column], -row["recorded_at"].timestamp()

@@ -100,7 +100,7 @@ async def fleet_ranking(
     answers = await cells.ask(page)
     rows = Answers({name: each[1] for name, each in answers.parts.items()}, answers.unavailable)
     by_id_descending = sort == "vehicleId" and order == "desc"
-    ranked = merge_rows(rows, _rank, limit=limit + 1, descending=by_id_descending)
+    ranked = merge_rows(rows, _rank, limit=limit + 1, descending=by_id_descending, device="vehicle_id")
     last = ranked[limit - 1] if len(ranked) > limit else None
     following = last and encode_cursor(RankingCursor(sort, order, last["rank"], last["vehicle_id"]))
     totals = [_total(found, search) for found, _ in answers.parts.values()]
@@ -127,7 +127,7 @@ def _rank(row: Any) -> tuple[bool, float, str]:
 async def fleet_aging(cells: FleetCells, limit: Limit = 100) -> Aging:
     """The trends are computed once a day from the daily efficiency of each vehicle."""
     answers = await cells.rows(partial(queries.aging_vehicles, row_limit=limit))
-    rows = merge_rows(answers, _soonest_fault, limit=limit)
+    rows = merge_rows(answers, _soonest_fault, limit=limit, device="vehicle_id")
     items = [AgingVehicle(slope_per_day=row["slope"], **row) for row in rows]
     return Aging(items=items, unavailable_cells=answers.unavailable)
 

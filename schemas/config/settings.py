@@ -34,6 +34,12 @@ ArchiveDirectory = Annotated[
 RetentionDays = Annotated[
     int, Field(ge=1, le=36500, description="how many days history is kept; older readings are rejected")
 ]
+RegisterJitter = Annotated[
+    float,
+    Field(
+        ge=0, description="a register that falls by no more than this was not reset; it continues from its last value"
+    ),
+]
 
 
 class Environment(BaseSettings):

@@ -110,7 +110,8 @@ WHERE stored.consumer_group = :consumer_group
 -- name: ledger(meter_topics, vehicle_topics, assignment_topics, register_topics)
 -- Proves that no record was lost. Per topic: consumed = written + duplicates + dead-lettered, and all topics of a type have written as
 -- many readings as are stored: in rows, folded days and late readings, without other versions of stored ones. A replayed dead letter
--- counts as what it became. Months dropped by retention count with the readings they held.
+-- counts as what it became. Months dropped by retention count with the readings they held, and devices that were moved to or from
+-- another cell with theirs.
 WITH counted AS (
     SELECT topic, CASE
             WHEN topic = ANY(:meter_topics::text[]) THEN 'meter'
@@ -144,6 +145,13 @@ WITH counted AS (
         END + coalesce((
             SELECT sum(retired.readings - retired.derived)::bigint FROM retired_months AS retired
             WHERE retired.history = CASE written_to
+                WHEN 'meter' THEN 'meter_telemetry_history'
+                WHEN 'vehicle' THEN 'vehicle_telemetry_history'
+                WHEN 'register' THEN 'meter_register_history'
+            END
+        ), 0) - coalesce((
+            SELECT sum(moved.readings)::bigint FROM moved_readings AS moved
+            WHERE moved.history = CASE written_to
                 WHEN 'meter' THEN 'meter_telemetry_history'
                 WHEN 'vehicle' THEN 'vehicle_telemetry_history'
                 WHEN 'register' THEN 'meter_register_history'

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from deploy.stack.postgres import ACCOUNT, BINARIES, SETTINGS, Postgres
 from deploy.stack.processes import Processes, end_of
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
+from tests.recipes.cells import move_recipe, three_databases
 from tests.recipes.readings import flowing_readings
 from tests.support.command import sql_command
 from tests.support.database import Database
@@ -59,11 +60,14 @@ def _recipes(directory: Path) -> dict[str, Recipe]:
         "restore": Recipe(BINARIES, archive),
         "upgrade-engine": Recipe(BINARIES, {}, "c01aed5"),
         "standby": Recipe(BINARIES, {"wal_log_hints": "on"}),
+        "move": Recipe(BINARIES, {}),
     }
 
 
 @app.command()
-def main(name: Annotated[str, typer.Argument(help="standby, restore, upgrade-postgresql or upgrade-engine")]) -> None:
+def main(
+    name: Annotated[str, typer.Argument(help="standby, restore, upgrade-postgresql, upgrade-engine or move")],
+) -> None:
     """Execute the commands of docs/recipes/NAME.md while readings flow, and check that each reading is stored once."""
     with (
         tempfile.TemporaryDirectory(prefix="energy-recipe-", ignore_cleanup_errors=True) as made,
@@ -81,10 +85,33 @@ def main(name: Annotated[str, typer.Argument(help="standby, restore, upgrade-pos
         kafka = Kafka(processes, directory / "kafka", kafka_jars(_report), None)
         postgres.start()
         kafka.start()
+        servers = _servers(postgres, kafka, directory)
         try:
-            asyncio.run(_run(name, recipe, directory, processes, _servers(postgres, kafka, directory)))
+            if name == "move":
+                _run_move(directory, processes, servers)
+            else:
+                asyncio.run(_run(name, recipe, directory, processes, servers))
         finally:
             _stop_servers(directory)
+
+
+def _run_move(directory: Path, processes: Processes, servers: Servers) -> None:
+    python = f"{Path(sys.executable).parent}:{BINARIES}:{os.environ['PATH']}"
+
+    async def execute(environment: dict[str, str]) -> None:
+        shell = environment | {"HOME": str(directory), "PATH": python, "PYTHONPATH": str(ROOT)}
+        for fence in _commands("move"):
+            await asyncio.to_thread(_execute, fence, shell, engine=True)
+
+    with three_databases(servers) as fleet:
+        _report(f"move: {asyncio.run(move_recipe(fleet, servers, processes, directory, execute))}")
+
+
+def _commands(name: str) -> Iterator[Fence]:
+    """The fences of a page that the recipe executes."""
+    for fence in fences(f"docs/recipes/{name}.md"):
+        if fence.language == "sh" and fence.reason and "tests.recipes" in fence.reason:
+            yield fence
 
 
 def _stop_servers(directory: Path) -> None:
@@ -134,9 +161,8 @@ async def _run(name: str, recipe: Recipe, directory: Path, processes: Processes,
         )
     async with flowing_readings(servers, TOPICS.vehicle) as readings:
         await until_consumed(database, TOPICS.vehicle, FLOWING)
-        for fence in fences(f"docs/recipes/{name}.md"):
-            if fence.language == "sh" and fence.reason and "tests.recipes" in fence.reason:
-                await asyncio.to_thread(_execute, fence, shell, engine=bool(recipe.commit))
+        for fence in _commands(name):
+            await asyncio.to_thread(_execute, fence, shell, engine=bool(recipe.commit))
         target = readings.sent + FLOWING
         await until(readings.reached(target), f"{target} readings are sent", timeout=120)
     after = Database("energy", _on_port(servers, second_port) if name == "standby" else servers)

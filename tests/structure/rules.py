@@ -32,10 +32,11 @@ ROOMS: Final[Mapping[str, str]] = {
     "sql.assign": "schemas sql.queries",
     "sql.migrate": "sql.connection sql.partitions sql.queries sql.settings",
     "sql.archive": "sql.queries",
+    "sql.cells": "sql.connection sql.partitions sql.queries",
     "sql.doctor": "sql.clocks sql.connection sql.partitions sql.queries sql.settings",
     "sql.maintenance": "schemas sql.analytics sql.archive sql.clocks sql.connection sql.partitions sql.queries sql.settings "
     "sql.slow_statements",
-    "sql.commands": "schemas sql.archive sql.connection sql.doctor sql.migrate sql.queries sql.settings",
+    "sql.commands": "schemas sql.archive sql.cells sql.connection sql.doctor sql.migrate sql.queries sql.settings",
     "sql.__main__": "schemas sql",
     # consumer: Kafka to PostgreSQL
     "consumer.settings": "schemas",
@@ -113,8 +114,8 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "aiosql": "sql.queries",
     "pyarrow": "sql.archive tests",
     "asyncpg": "api.app api.database api.problems consumer.alert_relay consumer.commands consumer.lag consumer.pipeline "
-    "consumer.service consumer.storage consumer.__main__ deploy sql.archive sql.assign sql.commands sql.connection sql.doctor "
-    "sql.maintenance sql.migrate sql.partitions sql.slow_statements sql.__main__ tests",
+    "consumer.service consumer.storage consumer.__main__ deploy sql.archive sql.assign sql.cells sql.commands sql.connection "
+    "sql.doctor sql.maintenance sql.migrate sql.partitions sql.slow_statements sql.__main__ tests",
     "aiokafka": "api.ingestion consumer deploy schemas.config.aiokafka_patches tests",
     # Undocumented modules of aiokafka, which only the room of the client may depend on.
     "aiokafka.client": "consumer.kafka tests",

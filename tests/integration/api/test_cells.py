@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 
 from deploy.stack.servers import Servers
 from tests.faults.proxy import Proxy
+from tests.support.command import sql_command
 from tests.support.database import Database, new_database
 from tests.support.database_rows import (
     insert_assignment,
@@ -111,8 +113,26 @@ async def _keep(cell: Database, others: str) -> None:
     await update_fleet_totals(cell)
 
 
-def test_all_answers_equal_those_of_one_database(fleet: SplitFleet, start_api: StartApi) -> None:
-    whole, cells = start_api(DATABASE_URL=fleet.whole.reader_url), start_api(**fleet.cells)
+async def test_all_answers_equal_those_of_one_database_also_after_devices_were_moved(
+    fleet: SplitFleet, start_api: StartApi, environment: dict[str, str], tmp_path: Path
+) -> None:
+    whole = await asyncio.to_thread(start_api, DATABASE_URL=fleet.whole.reader_url)
+    cells = await asyncio.to_thread(start_api, **fleet.cells)
+    await asyncio.to_thread(compare_answers, whole, cells)
+
+    (tmp_path / "devices").write_text("VEH-2\nMETER-4\n")
+    moved, _ = await sql_command(environment, fleet.north).succeed(
+        "cells", "move", "--devices", str(tmp_path / "devices"), TARGET_DATABASE_URL=fleet.south.migrator_url
+    )
+
+    assert moved.startswith("2 vehicles and 2 meters moved\n"), "with what is assigned to them"
+    for cell in (fleet.north, fleet.south):
+        await update_fleet_totals(cell)
+    assert await fleet.north.value("SELECT count(*) FROM vehicle_readings WHERE vehicle_id IN ('VEH-2', 'VEH-4')") == 0
+    await asyncio.to_thread(compare_answers, whole, cells)
+
+
+def compare_answers(whole: httpx.Client, cells: httpx.Client) -> None:
     for path in (
         *(f"/v1/analytics/performance/{each}?end={TOMORROW}" for each in VEHICLES),
         *(f"/v1/vehicles/{each}" for each in VEHICLES),
@@ -209,3 +229,6 @@ def test_a_vehicle_in_two_cells_is_answered_by_the_one_with_its_newest_reading(
     )
     client = start_api(**fleet.cells)
     assert body(client.get("/v1/vehicles/VEH-2"))["soc"] == 77
+    (listed,) = pages(client, "/v1/vehicles")
+    assert [each["vehicleId"] for each in listed] == VEHICLES, "each once"
+    assert {each["vehicleId"]: each["soc"] for each in listed}["VEH-2"] == 77, "the newer one"

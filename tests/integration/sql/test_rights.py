@@ -41,6 +41,7 @@ TABLES = {
     "meter_readings": ("s", "s"),
     "meter_register_history": ("si", "s"),
     "meter_telemetry_history": ("si", "s"),
+    "moved_readings": ("", "s"),
     "offset_decisions": ("", "s"),
     "packed_indexes": ("", ""),
     "register_days": ("s", "s"),

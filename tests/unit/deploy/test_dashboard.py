@@ -65,3 +65,21 @@ def _measured(expressions: Iterable[str]) -> set[str]:
 
 def test_the_version_of_the_build_is_the_version_of_the_project() -> None:
     assert f'\nversion = "{VERSION}"\n' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_page_about_monitoring_names_every_alert_and_only_panels_and_metrics_that_exist() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    alerts = _expressions("alerts.yml").keys()
+    assert set(re.findall(r"\[(Energy\w+)\]", page)) == set(alerts)
+    titles = {panel["title"] for panel in dashboard()["panels"]}
+    header, named = 0, set[str]()
+    for line in page.splitlines():
+        cells = line.split(" | ")
+        if not line.startswith("|"):
+            header = 0
+        elif "panel" in cells:
+            header = cells.index("panel")
+        elif header and len(cells) > header:
+            named |= set(re.findall(r"`([^`]+)`", cells[header]))
+    assert len(named) > 20
+    assert named <= titles

@@ -11,10 +11,10 @@ from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
 from schemas.config.secrets import secret_settings
 from schemas.config.settings import from_environment
-from sql.settings import MaintainSettings
+from sql.settings import MaintainSettings, MoveSettings
 from tests.support.repository import ROOT
 
-KINDS = (ApiSettings, ConsumerSettings, MaintainSettings)
+KINDS = (ApiSettings, ConsumerSettings, MaintainSettings, MoveSettings)
 EXAMPLE = (ROOT / ".env.example").read_text()
 # Read only by the local stack and the demo.
 OF_THE_STACK = {"LOCAL_STACK", "POSTGRES_BINARIES", "KAFKA_PORT", "POSTGRES_PORT"}
