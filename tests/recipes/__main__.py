@@ -39,9 +39,14 @@ from tests.support.waiting import until
 TOPICS: Final = Topics("meter-readings", "vehicle-readings", 4)
 DEBIAN: Final = Path("/usr/lib/postgresql/15/bin")
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")  # the broker lives briefly
+FENCE_TIMEOUT_SECONDS: Final = 600
 FLOWING: Final = 200  # readings that are stored before the first command, and sent after the last
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+
+class RecipeError(Exception):
+    """A command of the page failed; the message has its exit code and the ends of the logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +66,13 @@ def _recipes(directory: Path) -> dict[str, Recipe]:
         "upgrade-engine": Recipe(BINARIES, {}, "c01aed5"),
         "standby": Recipe(BINARIES, {"wal_log_hints": "on"}),
         "move": Recipe(BINARIES, {}),
+        "patroni": Recipe(DEBIAN, {"wal_log_hints": "on", "unix_socket_directories": str(directory)}),
     }
 
 
 @app.command()
 def main(
-    name: Annotated[str, typer.Argument(help="standby, restore, upgrade-postgresql, upgrade-engine or move")],
+    name: Annotated[str, typer.Argument(help="standby, patroni, restore, upgrade-postgresql, upgrade-engine or move")],
 ) -> None:
     """Execute the commands of docs/recipes/NAME.md while readings flow, and check that each reading is stored once."""
     with (
@@ -91,6 +97,8 @@ def main(
                 _run_move(directory, processes, servers)
             else:
                 asyncio.run(_run(name, recipe, directory, processes, servers))
+        except RecipeError as error:
+            sys.exit(str(error))
         finally:
             _stop_servers(directory)
 
@@ -116,9 +124,11 @@ def _commands(name: str) -> Iterator[Fence]:
 
 def _stop_servers(directory: Path) -> None:
     """Ends the servers that the commands have started."""
-    for file in (*directory.rglob("postmaster.pid"), *directory.glob("consumer.pid")):
+    pids = dict.fromkeys(directory.glob("*.pid"), signal.SIGKILL)  # Patroni's first: it restarts its server
+    pids |= dict.fromkeys(directory.rglob("postmaster.pid"), signal.SIGQUIT)  # an immediate shutdown
+    for file, number in pids.items():
         with suppress(ProcessLookupError):
-            os.kill(int(file.read_text().split()[0]), signal.SIGQUIT)
+            os.kill(int(file.read_text().split()[0]), number)
 
 
 def _report(text: str) -> None:
@@ -153,6 +163,8 @@ async def _run(name: str, recipe: Recipe, directory: Path, processes: Processes,
         writer = url._replace(netloc=both, query="target_session_attrs=primary").geturl()
         old = ConsumerGroup(processes, environment | {"DATABASE_URL": writer}, directory).start().process.pid
     shell = _shell(directory, servers, second_port) | {"CONSUMER": str(old)}
+    if name == "patroni":
+        shell |= _start_etcd(processes, directory) | {"BIN": str(DEBIAN), "PATH": f"{DEBIAN}:{os.environ['PATH']}"}
     if recipe.commit:
         shell = (
             environment
@@ -184,6 +196,21 @@ def _start_engine(
     subprocess.run(migrate, check=True, cwd=code, env=environment | {"DATABASE_URL": database.migrator_url})
     consumer = [sys.executable, "-m", "consumer"]
     return processes.start(consumer, env=environment, cwd=code, log=directory / "old-consumer.log").pid
+
+
+def _start_etcd(processes: Processes, directory: Path) -> dict[str, str]:
+    """Starts etcd, for Patroni; returns the addresses of the page."""
+    etcd, peer, first, second = (f"127.0.0.1:{free_port()}" for _ in range(4))
+    urls = {
+        "listen-client-urls": etcd,
+        "advertise-client-urls": etcd,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+    }
+    options = [f"--{option}=http://{address}" for option, address in urls.items()]
+    command = ["etcd", f"--data-dir={directory / 'etcd'}", f"--initial-cluster=default=http://{peer}", *options]
+    processes.start(command, log=directory / "etcd.log")
+    return {"ETCD": etcd, "FIRST_API": first, "SECOND_API": second}
 
 
 async def _keep_settings(servers: Servers, recipe: Recipe) -> None:
@@ -223,10 +250,11 @@ def _execute(fence: Fence, environment: Mapping[str, str], *, engine: bool) -> N
         group=account,
         extra_groups=[] if account else None,
         stdout=sys.stderr,
+        timeout=FENCE_TIMEOUT_SECONDS,
     )
     if done.returncode:
         logs = "".join(f"{file}:\n{end_of(file)}" for file in Path(environment["HOME"]).glob("*.log"))
-        sys.exit(f"{fence} ended with exit code {done.returncode}\n{logs}")
+        raise RecipeError(f"{fence} ended with exit code {done.returncode}\n{logs}")
 
 
 def _on_port(servers: Servers, port: int) -> Servers:

@@ -71,9 +71,12 @@ topologySpreadConstraints:
 {{/* What all containers have in common: root, component. */}}
 {{- define "energy.container" -}}
 {{- $image := .root.Values.image -}}
-{{- $built := printf "%s%s" .root.Chart.AppVersion (ternary "-archive" "" (not (empty .root.Values.archive.claim))) -}}
-image: {{ $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default $built }}{{ end }}
-imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- $archives := and (not (empty .root.Values.archive.claim)) (has .component (list "api" "maintain")) -}}
+{{- $full := or (eq .component "migrate") $archives -}}
+{{- $build := ternary $image.full $image $full -}}
+{{- $version := printf "%s%s" .root.Chart.AppVersion (ternary "-full" "" $full) -}}
+image: {{ $image.repository }}{{ if $build.digest }}@{{ $build.digest }}{{ else }}:{{ $build.tag | default $version }}{{ end }}
+imagePullPolicy: {{ $image.pullPolicy }}
 resources: {{ toJson (get .root.Values .component).resources }}
 securityContext:
   allowPrivilegeEscalation: false

@@ -18,7 +18,12 @@ RELEASE: Final = ("energy", str(CHART), "--namespace=energy")
 KAFKA: Final = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}
 # Every option that the other values leave off.
 OPTIONS: Final = {
-    "image": {"repository": "registry.example/energy", "digest": "sha256:" + "0" * 64, "pullSecrets": ["registry"]},
+    "image": {
+        "repository": "registry.example/energy",
+        "digest": "sha256:" + "0" * 64,
+        "full": {"digest": "sha256:" + "1" * 64},
+        "pullSecrets": ["registry"],
+    },
     "settings": {
         "KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9094,kafka-2:9094",
         "KAFKA_SECURITY_PROTOCOL": "SSL",

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from textwrap import dedent
 from typing import Final
 
 from tests.support.repository import ROOT
@@ -70,10 +71,7 @@ def fences(document: str) -> tuple[Fence, ...]:
             start, _, about = opened
             before = _MARK.match(lines[start - 2]) if start > 1 else None
             language, *words = about.split() or [""]
-            text = "\n".join(
-                each.strip() if each.startswith(" ") and language in SHELLS else each
-                for each in lines[start : number - 1]
-            )
+            text = dedent("\n".join(lines[start : number - 1]))  # of a fence in a list
             found.append(Fence(document, start, language, "run" in words, before[1] if before else None, text))
             opened = None
     if opened is not None:

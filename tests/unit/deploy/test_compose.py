@@ -84,10 +84,11 @@ def test_images_are_pinned_by_version() -> None:
     images = {service["image"]: service["build"].get("target") for service in OURS.values()}
     assert sorted(images.items()) == [
         ("energy-ingestion-engine:0.1.0", None),
-        ("energy-ingestion-engine:0.1.0-archive", "archive"),
+        ("energy-ingestion-engine:0.1.0-full", "full"),
     ]
-    for service in OURS.values():
-        assert (service["build"].get("target") == "archive") == ("ARCHIVE_DIRECTORY" in service["environment"])
+    for name, service in OURS.items():
+        needed = name in ("migrate", "operator") or "ARCHIVE_DIRECTORY" in service["environment"]
+        assert (service["build"].get("target") == "full") == needed, name
     base = re.search(r"^ARG PYTHON_IMAGE=(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert base is not None
     for image in (base[1], *(service["image"] for service in SERVICES.values())):

