@@ -77,6 +77,7 @@ class Cluster:
         """How often each fault happened, and what came of it."""
         totals = self.counts + Counter(self.server.counts)
         totals["member evicted from the group"] += self.broker.group.evicted
+        totals["commit refused by Kafka"] += self.broker.group.refused_commits
         totals["rebalance"] += self.broker.group.generation
         return totals
 

@@ -113,6 +113,12 @@ DEFECTS: Final[Sequence[Defect]] = (
         "                pass\n",
     ),
     Defect(
+        "the offsets of revoked partitions are committed behind JoinGroup",
+        "consumer.pipeline.offset_watch",
+        "self._offsets.watch(set(self._positions.stored))",
+        "self._offsets.watch(self._client.assignment())",
+    ),
+    Defect(
         "the last record is not compared",
         "consumer.pipeline.log_identity",
         "            if record_hash(found) != self.expected.hash:\n",

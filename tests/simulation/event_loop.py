@@ -55,6 +55,7 @@ class Scheduler:
     def __init__(self, rng: Random, haste: float = 0.0) -> None:
         self.now = 0.0
         self.steps = 0
+        self.tasks = 0  # that were created
         self.current: ProcessLoop | None = None  # whose callback ran last
         self.ready: list[ProcessLoop] = []
         self._random = rng.random
@@ -130,11 +131,9 @@ _Base: Any = asyncio.AbstractEventLoop  # of whose methods a loop without socket
 class SimulatedTask(asyncio.Task[Any]):
     """A task whose place in a set does not depend on its address in memory."""
 
-    _created = 0
-
     def __init__(self, coro: Any, *, loop: "ProcessLoop", name: str | None) -> None:
-        SimulatedTask._created += 1
-        self.number = SimulatedTask._created
+        loop.scheduler.tasks += 1
+        self.number = loop.scheduler.tasks
         super().__init__(coro, loop=loop, name=name)
 
     def __hash__(self) -> int:

@@ -32,13 +32,12 @@ from tests.simulation.event_loop import ProcessLoop, Scheduler
 from tests.simulation.kafka.client import SimulatedConsumer
 from tests.simulation.retries import RetryContext
 
-# The consumer's checks in the background are rarer here: most of a run would be idle rounds of them.
+# The consumer's checks in the background are rarer here: most of a run would be idle rounds of them. Those of the plan's
+# `check_seconds` are as frequent as in the consumer in some runs.
 INTERVALS: Final[Mapping[tuple[str, str], float]] = {
-    ("consumer.lag.reporter", "REPORT_SECONDS"): 8.0,
     ("consumer.kafka.subscription", "CHECK_SECONDS"): 3.0,
     ("consumer.pipeline.poll_loop", "OPERATOR_CHECK_SECONDS"): 3.0,
     ("consumer.pipeline.poll_loop", "RECORDS_PER_SLICE"): 2,
-    ("consumer.pipeline.offset_watch", "WATCH_SECONDS"): 2.0,
 }
 LOOK_SECONDS: Final = 0.0003  # that pass with each look at the clock
 DECODE_SECONDS: Final = 0.002  # that a record takes: writes end while others are decoded
@@ -181,9 +180,7 @@ def install(*, trace: bool = False) -> None:
     members: Any = consumer.kafka.group_members
     members.AIOKafkaAdminClient = SimulatedAdmin
     for (module_name, interval), value in INTERVALS.items():
-        module = sys.modules[module_name]
-        getattr(module, interval)  # raises when it has another name now
-        setattr(module, interval, value)
+        _set(module_name, interval, value)
     positions: Any = consumer.pipeline.positions
     positions.fetch_positions = SimulatedConsumer.fetch_positions
     fetch_state: Any = consumer.kafka.fetch_state
@@ -195,8 +192,22 @@ def install(*, trace: bool = False) -> None:
     sys.unraisablehook = lambda unraisable: None  # nor do their `finally` blocks get to their end
 
 
-def enter(scheduler: Scheduler, rng: Random, on_log: Callable[[str, Mapping[str, Any]], None]) -> None:
+def _set(module_name: str, interval: str, value: float) -> None:
+    module = sys.modules[module_name]
+    getattr(module, interval)  # raises when it has another name now
+    setattr(module, interval, value)
+
+
+def enter(
+    scheduler: Scheduler,
+    rng: Random,
+    check_seconds: tuple[float, float],
+    on_log: Callable[[str, Mapping[str, Any]], None],
+) -> None:
     """Begin a run: the clocks show virtual time."""
+    report_seconds, watch_seconds = check_seconds
+    _set("consumer.lag.reporter", "REPORT_SECONDS", report_seconds)
+    _set("consumer.pipeline.offset_watch", "WATCH_SECONDS", watch_seconds)
     retry: Any = consumer.retry
     retry.random = rng
     Current.scheduler, Current.on_log = scheduler, on_log

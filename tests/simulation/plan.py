@@ -52,6 +52,9 @@ class Plan:
     processes: int
     static_members: bool
     session_seconds: float
+    check_seconds: tuple[
+        float, float
+    ]  # between reports of the lag, with commits to Kafka; between looks at stored offsets
     haste: float
     batch_records: int
     batch_wait_ms: int
@@ -107,7 +110,8 @@ def draw(seed: int) -> Plan:
         partitions=partitions,
         processes=processes,
         static_members=rng.random() < 0.2,
-        session_seconds=rng.choice((3.0, 3.0, 6.0)),
+        session_seconds=rng.choice((3.0, 3.0, 6.0, 10.0)),
+        check_seconds=rng.choice(((8.0, 2.0), (8.0, 2.0), (8.0, 2.0), (1.0, 1.0))),
         haste=rng.choice((0.0, 0.0, 0.1, 0.3)),
         batch_records=rng.choice((3, 10, 100)),
         clock_offsets=tuple(rng.choice((0.0, 0.0, -1.5, 1.5)) for _ in range(processes + 4)),

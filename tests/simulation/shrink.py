@@ -33,7 +33,7 @@ def describe(plan: Plan) -> str:
     names = " with names" if plan.static_members else ""
     settings = (
         f"  {plan.processes} consumers{names}, partitions {plan.partitions}, session time-out {plan.session_seconds:.0f} s, "
-        f"batches of {plan.batch_records} or {plan.batch_wait_ms} ms, haste {plan.haste}"
+        f"checks every {plan.check_seconds} s, batches of {plan.batch_records} or {plan.batch_wait_ms} ms, haste {plan.haste}"
     )
     events = [(each.at, repr(each)) for each in plan.produced] + [(each.at, repr(each)) for each in plan.faults]
     return "\n".join([settings, *(f"  {at:7.3f} s  {event}" for at, event in sorted(events))])

@@ -1,6 +1,7 @@
 """One run: build the world of a plan, let its events happen, and judge.
 
 events (produced records, faults) -> calm (all faults are ended) -> all stored -> one more record each -> judged
+-> the group at rest
 """
 
 import gc
@@ -22,6 +23,10 @@ CALM_SECONDS: Final = 1.0  # between the last event and the end of all faults th
 RECOVERY_SECONDS: Final = 90.0  # in which everything must be stored once the faults have ended
 PROBE_SECONDS: Final = 60.0  # in which one more record of each partition must be stored
 READY_SECONDS: Final = 60.0  # in which every consumer that runs must be ready
+REST_SECONDS: Final = (
+    3.0  # in which no member joins: more than one needs to hear of a rebalance, with the longest session
+)
+MOST_REBALANCES: Final = 12  # once the faults have ended, until the group is at rest
 CHECK_SECONDS: Final = 0.5
 
 
@@ -49,7 +54,7 @@ class World:
     def run(self) -> Outcome:
         """Run to the end, or to the first violation."""
         cluster = self._cluster
-        patches.enter(cluster.scheduler, cluster.rng, self._on_log)
+        patches.enter(cluster.scheduler, cluster.rng, self._plan.check_seconds, self._on_log)
         try:
             self._run()
         except Violation as violation:
@@ -84,6 +89,7 @@ class World:
         instants = [*(each.at for each in plan.produced), *(each.at for each in plan.faults)]
         cluster.scheduler.run(max(instants, default=0.0) + CALM_SECONDS)
         self._faults.end_all()
+        generation = cluster.broker.group.generation
         cluster.server.on_change = cluster.scheduler.stop
         if not self._wait_until_stored(RECOVERY_SECONDS):
             raise Violation(f"not stored within {RECOVERY_SECONDS:.0f} s after the faults: {self._state()}")
@@ -93,6 +99,7 @@ class World:
         cluster.invariants.check_end(cluster.server.tables)
         if not self._wait_until_ready(READY_SECONDS):
             raise Violation(f"everything is stored, and yet not all are ready: {self._state()}")
+        self._wait_until_at_rest(generation)
 
     def _wait_until_stored(self, seconds: float) -> bool:
         cluster = self._cluster
@@ -112,6 +119,16 @@ class World:
                 return False
             cluster.scheduler.run(cluster.scheduler.now + CHECK_SECONDS)
         return True
+
+    def _wait_until_at_rest(self, generation: int) -> None:
+        """Until no member joins again; `generation` is that of the group at the end of the faults."""
+        cluster, scheduler, group = self._cluster, self._cluster.scheduler, self._cluster.broker.group
+        until = scheduler.now + RECOVERY_SECONDS
+        while not cluster.violated() and (group.phase != "stable" or scheduler.now < group.last_join + REST_SECONDS):
+            rebalances = group.generation - generation
+            if rebalances > MOST_REBALANCES or scheduler.now >= until:
+                raise Violation(f"the group does not come to rest: {rebalances} rebalances since the faults ended")
+            scheduler.run(scheduler.now + CHECK_SECONDS)
 
     def _probe(self) -> None:
         """One more record for each partition: one that nobody reads any more does not show otherwise."""

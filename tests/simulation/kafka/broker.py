@@ -1,7 +1,8 @@
 """The broker: the logs, who waits for them, and the group coordinator.
 
 The group is of the eager protocol: JoinGroup of all members -> the leader assigns -> SyncGroup. A member that does not rejoin in
-time, or whose heartbeats stop, is removed. A static member keeps its partitions over a restart.
+time, or whose heartbeats stop, is removed. A static member keeps its partitions over a restart. A member that joins again
+unchanged gets its previous partitions without a rebalance, unless it is the leader.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,7 +10,7 @@ from random import Random
 from typing import Any, Final
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka.errors import IllegalGenerationError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
 
 from tests.simulation.event_loop import Handle, Scheduler
 from tests.simulation.kafka.log import PartitionLog
@@ -17,16 +18,17 @@ from tests.simulation.kafka.log import PartitionLog
 LATENCIES: Final = (0.0005, 0.001, 0.001, 0.002, 0.005)
 INITIAL_DELAY_SECONDS: Final = 0.1  # group.initial.rebalance.delay.ms
 Assignment = dict[str, list[TopicPartition]]
+Metadata = tuple[frozenset[str], int]  # the topics of a member, and its user data
 Reply = Callable[[Any, KafkaError | None], None]
 
 
 class Member:
     """A member of the group. `send` delivers an answer to its client, after the latency of the network."""
 
-    def __init__(self, member_id: str, instance_id: str | None, topics: frozenset[str]) -> None:
+    def __init__(self, member_id: str, instance_id: str | None, metadata: Metadata) -> None:
         self.id = member_id
         self.instance_id = instance_id
-        self.topics = topics
+        self.metadata = metadata
         self.last_seen = 0.0
         self.join: Reply | None = None
         self.sync: Reply | None = None
@@ -42,29 +44,36 @@ class Group:
         self.members: dict[str, Member] = {}
         self.phase = "empty"
         self.generation = 0
+        self.last_join = 0.0  # when a member last asked to join
         self.leader = ""
         self.assignment: Assignment = {}
         self.evicted = 0
+        self.refused_commits = 0
         self._joined: set[str] = set()
         self._round: Handle | None = None
         self._last_id = 0
 
-    def join(self, member_id: str, instance_id: str | None, topics: frozenset[str], reply: Reply) -> None:
+    def join(self, member_id: str, instance_id: str | None, metadata: Metadata, reply: Reply) -> None:
         """JoinGroup; answered with (generation, member id, ids and topics of all members if it is the leader)."""
+        self.last_join = self.scheduler.now
         if member_id and member_id not in self.members:
             reply(None, UnknownMemberIdError())
+            return
+        if member_id and self._may_keep_its_partitions(self.members[member_id], metadata):
+            self._seen(self.members[member_id])
+            reply((self.generation, member_id, self._topics_for(member_id)), None)
             return
         if not member_id:
             before = next(
                 (each for each in self.members.values() if instance_id and each.instance_id == instance_id), None
             )
             member_id = self._new_id(instance_id)
-            member = Member(member_id, instance_id, topics)
+            member = Member(member_id, instance_id, metadata)
             if before is not None and self._replace(before, member, reply):
                 return
             self.members[member_id] = member
         member = self.members[member_id]
-        member.topics, member.join = topics, reply
+        member.metadata, member.join = metadata, reply
         self._seen(member)
         self._joined.add(member_id)
         if self.phase in {"empty", "stable", "syncing"}:
@@ -73,13 +82,10 @@ class Group:
 
     def sync(self, member_id: str, generation: int, assignment: Assignment | None, reply: Reply) -> None:
         """SyncGroup; answered with the member's partitions once the leader has sent all of them."""
-        member = self.members.get(member_id)
-        if member is None:
-            reply(None, UnknownMemberIdError())
+        if error := self._refusal(member_id, generation, "joining"):
+            reply(None, error)
             return
-        if generation != self.generation or self.phase == "joining":
-            reply(None, RebalanceInProgressError())
-            return
+        member = self.members[member_id]
         self._seen(member)
         member.sync = reply
         if assignment is not None and self.phase == "syncing":
@@ -93,15 +99,18 @@ class Group:
                     self._seen(each)
 
     def heartbeat(self, member_id: str, generation: int, reply: Reply) -> None:
-        member = self.members.get(member_id)
-        if member is None:
-            reply(None, UnknownMemberIdError())
-            return
-        self._seen(member)
-        if self.phase == "joining" or generation != self.generation:
-            reply(None, RebalanceInProgressError())
+        if member_id in self.members:
+            self._seen(self.members[member_id])
+        reply(None, self._refusal(member_id, generation, "joining"))
+
+    def commit(self, member_id: str, generation: int, reply: Reply) -> None:
+        """OffsetCommit. The offsets are not kept: nothing reads them."""
+        error = self._refusal(member_id, generation, "syncing")
+        if error:
+            self.refused_commits += 1
         else:
-            reply(None, None)
+            self._seen(self.members[member_id])
+        reply(None, error)
 
     def leave(self, member_id: str) -> None:
         if member_id in self.members:
@@ -111,6 +120,21 @@ class Group:
         """A broker that has been away starts all session time-outs anew."""
         for member in self.members.values():
             self._seen(member)
+
+    def _refusal(self, member_id: str, generation: int, phase: str) -> KafkaError | None:
+        """Why a member's request is refused; `phase` is the one in which Kafka refuses this kind of request."""
+        if member_id not in self.members:
+            return UnknownMemberIdError()
+        if generation != self.generation:
+            return IllegalGenerationError()
+        return RebalanceInProgressError() if self.phase == phase else None
+
+    def _may_keep_its_partitions(self, member: Member, metadata: Metadata) -> bool:
+        unchanged = member.metadata == metadata
+        return unchanged and (self.phase == "syncing" or (self.phase == "stable" and member.id != self.leader))
+
+    def _topics_for(self, member_id: str) -> dict[str, frozenset[str]] | None:
+        return {each.id: each.metadata[0] for each in self.members.values()} if member_id == self.leader else None
 
     def _new_id(self, instance_id: str | None) -> str:
         self._last_id += 1
@@ -126,7 +150,7 @@ class Group:
         self._seen(member)
         if self.leader == before.id:
             self.leader = member.id
-        if self.phase == "stable" and before.topics == member.topics:
+        if self.phase == "stable" and before.metadata[0] == member.metadata[0]:
             self.assignment[member.id] = self.assignment.pop(before.id, [])
             reply((self.generation, member.id, None), None)
             return True
@@ -200,12 +224,11 @@ class Group:
         self._joined.clear()
         if self.leader not in self.members:
             self.leader = next(iter(self.members))
-        topics = {each.id: each.topics for each in self.members.values()}
         for member in self.members.values():
             reply, member.join = member.join, None
             self._seen(member)
             if reply:
-                reply((self.generation, member.id, topics if member.id == self.leader else None), None)
+                reply((self.generation, member.id, self._topics_for(member.id)), None)
 
 
 class Broker:

@@ -78,7 +78,7 @@ class SimulatedConsumer:
         self._membership.request_rejoin()
 
     def renew_user_data(self) -> None:
-        """Each join of a member starts a rebalance here, whatever its user data."""
+        self._membership.user_data += 1
 
     # The connection
 
@@ -187,9 +187,10 @@ class SimulatedConsumer:
     def last_stable_offset(self, partition: TopicPartition) -> int | None:
         return self._state(partition).last_stable_offset
 
-    async def commit(self, offsets: Any = None) -> None:
-        if await self.request(lambda: self._broker.group.phase) == "joining":
-            raise IllegalStateError("Partition is not assigned")
+    async def commit(self, offsets: Iterable[TopicPartition]) -> None:
+        if not self.assignment().issuperset(offsets):
+            raise IllegalStateError("a partition is not assigned")
+        await self._membership.commit()
 
     async def committed(self, partition: TopicPartition) -> None:
         await self.request(lambda: None)

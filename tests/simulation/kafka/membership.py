@@ -1,19 +1,32 @@
 """A client's part in the group: it joins, the leader assigns, heartbeats go on, and the callbacks are awaited as in aiokafka.
 
 `on_partitions_revoked` is awaited before the member joins again, with heartbeats going on, and `on_partitions_assigned` before
-the first heartbeat. What a callback raises is swallowed. The old assignment stays in sight until the new one is there.
+the first heartbeat. What a callback raises is swallowed. The old assignment stays in sight until the new one is there, so its
+offsets can be committed. A commit that is sent behind JoinGroup has the generation of before, and is refused once the group has
+been joined; then the member joins once more.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError, UnknownMemberIdError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 
 from tests.simulation.event_loop import Handle
 from tests.simulation.kafka.broker import Assignment
 from tests.simulation.kafka.connection import RETRY_SECONDS, Connection
 from tests.simulation.kafka.fetching import Fetches
+
+# Kafka does not know this member, or not in this generation.
+FORGOTTEN: Final = (UnknownMemberIdError, IllegalGenerationError)
 
 
 class Membership:
@@ -26,6 +39,7 @@ class Membership:
         self.member_id = ""
         self.generation = 0
         self.leads = False
+        self.user_data = 0
         self._connection = connection
         self._broker = connection.broker
         self._process = connection.process
@@ -51,6 +65,29 @@ class Membership:
         """The metadata has changed: a topic has more partitions."""
         self._rejoin.set()
 
+    async def commit(self) -> None:
+        """Commit offsets. Its answer has its effect even when nothing waits for it any more.
+
+        Raises:
+            CommitFailedError: Kafka has refused it.
+        """
+        while True:
+            try:
+                committing = asyncio.create_task(self._commit())
+                committing.add_done_callback(_retrieve)
+                return await asyncio.shield(committing)
+            except (*FORGOTTEN, RebalanceInProgressError) as error:
+                raise CommitFailedError from error
+            except KafkaConnectionError:
+                continue
+
+    async def _commit(self) -> None:
+        try:
+            await self._connection.ask(self._broker.group.commit, self.member_id, self.generation)
+        except (*FORGOTTEN, RebalanceInProgressError) as error:
+            self._learn(error)
+            raise
+
     def close(self) -> None:
         """Join no more."""
         self._closed = True
@@ -71,7 +108,6 @@ class Membership:
         prepared = False
         while not self._closed:
             await self._rejoin.wait()
-            self._rejoin.clear()
             if self._closed:
                 return  # type: ignore[unreachable]  # closed meanwhile
             if not prepared:
@@ -84,9 +120,7 @@ class Membership:
                 if topics != self.topics:
                     raise IllegalStateError("the subscription has changed")
             except KafkaError as error:
-                if isinstance(error, UnknownMemberIdError):
-                    self.member_id = ""
-                self._rejoin.set()
+                self._learn(error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             await self._complete_join(partitions)
@@ -113,12 +147,14 @@ class Membership:
     async def _join(self) -> list[TopicPartition]:
         group = self._broker.group
         generation, member_id, topics = await self._connection.ask(
-            group.join, self.member_id, self._instance_id, self.topics
+            group.join, self.member_id, self._instance_id, (self.topics, self.user_data)
         )
         self.member_id, self.generation = member_id, generation
         self.leads = topics is not None
         assignment = None if topics is None else self._assign(topics)
+        self._rejoin.clear()  # only what comes from now on makes it join once more
         partitions: list[TopicPartition] = await self._connection.ask(group.sync, member_id, generation, assignment)
+        self.member_id, self.generation = member_id, generation  # a refused commit may have reset them meanwhile
         return partitions
 
     def _assign(self, topics: dict[str, frozenset[str]]) -> Assignment:
@@ -145,19 +181,23 @@ class Membership:
             return
         self._heart = self._process.scheduler.call_later(self._heartbeat_seconds, self._beat)
         if not self._process.frozen and not self._connection.is_broken():
-            self._process.scheduler.call_later(
-                self._broker.latency(), self._broker.group.heartbeat, self.member_id, self.generation, self._beaten
-            )
+            self._connection.send(self._broker.group.heartbeat, self.member_id, self.generation, self._beaten)
 
     def _beaten(self, result: Any, error: KafkaError | None) -> None:
         if error is not None and self._heart is not None and not self._process.dead:
             self._process.call_soon(self._learn, error)
 
     def _learn(self, error: KafkaError) -> None:
-        if isinstance(error, UnknownMemberIdError):
-            self.member_id = ""
+        if isinstance(error, FORGOTTEN):
+            self.member_id, self.generation = "", -1
             self._stop_heart()
         self._rejoin.set()
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """asyncio would report the error of a commit that nothing waits for any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _raise(task: asyncio.Task[None]) -> None:

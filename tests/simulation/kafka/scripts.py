@@ -5,11 +5,13 @@ A script gets a topic of two partitions, and returns what was seen. Records are 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import CommitFailedError, OffsetOutOfRangeError
 
+from consumer.kafka.client import request_rebalance
 from consumer.kafka.log_offsets import log_ranges
 
 DEADLINE_SECONDS: Final = 20
@@ -132,10 +134,7 @@ async def _out_of_range(client: Any) -> Any:
 
 async def partitions_are_revoked_before_another_member_gets_them(topic: KafkaTopic) -> list[Any]:
     seen: Seen = []
-    first = await _member(topic, "first", seen)
-    await _until(lambda: ("first", "assigned", 2) in seen, first)
-    second = await _member(topic, "second", seen)
-    await _until(lambda: ("second", "assigned", 1) in seen and ("first", "assigned", 1) in seen, first, second)
+    first, second = await _two_members(topic, seen)
     held = first.assignment() | second.assignment()
     rejoined = seen.index(("first", "revoked", 2))
     later = sorted(each for each in seen[rejoined + 1 :] if each[1] == "assigned")
@@ -143,6 +142,42 @@ async def partitions_are_revoked_before_another_member_gets_them(topic: KafkaTop
     await second.stop()
     await _until(lambda: seen[-1] == ("first", "assigned", 2), first)
     return [before, later, len(held), [each for each in seen if each[0] == "first"][-2:]]
+
+
+async def a_commit_behind_the_request_to_join_makes_its_member_join_once_more(topic: KafkaTopic) -> list[Any]:
+    """The other member takes part in that only if the leader, which is the first member, has to join."""
+    seen: Seen = []
+    members = await _two_members(topic, seen)
+    of_leader = await _joins_with_a_commit("first", members, seen)
+    of_other = await _joins_with_a_commit("second", members, seen)
+    return [of_leader["first"], of_other["second"], of_other["first"]]
+
+
+async def _two_members(topic: KafkaTopic, seen: Seen) -> tuple[Any, Any]:
+    first = await _member(topic, "first", seen)
+    await _until(lambda: ("first", "assigned", 2) in seen, first)
+    second = await _member(topic, "second", seen)
+    await _until(lambda: ("second", "assigned", 1) in seen and ("first", "assigned", 1) in seen, first, second)
+    return first, second
+
+
+async def _joins_with_a_commit(name: str, members: tuple[Any, Any], seen: Seen) -> dict[str, list[str]]:
+    """The callbacks of both members after one has requested a rebalance and gone on to commit, until it has joined twice."""
+    del seen[:]
+    member = members[name == "second"]
+    request_rebalance(member)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        with suppress(CommitFailedError):
+            while True:  # a commit before the request to join succeeds; the next one waits for its answer
+                await member.commit(dict.fromkeys(member.assignment(), 0))
+    await _until(lambda: seen.count((name, "assigned", 1)) == 2 and _all_assigned(seen), *members)
+    await asyncio.gather(*map(_poll, members))  # nothing more happens
+    return {each: [callback for member, callback, _ in seen if member == each] for each in ("first", "second")}
+
+
+def _all_assigned(seen: Seen) -> bool:
+    last = {member: callback for member, callback, _ in seen}
+    return set(last.values()) == {"assigned"}
 
 
 async def _until(condition: Callable[[], bool], *clients: Any) -> None:
@@ -157,4 +192,5 @@ SCRIPTS: Final[tuple[Script, ...]] = (
     records_behind_an_open_transaction_are_not_returned,
     a_position_outside_of_the_log_is_out_of_range,
     partitions_are_revoked_before_another_member_gets_them,
+    a_commit_behind_the_request_to_join_makes_its_member_join_once_more,
 )
