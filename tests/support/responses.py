@@ -1,4 +1,4 @@
-"""Responses of the read service, checked and unpacked."""
+"""Clients of HTTP services on this machine; responses of the read service, checked and unpacked."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,11 @@ import httpx
 StartApi = Callable[
     ..., httpx.Client
 ]  # the fixture `start_api`: starts the read service with some settings, returns a client
+
+
+def http_client(address: str = "") -> httpx.AsyncClient:
+    """A client for plain HTTP. It loads no certificates, which would take 30 ms of processor time at each poll of a test."""
+    return httpx.AsyncClient(base_url=address, timeout=20, verify=False)
 
 
 def body(response: httpx.Response) -> Any:

@@ -22,6 +22,7 @@ from deploy.stack.servers import Servers
 from tests.support.database import Database
 from tests.support.ledger import Topics
 from tests.support.repository import ROOT
+from tests.support.responses import http_client
 from tests.support.waiting import until
 
 
@@ -75,8 +76,8 @@ class ConsumerProcess:
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
-        async with httpx.AsyncClient() as client:
-            text = (await client.get(f"{await self.address()}/metrics")).text
+        async with http_client(await self.address()) as client:
+            text = (await client.get("/metrics")).text
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)
@@ -86,8 +87,8 @@ class ConsumerProcess:
 
     async def blocked_by(self) -> dict[str, str]:
         """The reasons why it is not ready, as /readyz lists them; empty when it is ready."""
-        async with httpx.AsyncClient() as client:
-            reasons: dict[str, str] = (await client.get(f"{await self.address()}/readyz")).json()["waiting_for"]
+        async with http_client(await self.address()) as client:
+            reasons: dict[str, str] = (await client.get("/readyz")).json()["waiting_for"]
         return reasons
 
     async def until_ready(self) -> None:
@@ -141,7 +142,7 @@ def read_service(
         [sys.executable, "-m", "api", *arguments], log=log, env=environment | {"API_PORT": str(port)}, cwd=ROOT
     )
     _wait_until_listening(process, port, log)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, verify=False) as client:
         yield client
     code = processes.stop(process)
     assert code == 0, f"the read service exited with {code}:\n{end_of(log)}"
@@ -158,7 +159,7 @@ async def until_get_succeeds(url: str, log: Path) -> None:
     """Waits until a GET request of this URL is answered with success; otherwise the error quotes the end of the log."""
 
     async def succeeds() -> bool:
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             try:
                 return (await client.get(url)).is_success
             except httpx.TransportError:

@@ -2,7 +2,6 @@
 
 import time
 
-import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,6 +10,7 @@ from deploy.stack.servers import Servers
 from tests.support.database import Database
 from tests.support.ledger import Entry, Topics, committed_in_kafka, ledger, until_consumed
 from tests.support.records import meter, minute
+from tests.support.responses import http_client
 from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.waiting import until
 
@@ -38,8 +38,8 @@ async def lag(consumer: ConsumerProcess, topic: str) -> tuple[float, float]:
 
 async def partitions_with_lag(consumer: ConsumerProcess) -> set[tuple[str, str]]:
     """Topic and partition of every series of the lag metric."""
-    async with httpx.AsyncClient() as client:
-        text = (await client.get(f"{await consumer.address()}/metrics")).text
+    async with http_client(await consumer.address()) as client:
+        text = (await client.get("/metrics")).text
     samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
     labels = [each.labels for each in samples if each.name == "energy_consumer_lag_seconds"]
     return {(each["topic"], each["partition"]) for each in labels}

@@ -10,6 +10,7 @@ import pytest
 from deploy.demo import prometheus
 from deploy.stack.processes import Processes
 from tests.support.prometheus import NO_PROMETHEUS, PROMETHEUS
+from tests.support.responses import http_client
 from tests.support.waiting import until
 
 TARGETS = {"consumer": ["localhost:1"], "maintain": [], "api": []}
@@ -32,7 +33,7 @@ def test_graphs_and_alerts_have_pages_on_any_port(
         address = pages.alerts.partition("/classic")[0].removesuffix("/alerts")
 
         async def scrapes_its_target() -> bool:
-            async with httpx.AsyncClient(base_url=address) as client:
+            async with http_client(address) as client:
                 targets = (await client.get("/api/v1/targets")).json()["data"]["activeTargets"]
             return [each["scrapeUrl"] for each in targets] == ["http://localhost:1/metrics"]
 

@@ -23,7 +23,7 @@ from tests.support.prometheus import NO_PROMETHEUS, PROMETHEUS, Prometheus, star
 from tests.support.records import NOON, meter, minute
 from tests.support.repository import ROOT
 from tests.support.repository.dashboard import label_values, queries
-from tests.support.responses import StartApi
+from tests.support.responses import StartApi, http_client
 from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.waiting import until
 
@@ -204,6 +204,6 @@ def _maintain(group: ConsumerGroup, database: Database) -> ConsumerProcess:
 
 
 async def _requests(api: httpx.Client) -> None:
-    async with httpx.AsyncClient(base_url=api.base_url, timeout=20) as client:
+    async with http_client(str(api.base_url)) as client:
         await client.get("/v1/vehicles")
         await client.get("/v1/vehicles/NOBODY")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
@@ -25,6 +24,7 @@ from tests.support.database import Database
 from tests.support.database_rows import insert_evaluation, insert_fault
 from tests.support.records import NOON
 from tests.support.repository import ROOT
+from tests.support.responses import http_client
 from tests.support.services import ConsumerProcess
 from tests.support.standby import paused_replay
 from tests.support.waiting import until
@@ -71,7 +71,7 @@ class Maintenance:
 
     async def samples(self) -> Samples:
         """Every sample by its name and label values, in the order of the label names."""
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             text = (await client.get(self.address)).text
         families = text_string_to_metric_families(text)
         return {

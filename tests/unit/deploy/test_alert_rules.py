@@ -51,7 +51,8 @@ def test_every_entry_of_the_runbook_belongs_to_an_alert() -> None:
 
 
 def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
-    cases = yaml.safe_load((DIRECTORY / "rules_test.yml").read_text())["tests"]
+    files = [yaml.safe_load((DIRECTORY / name).read_text()) for name in ("rules_test.yml", "rules_days_test.yml")]
+    cases = [case for file in files for case in file["tests"]]
     found: set[tuple[str, str]] = set()
     for case in cases:
         named = re.fullmatch(r"(\w+) (fires|is quiet)(: .+)?", case["name"])
@@ -81,10 +82,11 @@ def test_the_targets_have_the_default_ports() -> None:
     "arguments",
     [
         ("test", "rules", "rules_test.yml"),
+        ("test", "rules", "rules_days_test.yml"),
         ("test", "rules", "records_test.yml"),
         ("check", "config", "prometheus.yml"),
     ],
-    ids=["rules", "records", "config"],
+    ids=["rules", "days", "records", "config"],
 )
 def test_promtool_accepts_the_rules_and_the_configuration(arguments: tuple[str, ...]) -> None:
     done = subprocess.run([str(PROMTOOL), *arguments], cwd=DIRECTORY, capture_output=True, text=True, check=False)
