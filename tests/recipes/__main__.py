@@ -26,7 +26,7 @@ from deploy.stack.postgres import ACCOUNT, BINARIES, SETTINGS, Postgres
 from deploy.stack.processes import Processes, end_of
 from deploy.stack.servers import Servers
 from deploy.stack.topics import create_topics
-from tests.recipes.cells import move_recipe, three_databases
+from tests.recipes.cells import move_recipe
 from tests.recipes.readings import flowing_readings
 from tests.support.command import sql_command
 from tests.support.database import Database
@@ -111,8 +111,7 @@ def _run_move(directory: Path, processes: Processes, servers: Servers) -> None:
         for fence in _commands("move"):
             await asyncio.to_thread(_execute, fence, shell, engine=True)
 
-    with three_databases(servers) as fleet:
-        _report(f"move: {asyncio.run(move_recipe(fleet, servers, processes, directory, execute))}")
+    _report(f"move: {asyncio.run(move_recipe(servers, processes, directory, execute))}")
 
 
 def _commands(name: str) -> Iterator[Fence]:

@@ -107,8 +107,10 @@ def test_an_exact_cadence_takes_less_folded_and_in_the_archive() -> None:
 def test_a_billion_readings_take_the_measured_time_of_each_work() -> None:
     hours = core_hours(Fleet(20_000, late_share=0.5))
     assert hours["consumers"] * 3.6 == pytest.approx(measured.CONSUMER_MICROSECONDS)
-    assert hours["rollups"] * 3.6 == pytest.approx(0.82 * 1e6 / (20_000 * 60))
-    assert hours["evaluation"] * 3.6 == pytest.approx(1.54 * 1e6 / 20_000), "every minute, in which a device sends once"
+    assert hours["rollups"] * 3.6 == pytest.approx(measured.ROLLUP_SECONDS * 1e6 / (measured.ROLLED_UP_DEVICES * 60))
+    assert hours["evaluation"] * 3.6 == pytest.approx(
+        measured.EVALUATION_SECONDS * 1e6 / (2 * measured.EVALUATED_VEHICLES)
+    ), "every minute, in which a device sends once"
     assert hours["folding"] * 3.6 == pytest.approx(measured.FOLDING_MICROSECONDS)
     assert hours["merging"] * 3.6 == pytest.approx(measured.MERGING_MILLISECONDS * 1000 * 0.5 / 1440)
     assert core_hours(Fleet(20_000, archive_days=0))["archiving"] == 0
