@@ -41,7 +41,8 @@ from sql.slow_statements import log_slow_statements
 
 log = structlog.get_logger(__name__)
 
-FREQUENT_SESSION: Final = {"application_name": "energy-maintain"}
+# A statement covers thousands of devices, so planning it costs nothing, and the right plan depends on how many they are.
+FREQUENT_SESSION: Final = {"application_name": "energy-maintain", "plan_cache_mode": "force_custom_plan"}
 HOURLY_SESSION: Final = {"application_name": "energy-housekeeping", "lock_timeout": "30s"}
 FREQUENT_STATEMENT_SECONDS: Final = 600.0  # after which a silent server is treated as gone
 HOURLY_STATEMENT_SECONDS: Final = 24 * 3600.0
