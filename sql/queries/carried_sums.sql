@@ -1,9 +1,14 @@
--- name: window_energy_of(vehicle_ids, hour, opens, closes)
+-- name: plan_for_these_vehicles()!
+-- For the rest of the transaction: the right plan depends on the number of vehicles, and on the partitions that are read.
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true);
+
+-- name: window_energy_of(vehicle_ids, hour, opens, closes, carried_from)
 -- What energy_of returns for [opens, closes), from carried sums: of those of the vehicles for which they suffice. `opens` is a whole
--- minute within `hour`. The ids are in ascending order, and few vehicles lie between the first and the last that are not asked for:
+-- minute within `hour`; `carried_to` is in seconds since 1970. The ids are in ascending order, and few vehicles lie between the first and the last that are not asked for:
 -- each table is read once from the first to the last, instead of being searched for each vehicle. They suffice when
 -- - at most one meter was assigned, for the whole window,
 -- - no late reading has come that is not in the sums yet,
+-- - they end with `carried_from` or later: readings are looked for from there on,
 -- - and what only one side has sent, if anything, is younger than the sums.
 WITH state AS MATERIALIZED (
     SELECT late_before, folding_before FROM rollup_state
@@ -35,9 +40,10 @@ WITH state AS MATERIALIZED (
     JOIN vehicle_carried_sums AS vehicle
         ON vehicle.hour = :hour AND vehicle.vehicle_id = assigned.vehicle_id
         AND vehicle.vehicle_id >= (:vehicle_ids)[1] AND vehicle.vehicle_id <= (:vehicle_ids)[cardinality(:vehicle_ids)]
-        AND vehicle.closes <= least(:closes, state.late_before)
+        AND vehicle.closes >= :carried_from::timestamptz AND vehicle.closes <= least(:closes, state.late_before)
     LEFT JOIN meter_carried_sums AS meter
-        ON meter.hour = :hour AND meter.meter_id = assigned.meter_id AND meter.closes <= least(:closes, state.late_before)
+        ON meter.hour = :hour AND meter.meter_id = assigned.meter_id
+        AND meter.closes >= :carried_from AND meter.closes <= least(:closes, state.late_before)
     WHERE (assigned.meter_id IS NULL OR (
             meter.meter_id IS NOT NULL AND (
                 assigned.tail_opens >= greatest(vehicle.closes, meter.closes)
@@ -70,7 +76,7 @@ WITH state AS MATERIALIZED (
     ) AS of_meter
 )
 SELECT
-    settled.vehicle_id, :opens AS opens, :closes AS closes, least(settled.vehicle_closes, settled.meter_closes) AS carried_to,
+    settled.vehicle_id, date_part('epoch', least(settled.vehicle_closes, settled.meter_closes)) AS carried_to,
     CASE WHEN meter_id IS NOT NULL THEN extract(epoch FROM :closes - :opens)::double precision END AS assigned_seconds,
     coalesce(settled.ac_kwh + coalesce(recent_ac.kwh, 0), 0) AS ac_kwh,
     coalesce(settled.ac_points + recent_ac.readings, 0) AS ac_points,
@@ -93,27 +99,27 @@ CROSS JOIN LATERAL (
     SELECT sum(kwh_delivered_dc) AS kwh, sum(battery_temp) AS battery_temp_sum, count(*) AS readings
     FROM vehicle_telemetry_history
     WHERE vehicle_id = settled.vehicle_id AND recorded_at >= settled.vehicle_closes
-        AND recorded_at >= :opens AND recorded_at < :closes -- constants, which leave two partitions
+        AND recorded_at >= :carried_from AND recorded_at < :closes -- constants, which leave few partitions
 ) AS recent_dc
 CROSS JOIN LATERAL (
     SELECT sum(kwh_consumed_ac) AS kwh, count(*) AS readings
     FROM meter_telemetry_history
     WHERE meter_id = settled.meter_id AND recorded_at >= settled.meter_closes
-        AND recorded_at >= :opens AND recorded_at < :closes
+        AND recorded_at >= :carried_from AND recorded_at < :closes
 ) AS recent_ac
 CROSS JOIN LATERAL (
     SELECT sum(kwh_delivered_dc) AS kwh, count(*) AS readings
     FROM vehicle_telemetry_history
     WHERE settled.vehicle_ahead
         AND vehicle_id = settled.vehicle_id AND recorded_at >= settled.vehicle_closes AND recorded_at < settled.tail_opens
-        AND recorded_at >= :opens AND recorded_at < :closes
+        AND recorded_at >= :carried_from AND recorded_at < :closes
 ) AS common_dc
 CROSS JOIN LATERAL (
     SELECT sum(kwh_consumed_ac) AS kwh, count(*) AS readings
     FROM meter_telemetry_history
     WHERE settled.meter_ahead
         AND meter_id = settled.meter_id AND recorded_at >= settled.meter_closes AND recorded_at < settled.tail_opens
-        AND recorded_at >= :opens AND recorded_at < :closes
+        AND recorded_at >= :carried_from AND recorded_at < :closes
 ) AS common_ac;
 
 -- name: meters_of(vehicle_ids, opens, closes)
