@@ -1987,7 +1987,7 @@ CREATE INDEX vehicle_efficiency_by_temperature ON public.vehicle_efficiency USIN
 
 CREATE INDEX vehicle_late_readings_by_instant ON public.vehicle_late_readings USING btree (recorded_at);
 
-CREATE INDEX vehicle_meter_assignments_by_vehicle ON public.vehicle_meter_assignments USING btree (vehicle_id);
+CREATE INDEX vehicle_meter_assignments_of_vehicle ON public.vehicle_meter_assignments USING btree (vehicle_id) INCLUDE (meter_id, valid_during);
 
 CREATE INDEX vehicle_search_parts ON public.vehicle_search USING gin (lower(vehicle_id) public.gin_trgm_ops) WITH (gin_pending_list_limit='256');
 

@@ -68,8 +68,13 @@ class EnergySums(msgspec.Struct, frozen=True, gc=False):
     @classmethod
     def from_row(cls, row: Any) -> "EnergySums":
         """From a row of the query `energy_of`."""
+        return cls.of_window(row, (row["closes"] - row["opens"]).total_seconds())
+
+    @classmethod
+    def of_window(cls, row: Any, window_seconds: float) -> "EnergySums":
+        """From a row of `energy_of` or `window_energy_of`, of a window of this length."""
         return cls(
-            window_seconds=(row["closes"] - row["opens"]).total_seconds(),
+            window_seconds=window_seconds,
             assigned_seconds=row["assigned_seconds"],
             dc_points=row["dc_points"],
             ac=Side(row["ac_kwh"], row["ac_points"]),
@@ -115,7 +120,10 @@ def _ratio(sums: EnergySums) -> float | None:
 
 
 def _coverage(points: int, seconds: float) -> float:
-    return round(min(1.0, points * SECONDS_PER_READING / seconds), 4) if seconds else 0.0
+    if not seconds:
+        return 0.0
+    share = points * SECONDS_PER_READING / seconds
+    return round(share, 4) if share < 1.0 else 1.0
 
 
 def _status(ratio: float | None, sums: EnergySums, coverage: float, thresholds: Thresholds) -> tuple[Judgement, str]:

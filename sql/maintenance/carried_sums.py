@@ -23,7 +23,7 @@ HOUR: Final = timedelta(hours=1)
 # readings are left to be read one by one.
 BEHIND: Final = timedelta(minutes=5)
 # For carrying what can wait: the next round continues. It spreads the work of an hour over its rounds.
-SECONDS_PER_ROUND: Final = 2.0
+SECONDS_PER_ROUND: Final = 1.0
 Connection = Any  # asyncpg.Connection
 
 
@@ -34,33 +34,57 @@ class Window:
     opens: datetime
     closes: datetime
     late_before: datetime | None
+    complete_before: datetime | None
 
     @property
     def hour(self) -> datetime:
         """The hour in which the window begins."""
         return self.opens.replace(minute=0)
 
+    @property
+    def carried_from(self) -> datetime:
+        """No sums end earlier unless maintenance has stood still: they begin as sums of the hours that are rolled up."""
+        return max(self.opens, (self.complete_before or self.opens) - HOUR)
+
 
 async def begin_round(connection: Connection, opens: datetime, closes: datetime) -> Window:
     """Forget of the carried sums what late readings have changed."""
     await queries.forget_late_readings(connection)
-    return Window(opens, closes, (await queries.rollup_state(connection))["late_before"])
+    state = await queries.rollup_state(connection)
+    return Window(opens, closes, state["late_before"], state["complete_before"])
 
 
 async def window_energy(
     connection: Connection, vehicle_ids: Sequence[str], window: Window
 ) -> tuple[list[Any], list[Any]]:
-    """The rows of `energy_of` for these vehicles: those from carried sums, and the other ones. Their order is not defined."""
-    rows = queries.window_energy_of(
-        connection, vehicle_ids=vehicle_ids, hour=window.hour, opens=window.opens, closes=window.closes
-    )
-    carried = [row async for row in rows]
+    """The rows of `energy_of` for these vehicles: those from carried sums, and the other ones. Their order is not defined.
+
+    The ids are in ascending order. Rows from carried sums have no `opens` and `closes`, which are the same for all.
+    """
+    if not vehicle_ids:
+        return [], []
+    carried = await carried_energy(connection, vehicle_ids, window)
     found = {row["vehicle_id"] for row in carried}
     rest = [each for each in vehicle_ids if each not in found]
     if not rest:
         return carried, []
     opens, closes = [window.opens] * len(rest), [window.closes] * len(rest)
     return carried, [row async for row in queries.energy_of(connection, vehicle_ids=rest, opens=opens, closes=closes)]
+
+
+async def carried_energy(connection: Connection, vehicle_ids: Sequence[str], window: Window) -> list[Any]:
+    """The rows of `energy_of` for those of these vehicles whose carried sums suffice."""
+    async with connection.transaction():
+        await queries.plan_for_these_vehicles(connection)
+        rows = queries.window_energy_of(
+            connection,
+            vehicle_ids=vehicle_ids,
+            hour=window.hour,
+            opens=window.opens,
+            closes=window.closes,
+            carried_from=window.carried_from,
+        )
+        return [row async for row in rows]
 
 
 class Carrying:
@@ -79,10 +103,9 @@ class Carrying:
             await self._store(left, await self._meters(left), self._window.hour)
             await self._add(left)
         began = monotonic()
-        behind = self._window.late_before - min(
-            (row["carried_to"] for row in carried), default=self._window.late_before
-        )
-        if behind >= (BEHIND if self._seconds_left > 0 else 2 * BEHIND):
+        late_before = self._window.late_before.timestamp()
+        behind = late_before - min((row["carried_to"] for row in carried), default=late_before)
+        if behind >= (BEHIND if self._seconds_left > 0 else 2 * BEHIND).total_seconds():
             await self._add(vehicle_ids)
         if self._seconds_left > 0:
             await self._store_ahead(vehicle_ids)

@@ -4,8 +4,9 @@ Each batch of vehicles is one transaction, so evaluations, faults and alerts are
 """
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import datetime
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -15,80 +16,99 @@ import structlog
 from schemas.records.alerts import Alert
 from sql.analytics.efficiency import WINDOW, Efficiency, EnergySums, Thresholds, assess_efficiency
 from sql.analytics.fault_state import FaultState, Hysteresis, next_state
-from sql.maintenance.carried_sums import Carrying, begin_round, window_energy
-from sql.queries import queries, vehicle_id_batches
+from sql.maintenance.carried_sums import Carrying, begin_round
+from sql.maintenance.fleet_reading import read_batches
+from sql.queries import queries
 
 log = structlog.get_logger(__name__)
 
-VEHICLES_PER_TRANSACTION: Final = 5_000
+WINDOW_SECONDS: Final = WINDOW.total_seconds()
+# Parameters of the queries that store evaluations, and the columns of energy_of that they are.
+STORED_COLUMNS: Final = {
+    "vehicle_ids": itemgetter("vehicle_id"),
+    "assigned_seconds": itemgetter("assigned_seconds"),
+    "ac_kwhs": itemgetter("ac_kwh"),
+    "dc_kwhs": itemgetter("dc_kwh"),
+    "dc_kwhs_assigned": itemgetter("dc_kwh_assigned"),
+    "ac_points": itemgetter("ac_points"),
+    "dc_points": itemgetter("dc_points"),
+    "dc_points_assigned": itemgetter("dc_points_assigned"),
+    "ac_kwhs_compared": itemgetter("ac_kwh_compared"),
+    "dc_kwhs_compared": itemgetter("dc_kwh_compared"),
+    "temperatures": itemgetter("average_battery_temp"),
+}
 Connection = Any  # asyncpg.Connection
-_vehicle_id = attrgetter("vehicle_id")
 
 
 class Evaluation(msgspec.Struct, frozen=True, gc=False):
-    """One vehicle: its row of `energy_of`, efficiency, fault state before and after. `fault_id` is that of the open fault."""
+    """One vehicle: its row of `energy_of`, efficiency, fault state before and after.
+
+    `fault_id` is that of the open fault. `known`: the vehicle has been evaluated before.
+    """
 
     row: Any
     efficiency: Efficiency
     before: FaultState
     after: FaultState
     fault_id: int | None
+    known: bool
 
     @property
     def vehicle_id(self) -> str:
         return str(self.row["vehicle_id"])
 
 
-async def evaluate_fleet(connection: Connection, now: datetime, thresholds: Thresholds, rules: Hysteresis) -> int:
+async def evaluate_fleet(
+    connection: Connection,
+    now: datetime,
+    thresholds: Thresholds,
+    rules: Hysteresis,
+    readers: Sequence[Connection] = (),
+) -> int:
     """Evaluate every vehicle over the 24 hours up to the current minute; returns how many were evaluated.
 
-    A vehicle is evaluated at most once a minute, however often this is called.
+    A vehicle is evaluated at most once a minute, however often this is called. `readers` are further sessions, which read the
+    next vehicles while `connection` stores others.
     """
     end = now.replace(second=0, microsecond=0)
     window = await begin_round(connection, end - WINDOW, end)
     carrying, evaluated = Carrying(connection, window), 0
-    async for vehicle_ids in vehicle_id_batches(connection, VEHICLES_PER_TRANSACTION):
-        states = {row["vehicle_id"]: row async for row in queries.fault_states(connection, vehicle_ids=vehicle_ids)}
-        # One that ends later is of a clock that was ahead.
-        due = [each for each in vehicle_ids if states[each]["window_end"] != end]
-        carried, rest = await window_energy(connection, due, window)
-        evaluations = [_evaluation(row, states[row["vehicle_id"]], thresholds, rules) for row in (*carried, *rest)]
-        evaluations.sort(key=_vehicle_id)
-        async with connection.transaction():
-            await _store(connection, evaluations, end)
-            alerts = await _open_and_close_faults(connection, evaluations, end, thresholds, rules)
-        for alert in alerts:
-            log.info(alert.event, vehicle_id=alert.vehicle_id, ratio=alert.efficiency_ratio, fault_id=alert.fault_id)
-        await carrying.carry(vehicle_ids, carried, rest)
-        evaluated += len(evaluations)
+    async with aclosing(read_batches(connection, window, readers)) as batches:
+        async for batch in batches:
+            rows = batch.energy()
+            evaluations = [_evaluation(row, batch.states[row["vehicle_id"]], thresholds, rules) for row in rows]
+            async with connection.transaction():
+                await _store(connection, queries.update_evaluations, [each for each in evaluations if each.known], end)
+                await _store(
+                    connection, queries.insert_evaluations, [each for each in evaluations if not each.known], end
+                )
+                alerts = await _open_and_close_faults(connection, evaluations, end, thresholds, rules)
+            for alert in alerts:
+                log.info(
+                    alert.event, vehicle_id=alert.vehicle_id, ratio=alert.efficiency_ratio, fault_id=alert.fault_id
+                )
+            await carrying.carry(batch.vehicle_ids, batch.carried, batch.rest)
+            evaluated += len(evaluations)
     await queries.delete_stale_evaluations(connection, window_end=end)
     return evaluated
 
 
 def _evaluation(row: Any, stored: Any, thresholds: Thresholds, rules: Hysteresis) -> Evaluation:
-    efficiency = assess_efficiency(EnergySums.from_row(row), thresholds)
+    efficiency = assess_efficiency(EnergySums.of_window(row, WINDOW_SECONDS), thresholds)
     fault_id = stored["fault_id"]
     before = FaultState(stored["faulty_in_a_row"], stored["sound_in_a_row"], is_open=fault_id is not None)
     after = next_state(before, efficiency.status, efficiency.ratio, rules)
-    return Evaluation(row, efficiency, before, after, fault_id)
+    return Evaluation(row, efficiency, before, after, fault_id, stored["known"])
 
 
-async def _store(connection: Connection, evaluations: Sequence[Evaluation], end: datetime) -> None:
+async def _store(connection: Connection, query: Any, evaluations: Sequence[Evaluation], end: datetime) -> None:
+    if not evaluations:
+        return
     rows = [each.row for each in evaluations]
-    await queries.store_evaluations(
+    await query(
         connection,
         window_end=end,
-        vehicle_ids=[row["vehicle_id"] for row in rows],
-        assigned_seconds=[row["assigned_seconds"] for row in rows],
-        ac_kwhs=[row["ac_kwh"] for row in rows],
-        dc_kwhs=[row["dc_kwh"] for row in rows],
-        dc_kwhs_assigned=[row["dc_kwh_assigned"] for row in rows],
-        ac_points=[row["ac_points"] for row in rows],
-        dc_points=[row["dc_points"] for row in rows],
-        dc_points_assigned=[row["dc_points_assigned"] for row in rows],
-        ac_kwhs_compared=[row["ac_kwh_compared"] for row in rows],
-        dc_kwhs_compared=[row["dc_kwh_compared"] for row in rows],
-        temperatures=[row["average_battery_temp"] for row in rows],
+        **{name: list(map(column, rows)) for name, column in STORED_COLUMNS.items()},
         ratios=[each.efficiency.ratio for each in evaluations],
         ac_coverages=[each.efficiency.ac_coverage for each in evaluations],
         dc_coverages=[each.efficiency.dc_coverage for each in evaluations],

@@ -5,6 +5,9 @@ advance late_before (older readings are marked as late from now on) -> roll up t
 late_before follows the clock by the minute, because sums of the present hour rely on it as well (carried_sums.py).
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import inf
 from time import monotonic
@@ -13,7 +16,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from sql.partitions import wait_for_writers
+from sql.partitions import list_partitions, wait_for_writers
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -25,10 +28,51 @@ SETTLED_AFTER: Final = timedelta(minutes=2)  # nearly all readings have arrived 
 # However large the fleet is, no statement reaches its time-out, and what was rolled up before a failure is kept.
 DEVICES_PER_STATEMENT: Final = 20_000
 SECONDS_PER_PERIOD: Final = 2.0
+# An hour is rolled up in one pass over its tables of readings if these have at most so many pages for each device: 60 readings
+# are 0.6 pages, and finding them in the index takes as long as reading more than two. The other limit is 32 GB.
+PAGES_PER_DEVICE: Final = 2
+PAGES_PER_PASS: Final = 4_000_000
 Connection = Any  # asyncpg.Connection
 
 
-async def refresh_rollups(connection: Connection, now: datetime, *, grace: timedelta, seconds: float = inf) -> None:
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The queries and tables of meters, or of vehicles."""
+
+    name: str
+    readings: str
+    live: str
+    roll_up: Callable[..., Awaitable[Any]]
+    roll_up_all: Callable[..., Awaitable[int]]
+    refresh_late: Callable[..., Awaitable[Any]]
+
+
+METERS: Final = Side(
+    "meter",
+    "meter_telemetry_history",
+    "meter_live_status",
+    queries.roll_up_meters,
+    queries.roll_up_all_meters,
+    queries.refresh_late_meters,
+)
+VEHICLES: Final = Side(
+    "vehicle",
+    "vehicle_telemetry_history",
+    "vehicle_live_status",
+    queries.roll_up_vehicles,
+    queries.roll_up_all_vehicles,
+    queries.refresh_late_vehicles,
+)
+
+
+async def refresh_rollups(
+    connection: Connection,
+    now: datetime,
+    *,
+    grace: timedelta,
+    seconds: float = inf,
+    second: Connection | None = None,
+) -> None:
     """Roll up the hours that ended at least `grace` before `now`, and those that late readings have changed.
 
     Args:
@@ -36,6 +80,7 @@ async def refresh_rollups(connection: Connection, now: datetime, *, grace: timed
         now: the database's clock.
         grace: how late a reading may be before its hour has to be computed a second time.
         seconds: about how long it may take; the rest is left to the next refresh.
+        second: a further session of the schema's owner, which rolls the vehicles up while `connection` rolls the meters up.
 
     Raises:
         asyncpg.LockNotAvailableError: a writer is stuck in its transaction, so the watermark could not be advanced. All hours
@@ -53,7 +98,8 @@ async def refresh_rollups(connection: Connection, now: datetime, *, grace: timed
     state = await queries.rollup_state(connection)
     if state["late_before"]:
         ended = min(ended, _hour(state["late_before"]))
-        await _roll_up(connection, state["complete_before"] or await _first_hour(connection, ended), ended, deadline)
+        complete = state["complete_before"] or await _first_hour(connection, ended)
+        await _roll_up(connection, second, complete, ended, deadline)
         await _refresh_late_hours(connection, deadline)
     await queries.record_refresh(connection)
     if blocked and (not state["late_before"] or state["late_before"] < _hour(now - grace)):
@@ -77,13 +123,14 @@ async def _first_hour(connection: Connection, target: datetime) -> datetime:
     return min(_hour(first), target - HOUR)
 
 
-async def _roll_up(connection: Connection, complete: datetime, target: datetime, deadline: float) -> None:
+async def _roll_up(
+    connection: Connection, second: Connection | None, complete: datetime, target: datetime, deadline: float
+) -> None:
     """Roll up [complete, target) period by period; readings that arrive meanwhile are marked as late by their writers."""
     period = HOUR
     while complete < target and (begun := monotonic()) < deadline:
         closes = min(target, complete + period)
-        hours = await _roll_up_devices(connection, queries.roll_up_meters, complete, closes)
-        hours += await _roll_up_devices(connection, queries.roll_up_vehicles, complete, closes)
+        hours = await _roll_up_period(connection, second, complete, closes)
         await queries.move_complete_before(connection, instant=closes)
         if hours:
             log.info("hours_rolled_up", up_to=closes.isoformat(), device_hours=hours)
@@ -91,34 +138,65 @@ async def _roll_up(connection: Connection, complete: datetime, target: datetime,
         period = min(DAY, 2 * period) if monotonic() - begun < SECONDS_PER_PERIOD else HOUR
 
 
-async def _roll_up_devices(connection: Connection, roll_up: Any, opens: datetime, closes: datetime) -> int:
-    """Roll up a period of all devices of one side, in batches; returns the number of device hours."""
+async def _roll_up_period(connection: Connection, second: Connection | None, opens: datetime, closes: datetime) -> int:
+    """Roll up a period of all devices; returns the number of device hours."""
+    if second is None:
+        return sum([await _roll_up_side(connection, side, opens, closes) for side in (METERS, VEHICLES)])
+    both = await asyncio.gather(
+        _roll_up_side(connection, METERS, opens, closes),
+        _roll_up_side(second, VEHICLES, opens, closes),
+        return_exceptions=True,
+    )
+    for each in both:
+        if isinstance(each, BaseException):
+            raise each
+    return sum(each for each in both if isinstance(each, int))
+
+
+async def _roll_up_side(connection: Connection, side: Side, opens: datetime, closes: datetime) -> int:
+    """Roll up a period of all devices of one side, in one pass or in batches; returns the number of device hours."""
+    if closes - opens == HOUR and await _are_compact(connection, side, opens, closes):
+        async with connection.transaction():
+            await queries.read_tables_whole(connection)
+            await queries.lock_rollups(connection, side=side.name)
+            return await side.roll_up_all(connection, opens=opens, closes=closes)
     hours = 0
     after: str | None = ""
     while after is not None:
-        done = await roll_up(connection, opens=opens, closes=closes, after=after, row_limit=DEVICES_PER_STATEMENT)
+        async with connection.transaction():
+            await queries.lock_rollups(connection, side=side.name)
+            done = await side.roll_up(
+                connection, opens=opens, closes=closes, after=after, row_limit=DEVICES_PER_STATEMENT
+            )
         hours, after = hours + done["hours"], done["last"]
     return hours
 
 
+async def _are_compact(connection: Connection, side: Side, opens: datetime, closes: datetime) -> bool:
+    """Whether the tables of these readings have so few others that one pass is cheaper than the index."""
+    tables = await list_partitions(connection, [side.readings])
+    parts = [each.name for each in tables if each.opens < closes and each.closes > opens]
+    size = await queries.size_of_readings(connection, parts=parts, live=side.live)
+    return bool(size["pages"] <= min(PAGES_PER_PASS, PAGES_PER_DEVICE * size["devices"]))
+
+
 async def _refresh_late_hours(connection: Connection, deadline: float) -> None:
     halfway = (monotonic() + deadline) / 2  # each side gets a turn
-    for side, refresh, until in (
-        ("meter", queries.refresh_late_meters, halfway),
-        ("vehicle", queries.refresh_late_vehicles, deadline),
-    ):
-        marked = [row["hour"] async for row in queries.late_hours(connection, side=side)]
+    for side, until in ((METERS, halfway), (VEHICLES, deadline)):
+        marked = [row["hour"] async for row in queries.late_hours(connection, side=side.name)]
         done = refreshed = 0
         for hour in marked:
             more = True
             while more and monotonic() < until:
-                portion = await refresh(connection, hour=hour, row_limit=DEVICES_PER_STATEMENT)
+                async with connection.transaction():
+                    await queries.lock_rollups(connection, side=side.name)
+                    portion = await side.refresh_late(connection, hour=hour, row_limit=DEVICES_PER_STATEMENT)
                 refreshed, more = refreshed + portion["hours"], portion["more"]
             if more:
                 break
             done += 1
         if marked:
-            log.info("late_hours_refreshed", side=side, hours=done, of=len(marked), device_hours=refreshed)
+            log.info("late_hours_refreshed", side=side.name, hours=done, of=len(marked), device_hours=refreshed)
 
 
 def _hour(instant: datetime) -> datetime:

@@ -9,7 +9,7 @@ next round; the remaining tasks still run.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
@@ -46,6 +46,7 @@ HOURLY_SESSION: Final = {"application_name": "energy-housekeeping", "lock_timeou
 FREQUENT_STATEMENT_SECONDS: Final = 600.0  # after which a silent server is treated as gone
 HOURLY_STATEMENT_SECONDS: Final = 24 * 3600.0
 HOURLY_INTERVAL_SECONDS: Final = 3600
+READERS: Final = 2  # with the session that stores, enough for two processors
 LETTERS_PER_STATEMENT: Final = 10_000
 FOLDING_SECONDS: Final = 1800.0  # after which no further day is begun, so that retention gets its turn
 LOCK_ATTEMPTS: Final = 16  # two minutes of waiting: a writer that holds its lock for longer was evicted or timed out
@@ -173,12 +174,14 @@ async def _partitions(connection: Connection, now: datetime, settings: MaintainS
 
 async def _rollups(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
     grace = timedelta(minutes=settings.rollup_grace_minutes)
-    await refresh_rollups(connection, now, grace=grace, seconds=SECONDS_PER_ROUND)
+    async with _further_sessions(settings, 1) as (second,):
+        await refresh_rollups(connection, now, grace=grace, seconds=SECONDS_PER_ROUND, second=second)
 
 
 async def _evaluation(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
     rules = Hysteresis(settings.fault_open_after, settings.fault_close_after, settings.fault_close_from_percent)
-    await evaluate_fleet(connection, now, Thresholds.from_settings(settings), rules)
+    async with _further_sessions(settings, READERS) as readers:
+        await evaluate_fleet(connection, now, Thresholds.from_settings(settings), rules, readers)
     await store_fleet_totals(connection)
 
 
@@ -201,6 +204,23 @@ async def _dead_letters(connection: Connection, now: datetime, settings: Maintai
 async def _merging(connection: Connection, now: datetime, settings: MaintainSettings) -> None:
     since = oldest_kept(now, settings.retention_days)
     await merge_late_readings(connection, since=since, seconds=SECONDS_PER_ROUND)
+
+
+@contextlib.asynccontextmanager
+async def _further_sessions(settings: MaintainSettings, number: int) -> AsyncIterator[list[Connection]]:
+    """Sessions beside that of the schedule, without its lock; their statements end with the block."""
+    sessions: list[Connection] = []
+    try:
+        for _ in range(number):
+            session = await connect(
+                settings.database_url, command_timeout=FREQUENT_STATEMENT_SECONDS, server_settings=FREQUENT_SESSION
+            )
+            sessions.append(session)
+            log_slow_statements(session, settings.sql_log_slower_than_ms)
+        yield sessions
+    finally:
+        for session in sessions:
+            session.terminate()
 
 
 async def _statistics(connection: Connection, now: datetime, _: MaintainSettings) -> None:

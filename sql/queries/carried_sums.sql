@@ -1,27 +1,36 @@
--- name: window_energy_of(vehicle_ids, hour, opens, closes)
+-- name: plan_for_these_vehicles()!
+-- For the rest of the transaction: the right plan depends on the number of vehicles, and on the partitions that are read.
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true);
+
+-- name: window_energy_of(vehicle_ids, hour, opens, closes, carried_from)
 -- What energy_of returns for [opens, closes), from carried sums: of those of the vehicles for which they suffice. `opens` is a whole
--- minute within `hour`. They suffice when
+-- minute within `hour`; `carried_to` is in seconds since 1970. The ids are in ascending order, and few vehicles lie between the first and the last that are not asked for:
+-- each table is read once from the first to the last, instead of being searched for each vehicle. They suffice when
 -- - at most one meter was assigned, for the whole window,
 -- - no late reading has come that is not in the sums yet,
+-- - they end with `carried_from` or later: readings are looked for from there on,
 -- - and what only one side has sent, if anything, is younger than the sums.
 WITH state AS MATERIALIZED (
     SELECT late_before, folding_before FROM rollup_state
 ), marked AS MATERIALIZED (
     SELECT DISTINCT side, device_id FROM late_hours WHERE hour >= :hour::timestamptz
+), batch AS MATERIALIZED (
+    SELECT vehicle_id, count(*) AS periods, min(meter_id) AS meter_id,
+        bool_and(valid_during @> tstzrange(:opens::timestamptz, :closes::timestamptz, '[)')) AS whole
+    FROM vehicle_meter_assignments
+    WHERE vehicle_id >= (:vehicle_ids::text[])[1] AND vehicle_id <= (:vehicle_ids)[cardinality(:vehicle_ids)]
+        AND lower(valid_during) < :closes AND coalesce(upper(valid_during) > :opens, true)
+    GROUP BY vehicle_id
 ), assigned AS MATERIALIZED (
-    SELECT asked.vehicle_id, period.meter_id, live.recorded_at AS vehicle_newest, meter_live.recorded_at AS meter_newest,
+    SELECT asked.vehicle_id, batch.meter_id, live.recorded_at AS vehicle_newest, meter_live.recorded_at AS meter_newest,
         date_trunc('minute', least(live.recorded_at, meter_live.recorded_at)) + interval '1 minute' AS tail_opens
     FROM unnest(:vehicle_ids::text[]) AS asked (vehicle_id)
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS periods, min(meter_id) AS meter_id,
-            bool_and(valid_during @> tstzrange(:opens::timestamptz, :closes::timestamptz, '[)')) AS whole
-        FROM vehicle_meter_assignments
-        WHERE vehicle_id = ANY(ARRAY[asked.vehicle_id]) -- an array, because a GiST index cannot be searched for one
-            AND lower(valid_during) < :closes AND coalesce(upper(valid_during) > :opens, true)
-    ) AS period
-    LEFT JOIN vehicle_live_status AS live ON live.vehicle_id = asked.vehicle_id
-    LEFT JOIN meter_live_status AS meter_live ON meter_live.meter_id = period.meter_id
-    WHERE period.periods = 0 OR (period.whole AND live.recorded_at IS NOT NULL AND meter_live.recorded_at IS NOT NULL)
+    LEFT JOIN batch ON batch.vehicle_id = asked.vehicle_id
+    LEFT JOIN vehicle_live_status AS live
+        ON live.vehicle_id = asked.vehicle_id
+        AND live.vehicle_id >= (:vehicle_ids)[1] AND live.vehicle_id <= (:vehicle_ids)[cardinality(:vehicle_ids)]
+    LEFT JOIN meter_live_status AS meter_live ON meter_live.meter_id = batch.meter_id
+    WHERE batch.periods IS NULL OR (batch.whole AND live.recorded_at IS NOT NULL AND meter_live.recorded_at IS NOT NULL)
 ), carried AS MATERIALIZED (
     SELECT assigned.*, vehicle.closes AS vehicle_closes, meter.closes AS meter_closes,
         vehicle.kwh_delivered_dc AS dc_kwh, vehicle.readings AS dc_points, vehicle.battery_temp_sum,
@@ -30,9 +39,11 @@ WITH state AS MATERIALIZED (
     JOIN state ON state.folding_before <= :hour
     JOIN vehicle_carried_sums AS vehicle
         ON vehicle.hour = :hour AND vehicle.vehicle_id = assigned.vehicle_id
-        AND vehicle.closes <= least(:closes, state.late_before)
+        AND vehicle.vehicle_id >= (:vehicle_ids)[1] AND vehicle.vehicle_id <= (:vehicle_ids)[cardinality(:vehicle_ids)]
+        AND vehicle.closes >= :carried_from::timestamptz AND vehicle.closes <= least(:closes, state.late_before)
     LEFT JOIN meter_carried_sums AS meter
-        ON meter.hour = :hour AND meter.meter_id = assigned.meter_id AND meter.closes <= least(:closes, state.late_before)
+        ON meter.hour = :hour AND meter.meter_id = assigned.meter_id
+        AND meter.closes >= :carried_from AND meter.closes <= least(:closes, state.late_before)
     WHERE (assigned.meter_id IS NULL OR (
             meter.meter_id IS NOT NULL AND (
                 assigned.tail_opens >= greatest(vehicle.closes, meter.closes)
@@ -53,6 +64,8 @@ WITH state AS MATERIALIZED (
     FROM carried
     JOIN vehicle_leaving_hours AS vehicle_leaving
         ON vehicle_leaving.hour = :hour AND vehicle_leaving.vehicle_id = carried.vehicle_id
+        AND vehicle_leaving.vehicle_id >= (:vehicle_ids)[1]
+        AND vehicle_leaving.vehicle_id <= (:vehicle_ids)[cardinality(:vehicle_ids)]
     LEFT JOIN meter_leaving_hours AS meter_leaving ON meter_leaving.hour = :hour AND meter_leaving.meter_id = carried.meter_id
     CROSS JOIN (SELECT (59 - date_part('minute', :opens AT TIME ZONE 'UTC'))::smallint AS of_window) AS minutes_left
     CROSS JOIN LATERAL (
@@ -63,7 +76,7 @@ WITH state AS MATERIALIZED (
     ) AS of_meter
 )
 SELECT
-    settled.vehicle_id, :opens AS opens, :closes AS closes, least(settled.vehicle_closes, settled.meter_closes) AS carried_to,
+    settled.vehicle_id, date_part('epoch', least(settled.vehicle_closes, settled.meter_closes)) AS carried_to,
     CASE WHEN meter_id IS NOT NULL THEN extract(epoch FROM :closes - :opens)::double precision END AS assigned_seconds,
     coalesce(settled.ac_kwh + coalesce(recent_ac.kwh, 0), 0) AS ac_kwh,
     coalesce(settled.ac_points + recent_ac.readings, 0) AS ac_points,
@@ -86,27 +99,27 @@ CROSS JOIN LATERAL (
     SELECT sum(kwh_delivered_dc) AS kwh, sum(battery_temp) AS battery_temp_sum, count(*) AS readings
     FROM vehicle_telemetry_history
     WHERE vehicle_id = settled.vehicle_id AND recorded_at >= settled.vehicle_closes
-        AND recorded_at >= :opens AND recorded_at < :closes -- constants, which leave two partitions
+        AND recorded_at >= :carried_from AND recorded_at < :closes -- constants, which leave few partitions
 ) AS recent_dc
 CROSS JOIN LATERAL (
     SELECT sum(kwh_consumed_ac) AS kwh, count(*) AS readings
     FROM meter_telemetry_history
     WHERE meter_id = settled.meter_id AND recorded_at >= settled.meter_closes
-        AND recorded_at >= :opens AND recorded_at < :closes
+        AND recorded_at >= :carried_from AND recorded_at < :closes
 ) AS recent_ac
 CROSS JOIN LATERAL (
     SELECT sum(kwh_delivered_dc) AS kwh, count(*) AS readings
     FROM vehicle_telemetry_history
     WHERE settled.vehicle_ahead
         AND vehicle_id = settled.vehicle_id AND recorded_at >= settled.vehicle_closes AND recorded_at < settled.tail_opens
-        AND recorded_at >= :opens AND recorded_at < :closes
+        AND recorded_at >= :carried_from AND recorded_at < :closes
 ) AS common_dc
 CROSS JOIN LATERAL (
     SELECT sum(kwh_consumed_ac) AS kwh, count(*) AS readings
     FROM meter_telemetry_history
     WHERE settled.meter_ahead
         AND meter_id = settled.meter_id AND recorded_at >= settled.meter_closes AND recorded_at < settled.tail_opens
-        AND recorded_at >= :opens AND recorded_at < :closes
+        AND recorded_at >= :carried_from AND recorded_at < :closes
 ) AS common_ac;
 
 -- name: meters_of(vehicle_ids, opens, closes)

@@ -7,14 +7,21 @@ SELECT vehicle_id FROM (
 ) AS fleet
 ORDER BY vehicle_id LIMIT :row_limit;
 
--- name: fault_states(vehicle_ids)
--- The fault state of each of these vehicles: that of its last evaluation (NULL, 0, 0 without one), and its open fault, which
--- outlives a deleted evaluation.
-SELECT vehicle.vehicle_id, latest.window_end, coalesce(latest.faulty_in_a_row, 0) AS faulty_in_a_row,
+-- name: fault_states(vehicle_ids, window_end)
+-- The fault state of those of the vehicles that were not evaluated for this window: that of the last evaluation (0, 0 without one;
+-- `known` tells whether there is one), and the open fault, which outlives a deleted evaluation. An evaluation whose window ends later
+-- is of a clock that was ahead. The ids are in ascending order, and so are the rows.
+SELECT vehicle.vehicle_id, latest.vehicle_id IS NOT NULL AS known, coalesce(latest.faulty_in_a_row, 0) AS faulty_in_a_row,
     coalesce(latest.sound_in_a_row, 0) AS sound_in_a_row, fault.fault_id
 FROM unnest(:vehicle_ids::text[]) AS vehicle (vehicle_id)
-LEFT JOIN vehicle_efficiency AS latest ON latest.vehicle_id = vehicle.vehicle_id
-LEFT JOIN efficiency_faults AS fault ON fault.vehicle_id = vehicle.vehicle_id AND fault.closed_at IS NULL;
+LEFT JOIN vehicle_efficiency AS latest
+    ON latest.vehicle_id = vehicle.vehicle_id
+    AND latest.vehicle_id >= (:vehicle_ids)[1] AND latest.vehicle_id <= (:vehicle_ids)[cardinality(:vehicle_ids)]
+LEFT JOIN efficiency_faults AS fault
+    ON fault.vehicle_id = vehicle.vehicle_id AND fault.closed_at IS NULL
+    AND fault.vehicle_id >= (:vehicle_ids)[1] AND fault.vehicle_id <= (:vehicle_ids)[cardinality(:vehicle_ids)]
+WHERE latest.window_end IS DISTINCT FROM :window_end::timestamptz
+ORDER BY vehicle_id;
 
 -- name: assigned_meters(vehicle_ids, opens, closes)
 -- The meters that were assigned to vehicles during [opens, closes).
@@ -23,7 +30,7 @@ FROM vehicle_meter_assignments
 WHERE vehicle_id = ANY(:vehicle_ids::text[]) AND valid_during && tstzrange(:opens, :closes, '[)')
 GROUP BY vehicle_id;
 
--- name: store_evaluations(window_end, vehicle_ids, assigned_seconds, ac_kwhs, dc_kwhs, dc_kwhs_assigned, ac_points, dc_points, dc_points_assigned, ac_kwhs_compared, dc_kwhs_compared, temperatures, ratios, ac_coverages, dc_coverages, statuses, reasons, faulty, sound)!
+-- name: insert_evaluations(window_end, vehicle_ids, assigned_seconds, ac_kwhs, dc_kwhs, dc_kwhs_assigned, ac_points, dc_points, dc_points_assigned, ac_kwhs_compared, dc_kwhs_compared, temperatures, ratios, ac_coverages, dc_coverages, statuses, reasons, faulty, sound)!
 INSERT INTO vehicle_efficiency (
     window_end, vehicle_id, assigned_seconds, ac_kwh, dc_kwh, dc_kwh_assigned, ac_points, dc_points, dc_points_assigned,
     ac_kwh_compared, dc_kwh_compared, average_battery_temp, ratio, ac_coverage, dc_coverage, status, reason, faulty_in_a_row,
@@ -36,15 +43,28 @@ FROM unnest(
     :ac_kwhs_compared::double precision[], :dc_kwhs_compared::double precision[],
     :temperatures::double precision[], :ratios::double precision[], :ac_coverages::double precision[],
     :dc_coverages::double precision[], :statuses::text[], :reasons::text[], :faulty::integer[], :sound::integer[]
-) AS given
-ON CONFLICT (vehicle_id) DO UPDATE SET
-    window_end = excluded.window_end, assigned_seconds = excluded.assigned_seconds, ac_kwh = excluded.ac_kwh,
-    dc_kwh = excluded.dc_kwh, dc_kwh_assigned = excluded.dc_kwh_assigned, ac_points = excluded.ac_points,
-    dc_points = excluded.dc_points, dc_points_assigned = excluded.dc_points_assigned,
-    ac_kwh_compared = excluded.ac_kwh_compared, dc_kwh_compared = excluded.dc_kwh_compared,
-    average_battery_temp = excluded.average_battery_temp, ratio = excluded.ratio, ac_coverage = excluded.ac_coverage,
-    dc_coverage = excluded.dc_coverage, status = excluded.status, reason = excluded.reason,
-    faulty_in_a_row = excluded.faulty_in_a_row, sound_in_a_row = excluded.sound_in_a_row;
+) AS given;
+
+-- name: update_evaluations(window_end, vehicle_ids, assigned_seconds, ac_kwhs, dc_kwhs, dc_kwhs_assigned, ac_points, dc_points, dc_points_assigned, ac_kwhs_compared, dc_kwhs_compared, temperatures, ratios, ac_coverages, dc_coverages, statuses, reasons, faulty, sound)!
+-- Stores evaluations of vehicles that have one already. An insertion that finds a conflict takes more time, and more of the log.
+UPDATE vehicle_efficiency AS stored SET
+    window_end = :window_end, assigned_seconds = given.assigned_seconds, ac_kwh = given.ac_kwh, dc_kwh = given.dc_kwh,
+    dc_kwh_assigned = given.dc_kwh_assigned, ac_points = given.ac_points, dc_points = given.dc_points,
+    dc_points_assigned = given.dc_points_assigned, ac_kwh_compared = given.ac_kwh_compared,
+    dc_kwh_compared = given.dc_kwh_compared, average_battery_temp = given.average_battery_temp, ratio = given.ratio,
+    ac_coverage = given.ac_coverage, dc_coverage = given.dc_coverage, status = given.status, reason = given.reason,
+    faulty_in_a_row = given.faulty_in_a_row, sound_in_a_row = given.sound_in_a_row
+FROM unnest(
+    :vehicle_ids::text[], :assigned_seconds::double precision[], :ac_kwhs::double precision[], :dc_kwhs::double precision[],
+    :dc_kwhs_assigned::double precision[], :ac_points::bigint[], :dc_points::bigint[], :dc_points_assigned::bigint[],
+    :ac_kwhs_compared::double precision[], :dc_kwhs_compared::double precision[],
+    :temperatures::double precision[], :ratios::double precision[], :ac_coverages::double precision[],
+    :dc_coverages::double precision[], :statuses::text[], :reasons::text[], :faulty::integer[], :sound::integer[]
+) AS given (
+    vehicle_id, assigned_seconds, ac_kwh, dc_kwh, dc_kwh_assigned, ac_points, dc_points, dc_points_assigned, ac_kwh_compared,
+    dc_kwh_compared, average_battery_temp, ratio, ac_coverage, dc_coverage, status, reason, faulty_in_a_row, sound_in_a_row
+)
+WHERE stored.vehicle_id = given.vehicle_id;
 
 -- name: delete_stale_evaluations(window_end)!
 -- Deletes vehicles that the evaluation of the whole fleet did not include: they have no readings and no assignments any more.

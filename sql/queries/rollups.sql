@@ -104,6 +104,50 @@ WITH devices AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM rolled) AS hours, (SELECT max(vehicle_id) FROM devices) AS last;
 
+-- name: lock_rollups(side)!
+-- Sums of a side are stored by one transaction at a time, also when a session of a maintenance process that has lost its lock is still
+-- at work: sums of an older snapshot never replace those of a newer one.
+SELECT pg_advisory_xact_lock(hashtext('energy.rollups.' || :side));
+
+-- name: size_of_readings(parts, live)^
+-- The size of these tables in pages of 8 kB, and the estimated number of devices; 1 when it is not known.
+SELECT (SELECT coalesce(sum(pg_relation_size(to_regclass(part))) / 8192, 0) FROM unnest(:parts::text[]) AS part)::bigint AS pages,
+    (SELECT greatest(reltuples, 1) FROM pg_class WHERE oid = to_regclass(:live))::bigint AS devices;
+
+-- name: read_tables_whole()!
+-- For the rest of the transaction. The sums of a million devices take 200 MB, and are kept on disk where the memory does not suffice.
+SELECT set_config('enable_indexscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('work_mem', '128MB', true);
+
+-- name: roll_up_all_meters(opens, closes)$
+-- Rolls up an hour of all meters in one pass over the readings of its tables. Returns the number of meters.
+WITH rolled AS (
+    INSERT INTO meter_energy_hourly AS hourly (meter_id, hour, kwh_consumed_ac, readings)
+    SELECT meter_id, :opens, sum(kwh_consumed_ac), count(*)
+    FROM meter_telemetry_history
+    WHERE recorded_at >= :opens::timestamptz AND recorded_at < :closes::timestamptz
+    GROUP BY meter_id ORDER BY meter_id
+    ON CONFLICT (meter_id, hour) DO UPDATE
+    SET kwh_consumed_ac = excluded.kwh_consumed_ac, readings = excluded.readings
+    RETURNING 1
+)
+SELECT count(*) FROM rolled;
+
+-- name: roll_up_all_vehicles(opens, closes)$
+WITH rolled AS (
+    INSERT INTO vehicle_energy_hourly AS hourly
+        (vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings)
+    SELECT vehicle_id, :opens, sum(kwh_delivered_dc), sum(battery_temp), max(battery_temp), min(soc), max(soc), count(*)
+    FROM vehicle_telemetry_history
+    WHERE recorded_at >= :opens::timestamptz AND recorded_at < :closes::timestamptz
+    GROUP BY vehicle_id ORDER BY vehicle_id
+    ON CONFLICT (vehicle_id, hour) DO UPDATE
+    SET kwh_delivered_dc = excluded.kwh_delivered_dc, battery_temp_sum = excluded.battery_temp_sum,
+        battery_temp_max = excluded.battery_temp_max, soc_min = excluded.soc_min, soc_max = excluded.soc_max,
+        readings = excluded.readings
+    RETURNING 1
+)
+SELECT count(*) FROM rolled;
+
 -- name: late_hours(side)
 -- Hours that were rolled up and that late readings have changed, oldest first.
 SELECT DISTINCT hour FROM late_hours WHERE side = :side AND hour < (SELECT complete_before FROM rollup_state) ORDER BY hour;

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from sql.analytics.efficiency import WINDOW
-from sql.maintenance.carried_sums import BEHIND
+from sql.maintenance.carried_sums import BEHIND, Window, carried_energy
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.rollups import refresh_rollups
 from sql.queries import queries
@@ -166,11 +166,9 @@ class World:
     async def check(self) -> None:
         """Whatever the carried sums answer is what `energy_of` answers."""
         closes = self.now.replace(second=0)
-        opens, vehicle_ids = closes - WINDOW, list(PAIRS)
-        rows = queries.window_energy_of(
-            self.connection, vehicle_ids=vehicle_ids, hour=opens.replace(minute=0), opens=opens, closes=closes
-        )
-        carried = [row async for row in rows]
+        opens, state = closes - WINDOW, await queries.rollup_state(self.connection)
+        window = Window(opens, closes, state["late_before"], state["complete_before"])
+        carried = await carried_energy(self.connection, list(PAIRS), window)
         asked = [row["vehicle_id"] for row in carried]
         number = len(asked)
         wanted = queries.energy_of(self.connection, vehicle_ids=asked, opens=[opens] * number, closes=[closes] * number)

@@ -13,6 +13,7 @@ import pytest
 from schemas.records.alerts import Alert
 from sql.analytics.efficiency import Thresholds
 from sql.analytics.fault_state import Hysteresis
+from sql.maintenance import fleet_reading
 from sql.maintenance.fleet_evaluation import evaluate_fleet
 from sql.maintenance.trends import refresh_trends
 from tests.integration.sql.test_energy import Fleet
@@ -100,6 +101,26 @@ async def test_faulty_chargers_are_found_and_healthy_ones_are_not(connection: An
     assert (alert.efficiency_ratio, alert.threshold_percent) == (80.0, 85)
     assert alert.energy_consumed_ac == pytest.approx(143.8)
     assert alert.window_end - alert.window_start == timedelta(hours=24)
+
+
+async def test_readers_are_ahead_of_the_session_that_stores(
+    connection: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_reading, "VEHICLES_PER_BATCH", 2)
+    fleet = Fleet(connection)
+    for number in range(1, 8):
+        await fleet.vehicle(f"VEH-{number}", 0.09, END - 3 * MINUTE, END)
+    readers = [await asyncpg.connect(database.migrator_url) for _ in range(2)]
+    assert await evaluate_fleet(connection, NOW, LIMITS, RULES, readers) == 7
+    assert await evaluate_fleet(connection, NOW, LIMITS, RULES, readers) == 0, "once a minute"
+    await readers[1].close()
+    with pytest.raises(asyncpg.InterfaceError):
+        await evaluate_fleet(connection, NOW + MINUTE, LIMITS, RULES, readers)
+    await readers[0].fetchval("SELECT 1")  # nothing is in progress on it
+    evaluated = "SELECT vehicle_id FROM vehicle_efficiency WHERE window_end = $1 ORDER BY vehicle_id"
+    assert [row[0] for row in await connection.fetch(evaluated, END)] == [f"VEH-{number}" for number in range(3, 8)]
+    assert await evaluate_fleet(connection, NOW + MINUTE, LIMITS, RULES) == 5
+    await readers[0].close()
 
 
 async def test_a_repaired_charger_closes_its_fault_and_can_open_another(connection: Any) -> None:

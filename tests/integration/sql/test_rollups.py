@@ -163,7 +163,7 @@ async def _run_steps(database: Database, steps: list[Write | Refresh | Query]) -
     )
     async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
         await StoredOffsets(to, "test").insert_missing(dict.fromkeys(PARTITIONS, 0))
-        connection = await asyncpg.connect(database.migrator_url)
+        connection, second = [await asyncpg.connect(database.migrator_url) for _ in range(2)]
         try:
             world = World(Store(to, "test"), connection)
             for step in steps:
@@ -174,7 +174,7 @@ async def _run_steps(database: Database, steps: list[Write | Refresh | Query]) -
                         hour = at(minute).replace(minute=0)
                         await _move_late_before(connection, hour)
                     case Refresh(minute):
-                        await refresh_rollups(connection, at(minute), grace=timedelta(0))
+                        await refresh_rollups(connection, at(minute), grace=timedelta(0), second=second)
                     case Query(opens, closes):
                         await world.check(opens, closes)
             await world.check(0, MINUTES)
@@ -183,6 +183,7 @@ async def _run_steps(database: Database, steps: list[Write | Refresh | Query]) -
             assert await connection.fetchval("SELECT count(*) FROM late_hours") == 0
         finally:
             await connection.close()
+            await second.close()
 
 
 async def _assign(database: Database) -> None:
@@ -223,6 +224,50 @@ async def test_a_refresh_waits_for_a_writer_that_relies_on_the_old_late_before(d
         await writing
         await world.check(0, 120)
     await connection.close()
+
+
+ROLLED_UP = """
+SELECT meter_id AS device, hour, kwh_consumed_ac AS kwh, NULL AS temp_sum, NULL AS temp_max, NULL AS low, NULL AS high, readings
+FROM meter_energy_hourly
+UNION ALL
+SELECT vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings
+FROM vehicle_energy_hourly
+ORDER BY device, hour
+"""
+OF_READINGS = """
+SELECT meter_id AS device, date_trunc('hour', recorded_at, 'UTC') AS hour, sum(kwh_consumed_ac) AS kwh, NULL AS temp_sum,
+    NULL AS temp_max, NULL AS low, NULL AS high, count(*) AS readings
+FROM meter_telemetry_history GROUP BY meter_id, hour
+UNION ALL
+SELECT vehicle_id, date_trunc('hour', recorded_at, 'UTC') AS hour, sum(kwh_delivered_dc), sum(battery_temp), max(battery_temp),
+    min(soc), max(soc), count(*)
+FROM vehicle_telemetry_history GROUP BY vehicle_id, hour
+ORDER BY device, hour
+"""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("pages_per_device", [0, 2], ids=["by the index", "in one pass"])
+async def test_an_hour_is_rolled_up_in_two_sessions_and_waits_for_one_that_is_still_at_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, pages_per_device: int
+) -> None:
+    monkeypatch.setattr(rollups, "PAGES_PER_DEVICE", pages_per_device)
+    connection, second, other = [await asyncpg.connect(database.migrator_url) for _ in range(3)]
+    async with pool(SecretStr(database.writer_url), size=2, server_settings=WRITER_SETTINGS, command_timeout=30) as to:
+        await StoredOffsets(to, "test").insert_missing(dict.fromkeys(PARTITIONS, 0))
+        world = World(Store(to, "test"), connection)
+        await world.write([(device, minute) for device in (*METERS, VEHICLE) for minute in (0, 7, 59, 60, 119)])
+        async with other.transaction():  # of a process that has lost its lock
+            await queries.lock_rollups(other, side="vehicle")
+            refresh = refresh_rollups(connection, at(120), grace=timedelta(0), second=second)
+            refreshing = asyncio.create_task(refresh)
+            await until(lambda: waits_for_lock(database), "the second session is blocked")
+            await world.write([(VEHICLE, 30)])
+        await refreshing
+        assert await connection.fetch(ROLLED_UP) == await connection.fetch(OF_READINGS)
+        assert await connection.fetchval("SELECT sum(readings) FROM vehicle_energy_hourly WHERE hour = $1", at(0)) == 4
+    for each in (connection, second, other):
+        await each.close()
 
 
 @pytest.mark.anyio
