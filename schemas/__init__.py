@@ -3,3 +3,20 @@
 In: bytes of a record or a request body, environment variables. Out: validated values, or the reasons why they are not valid.
 The package knows neither Kafka clients nor PostgreSQL nor FastAPI.
 """
+
+import sys
+from importlib import import_module
+
+
+def _import_structlog_without_rich() -> None:
+    """Imports structlog as if rich were not installed, which typer brings with it.
+
+    structlog imports it for tracebacks that no log of ours has: a seventh of the time in which a process starts.
+    """
+    if "rich" not in sys.modules:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        import_module("structlog")
+        del sys.modules["rich"]
+
+
+_import_structlog_without_rich()

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
 from schemas.config.logging import configure_logging
@@ -32,7 +31,6 @@ app.add_typer(archive.app, name="archive")
 app.add_typer(cells.app, name="cells")
 app.command()(doctor)
 app.command()(export)
-log = structlog.get_logger("sql")
 
 
 @app.command()
@@ -92,7 +90,7 @@ async def _maintain(settings: MaintainSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics = MaintenanceMetrics()
-    log.info(
+    scheduler.log.info(
         "maintenance_started",
         metrics_port=serve(metrics, settings.maintain_metrics_host, settings.maintain_metrics_port),
     )

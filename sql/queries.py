@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiosql
+import aiosql.query_loader
+
+# Our files have no comments in /* */. aiosql looks for them with an expression that matches at every character, which takes two
+# thirds of the time of loading.
+aiosql.query_loader._remove_ml_comments = lambda code: code  # noqa: SLF001
 
 # Any: aiosql creates one attribute per query at import time. A misspelled name fails in any test that uses it.
 queries: Final[Any] = aiosql.from_path(Path(__file__).parent / "queries", "asyncpg")

@@ -125,24 +125,36 @@ class History:
             SELECT DISTINCT $1, {self.device}, date_trunc('hour', recorded_at, 'UTC') FROM {ARRIVING}
             WHERE recorded_at >= $2 AND recorded_at < $3"""  # noqa: S608
 
-    def own_spans(self) -> str:
-        """Devices of which the target has rows beside the arriving ones, and the period in which both kinds meet."""
+    def spans(self) -> str:
+        """Of devices that the target knew before: the period in which arriving readings and its own may affect each other."""
         return f"""
-            WITH own AS (
-                SELECT {self.device}, min(recorded_at) AS earliest
-                FROM (
-                    SELECT {self.device}, recorded_at FROM {self.rows} WHERE {self.device} = ANY($1::text[])
-                    UNION ALL SELECT {self.device}, recorded_at FROM {self.late} WHERE {self.device} = ANY($1::text[])
-                ) AS stored
-                WHERE NOT EXISTS (
-                    SELECT FROM {ARRIVING} AS arriving
-                    WHERE arriving.{self.device} = stored.{self.device} AND arriving.recorded_at = stored.recorded_at
-                )
-                GROUP BY 1
-            )
-            SELECT {self.device} AS device, coalesce(min(arriving.recorded_at), own.earliest) AS earliest,
-                coalesce(max(arriving.recorded_at), own.earliest) AS latest
-            FROM own LEFT JOIN {ARRIVING} AS arriving USING ({self.device}) GROUP BY {self.device}, own.earliest"""  # noqa: S608
+            SELECT known.device, coalesce(arriving.earliest, own.earliest) AS earliest,
+                coalesce(arriving.latest, own.earliest) AS latest
+            FROM unnest($1::text[]) AS known (device)
+            CROSS JOIN LATERAL (
+                SELECT min(recorded_at) AS earliest, max(recorded_at) AS latest
+                FROM {ARRIVING} WHERE {self.device} = known.device
+            ) AS arriving
+            CROSS JOIN LATERAL (
+                SELECT least(
+                    (SELECT min(recorded_at) FROM {self.rows} WHERE {self.device} = known.device),
+                    (SELECT min(recorded_at) FROM {self.late} WHERE {self.device} = known.device)
+                ) AS earliest
+            ) AS own
+            WHERE coalesce(arriving.earliest, own.earliest) IS NOT NULL"""  # noqa: S608
+
+    def drop_days(self) -> str:
+        """Deletes the folded rows of the given devices and days."""
+        return f"""
+            DELETE FROM {self.days} AS folded USING unnest($1::text[], $2::date[]) AS wanted (device, day)
+            WHERE folded.{self.device} = wanted.device AND folded.day = wanted.day"""  # noqa: S608
+
+    def unknown(self) -> str:
+        """Those of the given devices that have no live status."""
+        table = "vehicle_live_status" if self.device == "vehicle_id" else "meter_live_status"
+        return f"""
+            SELECT device FROM unnest($1::text[]) AS device
+            WHERE NOT EXISTS (SELECT FROM {table} WHERE {self.device} = device)"""  # noqa: S608
 
     def deletions(self) -> Iterable[str]:
         for table in (self.rows, self.days, self.late):

@@ -95,10 +95,11 @@ class Cells:
 async def copy_folded_days(cells: Cells, devices: Devices) -> int:
     """Copies the folded days that the target lacks, and deletes nothing; returns the number of readings."""
     copied = 0
-    async with cells.target.transaction():
+    async with cells.source.transaction(isolation="repeatable_read"), cells.target.transaction():
         await queries.lock_merging(cells.target)
         for history in cells.histories:
-            days = await _compare_days(cells, history, devices.of(history.device))
+            ids = devices.of(history.device)
+            days = await _compare_days(cells, history, ids, await _unknown(cells, history, ids))
             await _copy_days(cells, history, days)
             copied += sum(row["readings"] for row in days.copied.values())
     return copied
@@ -155,17 +156,26 @@ async def forget(cells: Cells, devices: Devices) -> None:
 
 async def _move_history(cells: Cells, history: History, ids: list[str], contents: Contents) -> int:
     """Copies the readings of one kind; returns how many of them are new to the target."""
-    days = await _compare_days(cells, history, ids)
+    unknown = await _unknown(cells, history, ids)
+    days = await _compare_days(cells, history, ids, unknown)
     await _copy_days(cells, history, days)
     for row in (*days.equal.values(), *days.copied.values()):
         contents.add(row)
     readings, new = await _copy_readings(cells, history, ids, days.as_readings)
+    if not history.side and (new or days.copied):
+        await _derive_intervals(cells, history, [each for each in ids if each not in unknown])
+    await cells.target.execute(f"DROP TABLE {ARRIVING}")
     contents.add(readings)
     await queries.record_moved(cells.source, history=history.rows, readings=-contents.recorded)
     return new + sum(int(row["recorded"]) for row in days.copied.values())
 
 
-async def _compare_days(cells: Cells, history: History, ids: list[str]) -> Days:
+async def _unknown(cells: Cells, history: History, ids: list[str]) -> set[str]:
+    """The devices of which the target has nothing but days that were copied ahead."""
+    return {row["device"] for row in await cells.target.fetch(history.unknown(), ids)}
+
+
+async def _compare_days(cells: Cells, history: History, ids: list[str], unknown: set[str]) -> Days:
     first = (await queries.watermarks(cells.source))["first_day"]
     split = min(first, (await queries.watermarks(cells.target))["first_day"])
     here = await _days(cells.source, history, ids, first)
@@ -173,6 +183,9 @@ async def _compare_days(cells: Cells, history: History, ids: list[str]) -> Days:
     late_here, late_there = await _late_days(cells.source, history, ids), await _late_days(cells.target, history, ids)
     whole = {day: row for day, row in here.items() if day[1] < split and day not in late_here}
     equal = {day: row for day, row in whole.items() if day in there and _is_same(row, there[day])}
+    await _drop_days(
+        cells, history, {day: there.pop(day) for day in [*there] if day[0] in unknown and day not in equal}
+    )
     copied = {day: row for day, row in whole.items() if day not in there and day not in late_there}
     late = {day for day in late_here if day[1] < first}
     return Days(equal, copied, sorted((set(here) | late) - set(equal) - set(copied)))
@@ -189,6 +202,15 @@ async def _late_days(connection: Any, history: History, ids: list[str]) -> set[D
 
 def _is_same(one: Any, other: Any) -> bool:
     return bool(one["fingerprint"] == other["fingerprint"] and one["readings"] == other["readings"])
+
+
+async def _drop_days(cells: Cells, history: History, changed: dict[DeviceDay, Any]) -> None:
+    """Deletes days that were copied ahead, and that late readings have changed in the source since."""
+    if changed:
+        devices, dates = map(list, zip(*changed, strict=True))
+        await cells.target.execute(history.drop_days(), devices, dates)
+        readings = sum(row["recorded"] for row in changed.values())
+        await queries.record_moved(cells.target, history=history.rows, readings=-readings)
 
 
 async def _copy_days(cells: Cells, history: History, days: Days) -> None:
@@ -221,10 +243,7 @@ async def _copy_readings(cells: Cells, history: History, ids: list[str], days: S
     await _require_stored(cells, history)
     if history.side:
         await cells.target.execute(history.mark_late(), history.side, there["folding_before"], there["late_before"])
-    else:
-        await _derive_intervals(cells, history, ids)
     await queries.record_moved(cells.target, history=history.rows, readings=new)
-    await cells.target.execute(f"DROP TABLE {ARRIVING}")
     return sent, new
 
 
@@ -241,8 +260,8 @@ async def _require_stored(cells: Cells, history: History) -> None:
 
 
 async def _derive_intervals(cells: Cells, history: History, ids: list[str]) -> None:
-    """Derives the intervals of meters whose registers came to both cells."""
-    if spans := await cells.target.fetch(history.own_spans(), ids):
+    """Derives the intervals of meters of which the target had readings before, because registers may have come to both cells."""
+    if spans := await cells.target.fetch(history.spans(), ids):
         await queries.derive_intervals(
             cells.target,
             ids=[row["device"] for row in spans],

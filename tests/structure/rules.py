@@ -127,7 +127,13 @@ LIBRARIES: Final[Mapping[str, str]] = {
 }
 
 # Rooms that may use private attributes of other objects, where a library has no public way; tests are not restricted.
-PRIVATE_ATTRIBUTES: Final = ("consumer.kafka", "api.ingestion.producer", "deploy.stack.postgres", "tests")
+PRIVATE_ATTRIBUTES: Final = (
+    "consumer.kafka",
+    "api.ingestion.producer",
+    "deploy.stack.postgres",
+    "sql.queries",
+    "tests",
+)
 
 
 def room_of(module: str) -> str | None:

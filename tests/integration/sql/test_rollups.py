@@ -226,21 +226,23 @@ async def test_a_refresh_waits_for_a_writer_that_relies_on_the_old_late_before(d
     await connection.close()
 
 
+WAITS_FOR_OTHER = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = $1 AND wait_event = 'advisory'"
 ROLLED_UP = """
-SELECT meter_id AS device, hour, kwh_consumed_ac AS kwh, NULL AS temp_sum, NULL AS temp_max, NULL AS low, NULL AS high, readings
+SELECT meter_id AS device, hour, readings, round(kwh_consumed_ac::numeric, 9) AS kwh, NULL AS temp_sum, NULL AS temp_max,
+    NULL AS low, NULL AS high
 FROM meter_energy_hourly
 UNION ALL
-SELECT vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings
+SELECT vehicle_id, hour, readings, round(kwh_delivered_dc::numeric, 9), battery_temp_sum, battery_temp_max, soc_min, soc_max
 FROM vehicle_energy_hourly
 ORDER BY device, hour
 """
 OF_READINGS = """
-SELECT meter_id AS device, date_trunc('hour', recorded_at, 'UTC') AS hour, sum(kwh_consumed_ac) AS kwh, NULL AS temp_sum,
-    NULL AS temp_max, NULL AS low, NULL AS high, count(*) AS readings
+SELECT meter_id AS device, date_trunc('hour', recorded_at, 'UTC') AS hour, count(*) AS readings,
+    round(sum(kwh_consumed_ac)::numeric, 9) AS kwh, NULL AS temp_sum, NULL AS temp_max, NULL AS low, NULL AS high
 FROM meter_telemetry_history GROUP BY meter_id, hour
 UNION ALL
-SELECT vehicle_id, date_trunc('hour', recorded_at, 'UTC') AS hour, sum(kwh_delivered_dc), sum(battery_temp), max(battery_temp),
-    min(soc), max(soc), count(*)
+SELECT vehicle_id, date_trunc('hour', recorded_at, 'UTC') AS hour, count(*), round(sum(kwh_delivered_dc)::numeric, 9),
+    sum(battery_temp), max(battery_temp), min(soc), max(soc)
 FROM vehicle_telemetry_history GROUP BY vehicle_id, hour
 ORDER BY device, hour
 """
@@ -261,7 +263,7 @@ async def test_an_hour_is_rolled_up_in_two_sessions_and_waits_for_one_that_is_st
             await queries.lock_rollups(other, side="vehicle")
             refresh = refresh_rollups(connection, at(120), grace=timedelta(0), second=second)
             refreshing = asyncio.create_task(refresh)
-            await until(lambda: waits_for_lock(database), "the second session is blocked")
+            await until(lambda: database.value(WAITS_FOR_OTHER, database.name), "the second session is blocked")
             await world.write([(VEHICLE, 30)])
         await refreshing
         assert await connection.fetch(ROLLED_UP) == await connection.fetch(OF_READINGS)
