@@ -60,7 +60,7 @@ sbom: $(READY) ## the packages of the image as a CycloneDX document on stdout, f
 kubernetes: $(READY) ## the Helm chart on the real control plane of Kubernetes, which Go builds once (ten minutes), with simulated nodes
 	@exec $(RUN) -m tests.kubernetes
 
-contracts: $(READY) ## write docs/openapi.json and docs/asyncapi.json from the code
+contracts: $(READY) ## write docs/openapi.json, docs/asyncapi.json and docs/schemas from the code
 	@$(RUN) -m tests.contracts
 
 lint: $(READY) ## ruff, mypy --strict, and known vulnerabilities of the locked packages

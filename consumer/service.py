@@ -110,7 +110,7 @@ async def run_pipeline(
     try:
         async with open_decoders(settings, topics) as decoders, asyncio.TaskGroup() as group:
             poll_loop = PollLoop(
-                settings, client, listener, positions, decoders, breaker, buffers, clock=clock, health=health
+                settings, client, listener, positions, decoders, breaker, buffers, clock, health=health
             )
             background = [
                 group.create_task(subscription.run()),

@@ -50,6 +50,7 @@ class FramedDecoder(Decoder):
         self._format = value_format
         self._registry = registry
         self._readers: dict[bytes, Reader | _Unusable] = {}
+        self._loading = asyncio.Lock()  # partitions may wait for the same schema
         self._frames: set[bytes] = set()  # what values begin with whose schema was found
 
     def first_unknown(self, records: list[Record]) -> Unknown | None:
@@ -74,6 +75,11 @@ class FramedDecoder(Decoder):
         Raises:
             RegistryUnavailableError: it cannot be told whether the schema exists.
         """
+        async with self._loading:
+            if key not in self._readers:
+                await self._load(key)
+
+    async def _load(self, key: bytes) -> None:
         try:
             schema = await self._registry.schema(key)
         except SchemaNotFoundError as error:

@@ -48,8 +48,8 @@ class PollLoop:
         decoders: Mapping[str, Decoder],
         breaker: Breaker,
         buffers: TopicBuffers,
-        *,
         clock: Clock,
+        *,
         health: Health,
     ) -> None:
         self._settings = settings

@@ -5,7 +5,6 @@ place in its struct, where new fields come last.
 """
 
 import json
-import re
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +12,7 @@ from msgspec import inspect
 
 from schemas.records.assignments import Assignment
 from schemas.records.readings import MeterReading, RegisterReading, VehicleReading
-from tests.contracts.asyncapi import payload
+from tests.contracts.asyncapi import file_stem, payload
 
 NAMESPACE: Final = "energy.v1"
 STRUCTS: Final[tuple[type[msgspec.Struct], ...]] = (MeterReading, RegisterReading, VehicleReading, Assignment)
@@ -33,7 +32,7 @@ def record_schemas() -> dict[str, str]:
     """The texts of all schemas by file name."""
     texts: dict[str, str] = {}
     for struct in STRUCTS:
-        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", struct.__name__).lower()
+        name = file_stem(struct)
         texts |= {
             f"{name}.avsc": avro(struct),
             f"{name}.proto": protobuf(struct),

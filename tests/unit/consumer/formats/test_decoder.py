@@ -23,7 +23,7 @@ from consumer.records.decode import Decoder
 from consumer.records.record_type import RecordType
 from consumer.settings import Format
 from schemas.records.readings import MeterReading, Reason, TimeLimits
-from tests.support.formats import FORMATS, StubRegistry, encoder, field_encoder, framed, key_of, own_schema
+from tests.support.formats.encoding import FORMATS, StubRegistry, encoder, field_encoder, framed, key_of, own_schema
 from tests.support.records import RECORD_TYPES, assignment, meter, records, register, vehicle
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
