@@ -10,8 +10,19 @@ from typing import Any, Final
 from fastavro import parse_schema, schemaless_reader
 from fastavro.types import Schema
 
+from consumer.formats.avro_columns import AvroColumns, NoLayoutError
 from consumer.formats.errors import IncompatibleSchemaError
-from consumer.formats.fields import Field, Kind, fields_of, instant, invalid, require, row_type, validated
+from consumer.formats.fields import (
+    Field,
+    Kind,
+    fields_of,
+    instant,
+    invalid,
+    require,
+    row_type,
+    validated,
+    validated_rows,
+)
 from consumer.formats.fields import to_json as fields_to_json
 from consumer.formats.registry import RegisteredSchema
 from consumer.records.record_type import RecordType, Row
@@ -48,22 +59,45 @@ class AvroReader:
         self._mark = os.urandom(8)
         marked = {"name": MARK, "type": {"type": "fixed", "name": MARK, "size": len(self._mark)}}
         array = {"type": "array", "items": plain | {"fields": [*plain["fields"], marked]}}
+        self._columns: AvroColumns | None
         self._array: Schema = parse_schema(array, named_schemas=dict(named))
+        try:
+            self._columns = AvroColumns(plain, [each.name for each in self._fields])
+        except NoLayoutError:
+            self._columns = None
         self._rows = row_type(record_type) if len(self._fields) == len(fields) and record_type.decode_lines else None
 
     def rows(self, payloads: Sequence[bytes]) -> list[Row] | None:
-        """See `Reader`: all payloads are read as one array, whose records end with a mark that no producer can know.
+        """See `Reader`."""
+        if self._rows is None:
+            return None
+        groups = self._columns.read(payloads) if self._columns else None
+        if groups is None:
+            records = self._records(payloads)
+            if records is None:
+                return None
+            groups = [([], list(zip(*map(self._values, records), strict=True)))]
+        if len(groups) == 1:
+            return validated(self._converted(groups[0][1]), self._rows)
+        rows: list[Row] = [()] * len(payloads)
+        for positions, columns in groups:
+            for position, row in zip(positions, zip(*self._converted(columns), strict=True), strict=True):
+                rows[position] = row
+        return validated_rows(rows, self._rows)
+
+    def _records(self, payloads: Sequence[bytes]) -> list[dict[str, Any]] | None:
+        """All payloads, read as one array whose records end with a mark that no producer can know; None unless each does.
 
         Where each record ends with the mark, each payload was exactly one record.
         """
-        if self._rows is None:
-            return None
         block = b"".join((_long(len(payloads)), self._mark.join(payloads), self._mark, b"\0"))
         source = BytesIO(block)
         records: Any = schemaless_reader(source, self._array, None)
-        if source.tell() != len(block) or [each[MARK] for each in records] != [self._mark] * len(payloads):
-            return None
-        return validated(map(self._column, self._fields, zip(*map(self._values, records), strict=True)), self._rows)
+        marked = source.tell() == len(block) and [each[MARK] for each in records] == [self._mark] * len(payloads)
+        return records if marked else None
+
+    def _converted(self, columns: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        return list(map(self._column, self._fields, columns))
 
     def as_json(self, payload: bytes) -> bytes:
         """See `Reader`."""

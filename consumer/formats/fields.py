@@ -72,12 +72,17 @@ def row_type(record_type: RecordType) -> Any:
 
 
 def validated(columns: Iterable[Sequence[Any]], rows: Any) -> list[Row]:
-    """Columns as rows of a `row_type`; instants are in seconds since 1970, or texts.
+    """Columns as rows of a `row_type`; see `validated_rows`."""
+    return validated_rows(list(zip(*columns, strict=True)), rows)
+
+
+def validated_rows(found: list[Row], rows: Any) -> list[Row]:
+    """Rows as those of a `row_type`; instants are in seconds since 1970, or texts.
 
     Raises:
         msgspec.ValidationError: a value is outside of its limits.
     """
-    valid: list[Row] = msgspec.convert(list(zip(*columns, strict=True)), rows, strict=False)
+    valid: list[Row] = msgspec.convert(found, rows, strict=False)
     return valid
 
 

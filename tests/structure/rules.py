@@ -115,7 +115,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "pyarrow": "sql.archive tests",
     "antlr4": "consumer.formats.protobuf",
     "fastavro": "consumer.formats.avro tests",
-    "google.protobuf": "consumer.formats.protobuf tests",
+    "google.protobuf": "consumer.formats tests",
     "httpx": "consumer.formats.registry deploy tests",
     "proto_schema_parser": "consumer.formats.protobuf tests",
     "asyncpg": "api.app api.database api.problems consumer.alert_relay consumer.commands consumer.lag consumer.pipeline "

@@ -1,8 +1,9 @@
 """Readings in every format, and the schemas that a registry would have for them."""
 
+import asyncio
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,10 +11,15 @@ import fastavro
 import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 
+from consumer.formats.decoder import FramedDecoder
 from consumer.formats.errors import RegistryUnavailableError, SchemaNotFoundError
 from consumer.formats.registry import RegisteredSchema
+from consumer.records.batch import Decoded
+from consumer.records.record_type import RecordType
+from consumer.settings import Format
 from schemas.records.assignments import Assignment
-from schemas.records.readings import MeterReading, RegisterReading, VehicleReading
+from schemas.records.readings import MeterReading, RegisterReading, TimeLimits, VehicleReading
+from tests.support.records import records
 from tests.support.repository import ROOT
 
 FORMATS: Final = ("avro", "protobuf", "json-schema")
@@ -117,3 +123,22 @@ class StubRegistry:
         if key not in self.schemas:
             raise SchemaNotFoundError("not found")
         return self.schemas[key]
+
+
+def decode_framed(
+    value_format: Format,
+    record_type: RecordType,
+    schemas: dict[int, RegisteredSchema],
+    values: Sequence[bytes | None],
+    limits: TimeLimits,
+) -> Decoded:
+    """Decodes values of one topic as the poll loop does, with the schemas of a registry by their ids."""
+    registry: Any = StubRegistry({key_of(number): schema for number, schema in schemas.items()})
+    decoder, fetched = FramedDecoder(record_type, 1 << 20, value_format, registry), records(values)
+
+    async def load() -> None:
+        while unknown := decoder.first_unknown(fetched):
+            await unknown.load()
+
+    asyncio.run(load())
+    return decoder.decode(fetched, limits)

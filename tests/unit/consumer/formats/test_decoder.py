@@ -81,6 +81,22 @@ def test_each_format_has_the_rows_of_json(value_format: Any, topic: str) -> None
     assert len(decoded.rows) == len(values)
 
 
+@pytest.mark.parametrize("value_format", FORMATS)
+@pytest.mark.parametrize("topic", list(VALUES)[:3])
+def test_payloads_of_one_schema_are_read_together(value_format: Any, topic: str) -> None:
+    record_type, values = RECORD_TYPES[topic], VALUES[topic]
+    decoder = decoder_of(registry_of(own_schema(value_format, record_type.struct)), value_format, record_type)
+    decode(decoder, [framed(value_format, record_type.struct)(values[0])])
+    reader: Any = decoder._readers[key_of(1)]
+    payloads = list(map(encoder(value_format, record_type.struct), values))
+    expected = Decoder(record_type).decode(records(values), LIMITS).rows
+    assert reader.rows(payloads) == expected
+    if value_format == "avro":
+        assert len(reader._columns._layouts) > 2, "ids have several lengths"
+        reader._columns = None
+        assert reader.rows(payloads) == expected, "without a layout as well"
+
+
 def test_a_topic_in_migration_has_its_rows_in_order_whatever_their_formats() -> None:
     values = VALUES["meter-readings"]
     registry = registry_of(*(own_schema(each, MeterReading) for each in FORMATS))
