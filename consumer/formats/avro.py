@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from operator import itemgetter
 from typing import Any, Final
@@ -10,7 +11,8 @@ from typing import Any, Final
 from fastavro import parse_schema, schemaless_reader
 from fastavro.types import Schema
 
-from consumer.formats.avro_columns import AvroColumns, NoLayoutError
+from consumer.formats.avro_layout import has_layout, layout_of
+from consumer.formats.columns import ColumnReader, as_rows, varint
 from consumer.formats.errors import IncompatibleSchemaError
 from consumer.formats.fields import (
     Field,
@@ -21,7 +23,6 @@ from consumer.formats.fields import (
     require,
     row_type,
     validated,
-    validated_rows,
 )
 from consumer.formats.fields import to_json as fields_to_json
 from consumer.formats.registry import RegisteredSchema
@@ -59,45 +60,33 @@ class AvroReader:
         self._mark = os.urandom(8)
         marked = {"name": MARK, "type": {"type": "fixed", "name": MARK, "size": len(self._mark)}}
         array = {"type": "array", "items": plain | {"fields": [*plain["fields"], marked]}}
-        self._columns: AvroColumns | None
         self._array: Schema = parse_schema(array, named_schemas=dict(named))
-        try:
-            self._columns = AvroColumns(plain, [each.name for each in self._fields])
-        except NoLayoutError:
-            self._columns = None
+        names = [each.name for each in self._fields]
+        self._columns = ColumnReader(partial(layout_of, plain, frozenset(names)), names) if has_layout(plain) else None
         self._rows = row_type(record_type) if len(self._fields) == len(fields) and record_type.decode_lines else None
 
-    def rows(self, payloads: Sequence[bytes]) -> list[Row] | None:
+    def rows(self, values: Sequence[bytes], start: int) -> list[Row] | None:
         """See `Reader`."""
         if self._rows is None:
             return None
-        groups = self._columns.read(payloads) if self._columns else None
+        groups = self._columns.read(values, start) if self._columns else None
         if groups is None:
-            records = self._records(payloads)
+            records = self._records([each[start:] for each in values])
             if records is None:
                 return None
-            groups = [([], list(zip(*map(self._values, records), strict=True)))]
-        if len(groups) == 1:
-            return validated(self._converted(groups[0][1]), self._rows)
-        rows: list[Row] = [()] * len(payloads)
-        for positions, columns in groups:
-            for position, row in zip(positions, zip(*self._converted(columns), strict=True), strict=True):
-                rows[position] = row
-        return validated_rows(rows, self._rows)
+            groups = [(range(len(values)), list(zip(*map(self._values, records), strict=True)))]
+        return validated(as_rows(groups, partial(map, self._column, self._fields)), self._rows)
 
     def _records(self, payloads: Sequence[bytes]) -> list[dict[str, Any]] | None:
         """All payloads, read as one array whose records end with a mark that no producer can know; None unless each does.
 
         Where each record ends with the mark, each payload was exactly one record.
         """
-        block = b"".join((_long(len(payloads)), self._mark.join(payloads), self._mark, b"\0"))
+        block = b"".join((varint(2 * len(payloads)), self._mark.join(payloads), self._mark, b"\0"))
         source = BytesIO(block)
         records: Any = schemaless_reader(source, self._array, None)
         marked = source.tell() == len(block) and [each[MARK] for each in records] == [self._mark] * len(payloads)
         return records if marked else None
-
-    def _converted(self, columns: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-        return list(map(self._column, self._fields, columns))
 
     def as_json(self, payload: bytes) -> bytes:
         """See `Reader`."""
@@ -185,16 +174,6 @@ def _without_logical_types(definition: Any) -> Any:
     if isinstance(definition, dict):
         return {name: _without_logical_types(each) for name, each in definition.items() if name != "logicalType"}
     return list(map(_without_logical_types, definition)) if isinstance(definition, list) else definition
-
-
-def _long(number: int) -> bytes:
-    """A positive number in Avro's variable length."""
-    number <<= 1
-    encoded = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*encoded, number])
 
 
 def _text(error: Exception) -> str:

@@ -16,11 +16,12 @@ from consumer.formats.framing import ID_MAGIC, LENGTHS, FrameError, schema_key, 
 from consumer.formats.json_schema import JsonSchemaReader
 from consumer.formats.protobuf import ProtobufReader
 from consumer.formats.registry import RegisteredSchema, SchemaRegistry
+from consumer.records.batch import Decoded
 from consumer.records.decode import Decoder, Unknown, within
 from consumer.records.record import Record
 from consumer.records.record_type import RecordType, Row
 from consumer.settings import Format
-from schemas.records.readings import Limits, Reason
+from schemas.records.readings import Limits, Reason, TimeLimits
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +31,6 @@ AUTO: Final = "auto"
 _value: Final = attrgetter("value")
 _schema_header: Final = attrgetter("schema_header")
 _frame: Final = itemgetter(slice(0, LENGTHS[ID_MAGIC]))
-_payload: Final = itemgetter(slice(LENGTHS[ID_MAGIC], None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,22 @@ class FramedDecoder(Decoder):
         self._format = value_format
         self._registry = registry
         self._readers: dict[bytes, Reader | _Unusable] = {}
+        self._checked: tuple[list[Record], bytes, list[bytes]] | None = (
+            None  # records of one known schema, and their values
+        )
         self._loading = asyncio.Lock()  # partitions may wait for the same schema
         self._frames: set[bytes] = set()  # what values begin with whose schema was found
 
     def first_unknown(self, records: list[Record]) -> Unknown | None:
         """The first record whose schema has to be fetched, with what fetches it; that raises RegistryUnavailableError."""
         self._forget_not_found()
+        self._checked = None
         if not any(map(_schema_header, records)):
-            values = map(_value, records)
-            if self._frames.issuperset(map(_frame, filter(None, values))):
+            values = list(filter(None, map(_value, records)))
+            frames = set(map(_frame, values))
+            if frames <= self._frames:
+                if len(frames) == 1 and len(values) == len(records):
+                    self._checked = records, frames.pop(), values
                 return None
         for position, record in enumerate(records):
             try:
@@ -68,6 +75,26 @@ class FramedDecoder(Decoder):
             if key and key not in self._readers:
                 return Unknown(position, partial(self.load, key))
         return None
+
+    def decode(self, records: list[Record], limits: TimeLimits) -> Decoded:
+        """Decode each record to a row or a dead letter; `first_unknown` has just found nothing unknown among the records."""
+        if self._checked and self._checked[0] is records:
+            _, key, values = self._checked
+            self._checked = None
+            try:
+                rows = self._valid_rows(key, values, self.record_type.limits or limits)
+            except Exception:  # noqa: BLE001 - decoding smaller portions finds the record that causes it
+                rows = None
+            if rows is not None:
+                return Decoded(rows, records, [])
+        return super().decode(records, limits)
+
+    def _valid_rows(self, key: bytes, values: list[bytes], limits: Limits) -> list[Row] | None:
+        """The rows of values of one schema; None, or any error, unless every one of them is certainly valid."""
+        if max(map(len, values)) > self._max_bytes:
+            return None
+        rows = self._rows_of(key, values)
+        return rows if rows is not None and within(rows, limits) else None
 
     async def load(self, key: bytes) -> None:
         """Fetch the schema of a key.
@@ -143,24 +170,24 @@ class FramedDecoder(Decoder):
     def _rows(self, values: list[bytes]) -> list[Row] | None:
         frames = set(map(_frame, values))
         if len(frames) == 1 and frames <= self._frames:
-            return self._rows_of(frames.pop(), list(map(_payload, values)))
+            return self._rows_of(frames.pop(), values)
         positions: dict[bytes, list[int]] = {}
         for position, value in enumerate(values):
             positions.setdefault(schema_key(value), []).append(position)
         rows: list[Row] = [()] * len(values)
         for key, places in positions.items():
-            found = self._rows_of(key, [values[each][len(key) :] for each in places])
+            found = self._rows_of(key, [values[each] for each in places])
             if found is None:
                 return None
             for place, row in zip(places, found, strict=True):
                 rows[place] = row
         return rows
 
-    def _rows_of(self, key: bytes, payloads: list[bytes]) -> list[Row] | None:
+    def _rows_of(self, key: bytes, values: list[bytes]) -> list[Row] | None:
         if not key:
-            return self._decode_lines(payloads) if self._format == AUTO else None
+            return self._decode_lines(values) if self._format == AUTO else None
         reader = self._readers[key]
-        return None if isinstance(reader, _Unusable) else reader.rows(payloads)
+        return None if isinstance(reader, _Unusable) else reader.rows(values, len(key))
 
     def _as_json(self, record: Record) -> bytes | None:
         value = record.framed_value()

@@ -1,7 +1,7 @@
 """What a record type asks of a schema: a field for each of its own, of a type that can be stored."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -36,9 +36,9 @@ class Field:
 class Reader(Protocol):
     """Reads the payloads of one schema."""
 
-    def rows(self, payloads: Sequence[bytes]) -> list[Row] | None:
-        """The rows of many payloads; None, or any error, unless each is certainly valid but for the characters of its device id
-        and the limits of its instant."""
+    def rows(self, values: Sequence[bytes], start: int) -> list[Row] | None:
+        """The rows of many values whose payloads begin at `start`; None, or any error, unless each is certainly valid but for the
+        characters of its device id and the limits of its instant."""
 
     def as_json(self, payload: bytes) -> bytes:
         """One payload as JSON, with the fields of the record type alone; its content is not validated.
@@ -71,12 +71,7 @@ def row_type(record_type: RecordType) -> Any:
     return list[tuple[types]]  # type: ignore[valid-type]
 
 
-def validated(columns: Iterable[Sequence[Any]], rows: Any) -> list[Row]:
-    """Columns as rows of a `row_type`; see `validated_rows`."""
-    return validated_rows(list(zip(*columns, strict=True)), rows)
-
-
-def validated_rows(found: list[Row], rows: Any) -> list[Row]:
+def validated(found: list[Row], rows: Any) -> list[Row]:
     """Rows as those of a `row_type`; instants are in seconds since 1970, or texts.
 
     Raises:

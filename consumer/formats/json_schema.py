@@ -1,6 +1,7 @@
 """Payloads in JSON that have a JSON Schema."""
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -34,9 +35,9 @@ class JsonSchemaReader:
             properties = definition.get("properties") or {}
             require([each.name for each in fields_of(record_type) if each.required and each.name not in properties], [])
 
-    def rows(self, payloads: Sequence[bytes]) -> list[Row] | None:
+    def rows(self, values: Sequence[bytes], start: int) -> list[Row] | None:
         """See `Reader`."""
-        return self._decode_lines(list(payloads))
+        return self._decode_lines(list(map(itemgetter(slice(start, None)), values)))
 
     def as_json(self, payload: bytes) -> bytes:
         """See `Reader`."""

@@ -6,7 +6,7 @@ A reader is made of the fields that are needed alone: Protobuf skips all others.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from antlr4.error.ErrorListener import ErrorListener
@@ -15,9 +15,11 @@ from google.protobuf.message import DecodeError
 from proto_schema_parser import ast
 from proto_schema_parser.parser import Parser
 
+from consumer.formats.columns import ColumnReader, Layout, NoLayoutError, as_rows, varint
 from consumer.formats.errors import IncompatibleSchemaError
 from consumer.formats.fields import Field, Kind, fields_of, instant, invalid, require, row_type, to_json, validated
 from consumer.formats.framing import FrameError, message_indexes
+from consumer.formats.protobuf_layout import Place, layout_of
 from consumer.formats.registry import RegisteredSchema
 from consumer.records.record_type import RecordType, Row
 from schemas.records.readings import Reason
@@ -88,13 +90,11 @@ class ProtobufReader:
         if len(messages) == 1 and not _declared(messages[0].elements):
             self._message((0,))  # the only one: an error of it is one of the schema
 
-    def rows(self, payloads: Sequence[bytes]) -> list[Row] | None:
+    def rows(self, values: Sequence[bytes], start: int) -> list[Row] | None:
         """See `Reader`."""
-        message, length = self._message_of(payloads[0])
-        indexes = payloads[0][:length]
-        if any(not each.startswith(indexes) for each in payloads):
-            return None
-        return message.rows([each[length:] for each in payloads])
+        message, length = self._message_of(values[0][start:])
+        indexes = itemgetter(slice(start, start + length))
+        return message.rows(values, start + length) if len(set(map(indexes, values))) == 1 else None
 
     def as_json(self, payload: bytes) -> bytes:
         """See `Reader`."""
@@ -133,17 +133,41 @@ class _Message:
         self._columns = columns
         self._class, self._many = _classes(columns)
         self._attributes = attrgetter(*chain.from_iterable(map(_attributes, columns)))
+        self._reader = ColumnReader(self._layout_of, list(chain.from_iterable(map(_attributes, columns))))
+        self._places = {each.number: _place(each) for each in columns}
         complete = len(columns) == len(fields_of(record_type)) and record_type.decode_lines
         self._rows = row_type(record_type) if complete else None
 
-    def rows(self, payloads: Sequence[bytes]) -> list[Row] | None:
-        """See `Reader`: all payloads are parsed as one message that repeats them."""
+    def rows(self, values: Sequence[bytes], start: int) -> list[Row] | None:
+        """See `Reader`."""
         if self._rows is None:
             return None
+        groups = self._reader.read(values, start)
+        if groups is None:
+            parsed = self._parse([each[start:] for each in values])
+            groups = [(range(len(values)), list(zip(*map(self._attributes, parsed), strict=True)))]
+        return validated(as_rows(groups, self._converted), self._rows)
+
+    def _parse(self, payloads: Sequence[bytes]) -> Sequence[Any]:
+        """All payloads, parsed as one message that repeats them."""
         lengths = map(_prefix, map(len, payloads))
         parsed = self._many.FromString(b"".join(chain.from_iterable(zip(lengths, payloads, strict=True))))
-        found = iter(zip(*map(self._attributes, parsed.records), strict=True))
-        return validated([_values(each, found) for each in self._columns], self._rows)
+        records: Sequence[Any] = parsed.records
+        return records
+
+    def _converted(self, columns: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        found = iter(columns)
+        return [_values(each, found) for each in self._columns]
+
+    def _layout_of(self, payload: bytes) -> Layout:
+        layout = layout_of(self._places, payload)
+        for each in self._columns:
+            first, *others = _attributes(each)
+            if each.presence and not layout.columns.keys() & {first, *others}:
+                raise NoLayoutError  # absent
+            empty = "" if each.type == Declared.TYPE_STRING else 0
+            layout.defaults |= dict.fromkeys((first, *others), empty)
+        return layout
 
     def as_json(self, payload: bytes) -> bytes:
         """See `Reader`."""
@@ -240,6 +264,14 @@ def _attributes(column: _Column) -> list[str]:
     return [column.attribute]
 
 
+def _place(column: _Column) -> Place:
+    if column.type != Declared.TYPE_MESSAGE:
+        return Place(column.attribute, column.type)
+    seconds, nanos = _attributes(column)
+    inner = {1: Place(seconds, Declared.TYPE_INT64), 2: Place(nanos, Declared.TYPE_INT32)}
+    return Place(column.attribute, column.type, inner)
+
+
 def _values(column: _Column, found: Iterator[Sequence[Any]]) -> Sequence[Any]:
     """The next column of what was found, as `validated` takes it."""
     values = next(found)
@@ -261,15 +293,7 @@ def _value(column: _Column, value: Any) -> Any:
 
 def _prefix(length: int) -> bytes:
     """What is before an element of `length` bytes in a message that repeats them."""
-    return _PREFIXES[length] if length < len(_PREFIXES) else b"\n" + _varint(length)
+    return _PREFIXES[length] if length < len(_PREFIXES) else b"\n" + varint(length)
 
 
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*encoded, number])
-
-
-_PREFIXES: Final = [b"\n" + _varint(length) for length in range(1024)]
+_PREFIXES: Final = [b"\n" + varint(length) for length in range(1024)]
