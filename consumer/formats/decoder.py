@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 NOT_FOUND_SECONDS: Final = 30.0  # until a registry is asked again for a schema that it did not have
 TYPES: Final = {"AVRO": "avro", "PROTOBUF": "protobuf", "JSON": "json-schema"}
 AUTO: Final = "auto"
+MAGIC_BYTES: Final = frozenset(bytes([magic]) for magic in LENGTHS)
 _value: Final = attrgetter("value")
 _schema_header: Final = attrgetter("schema_header")
 _frame: Final = itemgetter(slice(0, LENGTHS[ID_MAGIC]))
@@ -42,6 +43,9 @@ class _Unusable:
     until: float | None = None
 
 
+_Checked = tuple[list[Record], bytes, list[bytes]]  # records of one schema that is known, its key, and their values
+
+
 class FramedDecoder(Decoder):
     """Decodes the records of one topic. Schemas are kept for as long as the process runs: an id never gets another one."""
 
@@ -50,9 +54,7 @@ class FramedDecoder(Decoder):
         self._format = value_format
         self._registry = registry
         self._readers: dict[bytes, Reader | _Unusable] = {}
-        self._checked: tuple[list[Record], bytes, list[bytes]] | None = (
-            None  # records of one known schema, and their values
-        )
+        self._checked: _Checked | None = None
         self._loading = asyncio.Lock()  # partitions may wait for the same schema
         self._frames: set[bytes] = set()  # what values begin with whose schema was found
 
@@ -63,8 +65,8 @@ class FramedDecoder(Decoder):
         if not any(map(_schema_header, records)):
             values = list(filter(None, map(_value, records)))
             frames = set(map(_frame, values))
-            if frames <= self._frames:
-                if len(frames) == 1 and len(values) == len(records):
+            if not any(map(_begins_with_magic, frames - self._frames)):
+                if len(frames) == 1 and frames <= self._frames and len(values) == len(records):
                     self._checked = records, frames.pop(), values
                 return None
         for position, record in enumerate(records):
@@ -146,8 +148,10 @@ class FramedDecoder(Decoder):
                     return JsonSchemaReader(schema, self.record_type, self._decode_lines)
                 case _:
                     raise IncompatibleSchemaError(f"{found} is not a type of schemas that can be read")
-        except IncompatibleSchemaError as error:
-            detail = f"schema {name} cannot be read as {self.record_type.name}: {error}"
+        except Exception as error:  # a schema may be anything, and concerns its records alone
+            if not isinstance(error, IncompatibleSchemaError):
+                log.exception("schema_failed", schema=name)
+            detail = f"schema {name} cannot be read as {self.record_type.name}: {str(error) or type(error).__name__}"
             log.error("schema_incompatible", schema=name, record_type=self.record_type.name, detail=detail)
             return _Unusable(Reason.INCOMPATIBLE_SCHEMA, detail)
 
@@ -171,6 +175,8 @@ class FramedDecoder(Decoder):
         frames = set(map(_frame, values))
         if len(frames) == 1 and frames <= self._frames:
             return self._rows_of(frames.pop(), values)
+        if not any(map(_begins_with_magic, frames)):
+            return self._rows_of(b"", values)
         positions: dict[bytes, list[int]] = {}
         for position, value in enumerate(values):
             positions.setdefault(schema_key(value), []).append(position)
@@ -206,3 +212,7 @@ class FramedDecoder(Decoder):
             return value
         detail = f"the value begins with no magic byte and schema id, and the format of the topic is {self._format}"
         raise invalid(Reason.INVALID_FRAME, detail)
+
+
+def _begins_with_magic(frame: bytes) -> bool:
+    return frame[:1] in MAGIC_BYTES

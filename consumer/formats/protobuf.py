@@ -83,7 +83,7 @@ class ProtobufReader:
         except Exception as error:  # noqa: BLE001 - of many types, for texts that are no schema
             raise IncompatibleSchemaError(f"it is not valid Protobuf: {error}") from None
         self._record_type = record_type
-        self._messages: dict[bytes, _Message] = {}  # by the bytes of their indexes
+        self._messages: dict[tuple[int, ...], _Message] = {}  # by their indexes
         messages = _declared(self._file.file_elements)
         if not messages:
             raise IncompatibleSchemaError("it has no message")
@@ -107,13 +107,10 @@ class ProtobufReader:
         return message.as_json(payload[length:])
 
     def _message_of(self, payload: bytes) -> "tuple[_Message, int]":
-        if payload[:1] == b"\0" and (first := self._messages.get(b"\0")):
-            return first, 1
         path, length = message_indexes(payload)
-        indexes = payload[:length]
-        if indexes not in self._messages:
-            self._messages[indexes] = self._message(path)
-        return self._messages[indexes], length
+        if path not in self._messages:
+            self._messages[path] = self._message(path)
+        return self._messages[path], length
 
     def _message(self, path: tuple[int, ...]) -> "_Message":
         elements: Sequence[Any] = self._file.file_elements

@@ -1,6 +1,6 @@
 """The client of a schema registry that speaks Confluent's API: a schema by its id, and the newest one of a subject."""
 
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import httpx
@@ -14,10 +14,12 @@ TIMEOUT_SECONDS: Final = 5.0
 MOST_REFERENCES: Final = 100  # of one schema, those of its references included
 NOT_FOUND_CODES: Final = range(40400, 40500)  # what a registry answers in the body; a proxy's 404 has no such code
 NOT_FOUND: Final = 404
+AVRO: Final = "AVRO"
 
 
 class RegisteredSchema(msgspec.Struct, frozen=True):
-    """A schema: `type` is AVRO, PROTOBUF or JSON; `references` are the texts of the schemas it refers to, theirs first."""
+    """A schema: `type` is AVRO, PROTOBUF or JSON; `references` are the texts of what an Avro schema refers to, each after
+    its own."""
 
     type: str
     text: str
@@ -31,9 +33,9 @@ class _Reference(msgspec.Struct):
 
 class _Answer(msgspec.Struct, rename="camel"):
     schema: str
-    schema_type: str = "AVRO"  # left out by registries for Avro
+    schema_type: str = AVRO  # left out by registries for Avro
     references: list[_Reference] = []
-    id: int | None = None
+    id: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] | None = None
 
 
 class _Error(msgspec.Struct):
@@ -80,28 +82,30 @@ class SchemaRegistry:
         return (await self._get(f"/subjects/{quote(subject, safe='')}/versions/latest")).id
 
     async def _with_references(self, answer: _Answer) -> RegisteredSchema:
-        texts: dict[tuple[str, int], str] = {}
-        await self._collect(answer, texts)
-        return RegisteredSchema(answer.schema_type.upper(), answer.schema, tuple(texts.values()))
+        """The schema, with the texts of its references where they are needed to read it."""
+        texts: list[str] = []
+        if answer.schema_type == AVRO:
+            await self._collect(answer, texts, set())
+        return RegisteredSchema(answer.schema_type, answer.schema, tuple(texts))
 
-    async def _collect(self, answer: _Answer, texts: dict[tuple[str, int], str]) -> None:
+    async def _collect(self, answer: _Answer, texts: list[str], seen: set[tuple[str, int]]) -> None:
         """Add the texts of all references, in an order in which each comes after those that it refers to."""
         for each in answer.references:
-            if (each.subject, each.version) in texts:
+            if (each.subject, each.version) in seen:
                 continue
-            if len(texts) >= MOST_REFERENCES:
+            seen.add((each.subject, each.version))
+            if len(seen) > MOST_REFERENCES:
                 raise SchemaNotFoundError(f"the schema refers to more than {MOST_REFERENCES} others")
-            path = f"/subjects/{quote(each.subject, safe='')}/versions/{each.version}"
-            referred = await self._get(path)
-            await self._collect(referred, texts)
-            texts[each.subject, each.version] = referred.schema
+            referred = await self._get(f"/subjects/{quote(each.subject, safe='')}/versions/{each.version}")
+            await self._collect(referred, texts, seen)
+            texts.append(referred.schema)
 
     async def _get(self, path: str) -> _Answer:
         problems = []
         for url in self._urls:
             try:
                 response = await self._client.get(url + path)
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 problems.append(f"{url} does not answer: {str(error) or type(error).__name__}")
                 continue
             if response.is_success:
@@ -128,5 +132,5 @@ def _hint(response: httpx.Response, problem: _Error) -> str:
     if response.status_code in {401, 403}:
         return ": see SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD"
     if response.status_code == NOT_FOUND:
-        return " as no schema registry does: see SCHEMA_REGISTRY_URL"
+        return " without a registry's error code: see SCHEMA_REGISTRY_URL, or it does not know GUIDs"
     return f": {problem.message}" if problem.message else ""

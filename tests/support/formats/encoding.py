@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,12 +14,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, ti
 from consumer.formats.decoder import FramedDecoder
 from consumer.formats.errors import RegistryUnavailableError, SchemaNotFoundError
 from consumer.formats.registry import RegisteredSchema
-from consumer.records.batch import Decoded
 from consumer.records.record_type import RecordType
 from consumer.settings import Format
 from schemas.records.assignments import Assignment
-from schemas.records.readings import MeterReading, RegisterReading, TimeLimits, VehicleReading
-from tests.support.records import records
+from schemas.records.readings import MeterReading, RegisterReading, VehicleReading
 from tests.support.repository import ROOT
 
 FORMATS: Final = ("avro", "protobuf", "json-schema")
@@ -125,20 +123,16 @@ class StubRegistry:
         return self.schemas[key]
 
 
-def decode_framed(
-    value_format: Format,
-    record_type: RecordType,
-    schemas: dict[int, RegisteredSchema],
-    values: Sequence[bytes | None],
-    limits: TimeLimits,
-) -> Decoded:
-    """Decodes values of one topic as the poll loop does, with the schemas of a registry by their ids."""
+def framed_decoder(
+    value_format: Format, record_type: RecordType, schemas: dict[int, RegisteredSchema]
+) -> FramedDecoder:
+    """A decoder of one topic that has fetched the schemas of a registry, by their ids."""
     registry: Any = StubRegistry({key_of(number): schema for number, schema in schemas.items()})
-    decoder, fetched = FramedDecoder(record_type, 1 << 20, value_format, registry), records(values)
+    decoder = FramedDecoder(record_type, 1 << 20, value_format, registry)
 
     async def load() -> None:
-        while unknown := decoder.first_unknown(fetched):
-            await unknown.load()
+        for number in schemas:
+            await decoder.load(key_of(number))
 
     asyncio.run(load())
-    return decoder.decode(fetched, limits)
+    return decoder

@@ -8,7 +8,7 @@ import pytest
 from consumer.records.decode import Decoder
 from deploy.simulator.readings import RecordType
 from schemas.records.readings import TimeLimits
-from tests.support.formats.encoding import FORMATS, decode_framed, framed, own_schema
+from tests.support.formats.encoding import FORMATS, framed, framed_decoder, own_schema
 from tests.support.records import RECORD_TYPES, records
 from tests.support.simulator import replay
 
@@ -27,6 +27,6 @@ def readings() -> dict[str, list[bytes]]:
 def test_every_reading_is_the_same_row(value_format: Any, topic: str, readings: dict[str, list[bytes]]) -> None:
     record_type, values, limits = RECORD_TYPES[topic], readings[topic], TimeLimits.at(datetime.now(UTC), 400)
     schema, encode = own_schema(value_format, record_type.struct), framed(value_format, record_type.struct)
-    decoded = decode_framed(value_format, record_type, {1: schema}, list(map(encode, values)), limits)
+    decoded = framed_decoder(value_format, record_type, {1: schema}).decode(records(map(encode, values)), limits)
     assert decoded.rows == Decoder(record_type).decode(records(values), limits).rows
     assert len(decoded.rows) == len(values) > 10_000
