@@ -14,6 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 
 from consumer.alert_relay import AlertRelay
+from consumer.formats.decoders import open_decoders
 from consumer.gc_schedule import collect_on_schedule
 from consumer.kafka.client import ClientStoppedError, close_client, start_client
 from consumer.kafka.group_coverage import GroupCoverage
@@ -35,7 +36,6 @@ from consumer.pipeline.poll_loop import PollLoop
 from consumer.pipeline.positions import PartitionPositions
 from consumer.pipeline.rebalance import RebalanceListener
 from consumer.pipeline.topic_buffer import TopicBuffers
-from consumer.records.decode import Decoder
 from consumer.settings import ConsumerSettings
 from consumer.storage import offsets as stored_offsets
 from consumer.storage.errors import describe
@@ -104,13 +104,14 @@ async def run_pipeline(
     positions = PartitionPositions(client, offsets, breaker, buffers, metrics, health)
     listener = RebalanceListener(client, positions, StaticMembership(settings, client), metrics, health)
     subscription = Subscription(client, topics, listener, GroupCoverage(settings, client, metrics), metrics, health)
-    decoders = {topic: Decoder(record_type, settings.record_max_bytes) for topic, record_type in topics.items()}
     clock = Clock(database, metrics, health)
-    poll_loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, clock=clock, health=health)
     logs = PartitionLogs(client, metrics, health)
     reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), logs, metrics)
     try:
-        async with asyncio.TaskGroup() as group:
+        async with open_decoders(settings, topics) as decoders, asyncio.TaskGroup() as group:
+            poll_loop = PollLoop(
+                settings, client, listener, positions, decoders, breaker, buffers, clock, health=health
+            )
             background = [
                 group.create_task(subscription.run()),
                 group.create_task(reporter.run()),
@@ -120,6 +121,7 @@ async def run_pipeline(
                 group.create_task(clock.keep_comparing()),
                 group.create_task(AlertRelay(database, settings, metrics).run()),
                 group.create_task(collect_on_schedule()),
+                *(group.create_task(decoder.prepare(topic)) for topic, decoder in decoders.items()),
             ]
             await poll_loop.run(stop)
             await cancel_all(background)

@@ -1,15 +1,88 @@
 """Settings of a consumer."""
 
-from typing import Final, Self
+import ssl
+from pathlib import Path
+from typing import Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-from schemas.config.settings import DatabaseSettings, KafkaSettings, LogSettings, RegisterJitter, RetentionDays
+from schemas.config.extras import missing_formats
+from schemas.config.settings import (
+    DatabaseSettings,
+    Environment,
+    KafkaSettings,
+    LogSettings,
+    RegisterJitter,
+    RetentionDays,
+)
 
 MAX_INT32: Final = 2**31 - 1  # of the fields in Kafka's protocol
+Format = Literal["json", "avro", "protobuf", "json-schema", "auto"]
+_FORMAT: Final = (
+    "json, or what a schema registry describes: avro, protobuf, json-schema; auto: JSON and all of these, told apart "
+    "record by record"
+)
 
 
-class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
+class SchemaRegistrySettings(Environment):
+    """Formats of the topics, and the schema registry that they need."""
+
+    kafka_meter_format: Format = Field("json", description=f"format of KAFKA_METER_TOPIC: {_FORMAT}")
+    kafka_vehicle_format: Format = Field("json", description="the same for KAFKA_VEHICLE_TOPIC")
+    kafka_register_format: Format = Field("json", description="the same for KAFKA_REGISTER_TOPIC")
+    kafka_assignment_format: Format = Field("json", description="the same for KAFKA_ASSIGNMENT_TOPIC")
+    schema_registry_url: str = Field(
+        "",
+        pattern=r"^( *https?://[^ ,]+ *(, *https?://[^ ,]+ *)*)?$",
+        description="schema registry with Confluent's API, such as http://localhost:8081; several separated by commas; "
+        "required for every format but json",
+    )
+    schema_registry_username: str | None = Field(None, description="user name for basic authentication")
+    schema_registry_password: SecretStr | None = Field(None, description="password of SCHEMA_REGISTRY_USERNAME")
+    schema_registry_ssl_cafile: Path | None = Field(
+        None, description="PEM file of the CA that signed the registry's certificate; unset: the system's CAs"
+    )
+    schema_registry_ssl_certfile: Path | None = Field(
+        None, description="PEM file of the client certificate, if the registry requires one"
+    )
+    schema_registry_ssl_keyfile: Path | None = Field(None, description="PEM file of the client certificate's key")
+
+    def schema_registry_ssl_context(self) -> ssl.SSLContext:
+        """The certificates for connections to the registry."""
+        context = ssl.create_default_context(cafile=self.schema_registry_ssl_cafile)
+        if self.schema_registry_ssl_certfile:
+            context.load_cert_chain(self.schema_registry_ssl_certfile, self.schema_registry_ssl_keyfile)
+        return context
+
+    @model_validator(mode="after")
+    def _check_registry(self) -> Self:
+        formats = {
+            "KAFKA_METER_FORMAT": self.kafka_meter_format,
+            "KAFKA_VEHICLE_FORMAT": self.kafka_vehicle_format,
+            "KAFKA_REGISTER_FORMAT": self.kafka_register_format,
+            "KAFKA_ASSIGNMENT_FORMAT": self.kafka_assignment_format,
+        }
+        for name, value in formats.items():
+            if value == "json":
+                continue
+            if problem := missing_formats(f"{name}={value}"):
+                raise ValueError(problem)
+            if not self.schema_registry_url:
+                raise ValueError(f"{name}={value} needs SCHEMA_REGISTRY_URL")
+        if self.schema_registry_username and not self.schema_registry_password:
+            raise ValueError("SCHEMA_REGISTRY_USERNAME needs SCHEMA_REGISTRY_PASSWORD")
+        try:
+            if "https:" in self.schema_registry_url:
+                self.schema_registry_ssl_context()
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(
+                "the files of SCHEMA_REGISTRY_SSL_CAFILE, SCHEMA_REGISTRY_SSL_CERTFILE and SCHEMA_REGISTRY_SSL_KEYFILE "
+                f"cannot be used: {error}"
+            ) from None
+        return self
+
+
+class ConsumerSettings(SchemaRegistrySettings, KafkaSettings, DatabaseSettings, LogSettings):
     """The environment variables of `python -m consumer`."""
 
     kafka_group_id: str = Field(
@@ -71,6 +144,15 @@ class ConsumerSettings(KafkaSettings, DatabaseSettings, LogSettings):
         gt=0,
         description="on SIGTERM, how long the last batch may take before it is left to the partitions' next consumer",
     )
+
+    def formats_by_topic(self) -> dict[str, Format]:
+        """The format of each topic that is read."""
+        return {
+            **dict.fromkeys(self.meter_topics, self.kafka_meter_format),
+            **dict.fromkeys(self.vehicle_topics, self.kafka_vehicle_format),
+            **dict.fromkeys(self.register_topics, self.kafka_register_format),
+            **dict.fromkeys(self.assignment_topics, self.kafka_assignment_format),
+        }
 
     @model_validator(mode="after")
     def _require_distinct_topics(self) -> Self:

@@ -28,6 +28,7 @@ def register_readings(jitter_kwh: float) -> RecordType:
     """Readings of cumulative registers; a register that falls by at most `jitter_kwh` has not been reset."""
     return TelemetryType(
         name="register",
+        struct=RegisterReading,
         write_order=3,
         decode=readings.decode_register,
         decode_lines=readings.decode_registers,
@@ -48,6 +49,7 @@ def assignments(topic: str) -> RecordType:
     """Vehicle-meter assignments; each is stored with the topic that it came from."""
     return RecordType(
         name="assignment",
+        struct=assignment_records.Assignment,
         write_order=4,  # last: until its end, a transaction that writes assignments blocks all others that do
         decode=assignment_records.decode_assignment,
         explain_rejection=assignment_records.invalid_assignment,
@@ -59,6 +61,7 @@ def assignments(topic: str) -> RecordType:
 
 METER_READINGS: Final = TelemetryType(
     name="meter",
+    struct=MeterReading,
     write_order=1,
     decode=readings.decode_meter,
     decode_lines=readings.decode_meters,
@@ -75,6 +78,7 @@ METER_READINGS: Final = TelemetryType(
 )
 VEHICLE_READINGS: Final = TelemetryType(
     name="vehicle",
+    struct=VehicleReading,
     write_order=2,
     decode=readings.decode_vehicle,
     decode_lines=readings.decode_vehicles,

@@ -21,6 +21,8 @@ from consumer.commands.runner import (
     run,
     table,
 )
+from consumer.formats.decoders import open_decoders
+from consumer.formats.errors import RegistryUnavailableError
 from consumer.records.batch import Batch, DeadLetter
 from consumer.records.decode import Decoder
 from consumer.records.record import Record
@@ -125,16 +127,13 @@ def replay(
     async def replay_all(settings: ConsumerSettings) -> None:
         letters = _with_content(await _unresolved(settings, selection))
         confirm(f"{len(letters)} dead letters will be decoded again.", yes=yes)
-        decoders = {
-            topic: Decoder(record_type, settings.record_max_bytes)
-            for topic, record_type in record_types_by_topic(settings).items()
-        }
         written = duplicates = done = 0
-        async with pool(
-            settings.database_url, size=2, server_settings=SESSION_SETTINGS, command_timeout=65
-        ) as database:
+        async with (
+            open_decoders(settings, record_types_by_topic(settings)) as decoders,
+            pool(settings.database_url, size=2, server_settings=SESSION_SETTINGS, command_timeout=65) as database,
+        ):
             for incarnation, chunk in _chunks(letters):
-                batch = _decode(chunk, decoders, settings)
+                batch = await _decode(chunk, decoders, settings)
                 try:
                     result = await replay_dead_letters(database, settings.kafka_group_id, incarnation, batch)
                 except FencedError:
@@ -217,7 +216,7 @@ def _chunks(letters: list[Any]) -> Iterator[tuple[int, list[Any]]]:
             yield incarnation, chunk
 
 
-def _decode(letters: list[Any], decoders: dict[str, Decoder], settings: ConsumerSettings) -> Batch:
+async def _decode(letters: list[Any], decoders: dict[str, Decoder], settings: ConsumerSettings) -> Batch:
     limits = TimeLimits.at(datetime.now(UTC), settings.retention_days)
     rows_by_type: dict[RecordType, RowBuffer] = {}
     dead_letters: list[DeadLetter] = []
@@ -226,6 +225,11 @@ def _decode(letters: list[Any], decoders: dict[str, Decoder], settings: Consumer
         if topic not in decoders:
             raise CommandError(f"the settings do not name the topic {topic}; select dead letters with --topic")
         decoder = decoders[topic]
+        if unknown := decoder.first_unknown([record]):
+            try:
+                await unknown.load()
+            except RegistryUnavailableError as error:
+                raise CommandError(f"the schema registry is needed: {error}; run the command again") from None
         decoded = decoder.decode([record], limits)
         rows_by_type.setdefault(decoder.record_type, RowBuffer()).add(decoded.rows, decoded.records)
         dead_letters += decoded.dead_letters

@@ -4,13 +4,14 @@ aiokafka builds a dataclass of eleven fields for each record, which takes longer
 replaces the one method that builds it; checksums, aborted transactions and holes in the offsets are still handled by the
 library. A unit test compares our records with the library's, so that a new release of aiokafka cannot change them unnoticed.
 
+Of topics that `install_slim_records` names, a record keeps the header that names its schema.
 Header names that are not UTF-8 are accepted (lenient_headers.py).
 `getmany` limits the number of records alone, and a mebibyte of compressed records may be a gibibyte of values: within
 `at_most_bytes`, one call returns a bounded number of bytes of all partitions together. What was fetched of one partition comes
 before the next one, so that a batch holds many readings of few devices.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -21,6 +22,7 @@ from aiokafka.consumer import fetcher
 from consumer.kafka.lenient_headers import FetchedRecords, LenientRecords
 from consumer.records.record import Record
 
+SCHEMA_HEADER: Final = "__value_schema_id"
 BYTES_AT_ONCE: Final = 1_048_576  # of one partition, outside of `at_most_bytes`; some 8,000 readings
 
 
@@ -45,8 +47,12 @@ def at_most_bytes(size: int) -> Iterator[None]:
 
 
 class _SlimPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    topics_with_schemas: frozenset[str] = frozenset()
+
     def __init__(self, tp: TopicPartition, records: Any, aborted_transactions: Any, *arguments: Any) -> None:
         super().__init__(tp, records, aborted_transactions, *arguments)
+        if tp.topic in self.topics_with_schemas:
+            self._consumer_record = self._record_with_schema  # type: ignore[method-assign]
         self._data: bytes | None = getattr(records, "data", None)
         self._aborted_at_first = list(self._aborted_transactions)
 
@@ -74,6 +80,12 @@ class _SlimPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     def _consumer_record(self, partition: TopicPartition, record: Any) -> Record:
         return Record(partition, record.offset, record.timestamp, record.key, record.value)
 
+    def _record_with_schema(self, partition: TopicPartition, record: Any) -> Record:
+        schema = (
+            next((value for name, value in record.headers if name == SCHEMA_HEADER), None) if record.headers else None
+        )
+        return Record(partition, record.offset, record.timestamp, record.key, record.value, schema)
+
 
 class _BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
     def getall(self, max_records: int | None = None) -> list[Record]:
@@ -93,8 +105,9 @@ class _BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
         return records
 
 
-def install_slim_records() -> None:
+def install_slim_records(topics_with_schemas: Iterable[str] = ()) -> None:
     """Make every aiokafka consumer of this process return `Record`, and bounded portions of what was fetched."""
+    _SlimPartitionRecords.topics_with_schemas = frozenset(topics_with_schemas)
     fetcher.PartitionRecords = _SlimPartitionRecords
     fetcher.FetchResult = _BoundedFetchResult
     fetcher.MemoryRecords = FetchedRecords

@@ -48,8 +48,8 @@ class PollLoop:
         decoders: Mapping[str, Decoder],
         breaker: Breaker,
         buffers: TopicBuffers,
-        *,
         clock: Clock,
+        *,
         health: Health,
     ) -> None:
         self._settings = settings
@@ -155,18 +155,31 @@ class PollLoop:
         decoder, position, records = self._decoders[partition.topic], scan.offsets.start, scan.records
         for start in range(0, len(records) or 1, RECORDS_PER_SLICE):
             part = records[start : start + RECORDS_PER_SLICE]
-            end = scan.offsets.stop if start + len(part) == len(records) else part[-1].offset + 1
             if not self._positions.is_at(partition, position, next_offsets):
                 return  # withdrawn or restored since; Kafka sends the records again
-            decoded = decoder.decode(part, limits)
-            if part and self._breaker.record(partition.topic, len(part), len(decoded.dead_letters)):
-                self._positions.apply_breaker()
+            unknown = decoder.first_unknown(part)
+            if unknown:
+                part = part[: unknown.position]
+            if part or not unknown:
+                end = scan.offsets.stop if start + len(part) == len(records) else part[-1].offset + 1
+                if not self._take(partition, range(position, end), part, limits):
+                    return
+                next_offsets[partition] = position = end
+            if unknown:
+                self._positions.wait_for_schema(partition, unknown.load)
                 return
-            offsets, log_end = range(position, end), self._log_end(partition)
-            builder = self._buffers.builder(partition.topic)
-            builder.add(partition, offsets, part, log_end, decoder.record_type, decoded)
-            next_offsets[partition] = position = end
             await asyncio.sleep(0)
+
+    def _take(self, partition: TopicPartition, offsets: range, records: list[Record], limits: TimeLimits) -> bool:
+        """Decode records and add them to the batch; False when that opens the breaker, and nothing is added."""
+        decoder = self._decoders[partition.topic]
+        decoded = decoder.decode(records, limits)
+        if records and self._breaker.record(partition.topic, len(records), len(decoded.dead_letters)):
+            self._positions.apply_breaker()
+            return False
+        builder = self._buffers.builder(partition.topic)
+        builder.add(partition, offsets, records, self._log_end(partition), decoder.record_type, decoded)
+        return True
 
     def _log_end(self, partition: TopicPartition) -> int:
         """The end of the partition's log as of the last fetch; 0 when the partition was revoked."""

@@ -14,17 +14,20 @@ log = structlog.get_logger(__name__)
 
 
 class PositionReports:
-    """The reasons `stored_offsets` and `offset_gap` of readiness, and the metrics with the same labels."""
+    """The reasons `stored_offsets`, `offset_gap` and `schema_registry` of readiness, and the metrics with the same labels."""
 
     def __init__(self, metrics: Metrics, health: Health) -> None:
         self._metrics = metrics
         self._health = health
+        self._without_schema: dict[TopicPartition, str] = {}
 
     def clear(self) -> None:
         """No partition is assigned."""
         self._metrics.clear_lag()
         self._block("stored_offsets", None)
         self._block("offset_gap", None)
+        self._without_schema.clear()
+        self._block("schema_registry", None)
 
     def restored(self) -> None:
         self._health.unblock("starting")
@@ -32,6 +35,18 @@ class PositionReports:
     def halted(self, reasons: Mapping[TopicPartition, str]) -> None:
         gaps = "; ".join(f"{each.topic}-{each.partition}: {gap}" for each, gap in reasons.items())
         self._block("offset_gap", gaps and f"an operator must decide about the gap, nothing is guessed: {gaps}")
+
+    def waits_for_schema(self, partition: TopicPartition, error: Exception | None) -> None:
+        """Report that a partition cannot be read because its schema cannot be fetched, until it can (None)."""
+        if error is None:
+            self._without_schema.pop(partition, None)
+        else:
+            self._without_schema[partition] = f"{partition.topic}-{partition.partition}: {error}"
+            log.warning(
+                "schema_registry_unavailable", topic=partition.topic, partition=partition.partition, error=str(error)
+            )
+        waiting = "; ".join(self._without_schema.values())
+        self._block("schema_registry", waiting and f"records wait for a schema that cannot be fetched: {waiting}")
 
     @contextmanager
     def database_errors(self, retry_in: float) -> Iterator[None]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from consumer.formats.errors import RegistryUnavailableError
 from consumer.kafka.fetch_state import LeaderConnections, fetch_positions
 from consumer.kafka.log_offsets import log_ranges
 from consumer.monitoring.health import Health
@@ -161,6 +162,11 @@ class PartitionPositions:
         """Read those of the partitions that may be read again from their last record on: their logs may have lost records."""
         self.restore(set(partitions) & self.next_offsets.keys())
 
+    def wait_for_schema(self, partition: TopicPartition, load: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Stop reading a partition until `load` has returned; it is repeated while the schema registry is away."""
+        self._suspend({partition})
+        self._start(self._load_schema, {partition}, load)
+
     def waiting_for_last_record(self) -> set[TopicPartition]:
         """The partitions that wait for records that they had before."""
         return set(self._rereading)
@@ -282,6 +288,25 @@ class PartitionPositions:
             with attempt, self._reports.database_errors(attempt.next_wait):
                 await self._offsets.halt(partition, expected_offset, reason)
         if next_offsets is self.next_offsets:
+            self._restoring.discard(partition)
+            self.restore(partitions)
+
+    async def _load_schema(
+        self,
+        partitions: set[TopicPartition],
+        next_offsets: NextOffsets,
+        load: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        (partition,) = partitions
+        async for attempt in retry_forever(RegistryUnavailableError):
+            with attempt:
+                try:
+                    await load()
+                except RegistryUnavailableError as error:
+                    self._reports.waits_for_schema(partition, error)
+                    raise
+        if next_offsets is self.next_offsets:
+            self._reports.waits_for_schema(partition, None)
             self._restoring.discard(partition)
             self.restore(partitions)
 

@@ -23,7 +23,8 @@ _CLOCK_AHEAD_MS: Final = CLOCK_AHEAD // _MILLISECOND
 class Record(msgspec.Struct, gc=False):
     """`timestamp` is Kafka's: milliseconds since 1970, -1 or None without one, and whatever else a producer has set.
 
-    Records of one fetch share their `topic_partition` object.
+    Records of one fetch share their `topic_partition` object. `schema_header` is the header that names the
+    value's schema, of topics whose format asks for it.
     """
 
     topic_partition: TopicPartition
@@ -31,6 +32,11 @@ class Record(msgspec.Struct, gc=False):
     timestamp: int | None
     key: bytes | None
     value: bytes | None
+    schema_header: bytes | None = None
+
+    def framed_value(self) -> bytes | None:
+        """The value as it would be if the producer had not put the id of its schema into a header."""
+        return self.value if self.schema_header is None else self.schema_header + (self.value or b"")
 
 
 def total_size(records: Sequence[Record]) -> int:

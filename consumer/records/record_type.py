@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final
 
+import msgspec
+
 from schemas.records.readings import InvalidReading, Limits, Reason
 
 Row = tuple[Any, ...]  # (device id, the instant that the row is about, then the remaining fields)
@@ -18,9 +20,10 @@ class RecordType:
 
     Attributes:
         name: a singular noun, unique among the types.
+        struct: the type of a record's value; its fields are a row.
         write_order: position within a transaction. Every consumer writes the types in the same order, so that transactions
             seldom deadlock; where they do, PostgreSQL aborts one of them and its batch is retried.
-        decode: bytes to a struct whose fields are a row. Raises ValueError or TypeError.
+        decode: bytes of JSON to a struct. Raises ValueError or TypeError.
         decode_lines: the same for many newline-separated values; None where decoding one value is not the only check.
         explain_rejection: why a value is rejected.
         limits: range of valid instants. None means the limits of readings, which move with the clock.
@@ -29,6 +32,7 @@ class RecordType:
     """
 
     name: str
+    struct: type[msgspec.Struct]
     write_order: int
     decode: Callable[[Any], Any]
     decode_lines: Callable[[bytes], list[Any]] | None = None

@@ -102,7 +102,7 @@ async def _insert_chunk(connection: Connection, consumer_group: str, dead_letter
         consumer_group=consumer_group,
         **_record_columns(records),
         keys=[record.key for record in records],
-        values=[record.value for record in records],
+        values=[record.framed_value() for record in records],  # headers are not stored
         timestamps=[timestamp_as_instant(record.timestamp) for record in records],
         **_reason_columns(dead_letters),
     )

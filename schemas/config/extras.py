@@ -18,6 +18,13 @@ def missing_archive(what: str) -> str | None:
     )
 
 
+def missing_formats(what: str) -> str | None:
+    """What to install for records in Avro, Protobuf or with a JSON Schema; None where the packages are installed."""
+    if all(map(find_spec, ("fastavro", "google.protobuf", "httpx", "proto_schema_parser"))):
+        return None
+    return f"{what} needs the extra `formats`: pip install 'energy-ingestion-engine[formats]'; every image has it"
+
+
 def require_archive(directory: Path | None) -> Path | None:
     """Validates ARCHIVE_DIRECTORY.
 

@@ -90,6 +90,10 @@ class Reason(StrEnum):
     REFUSED_BY_DATABASE = "refused_by_database"
     TOO_LARGE = "too_large"
     INTERNAL_ERROR = "internal_error"
+    INVALID_FRAME = "invalid_frame"
+    INVALID_ENCODING = "invalid_encoding"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    INCOMPATIBLE_SCHEMA = "incompatible_schema"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,19 @@
 """992 real charging sessions through Kafka, minute by minute; the expected results come from the file alone."""
 
 from collections import Counter
+from itertools import product
 
+import msgspec
 import pytest
 from playwright.async_api import expect
 
+from deploy.simulator.readings import RecordType
+from schemas.records.readings import MeterReading, VehicleReading
 from tests.acceptance.conftest import Replay
 from tests.support.browser import CHROMIUM, NO_CHROMIUM, browser_tab
 from tests.support.database import locked_tables, waits_for_lock
+from tests.support.formats.encoding import FORMATS, framed, own_schema
+from tests.support.formats.registry import schema_registry
 from tests.support.ledger import Entry, committed_in_kafka, consumed, ledger
 from tests.support.services import ConsumerGroup, ConsumerProcess
 from tests.support.simulator import disturbances, replay
@@ -31,6 +37,34 @@ async def test_every_session_is_reported_with_its_totals(replayed: Replay, group
     await replayed.maintain()
     replayed.check_vehicles()
     replayed.check_fleet()
+
+
+async def test_the_totals_are_the_same_when_the_topics_carry_every_format(
+    replayed: Replay, group: ConsumerGroup
+) -> None:
+    """Each reading is in the next format, so that each batch holds all of them, and none is aligned with a device."""
+    kinds: dict[RecordType, type[msgspec.Struct]] = {RecordType.METER: MeterReading, RecordType.VEHICLE: VehicleReading}
+    ids = {pair: number for number, pair in enumerate(product(FORMATS, kinds.values()), 1)}
+    encoders = {pair: framed(*pair, schema_id=number) for pair, number in ids.items()}
+    sent = []
+    for number, reading in enumerate(replayed.readings):
+        value_format = [*FORMATS, None][number % 7 % 4]
+        if value_format is not None:
+            encode = encoders[value_format, kinds[reading.record_type]]
+            reading = reading._replace(value=encode(reading.value or b""))  # noqa: PLW2901
+        sent.append(reading)
+    with schema_registry() as registry:
+        registry.schemas = {number: own_schema(*pair) for pair, number in ids.items()}
+        group.start(KAFKA_METER_FORMAT="auto", KAFKA_VEHICLE_FORMAT="auto", SCHEMA_REGISTRY_URL=registry.url)
+        await replayed.produce(sent)
+        await replayed.until_consumed(len(sent))
+
+    replayed.check_vehicles()
+    per_side = len(sent) // 2
+    assert await ledger(replayed.database, replayed.topics) == {
+        replayed.topics.meter: Entry(per_side, per_side, 0, 0),
+        replayed.topics.vehicle: Entry(per_side, per_side, 0, 0),
+    }
 
 
 async def test_the_page_shows_the_totals_of_the_file(replayed: Replay, group: ConsumerGroup) -> None:

@@ -1,4 +1,5 @@
-"""`python -m tests.contracts` writes both documents; with the word `release`, it also keeps them as those of this version."""
+"""`python -m tests.contracts` writes both documents and the schemas of records; with the word `release`, it also keeps them as
+those of this version."""
 
 import json
 import sys
@@ -7,6 +8,7 @@ from typing import Any
 
 from schemas.config.version import VERSION
 from tests.contracts import asyncapi, openapi
+from tests.contracts.record_schemas import record_schemas
 from tests.support.repository import ROOT
 
 RELEASED = ROOT / "schemas" / "released"
@@ -36,6 +38,10 @@ def main(released: Path = RELEASED) -> None:
         for name, document in documents().items():
             (folder / name).write_text(text(document))
             sys.stderr.write(f"written: {folder.name}/{name}\n")
+        (folder / "schemas").mkdir(exist_ok=True)
+        for name, schema in record_schemas().items():
+            (folder / "schemas" / name).write_text(schema)
+            sys.stderr.write(f"written: {folder.name}/schemas/{name}\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The AsyncAPI 3.0 document of the topics, generated from the structs in schemas/records that decode their records."""
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +41,21 @@ TOPICS: Final[dict[str, tuple[str, str, str, type[msgspec.Struct], str, dict[str
 }  # fmt: skip
 
 
+def file_stem(struct: type[msgspec.Struct]) -> str:
+    """MeterReading -> meter-reading."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", struct.__name__).lower()
+
+
+def registry_schemas(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The files beside the document with the schemas of a record for a schema registry, by format."""
+    stem = file_stem(struct)
+    return {
+        "avro": f"schemas/{stem}.avsc",
+        "protobuf": f"schemas/{stem}.proto",
+        "json-schema": f"schemas/{stem}.schema.json",
+    }
+
+
 def payload(struct: type[msgspec.Struct]) -> dict[str, Any]:
     """The JSON Schema of a record's value. Consumers ignore other fields."""
     _, components = msgspec.json.schema_components([struct])
@@ -58,6 +74,7 @@ def document() -> dict[str, Any]:
             "payload": payload(struct),
             "bindings": {"kafka": {"key": {"type": "string", "description": f"the {key}"}, "bindingVersion": "0.5.0"}},
             "examples": [{"payload": example}],
+            **({"x-registry-schemas": registry_schemas(struct)} if action == "receive" else {}),
         }
         channels[name] = {
             "address": topic,
@@ -83,5 +100,6 @@ DESCRIPTION: Final = (
     "One record is one JSON object in UTF-8, keyed by the device. What does not match its schema becomes a dead letter "
     "with a reason; so does a reading whose timestamp is older than RETENTION_DAYS or more than 5 minutes ahead of the "
     "server's clock, and an assignment that does not end after it begins. The same device and timestamp again is stored "
-    "once."
+    "once. With the settings KAFKA_..._FORMAT, a topic carries Avro, Protobuf or JSON with a schema of a registry instead; "
+    "x-registry-schemas names such schemas, and any other with fields of the same names can be used."
 )

@@ -1,7 +1,8 @@
 """`python -m tests.fuzz.decoder SECONDS`: the decoders of records under a coverage-guided fuzzer.
 
 For any bytes: a decoder raises only its documented errors, every rejection has a reason, an accepted value stays the same when it
-is encoded and decoded again, and a chunk of values decodes to the same rows as its values one by one.
+is encoded and decoded again, and a chunk of values decodes to the same rows as its values one by one. The same bytes are payloads of Avro, Protobuf and JSON
+with a JSON Schema.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ with atheris.instrument_imports(include=["schemas", "consumer", "api"]):
     from consumer.records.record_type import RecordType
     from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS, assignments, register_readings
     from schemas.records.readings import Reason, TimeLimits
+    from tests.support.formats.encoding import FORMATS, framed, framed_decoder, key_of, own_schema
 
 from datetime import UTC, datetime
 
@@ -43,7 +45,20 @@ NAMES: Final[dict[str, RecordType]] = {
 }
 PARTITION: Final = TopicPartition("topic", 0)
 LIMITS: Final = TimeLimits.at(datetime(2026, 6, 1, tzinfo=UTC), 400)
+FRAMED: Final = {
+    kind.name: framed_decoder(
+        "auto", kind, {number: own_schema(each, kind.struct) for number, each in enumerate(FORMATS, 1)}
+    )
+    for kind in (METER_READINGS, VEHICLE_READINGS)
+}
 encode: Final[Callable[[Any], bytes]] = msgspec.json.encode
+GOOD: Final = {
+    kind.name: {
+        number: framed(each, kind.struct, number)(encode(TOPICS[f"{kind.name}Readings"][-1]))
+        for number, each in enumerate(FORMATS, 1)
+    }
+    for kind in (METER_READINGS, VEHICLE_READINGS)
+}
 
 
 def check(data: bytes) -> None:
@@ -51,6 +66,7 @@ def check(data: bytes) -> None:
     for name, kind in NAMES.items():
         check_alone(kind, data)
         check_among_others(kind, data, encode(TOPICS[name][-1]))
+    check_with_schema(data)
     for form in (JSON_ARRAY, NDJSON):
         with contextlib.suppress(RejectedRequest):
             assert len(split_batch(data, form, 100)) <= 100
@@ -76,6 +92,20 @@ def check_among_others(kind: RecordType, data: bytes, good: bytes) -> None:
     assert (together.rows, together.records) == (apart.rows, apart.records)
     assert [letter.record for letter in together.dead_letters] == [letter.record for letter in apart.dead_letters]
     assert apart.rows, "the valid values are accepted"
+
+
+def check_with_schema(data: bytes) -> None:
+    """Decodes the bytes as a payload of one of the formats, between two valid ones."""
+    kind = (METER_READINGS, VEHICLE_READINGS)[len(data) % 2]
+    number = 1 + len(data) // 2 % len(FORMATS)
+    valid, decoder = GOOD[kind.name][number], FRAMED[kind.name]
+    values = (valid, key_of(number) + data, valid)
+    records = [Record(PARTITION, offset, 0, None, value) for offset, value in enumerate(values)]
+    assert decoder.first_unknown(records) is None
+    decoded = decoder.decode(records, LIMITS)
+    assert len(decoded.rows) + len(decoded.dead_letters) == 3
+    assert len(decoded.rows) >= 2, "the valid values are accepted"
+    assert all(letter.reason is not Reason.INTERNAL_ERROR for letter in decoded.dead_letters)
 
 
 def main() -> None:

@@ -43,16 +43,17 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.retry": "",
     "consumer.gc_schedule": "",
     "consumer.records": "schemas",
+    "consumer.formats": "consumer.records consumer.settings schemas",
     "consumer.monitoring": "consumer.records schemas",
     "consumer.storage": "consumer.records schemas sql.connection sql.queries",
     "consumer.topic_registry": "consumer.records consumer.settings consumer.storage schemas sql.queries",
     "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings schemas.config.settings",
-    "consumer.pipeline": "consumer.retry consumer.kafka consumer.monitoring consumer.records consumer.settings "
+    "consumer.pipeline": "consumer.retry consumer.formats consumer.kafka consumer.monitoring consumer.records consumer.settings "
     "consumer.storage schemas sql.connection sql.queries",
     "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings sql.connection "
     "sql.queries",
     "consumer.alert_relay": "consumer.monitoring consumer.settings sql.connection sql.queries",
-    "consumer.commands": "consumer.retry consumer.kafka consumer.records consumer.settings consumer.storage "
+    "consumer.commands": "consumer.retry consumer.formats consumer.kafka consumer.records consumer.settings consumer.storage "
     "consumer.topic_registry schemas sql.connection sql.queries",
     "consumer.service": "consumer schemas sql.connection sql.queries",
     "consumer.__main__": "consumer schemas sql.connection sql.queries",
@@ -113,6 +114,11 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "httptools": "api.server tests",
     "aiosql": "sql.queries",
     "pyarrow": "sql.archive tests",
+    "antlr4": "consumer.formats.protobuf",
+    "fastavro": "consumer.formats.avro tests",
+    "google.protobuf": "consumer.formats tests",
+    "httpx": "consumer.formats.registry deploy tests",
+    "proto_schema_parser": "consumer.formats.protobuf tests",
     "asyncpg": "api.app api.database api.problems consumer.alert_relay consumer.commands consumer.lag consumer.pipeline "
     "consumer.service consumer.storage consumer.__main__ deploy sql.archive sql.assign sql.cells sql.commands sql.connection "
     "sql.doctor sql.maintenance sql.migrate sql.partitions sql.slow_statements sql.__main__ tests",

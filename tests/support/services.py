@@ -29,7 +29,11 @@ from tests.support.waiting import until
 def service_environment(stack: Servers, database: Database, topics: Topics) -> dict[str, str]:
     """The environment of a service on these servers and topics. Settings of other servers in this shell are left out."""
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "DATABASE_", "API_"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("KAFKA_", "DATABASE_", "API_", "SCHEMA_"))
+        },
         "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
         "KAFKA_METER_TOPIC": topics.meter,
         "KAFKA_VEHICLE_TOPIC": topics.vehicle,

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -81,6 +81,7 @@ def drain_backlog(
     consumers: int = 1,
     holds_readings: bool = False,
     background: BackgroundWork | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> DrainRun:
     """Drain a backlog into a database with a new consumer group.
 
@@ -91,12 +92,14 @@ def drain_backlog(
         consumers: size of the group.
         holds_readings: the database had readings before, so that its rows cannot be compared with the ledger.
         background: started when every consumer has its partitions.
+        settings: further environment variables of the consumers.
 
     Raises:
         RuntimeError: a consumer ended, or the ledger does not account for exactly this backlog.
     """
     directory = harness.new_directory("drain")
     environment = service_environment(harness.stack, database, backlog.topics)
+    environment |= settings or {}
     environment["KAFKA_GROUP_ID"] = f"bench-{directory.name}-{database.name}"
     with Processes() as processes:
         group = ConsumerGroup(processes, environment, directory)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -50,6 +50,10 @@ class Backlog:
         return self.start + (self.minutes - 1) * MINUTE
 
 
+def _unchanged(record: Record) -> Record:
+    return record
+
+
 def produce_backlog(
     harness: Harness,
     minutes: int,
@@ -57,10 +61,14 @@ def produce_backlog(
     vehicles: int = VEHICLES,
     partitions: int = PARTITIONS,
     shares: AnomalyShares = CLEAN,
+    encode: Callable[[Record], Record] = _unchanged,
 ) -> Backlog:
-    """Produce the given number of minutes of the fleet to new topics; the last minute is the one before now."""
+    """Produce the given number of minutes of the fleet to new topics; the last minute is the one before now.
+
+    Each record is sent as `encode` returns it.
+    """
     topics = new_topics(harness, partitions)
-    return uvloop.run(_produce(harness, topics, minutes, vehicles, shares))
+    return uvloop.run(_produce(harness, topics, minutes, vehicles, shares, encode))
 
 
 def new_topics(harness: Harness, partitions: int = PARTITIONS) -> Topics:
@@ -80,17 +88,24 @@ def kafka_settings(harness: Harness, topics: Topics) -> KafkaSettings:
     )
 
 
-async def _produce(harness: Harness, topics: Topics, minutes: int, vehicles: int, shares: AnomalyShares) -> Backlog:
+async def _produce(
+    harness: Harness,
+    topics: Topics,
+    minutes: int,
+    vehicles: int,
+    shares: AnomalyShares,
+    encode: Callable[[Record], Record],
+) -> Backlog:
     producer = ReadingProducer(kafka_settings(harness, topics), harness.log_progress)
     await producer.start()
     start = datetime.now(UTC).replace(second=0, microsecond=0) - minutes * MINUTE
     misbehaviour = AnomalyInjector(shares, seed=1)
     for done, records in enumerate(_records_by_minute(start, minutes, vehicles), 1):
-        await producer.send(misbehaviour.apply(records))
+        await producer.send(map(encode, misbehaviour.apply(records)))
         if done % max(10, minutes // 10) == 0:
             harness.log_progress(f"{done * 2 * vehicles:,} of {minutes * 2 * vehicles:,} readings produced")
         await asyncio.sleep(0)
-    await producer.send(misbehaviour.drain())
+    await producer.send(map(encode, misbehaviour.drain()))
     await producer.stop(120)
     backlog = Backlog(
         topics,

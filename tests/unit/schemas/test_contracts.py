@@ -26,6 +26,7 @@ from schemas.responses import access, base, devices, fleet, health, history, ing
 from tests.contracts import asyncapi
 from tests.contracts.__main__ import RELEASED, documents, text
 from tests.contracts.breaking_changes import Comparison
+from tests.contracts.record_schemas import record_schemas
 from tests.support.repository import ROOT
 
 DOCUMENTS = documents()
@@ -196,8 +197,16 @@ KNOWN = {"0.1.0": re.compile(r"^(GET|POST) /v1/\S+: no longer open to everybody$
 NOTHING = re.compile(r"(?!)")
 
 
+def test_the_schemas_for_a_registry_are_those_of_the_code_and_are_named_in_the_document() -> None:
+    folder = ROOT / "docs" / "schemas"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == record_schemas(), "run make contracts"
+    messages = DOCUMENTS["asyncapi.json"]["components"]["messages"].values()
+    named = [path for each in messages for path in each.get("x-registry-schemas", {}).values()]
+    assert sorted(named) == sorted(f"schemas/{name}" for name in record_schemas())
+
+
 def test_a_released_version_of_this_major_version_exists() -> None:
-    versions = {path.name for path in RELEASED.iterdir() if {file.name for file in path.iterdir()} == set(DOCUMENTS)}
+    versions = {path.name for path in RELEASED.iterdir() if {file.name for file in path.iterdir()} >= set(DOCUMENTS)}
     assert [each for each in versions if each.split(".")[0] == VERSION.split(".")[0]], "none of this major version"
 
 
@@ -218,6 +227,23 @@ def test_the_documents_are_compatible_with_earlier_releases(released: Any) -> No
     found = Comparison(earlier["openapi.json"], DOCUMENTS["openapi.json"]).api()
     assert [each for each in found if not KNOWN.get(released.name, NOTHING).search(each)] == []
     assert list(Comparison(earlier["asyncapi.json"], DOCUMENTS["asyncapi.json"]).topics()) == []
+
+
+@pytest.mark.parametrize("released", sorted(RELEASED.glob("*/schemas/*.avsc")), ids=lambda path: path.name)
+def test_what_was_written_with_an_earlier_schema_can_be_read_with_the_current_one_and_the_other_way_round(
+    released: Any,
+) -> None:
+    if released.parent.parent.name.split(".")[0] != VERSION.split(".")[0]:
+        return
+    current = record_schemas()
+    earlier, newer = (json.loads(each)["fields"] for each in (released.read_text(), current[released.name]))
+    assert [(each["name"], each["type"]) for each in newer[: len(earlier)]] == [
+        (each["name"], each["type"]) for each in earlier
+    ]
+    assert all("default" in each for each in newer[len(earlier) :])
+    proto = released.with_suffix(".proto")
+    declared = re.compile(r"^ +((?:optional )?[\w.]+ \w+ = \d+);", re.MULTILINE)
+    assert declared.findall(current[proto.name])[: len(earlier)] == declared.findall(proto.read_text())
 
 
 def _change(path: str, value: Any, document: dict[str, Any]) -> None:

@@ -182,3 +182,23 @@ def test_header_names_that_are_not_utf8_hold_up_no_record(codec: int, start: int
         (offset, b"M-1", value) for offset, value in enumerate([b"c", b"d", b"e", b"f", b"g", b"h"], 12)
     ]
     assert records.next_fetch_offset == 18
+
+
+def test_the_header_that_names_a_schema_is_kept_of_topics_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    restore_library_afterwards(monkeypatch)
+    headers: list[list[tuple[str, bytes | None]]] = [
+        [("h", b"x"), ("__value_schema_id", b"\1id")],
+        [("__value_schema_id", None)],
+        [],
+    ]
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=1, producer_epoch=0, base_sequence=0,
+        batch_size=1 << 20,
+    )  # fmt: skip
+    for number, each in enumerate(headers):
+        assert builder.append(number, timestamp=1, key=None, value=b"v", headers=each)
+    for topics, expected in (({PARTITION.topic}, [b"\1id", None, None]), ((), [None, None, None])):
+        install_slim_records(topics)
+        records: Any = unpacked(MemoryRecords(bytes(builder.build())), 0)[0]
+        assert [each.schema_header for each in records] == expected
+        assert records[0].framed_value() == (b"\1idv" if topics else b"v")

@@ -1,0 +1,296 @@
+"""Payloads in Protobuf.
+
+A reader is made of the fields that are needed alone: Protobuf skips all others. The registry has the text of the schema.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter, itemgetter
+from typing import Any, Final
+
+from antlr4.error.ErrorListener import ErrorListener
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from proto_schema_parser import ast
+from proto_schema_parser.parser import Parser
+
+from consumer.formats.columns import ColumnReader, Layout, NoLayoutError, as_rows, varint
+from consumer.formats.errors import IncompatibleSchemaError
+from consumer.formats.fields import Field, Kind, fields_of, instant, invalid, require, row_type, to_json, validated
+from consumer.formats.framing import FrameError, message_indexes
+from consumer.formats.protobuf_layout import Place, layout_of
+from consumer.formats.registry import RegisteredSchema
+from consumer.records.record_type import RecordType, Row
+from schemas.records.readings import Reason
+
+Declared = descriptor_pb2.FieldDescriptorProto
+FLOATS: Final = {"double": Declared.TYPE_DOUBLE, "float": Declared.TYPE_FLOAT}
+INTEGERS: Final = {
+    "int32": Declared.TYPE_INT32,
+    "int64": Declared.TYPE_INT64,
+    "uint32": Declared.TYPE_UINT32,
+    "uint64": Declared.TYPE_UINT64,
+    "sint32": Declared.TYPE_SINT32,
+    "sint64": Declared.TYPE_SINT64,
+    "fixed32": Declared.TYPE_FIXED32,
+    "fixed64": Declared.TYPE_FIXED64,
+    "sfixed32": Declared.TYPE_SFIXED32,
+    "sfixed64": Declared.TYPE_SFIXED64,
+}
+# Defaults that fail every check of limits, so that a field that is absent is found without asking for it.
+ABSENT: Final[dict[int, str]] = {
+    **dict.fromkeys(FLOATS.values(), "nan"),
+    **{
+        code: str(2 ** int(name[-2:]) - 1 if name[0] in "uf" else -(2 ** (int(name[-2:]) - 1)))
+        for name, code in INTEGERS.items()
+    },
+}
+TEXTS: Final = {"string": Declared.TYPE_STRING}
+TIMESTAMPS: Final = dict.fromkeys(("google.protobuf.Timestamp", ".google.protobuf.Timestamp"), Declared.TYPE_MESSAGE)
+TYPES: Final = {
+    Kind.TEXT: TEXTS,
+    Kind.NUMBER: FLOATS | INTEGERS,
+    Kind.INSTANT: TEXTS | TIMESTAMPS | {name: code for name, code in INTEGERS.items() if name.endswith("64")},
+}
+ALLOWED: Final = {
+    Kind.TEXT: "a string",
+    Kind.NUMBER: "a double, float or integer",
+    Kind.INSTANT: "a google.protobuf.Timestamp, a string, or an integer of 64 bits with milliseconds",
+}
+MILLISECONDS: Final = 1000
+NANOSECONDS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A field of a record type as a message has it; `attribute` is its name in the messages that are read here."""
+
+    field: Field
+    attribute: str
+    number: int
+    type: int
+    presence: bool  # told from its default
+
+
+class ProtobufReader:
+    """Reads the payloads of one schema, which may have several messages."""
+
+    def __init__(self, schema: RegisteredSchema, record_type: RecordType) -> None:
+        """Raises IncompatibleSchemaError for a schema that cannot be used."""
+        try:
+            self._file = Parser(setup_lexer=_strict, setup_parser=_strict).parse(schema.text)
+        except Exception as error:  # noqa: BLE001 - of many types, for texts that are no schema
+            raise IncompatibleSchemaError(f"it is not valid Protobuf: {error}") from None
+        self._record_type = record_type
+        self._messages: dict[tuple[int, ...], _Message] = {}  # by their indexes
+        messages = _declared(self._file.file_elements)
+        if not messages:
+            raise IncompatibleSchemaError("it has no message")
+        if len(messages) == 1 and not _declared(messages[0].elements):
+            self._message((0,))  # the only one: an error of it is one of the schema
+
+    def rows(self, values: Sequence[bytes], start: int) -> list[Row] | None:
+        """See `Reader`."""
+        message, length = self._message_of(values[0][start:])
+        indexes = itemgetter(slice(start, start + length))
+        return message.rows(values, start + length) if len(set(map(indexes, values))) == 1 else None
+
+    def as_json(self, payload: bytes) -> bytes:
+        """See `Reader`."""
+        try:
+            message, length = self._message_of(payload)
+        except FrameError as error:
+            raise invalid(Reason.INVALID_FRAME, str(error)) from None
+        except IncompatibleSchemaError as error:
+            raise invalid(Reason.INCOMPATIBLE_SCHEMA, f"the message of the schema cannot be read: {error}") from None
+        return message.as_json(payload[length:])
+
+    def _message_of(self, payload: bytes) -> "tuple[_Message, int]":
+        path, length = message_indexes(payload)
+        if path not in self._messages:
+            self._messages[path] = self._message(path)
+        return self._messages[path], length
+
+    def _message(self, path: tuple[int, ...]) -> "_Message":
+        elements: Sequence[Any] = self._file.file_elements
+        for index in path:
+            messages = _declared(elements)
+            if not 0 <= index < len(messages):
+                raise FrameError(f"the schema has no message with the indexes {list(path)}")
+            elements = messages[index].elements
+        implicit = self._file.syntax == "proto3"
+        return _Message(_columns(elements, fields_of(self._record_type), implicit=implicit), self._record_type)
+
+
+class _Message:
+    """Reads one message of a schema."""
+
+    def __init__(self, columns: list[_Column], record_type: RecordType) -> None:
+        self._columns = columns
+        self._class, self._many = _classes(columns)
+        self._attributes = attrgetter(*chain.from_iterable(map(_attributes, columns)))
+        self._reader = ColumnReader(self._layout_of, list(chain.from_iterable(map(_attributes, columns))))
+        self._places = {each.number: _place(each) for each in columns}
+        complete = len(columns) == len(fields_of(record_type)) and record_type.decode_lines
+        self._rows = row_type(record_type) if complete else None
+
+    def rows(self, values: Sequence[bytes], start: int) -> list[Row] | None:
+        """See `Reader`."""
+        if self._rows is None:
+            return None
+        groups = self._reader.read(values, start)
+        if groups is None:
+            parsed = self._parse([each[start:] for each in values])
+            groups = [(range(len(values)), list(zip(*map(self._attributes, parsed), strict=True)))]
+        return validated(as_rows(groups, self._converted), self._rows)
+
+    def _parse(self, payloads: Sequence[bytes]) -> Sequence[Any]:
+        """All payloads, parsed as one message that repeats them."""
+        lengths = map(_prefix, map(len, payloads))
+        parsed = self._many.FromString(b"".join(chain.from_iterable(zip(lengths, payloads, strict=True))))
+        records: Sequence[Any] = parsed.records
+        return records
+
+    def _converted(self, columns: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        found = iter(columns)
+        return [_values(each, found) for each in self._columns]
+
+    def _layout_of(self, payload: bytes) -> Layout:
+        layout = layout_of(self._places, payload)
+        for each in self._columns:
+            first, *others = _attributes(each)
+            if each.presence and not layout.columns.keys() & {first, *others}:
+                raise NoLayoutError  # absent
+            empty = "" if each.type == Declared.TYPE_STRING else 0
+            layout.defaults |= dict.fromkeys((first, *others), empty)
+        return layout
+
+    def as_json(self, payload: bytes) -> bytes:
+        """See `Reader`."""
+        try:
+            message = self._class.FromString(payload)
+            values = {
+                each.field.name: _value(each, getattr(message, each.attribute))
+                for each in self._columns
+                if not each.presence or message.HasField(each.attribute)
+            }
+        except (DecodeError, UnicodeDecodeError) as error:
+            raise invalid(Reason.INVALID_ENCODING, f"not of its Protobuf schema: {error}") from None
+        return to_json(values)
+
+
+class _Strict(ErrorListener):  # type: ignore[misc]
+    """Raises the first error of syntax, which the parser would print, and read on."""
+
+    def syntaxError(self, _recognizer: Any, _symbol: Any, line: int, column: int, message: str, _: Any) -> None:  # noqa: N802
+        raise ValueError(f"line {line}, column {column + 1}: {message[:200]}")
+
+
+def _strict(recognizer: Any) -> None:
+    recognizer.removeErrorListeners()
+    recognizer.addErrorListener(_Strict())
+
+
+def _declared(elements: Sequence[Any]) -> list[ast.Message]:
+    return [each for each in elements if isinstance(each, ast.Message)]
+
+
+def _columns(elements: Sequence[Any], fields: Sequence[Field], *, implicit: bool) -> list[_Column]:
+    """The needed fields of a message; `implicit`: without a label, a field that is absent has its default."""
+    written = {_json_name(each): (each, in_oneof) for each, in_oneof in _fields(elements)}
+    columns, wrong = [], []
+    for position, field in enumerate(each for each in fields if each.name in written):
+        found, in_oneof = written[field.name]
+        code = TYPES[field.kind].get(found.type)
+        if code is None or found.cardinality is ast.FieldCardinality.REPEATED:
+            label = "repeated " if found.cardinality is ast.FieldCardinality.REPEATED else ""
+            wrong.append(f"{field.name} is {label}{found.type} and must be {ALLOWED[field.kind]}")
+            continue
+        presence = in_oneof or not implicit or found.cardinality is not None or code == Declared.TYPE_MESSAGE
+        columns.append(_Column(field, f"field{position}", found.number, code, presence))
+    require([each.name for each in fields if each.required and each.name not in written], wrong)
+    return columns
+
+
+def _fields(elements: Sequence[Any]) -> Iterator[tuple[ast.Field, bool]]:
+    """The fields of a message, and whether each is in a oneof."""
+    for each in elements:
+        if isinstance(each, ast.Field):
+            yield each, False
+        elif isinstance(each, ast.OneOf):
+            yield from ((one, True) for one in each.elements if isinstance(one, ast.Field))
+
+
+def _json_name(field: ast.Field) -> str:
+    for option in field.options:
+        if option.name == "json_name":
+            return str(option.value)
+    first, *others = field.name.split("_")
+    return first + "".join(each[:1].upper() + each[1:] for each in others)
+
+
+def _classes(columns: Sequence[_Column]) -> tuple[Any, Any]:
+    """The classes of a message, and of one that repeats it as `records`."""
+    file = descriptor_pb2.FileDescriptorProto(name="reader.proto", package="reader", syntax="proto2")
+    instants, message, many = (file.message_type.add(name=name) for name in ("Instant", "Record", "Records"))
+    instants.field.add(name="seconds", number=1, type=Declared.TYPE_INT64, label=Declared.LABEL_OPTIONAL)
+    instants.field.add(name="nanos", number=2, type=Declared.TYPE_INT32, label=Declared.LABEL_OPTIONAL)
+    for each in columns:
+        declared = message.field.add(
+            name=each.attribute, number=each.number, type=each.type, label=Declared.LABEL_OPTIONAL
+        )
+        if each.type == Declared.TYPE_MESSAGE:
+            declared.type_name = ".reader.Instant"
+        elif each.presence and each.type in ABSENT:
+            declared.default_value = ABSENT[each.type]
+    many.field.add(
+        name="records", number=1, type=Declared.TYPE_MESSAGE, type_name=".reader.Record", label=Declared.LABEL_REPEATED
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    record, records = (
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"reader.{name}")) for name in ("Record", "Records")
+    )
+    return record, records
+
+
+def _attributes(column: _Column) -> list[str]:
+    if column.type == Declared.TYPE_MESSAGE:
+        return [f"{column.attribute}.seconds", f"{column.attribute}.nanos"]
+    return [column.attribute]
+
+
+def _place(column: _Column) -> Place:
+    if column.type != Declared.TYPE_MESSAGE:
+        return Place(column.attribute, column.type)
+    seconds, nanos = _attributes(column)
+    inner = {1: Place(seconds, Declared.TYPE_INT64), 2: Place(nanos, Declared.TYPE_INT32)}
+    return Place(column.attribute, column.type, inner)
+
+
+def _values(column: _Column, found: Iterator[Sequence[Any]]) -> Sequence[Any]:
+    """The next column of what was found, as `validated` takes it."""
+    values = next(found)
+    if column.type == Declared.TYPE_MESSAGE:
+        return [second + nanos // 1000 / 1_000_000 for second, nanos in zip(values, next(found), strict=True)]
+    if column.field.kind is Kind.INSTANT and column.type != Declared.TYPE_STRING:
+        return [each / MILLISECONDS for each in values]
+    return values
+
+
+def _value(column: _Column, value: Any) -> Any:
+    """A value as JSON has it."""
+    if column.type == Declared.TYPE_MESSAGE:
+        return instant(column.field.name, value.seconds * NANOSECONDS + value.nanos, NANOSECONDS)
+    if column.field.kind is Kind.INSTANT and column.type != Declared.TYPE_STRING:
+        return instant(column.field.name, value, MILLISECONDS)
+    return value
+
+
+def _prefix(length: int) -> bytes:
+    """What is before an element of `length` bytes in a message that repeats them."""
+    return _PREFIXES[length] if length < len(_PREFIXES) else b"\n" + varint(length)
+
+
+_PREFIXES: Final = [b"\n" + varint(length) for length in range(1024)]

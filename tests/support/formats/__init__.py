@@ -1,0 +1,1 @@
+"""Records in every format, and a schema registry for them."""
