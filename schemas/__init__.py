@@ -9,9 +9,9 @@ from importlib import import_module
 
 
 def _import_structlog_without_rich() -> None:
-    """Imports structlog as if rich were not installed, which typer brings with it.
+    """Imports structlog as if rich, which typer brings with it, were not installed.
 
-    structlog imports it for tracebacks that no log of ours has: a seventh of the time in which a process starts.
+    structlog imports it for tracebacks that no log of ours has, at each start of a process.
     """
     if "rich" not in sys.modules:
         sys.modules["rich"] = None  # type: ignore[assignment]

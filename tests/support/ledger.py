@@ -1,7 +1,6 @@
 """The topics of one test, and the ledger of the records that a consumer has committed from them."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
@@ -56,29 +55,19 @@ async def ledger(database: Database, topics: Topics) -> dict[str, Entry]:
     }
 
 
-CONSUMED: Final = (
-    "SELECT coalesce(sum(records_consumed), 0)::bigint FROM kafka_offsets WHERE topic = coalesce($1, topic)"
-)
-
-
 async def consumed(database: Database, topic: str | None = None) -> int:
     """The number of records that consumers have committed, from one topic or from all."""
-    return int(await database.value(CONSUMED, topic))
+    query = "SELECT coalesce(sum(records_consumed), 0) FROM kafka_offsets WHERE topic = coalesce($1, topic)"
+    return int(await database.value(query, topic))
 
 
 async def until_consumed(database: Database, topic: str | None, number: int, *, timeout: float = 60) -> None:
     """Waits until consumers have committed at least this many records, from one topic or from all."""
-    connection = await asyncpg.connect(
-        database.migrator_url
-    )  # one for all polls: to connect takes longer than to query
 
     async def reached() -> bool:
-        return bool(await connection.fetchval(CONSUMED, topic) >= number)
+        return await consumed(database, topic) >= number
 
-    try:
-        await until(reached, f"{number} records of {topic or 'all topics'} are consumed", timeout=timeout)
-    finally:
-        await connection.close()
+    await until(reached, f"{number} records of {topic or 'all topics'} are consumed", timeout=timeout)
 
 
 async def committed_in_kafka(stack: Servers, consumer_group: str) -> dict[tuple[str, int], int]:
