@@ -107,7 +107,7 @@ async def read_again(testbed: Testbed, number: int) -> None:
 
 
 async def take_registry_away(testbed: Testbed, number: int) -> None:
-    """The schema registry is away while a consumer is killed and records of a new schema arrive: they wait, and the others go on."""
+    """The schema registry is away while records of a new schema arrive and a consumer is killed: those wait, others go on."""
     with schema_registry() as registry:
         own = own_schema("avro", MeterReading)
         registry.schemas = {1: own}
