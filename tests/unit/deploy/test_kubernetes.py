@@ -336,7 +336,8 @@ def test_a_second_release_in_the_namespace_shares_nothing() -> None:
     other = [each for each in yaml.safe_load_all(done.stdout) if each]
     names = [{(each["kind"], each["metadata"]["name"]) for each in objects} for objects in (rendered("options"), other)]
     assert not names[0] & names[1]
-    assert "energy-" not in re.sub("energy-(ingestion|kafka|schema-registry|database|api-keys|archive|keys)|/energy", "", done.stdout)
+    shared = "energy-(ingestion|kafka|schema-registry|database|api-keys|archive|keys)|/energy"
+    assert "energy-" not in re.sub(shared, "", done.stdout)
     assert done.stdout.count("app.kubernetes.io/instance: other") == done.stdout.count("app.kubernetes.io/name:")
 
 
