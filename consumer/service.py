@@ -109,21 +109,19 @@ async def run_pipeline(
     reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), logs, metrics)
     try:
         async with open_decoders(settings, topics) as decoders, asyncio.TaskGroup() as group:
-            poll_loop = PollLoop(
-                settings, client, listener, positions, decoders, breaker, buffers, clock, health=health
-            )
+            loop = PollLoop(settings, client, listener, positions, decoders, breaker, buffers, clock, health=health)
             background = [
                 group.create_task(subscription.run()),
                 group.create_task(reporter.run()),
                 group.create_task(LogEnds(database, settings.kafka_group_id, reporter).run()),
                 group.create_task(OffsetWatch(client, offsets, positions, buffers, metrics).run()),
-                group.create_task(poll_loop.apply_operator_decisions()),
+                group.create_task(loop.apply_operator_decisions()),
                 group.create_task(clock.keep_comparing()),
                 group.create_task(AlertRelay(database, settings, metrics).run()),
                 group.create_task(collect_on_schedule()),
                 *(group.create_task(decoder.prepare(topic)) for topic, decoder in decoders.items()),
             ]
-            await poll_loop.run(stop)
+            await loop.run(stop)
             await cancel_all(background)
         await reporter.commit_to_kafka(positions.stored | writer.committed)  # `stored` is up to a second old
     finally:

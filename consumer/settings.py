@@ -33,7 +33,7 @@ class SchemaRegistrySettings(Environment):
     kafka_assignment_format: Format = Field("json", description="the same for KAFKA_ASSIGNMENT_TOPIC")
     schema_registry_url: str = Field(
         "",
-        pattern=r"^( *https?://[^ ,]+ *(, *https?://[^ ,]+ *)*)?$",
+        pattern=r"^( *https?://[^ ,@]+ *(, *https?://[^ ,@]+ *)*)?$",
         description="schema registry with Confluent's API, such as http://localhost:8081; several separated by commas; "
         "required for every format but json",
     )

@@ -19,6 +19,7 @@ CODES: Final[dict[int, dict[int, str]]] = {
     FIXED64: {Declared.TYPE_DOUBLE: "d", Declared.TYPE_FIXED64: "Q", Declared.TYPE_SFIXED64: "q"},
     FIXED32: {Declared.TYPE_FLOAT: "f", Declared.TYPE_FIXED32: "I", Declared.TYPE_SFIXED32: "i"},
 }
+LARGEST_NUMBER: Final = 2**29 - 1  # of a field; the smallest is 1
 SIZES: Final = {FIXED64: 8, FIXED32: 4}
 
 
@@ -45,6 +46,8 @@ def layout_of(places: Mapping[int, Place], payload: bytes) -> Layout:
 def _add_fields(layout: Layout, places: Mapping[int, Place], payload: bytes, start: int, end: int) -> None:
     while start < end:
         tag, after = number_at(payload, start)
+        if not 0 < tag >> 3 <= LARGEST_NUMBER:
+            raise NoLayoutError
         layout.expect(payload[start:after])
         start = _add(layout, places.get(tag >> 3), tag & 7, payload, after)
     if start != end:

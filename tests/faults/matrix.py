@@ -74,6 +74,7 @@ SCENARIOS: Final = (
     Scenario("timestamps", 2, records.send_absurd_timestamps, "4", records.accept_any_timestamp),
     Scenario("read-again", 4, records.read_again, "2, 4"),
     Scenario("large-records", 2, records.send_large_records, "4, 5", records.accept_large_records),
+    Scenario("registry-away", 6, records.take_registry_away, "1, 4", in_tests=False),
     Scenario("clock-consumer", 3, clocks.shift_a_consumer, "1, 4"),
     Scenario("clock-maintenance", 2, clocks.shift_maintenance, "1"),
     Scenario("folding", 40, folding.interrupt_folding, "1, 4", min_rounds=folding.ROUNDS_OF_A_DAY),

@@ -1,8 +1,8 @@
 """`python -m tests.fuzz.decoder SECONDS`: the decoders of records under a coverage-guided fuzzer.
 
 For any bytes: a decoder raises only its documented errors, every rejection has a reason, an accepted value stays the same when it
-is encoded and decoded again, and a chunk of values decodes to the same rows as its values one by one. The same bytes are payloads of Avro, Protobuf and JSON
-with a JSON Schema.
+is encoded and decoded again, and a chunk of values decodes to the same rows as its values one by one. The same
+bytes are payloads of Avro, Protobuf and JSON with a JSON Schema.
 """
 
 import contextlib

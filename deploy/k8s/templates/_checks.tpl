@@ -5,6 +5,10 @@
 {{- $keys := $files | keys | sortAlpha | join ", " -}}
 {{- fail (printf "kafka.secret must name a Secret with %s, because settings.KAFKA_SECURITY_PROTOCOL is %s (without ca.crt: kafka.privateCA: false)" $keys .Values.settings.KAFKA_SECURITY_PROTOCOL) -}}
 {{- end -}}
+{{- $registry := include "energy.registry.files" . | fromJson -}}
+{{- if and $registry (not .Values.schemaRegistry.secret) -}}
+{{- fail (printf "schemaRegistry.secret must name a Secret with %s" ($registry | keys | sortAlpha | join ", ")) -}}
+{{- end -}}
 {{- if .Values.database.cells -}}
 {{- if .Values.database.readReplica -}}
 {{- fail "database.cells and database.readReplica exclude each other: list the replicas as the cells" -}}

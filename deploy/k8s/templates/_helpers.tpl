@@ -130,6 +130,47 @@ securityContext:
 {{ toJson $files }}
 {{- end }}
 
+{{/* The same for the schema registry, of consumers. */}}
+{{- define "energy.registry.files" -}}
+{{- $files := dict -}}
+{{- if .Values.schemaRegistry.basicAuth }}{{ $_ := set $files "password" "SCHEMA_REGISTRY_PASSWORD_FILE" }}{{ end -}}
+{{- if .Values.schemaRegistry.privateCA }}{{ $_ := set $files "ca.crt" "SCHEMA_REGISTRY_SSL_CAFILE" }}{{ end -}}
+{{- if .Values.schemaRegistry.clientCertificate -}}
+{{- $_ := set $files "tls.crt" "SCHEMA_REGISTRY_SSL_CERTFILE" -}}
+{{- $_ := set $files "tls.key" "SCHEMA_REGISTRY_SSL_KEYFILE" -}}
+{{- end -}}
+{{ toJson $files }}
+{{- end }}
+
+{{- define "energy.registry.env" -}}
+{{- $files := include "energy.registry.files" . | fromJson -}}
+{{- range $key, $name := $files }}
+- {name: {{ $name }}, value: /run/secrets/energy-schema-registry/{{ $key }}}
+{{- end }}
+{{- if hasKey $files "password" }}
+- {name: SCHEMA_REGISTRY_USERNAME, valueFrom: {secretKeyRef: {name: {{ .Values.schemaRegistry.secret }}, key: username}}}
+{{- end }}
+{{- end }}
+
+{{- define "energy.registry.mount" -}}
+{{- if include "energy.registry.files" . | fromJson -}}
+- {name: schema-registry, mountPath: /run/secrets/energy-schema-registry, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "energy.registry.volume" -}}
+{{- with include "energy.registry.files" . | fromJson -}}
+- name: schema-registry
+  secret:
+    secretName: {{ $.Values.schemaRegistry.secret }}
+    defaultMode: 0440
+    items:
+      {{- range $key, $name := . }}
+      - {key: {{ $key }}, path: {{ $key }}}
+      {{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "energy.kafka.env" -}}
 {{- $files := include "energy.kafka.files" . | fromJson -}}
 {{- range $key, $name := $files }}

@@ -44,9 +44,7 @@ def _encoder(value_format: str) -> Callable[[Record], Record]:
     return lambda record: record._replace(value=encoders[record.record_type](record.value or b""))
 
 
-def _drain_each(
-    harness: Harness, backlogs: dict[str, Backlog], registry: RegistryServer, run: int
-) -> Iterator[Result]:
+def _drain_each(harness: Harness, backlogs: dict[str, Backlog], registry: RegistryServer, run: int) -> Iterator[Result]:
     """One drain of each format, in reverse order in every second run."""
     order = list(backlogs) if run % 2 else list(reversed(backlogs))
     rates: dict[str, tuple[float, dict[str, float]]] = {}

@@ -1,14 +1,19 @@
-"""Attacks by single records: large ones, absurd timestamps, and records that are read again whatever became of them."""
+"""Attacks by single records: large ones, absurd timestamps, schemas of a registry that is away, and records that are read again
+whatever became of them."""
 
 import asyncio
 import time
 from collections import deque
 from typing import Final
 
+from schemas.records.readings import MeterReading
 from tests.faults.attacks.topics import configure
 from tests.faults.testbed import Testbed
 from tests.support.database import locked_tables, waits_for_lock
+from tests.support.formats.encoding import framed, own_schema
+from tests.support.formats.registry import schema_registry
 from tests.support.records import meter, minute
+from tests.support.services import ConsumerProcess
 from tests.support.topics import kafka_admin
 from tests.support.waiting import until
 
@@ -99,6 +104,44 @@ async def read_again(testbed: Testbed, number: int) -> None:
     testbed.start()
     await testbed.load.send(1)
     await testbed.until_caught_up()
+
+
+async def take_registry_away(testbed: Testbed, number: int) -> None:
+    """The schema registry is away while records of a new schema arrive and a consumer is killed: those wait, others go on."""
+    with schema_registry() as registry:
+        own = own_schema("avro", MeterReading)
+        registry.schemas = {1: own}
+        settings = {"KAFKA_METER_FORMAT": "auto", "SCHEMA_REGISTRY_URL": registry.url}
+        victim, other = testbed.start(2, **settings)
+        testbed.load.send_continuously(500)
+        await _send_avro(testbed, number, schema_id=1)
+        await testbed.until_caught_up()
+
+        registry.stop()
+        registry.schemas[1 + number] = own
+        await _send_avro(testbed, number, schema_id=1 + number)
+        await testbed.load.until_acknowledged()
+        await until(lambda: _waits_for_registry(other), "a consumer waits for the schema registry")
+        await testbed.kill(victim)
+        testbed.start(1, **settings)
+        await testbed.load.send(2)
+        await until(lambda: _waits_for_registry(testbed.running[-1]), "the new consumer waits for it, too")
+        await testbed.load.stop_sending()
+        registry.start()
+        await testbed.until_caught_up()
+        await testbed.stop_all()
+
+
+async def _send_avro(testbed: Testbed, number: int, *, schema_id: int) -> None:
+    """A reading to each partition."""
+    encode = framed("avro", MeterReading, schema_id)
+    for partition in range(testbed.topics.partitions):
+        name = f"METER-avro-{number}-{schema_id}-{partition}"
+        await testbed.load.send_value(testbed.topics.meter, encode(meter(name)), name, partition)
+
+
+async def _waits_for_registry(consumer: ConsumerProcess) -> bool:
+    return "schema_registry" in await consumer.blocked_by()
 
 
 def _memory_mib(testbed: Testbed) -> float:

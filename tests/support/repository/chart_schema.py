@@ -25,6 +25,10 @@ SET_BY_TEMPLATES: Final = frozenset(
         "MAINTAIN_METRICS_PORT",
         "METRICS_HOST",
         "METRICS_PORT",
+        "SCHEMA_REGISTRY_SSL_CAFILE",
+        "SCHEMA_REGISTRY_SSL_CERTFILE",
+        "SCHEMA_REGISTRY_SSL_KEYFILE",
+        "SCHEMA_REGISTRY_USERNAME",
     }
 )
 KEPT: Final = (

@@ -340,7 +340,8 @@ def test_a_second_release_in_the_namespace_shares_nothing() -> None:
     other = [each for each in yaml.safe_load_all(done.stdout) if each]
     names = [{(each["kind"], each["metadata"]["name"]) for each in objects} for objects in (rendered("options"), other)]
     assert not names[0] & names[1]
-    assert "energy-" not in re.sub("energy-(ingestion|kafka|database|api-keys|archive|keys)|/energy", "", done.stdout)
+    shared = "energy-(ingestion|kafka|schema-registry|database|api-keys|archive|keys)|/energy"
+    assert "energy-" not in re.sub(shared, "", done.stdout)
     assert done.stdout.count("app.kubernetes.io/instance: other") == done.stdout.count("app.kubernetes.io/name:")
 
 
@@ -365,7 +366,7 @@ def test_the_schema_has_every_setting_that_the_templates_do_not_set() -> None:
         allowed
     )
     hosts = {"METRICS_HOST", "MAINTAIN_METRICS_HOST"}  # all addresses by default
-    secrets = {"DATABASE_URL", "DATABASE_READ_URL", "DATABASE_CELLS", "KAFKA_SASL_PASSWORD"}
+    secrets = {"DATABASE_URL", "DATABASE_READ_URL", "DATABASE_CELLS", "KAFKA_SASL_PASSWORD", "SCHEMA_REGISTRY_PASSWORD"}
     assert {
         name.removesuffix("_FILE") if name.removesuffix("_FILE") in secrets else name for name in set_by_templates
     } == (SET_BY_TEMPLATES - hosts | secrets)
@@ -393,6 +394,10 @@ def test_the_chart_is_free_of_warnings(layer: str) -> None:
         ({"settings": KAFKA, "api": {"replicas": "2"}}, "at '/api/replicas': got string, want integer"),
         ({"settings": KAFKA, "consumer": {"replica": 2}}, "additional properties 'replica' not allowed"),
         ({"settings": KAFKA, "image": {"digest": "sha256:1"}}, "at '/image/digest'"),
+        (
+            {"settings": KAFKA, "schemaRegistry": {"basicAuth": True, "privateCA": True}},
+            "schemaRegistry.secret must name a Secret with ca.crt, password",
+        ),
         (
             {"settings": KAFKA | {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}},
             "kafka.secret must name a Secret with ca.crt, password, because settings.KAFKA_SECURITY_PROTOCOL is SASL_SSL",

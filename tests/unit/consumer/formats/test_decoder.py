@@ -10,7 +10,7 @@ from typing import Any
 
 import fastavro
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consumer.formats import decoder as decoder_module
@@ -373,7 +373,11 @@ DECODER = decoder_of(
 )
 
 
+NUMBER_0 = key_of(2) + b"\0\n\7---AAAA\x12\6\b\x80\x80\x80\xc1\6" + bytes(18)  # of a field, which no message has
+
+
 @settings(max_examples=400, deadline=None)
+@example([NUMBER_0])
 @given(
     st.lists(
         st.none()

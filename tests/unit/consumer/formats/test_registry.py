@@ -60,7 +60,9 @@ def test_a_registry_that_answers_is_told_from_one_that_does_not() -> None:
         with pytest.raises(SchemaNotFoundError, match="Schema not found"):
             ask(server, key_of(9))
         server.broken = HTTPStatus.NOT_FOUND  # with a code that no registry gives: a proxy's
-        with pytest.raises(RegistryUnavailableError, match="answers 404 without a registry's error code: see SCHEMA_REG"):
+        with pytest.raises(
+            RegistryUnavailableError, match="answers 404 without a registry's error code: see SCHEMA_REG"
+        ):
             ask(server, key_of(9))
         server.broken = HTTPStatus.SERVICE_UNAVAILABLE
         with pytest.raises(RegistryUnavailableError, match="answers 503: Error in the backend data store"):
