@@ -24,6 +24,7 @@ from tests.support.ledger import Topics, ledger, until_consumed
 from tests.support.services import read_service
 from tests.support.simulator import replay
 from tests.support.simulator.replay import Visit
+from tests.support.waiting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,14 @@ class Replay:
         await ledger(self.database, self.topics)
 
     async def maintain(self) -> None:
-        """Runs maintenance once: it rolls up hours and evaluates the fleet."""
-        await sql_command(self.environment, self.database).succeed("maintain", "--once")
-        assert await self.database.value("SELECT sum(readings) FROM meter_hours") == len(self.readings) // 2
+        """Runs maintenance until it has rolled up all hours, and has evaluated the fleet; a round may leave hours to the next one."""
+
+        async def is_done() -> bool:
+            await sql_command(self.environment, self.database).succeed("maintain", "--once")
+            rolled_up = await self.database.value("SELECT sum(readings) FROM meter_hours")
+            return bool(rolled_up == len(self.readings) // 2)
+
+        await until(is_done, "all hours are rolled up", timeout=200)
 
     def check_fleet(self) -> None:
         """The days of the fleet add up to the energy in the file, and so do the days of each plug."""

@@ -141,8 +141,8 @@ MUTANTS: Final = (
         "the value of a dead letter is cut",
         Replacement(
             "consumer/storage/dead_letters.py",
-            "values=[record.value for record in records]",
-            "values=[record.value and record.value[:30] for record in records]",
+            "values=[record.framed_value() for record in records]",
+            "values=[record.value and record.framed_value()[:30] for record in records]",
         ),
     ),
     Mutant(
