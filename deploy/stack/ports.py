@@ -1,5 +1,6 @@
 """TCP ports of this machine: free ones, and a clear error when a wanted one is taken."""
 
+import os
 import secrets
 import socket
 from collections import deque
@@ -9,7 +10,7 @@ from typing import Final
 # restarts.
 CANDIDATES: Final = range(20_000, 32_000)
 MOST_RESERVED: Final = 256
-_reserved: deque[socket.socket] = deque()
+_reserved: deque[int] = deque()  # file descriptors
 
 
 class PortTakenError(Exception):
@@ -43,9 +44,9 @@ def _reserve(port: int) -> None:
     except OSError:
         reservation.close()
         raise
-    _reserved.append(reservation)
+    _reserved.append(reservation.detach())
     if len(_reserved) > MOST_RESERVED:
-        _reserved.popleft().close()
+        os.close(_reserved.popleft())
 
 
 def ensure_free(port: int, what: str, setting: str) -> None:
