@@ -58,7 +58,7 @@ class Replay:
         await ledger(self.database, self.topics)
 
     async def maintain(self) -> None:
-        """Runs maintenance until it has rolled up all hours, and has evaluated the fleet; a round may leave hours to the next one."""
+        """Runs maintenance until all hours are rolled up, of which a round may leave some to the next one."""
 
         async def is_done() -> bool:
             await sql_command(self.environment, self.database).succeed("maintain", "--once")
