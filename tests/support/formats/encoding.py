@@ -106,7 +106,7 @@ def _to_message(message: Any, fields: dict[str, Any]) -> Any:
     return found
 
 
-class StubRegistry:
+class RegistryInMemory:
     """A registry in the same process: schemas by key, and `away` while it answers nothing."""
 
     def __init__(self, schemas: dict[bytes, RegisteredSchema] | None = None) -> None:
@@ -117,7 +117,7 @@ class StubRegistry:
     async def schema(self, key: bytes) -> RegisteredSchema:
         self.questions.append(key)
         if self.away:
-            raise RegistryUnavailableError("the stub is away")
+            raise RegistryUnavailableError("the registry is away")
         if key not in self.schemas:
             raise SchemaNotFoundError("not found")
         return self.schemas[key]
@@ -127,7 +127,7 @@ def framed_decoder(
     value_format: Format, record_type: RecordType, schemas: dict[int, RegisteredSchema]
 ) -> FramedDecoder:
     """A decoder of one topic that has fetched the schemas of a registry, by their ids."""
-    registry: Any = StubRegistry({key_of(number): schema for number, schema in schemas.items()})
+    registry: Any = RegistryInMemory({key_of(number): schema for number, schema in schemas.items()})
     decoder = FramedDecoder(record_type, 1 << 20, value_format, registry)
 
     async def load() -> None:

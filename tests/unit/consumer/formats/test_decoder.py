@@ -23,7 +23,7 @@ from consumer.records.decode import Decoder
 from consumer.records.record_type import RecordType
 from consumer.settings import Format
 from schemas.records.readings import MeterReading, Reason, TimeLimits
-from tests.support.formats.encoding import FORMATS, StubRegistry, encoder, field_encoder, framed, key_of, own_schema
+from tests.support.formats.encoding import FORMATS, RegistryInMemory, encoder, field_encoder, framed, key_of, own_schema
 from tests.support.records import RECORD_TYPES, assignment, meter, records, register, vehicle
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -41,7 +41,7 @@ VALUES = {
 
 
 def decoder_of(
-    registry: StubRegistry, value_format: Format = "auto", record_type: RecordType = METERS, max_bytes: int = 1 << 20
+    registry: RegistryInMemory, value_format: Format = "auto", record_type: RecordType = METERS, max_bytes: int = 1 << 20
 ) -> FramedDecoder:
     return FramedDecoder(record_type, max_bytes, value_format, registry)  # type: ignore[arg-type]
 
@@ -64,9 +64,9 @@ def reasons(decoded: Decoded) -> list[Reason]:
     return [letter.reason for letter in decoded.dead_letters]
 
 
-def registry_of(*schemas: RegisteredSchema) -> StubRegistry:
+def registry_of(*schemas: RegisteredSchema) -> RegistryInMemory:
     """A registry whose schemas have the ids from 1 on."""
-    return StubRegistry({key_of(number): schema for number, schema in enumerate(schemas, 1)})
+    return RegistryInMemory({key_of(number): schema for number, schema in enumerate(schemas, 1)})
 
 
 @pytest.mark.parametrize("value_format", FORMATS)
@@ -128,7 +128,7 @@ def test_a_topic_in_migration_has_its_rows_in_order_whatever_their_formats() -> 
 @pytest.mark.parametrize("guid", [False, True])
 def test_the_id_may_be_in_a_header(value_format: Any, guid: bool) -> None:
     key = b"\1" + bytes(range(16)) if guid else key_of(1)
-    registry = StubRegistry({key: own_schema(value_format, MeterReading)})
+    registry = RegistryInMemory({key: own_schema(value_format, MeterReading)})
     payloads = list(map(encoder(value_format, MeterReading), VALUES["meter-readings"][:5]))
     indexes = b"\0" if value_format == "protobuf" else b""
     headers: list[bytes | None] = [key + indexes] * 5
@@ -345,7 +345,7 @@ def test_records_wait_while_the_registry_is_away_and_known_schemas_go_on() -> No
 
 
 def test_a_schema_that_the_registry_did_not_have_is_asked_for_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = StubRegistry()
+    registry = RegistryInMemory()
     decoder, value = decoder_of(registry, "avro"), framed("avro", MeterReading)(VALUES["meter-readings"][0])
     decoded = decode(decoder, [value, value])
     assert reasons(decoded) == [Reason.UNKNOWN_SCHEMA] * 2
