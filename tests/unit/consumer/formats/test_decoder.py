@@ -41,7 +41,10 @@ VALUES = {
 
 
 def decoder_of(
-    registry: RegistryInMemory, value_format: Format = "auto", record_type: RecordType = METERS, max_bytes: int = 1 << 20
+    registry: RegistryInMemory,
+    value_format: Format = "auto",
+    record_type: RecordType = METERS,
+    max_bytes: int = 1 << 20,
 ) -> FramedDecoder:
     return FramedDecoder(record_type, max_bytes, value_format, registry)  # type: ignore[arg-type]
 
