@@ -12,6 +12,7 @@ import asyncpg
 
 from deploy.stack.servers import Servers
 from sql.partitions import AHEAD, ROWS, list_partitions, month_after
+from tests.support.connections import connected
 from tests.support.waiting import until
 
 COMMIT_LOCK = 4_004  # an advisory lock
@@ -41,11 +42,9 @@ class Database:
 
     async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """The rows of a query, run as the owner of the schema."""
-        connection = await asyncpg.connect(self.migrator_url)
-        try:
-            return await connection.fetch(query, *arguments)
-        finally:
-            await connection.close()
+        async with connected(self.migrator_url) as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(query, *arguments)
+            return rows
 
     async def value(self, query: str, *arguments: Any) -> Any:
         """The first column of the first row."""
@@ -53,11 +52,8 @@ class Database:
 
     async def execute(self, statement: str) -> None:
         """Runs statements as the owner of the schema."""
-        connection = await asyncpg.connect(self.migrator_url)
-        try:
+        async with connected(self.migrator_url) as connection:
             await connection.execute(statement)
-        finally:
-            await connection.close()
 
 
 async def drop_rows(connection: Any) -> None:

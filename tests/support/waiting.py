@@ -5,6 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from tests.support.connections import kept_connections
+
 T = TypeVar("T")
 
 
@@ -18,11 +20,12 @@ async def until(
             and its last result.
     """
     deadline = time.monotonic() + timeout
-    while True:
-        last = await condition()
-        if last:
-            return last
-        if time.monotonic() > deadline:
-            description = what if isinstance(what, str) else what()
-            raise AssertionError(f"waited {timeout:.0f} s for: {description}; last result: {last!r}")
-        await asyncio.sleep(every)
+    async with kept_connections():
+        while True:
+            last = await condition()
+            if last:
+                return last
+            if time.monotonic() > deadline:
+                description = what if isinstance(what, str) else what()
+                raise AssertionError(f"waited {timeout:.0f} s for: {description}; last result: {last!r}")
+            await asyncio.sleep(every)

@@ -1,6 +1,8 @@
 """Query plans of the read service: index scans of the partitions of the window, and nothing else."""
 
+import asyncio
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -8,8 +10,9 @@ from typing import Any, Literal
 import asyncpg
 import pytest
 
+from deploy.stack.servers import Servers
 from sql.queries import queries
-from tests.support.database import Database
+from tests.support.database import Database, new_database
 from tests.support.database_rows import roll_up
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +41,16 @@ INSERT INTO vehicle_energy_hourly
     (vehicle_id, hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings)
 SELECT 'OTHER-' || device, hour, 1, 1500, 25, 50, 51, 60
 FROM generate_series(1, 500) AS device, generate_series($1::timestamptz, $2, '1 hour') AS hour;
+"""
+# Five are open: the oldest of each of five vehicles.
+FILL_FAULTS = """
+INSERT INTO efficiency_faults
+    (fault_id, vehicle_id, meter_ids, opened_at, opened_ratio, opened_ac_kwh, opened_dc_kwh, lowest_ratio,
+    closed_at, closed_ratio)
+SELECT number, 'VEH-' || number % 200, '{}', now(), 80, 10, 8, 79,
+    CASE WHEN number NOT IN (2, 3, 60001, 60004, 60005) THEN now() END,
+    CASE WHEN number NOT IN (2, 3, 60001, 60004, 60005) THEN 90 END
+FROM generate_series(1, 100000) AS number
 """
 
 
@@ -95,7 +108,8 @@ def _scans(node: dict[str, Any], table: str) -> Iterator[dict[str, Any]]:
 
 
 def _rows(scans: list[dict[str, Any]]) -> int:
-    return round(sum(scan["Actual Rows"] * scan["Actual Loops"] for scan in scans))
+    total: float = sum(scan["Actual Rows"] * scan["Actual Loops"] for scan in scans)
+    return round(total)
 
 
 def check(plan: dict[str, Any], table: str, *, partitions: int, rows: int) -> None:
@@ -107,11 +121,20 @@ def check(plan: dict[str, Any], table: str, *, partitions: int, rows: int) -> No
     assert all(scan.get("Rows Removed by Filter", 0) == 0 for scan in scans)
 
 
-@pytest.fixture
-async def midnight(database: Database) -> datetime:
-    """The first instant of last month, with 30 hours of readings before and after it."""
+def _midnight() -> datetime:
     last_month = datetime.now(UTC).replace(day=1) - timedelta(days=1)
-    middle = last_month.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return last_month.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+@pytest.fixture(scope="module")
+def filled(stack: Servers, template: Database) -> Iterator[Database]:
+    """30 devices with 30 hours of readings before and after `midnight`."""
+    with new_database(stack, f"energy_plans_{os.getpid()}", template) as created:
+        asyncio.run(_fill(created, _midnight()))
+        yield created
+
+
+async def _fill(database: Database, middle: datetime) -> None:
     for statement in (FILL, FILL_VEHICLES, FILL_HOURS, FILL_VEHICLE_HOURS):
         await database.fetch(statement, middle - 30 * HOUR, middle + 30 * HOUR)
     await database.execute(
@@ -121,7 +144,18 @@ async def midnight(database: Database) -> datetime:
         "INSERT INTO vehicle_live_status SELECT vehicle_id, 50, 0.9, 20, now(), now() FROM vehicle_meter_assignments; "
         "ANALYZE"
     )
-    return middle
+
+
+@pytest.fixture
+def database(stack: Servers, filled: Database) -> Iterator[Database]:
+    with new_database(stack, f"{filled.name}_copy", filled) as created:
+        yield created
+
+
+@pytest.fixture
+def midnight() -> datetime:
+    """The first instant of last month."""
+    return _midnight()
 
 
 async def energy(database: Database, mode: Mode, opens: datetime, closes: datetime) -> dict[str, Any]:
@@ -214,9 +248,15 @@ async def test_a_page_of_readings_reads_no_more_rows_than_the_page(
         assert all(scan.get("Rows Removed by Filter", 0) == 0 for scan in scans)
 
 
-@pytest.fixture
-async def folded(database: Database, midnight: datetime) -> datetime:
-    """A folded day in the middle of last month; all devices have 45 of them, from the month before on."""
+@pytest.fixture(scope="module")
+def folded_database(stack: Servers, filled: Database) -> Iterator[Database]:
+    """The same devices with 45 folded days each, up to the middle of last month. Nothing is written to it."""
+    with new_database(stack, f"energy_folded_plans_{os.getpid()}", filled) as created:
+        asyncio.run(_fold(created, _midnight()))
+        yield created
+
+
+async def _fold(database: Database, midnight: datetime) -> None:
     await roll_up(database, midnight + 15 * DAY)
     fold = "SELECT fold_{0}_day({0}_id, $1) FROM {0}_live_status"
     fill = (
@@ -230,16 +270,21 @@ async def folded(database: Database, midnight: datetime) -> datetime:
         await database.fetch(fill.format(side), midnight.date())
     await database.fetch("UPDATE rollup_state SET folding_before = $1, folded_before = $1", midnight + 15 * DAY)
     await database.execute("VACUUM ANALYZE")
+
+
+@pytest.fixture
+def folded(midnight: datetime) -> datetime:
+    """The end of the last folded day but one."""
     return midnight + 14 * DAY
 
 
 @BOTH_MODES
 async def test_energy_of_folded_days_touches_the_days_of_one_device_only(
-    database: Database, folded: datetime, mode: Mode
+    folded_database: Database, folded: datetime, mode: Mode
 ) -> None:
     """24 hours touch two days: once for their hours, and each once more for the part of an hour at its end."""
     end = folded + 12 * HOUR + HALF
-    plan = await energy(database, mode, end - DAY, end)
+    plan = await energy(folded_database, mode, end - DAY, end)
     for side in SIDES:
         check(plan, f"{side}_days", partitions=1 + 1, rows=2 + 2)
         for rows_of in ("telemetry_history", "energy_hourly"):  # of the same month, if their partition is there
@@ -248,32 +293,34 @@ async def test_energy_of_folded_days_touches_the_days_of_one_device_only(
 
 @BOTH_MODES
 async def test_late_readings_are_compared_with_the_days_of_their_device_only(
-    database: Database, folded: datetime, mode: Mode
+    folded_database: Database, folded: datetime, mode: Mode
 ) -> None:
     times = [folded + HOUR, folded + 2 * HOUR, folded - DAY]
     two = {"times": times, "kwhs": [0.5] * 3}
     meters = {"ids": ["METER-7"] * 3, "voltages": [240.0] * 3}
     vehicles = {"ids": ["VEH-7"] * 3, "socs": [50.0] * 3, "temperatures": [20.0] * 3}
-    plan = await explain(database, mode, queries.match_late_meter_readings, **two, **meters)
+    plan = await explain(folded_database, mode, queries.match_late_meter_readings, **two, **meters)
     check(plan, "meter_days", partitions=1, rows=2)
-    plan = await explain(database, mode, queries.match_late_vehicle_readings, **two, **vehicles)
+    plan = await explain(folded_database, mode, queries.match_late_vehicle_readings, **two, **vehicles)
     check(plan, "vehicle_days", partitions=1, rows=2)
 
 
 @BOTH_MODES
-async def test_whole_hours_of_folded_days_decode_no_readings(database: Database, folded: datetime, mode: Mode) -> None:
-    plan = await energy(database, mode, folded - DAY, folded + 5 * HOUR)
+async def test_whole_hours_of_folded_days_decode_no_readings(
+    folded_database: Database, folded: datetime, mode: Mode
+) -> None:
+    plan = await energy(folded_database, mode, folded - DAY, folded + 5 * HOUR)
     for side in SIDES:
         check(plan, f"{side}_days", partitions=1, rows=2)
 
 
 @BOTH_MODES
 async def test_a_page_of_a_folded_month_decodes_the_days_of_the_page_only(
-    database: Database, folded: datetime, mode: Mode
+    folded_database: Database, folded: datetime, mode: Mode
 ) -> None:
     for side, device in (("vehicle", "VEH-7"), ("meter", "METER-7")):
         plan = await explain(
-            database, mode, getattr(queries, f"{side}_readings"), **{f"{side}_id": device},
+            folded_database, mode, getattr(queries, f"{side}_readings"), **{f"{side}_id": device},
             opens=folded - 20 * DAY, closes=folded, row_limit=101,
         )  # fmt: skip
         decoded = [scan for scan in _scans(plan, f"{side}_days") if scan["Alias"].startswith("folded")]
@@ -281,6 +328,15 @@ async def test_a_page_of_a_folded_month_decodes_the_days_of_the_page_only(
             "that of `opens` and a whole one"
         )
         check(plan, f"{side}_telemetry_history", partitions=0, rows=0)
+
+
+@pytest.fixture(scope="module")
+def faults(stack: Servers, template: Database) -> Iterator[Database]:
+    """100,000 faults of 200 vehicles. Five are open: the oldest of each of five vehicles. Nothing is written to it."""
+    with new_database(stack, f"energy_plans_of_faults_{os.getpid()}", template) as created:
+        asyncio.run(created.execute(FILL_FAULTS))
+        asyncio.run(created.execute("VACUUM ANALYZE efficiency_faults"))
+        yield created
 
 
 @BOTH_MODES
@@ -298,20 +354,10 @@ async def test_a_page_of_a_folded_month_decodes_the_days_of_the_page_only(
     ],
 )
 async def test_a_page_of_faults_reads_no_more_than_the_page(
-    database: Database, mode: Mode, state: str, vehicle: str | None, before: int | None, rows: int
+    faults: Database, mode: Mode, state: str, vehicle: str | None, before: int | None, rows: int
 ) -> None:
-    """Of 100,000 faults of 200 vehicles, five are open: the oldest of each of five vehicles."""
-    await database.execute(
-        "INSERT INTO efficiency_faults "
-        "(fault_id, vehicle_id, meter_ids, opened_at, opened_ratio, opened_ac_kwh, opened_dc_kwh, lowest_ratio, closed_at, "
-        "closed_ratio) "
-        "SELECT number, 'VEH-' || number % 200, '{}', now(), 80, 10, 8, 79, CASE WHEN number NOT IN (2, 3, 60001, 60004, 60005) "
-        "THEN now() END, CASE WHEN number NOT IN (2, 3, 60001, 60004, 60005) THEN 90 END "
-        "FROM generate_series(1, 100000) AS number"
-    )
-    await database.execute("VACUUM ANALYZE efficiency_faults")
     plan = await explain(
-        database, mode, queries.list_faults, state=state, vehicle_id=vehicle, before=before, row_limit=101
+        faults, mode, queries.list_faults, state=state, vehicle_id=vehicle, before=before, row_limit=101
     )
     scans = list(_scans(plan, "efficiency_faults"))
     assert sum(scan["Actual Rows"] for scan in scans) == rows
