@@ -18,7 +18,7 @@ from tests.support.database import Database
 from tests.support.ledger import Topics
 from tests.support.waiting import until
 
-MAX_PAUSE_SECONDS: Final = 0.3  # longer than a batch waits, so that probes arrive at every point of its wait
+MAX_PAUSE_SECONDS: Final = 0.05  # longer than a write takes, so that probes arrive at every point of one
 POLL_SECONDS: Final = 0.002
 PROBE: Final = "PROBE-1"
 IS_STORED: Final = "SELECT true FROM meter_live_status WHERE meter_id = $1 AND recorded_at >= $2"
