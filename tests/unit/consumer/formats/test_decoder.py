@@ -290,7 +290,7 @@ def test_numbers_that_protobuf_leaves_out_are_zero_and_optional_ones_are_missing
 
 def own_message(*, device: bytes = b"METER-1", before: bytes = b"", behind: bytes = b"") -> bytes:
     """A value of our Protobuf schema; numbers are left out."""
-    instant = b"\x08" + varint(int(NOW.timestamp()))
+    instant = b"\x08" + varint(int(NOW.timestamp())) + b"\x10\1"
     text = (1, 2, varint(len(device)) + device) if device else (9, 0, b"\0")
     return key_of(1) + b"\0" + before + varint_fields(text, (2, 2, varint(len(instant)) + instant)) + behind
 
