@@ -11,6 +11,7 @@ from typing import Any, Final
 from fastavro import parse_schema, schemaless_reader
 from fastavro.types import Schema
 
+from consumer.formats.avro_bounds import ensure_bounded
 from consumer.formats.avro_layout import has_layout, layout_of
 from consumer.formats.columns import ColumnReader, Columns, in_order, varint
 from consumer.formats.errors import IncompatibleSchemaError
@@ -119,15 +120,20 @@ class AvroReader:
 
 
 def _parse(schema: RegisteredSchema) -> tuple[Any, dict[str, Any]]:
-    """The definition of a schema, and the named types that it refers to."""
+    """The definition of a schema, and the named types that it refers to.
+
+    Raises:
+        IncompatibleSchemaError: it is not valid, or not bounded.
+    """
     named: dict[str, Any] = {}
     try:
         for text in schema.references:
             parse_schema(_without_logical_types(json.loads(text)), named_schemas=named)
-        definition = json.loads(schema.text)
-        parse_schema(_without_logical_types(definition), named_schemas=dict(named))
+        definition, known = json.loads(schema.text), dict(named)
+        parsed = parse_schema(_without_logical_types(definition), named_schemas=known)
     except Exception as error:  # noqa: BLE001 - of many types, for texts that are no schema
         raise IncompatibleSchemaError(f"it is not valid Avro: {_text(error)}") from None
+    ensure_bounded(parsed, known)
     return definition, named
 
 

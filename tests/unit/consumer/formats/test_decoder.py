@@ -235,6 +235,48 @@ def test_avro_of_other_producers_is_read_by_the_names_of_its_fields(
     assert decoded.rows == [("METER-1", NOW, 0.5, 240.0)] * 3
 
 
+def record(name: str, *types: Any) -> dict[str, Any]:
+    return {"type": "record", "name": name, "fields": [{"name": f"f{n}", "type": each} for n, each in enumerate(types)]}
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """A record without content that has 2 ** levels records in it."""
+    innermost: Any = record("R0")
+    for level in range(1, levels + 1):
+        innermost = record(f"R{level}", innermost, f"R{level - 1}")
+    return innermost
+
+
+@pytest.mark.parametrize(
+    ("definition", "problem"),
+    [
+        ({"type": "array", "items": "null"}, "items without content"),
+        ({"type": "array", "items": record("Empty")}, "items without content"),
+        ({"type": "array", "items": record("Outer", record("Empty"))}, "items without content"),
+        ({"type": "array", "items": {"type": "fixed", "name": "Nothing", "size": 0}}, "items without content"),
+        ({"type": "map", "values": {"type": "array", "items": ["int", {"type": "map", "values": "null"}]}}, "items"),
+        (record("Link", "int", ["null", "Link"]), "the record Link is within itself"),
+        (record("Tree", {"type": "array", "items": "Tree"}), "the record Tree is within itself"),
+        (doubling(20), "more than 10000 types"),
+    ],
+)
+def test_an_avro_schema_whose_payloads_have_no_bound_cannot_be_read(definition: Any, problem: str) -> None:
+    schema = avro(ID, AT, KWH, VOLTAGE, {"name": "more", "type": definition})
+    decoded = decode(decoder_of(registry_of(schema), "avro"), [key_of(1) + b"anything"])
+    assert reasons(decoded) == [Reason.INCOMPATIBLE_SCHEMA]
+    assert problem in decoded.dead_letters[0].detail
+
+
+def test_avro_payloads_cannot_claim_more_items_than_they_have_bytes() -> None:
+    schema = avro(ID, AT, KWH, VOLTAGE, {"name": "more", "type": {"type": "array", "items": ["null", "int"]}})
+    plain = {"meterId": "METER-1", "timestamp": NOW, "kwhConsumedAc": 0.5, "voltage": 240.0}
+    value = key_of(1) + written(schema, **plain, more=[None] * 3)
+    claims = value[:-5] + varint(2**62) + value[-4:]
+    decoded = decode(decoder_of(registry_of(schema), "avro"), [value, claims, value])
+    assert reasons(decoded) == [Reason.INVALID_ENCODING]
+    assert len(decoded.rows) == 2
+
+
 OWN = own_schema("protobuf", MeterReading).text
 NESTED = """
 syntax = "proto3";
