@@ -241,7 +241,7 @@ def record(name: str, *types: Any) -> dict[str, Any]:
 
 def doubling(levels: int) -> dict[str, Any]:
     """A record without content that has 2 ** levels records in it."""
-    innermost: Any = record("R0")
+    innermost = record("R0")
     for level in range(1, levels + 1):
         innermost = record(f"R{level}", innermost, f"R{level - 1}")
     return innermost
