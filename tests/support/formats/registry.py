@@ -41,7 +41,13 @@ class RegistryServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, answer = registry.answer(self.path, self.headers.get("Authorization"))
+                self._respond(*registry.answer(self.path, self.headers.get("Authorization")))
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self._respond(HTTPStatus.OK, registry.registered(self.path))
+
+            def _respond(self, status: HTTPStatus, answer: dict[str, Any]) -> None:
                 content = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
@@ -81,6 +87,11 @@ class RegistryServer:
                 found = ids[-1] if version == "latest" else ids[int(version) - 1]
                 return HTTPStatus.OK, {"subject": subject, "id": found, **self._described(found)}
         return HTTPStatus.NOT_FOUND, {"error_code": 40403, "message": "Schema not found"}
+
+    def registered(self, path: str) -> dict[str, Any]:
+        """The answer to a registration: the newest schema of the subject, whatever was sent."""
+        number = self.subjects[path.split("/")[2]][-1]
+        return {"id": number, **self._described(number)}
 
     def _described(self, key: int | str) -> dict[str, Any]:
         schema = self.schemas[key]
