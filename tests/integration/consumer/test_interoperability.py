@@ -113,7 +113,7 @@ class Sessions:
             yield Session(idempotent, self._messages(client, feature, "avro"))
         in_header = [each for value in FORMATS for each in self._messages(client, "schema id in a header", value)]
         yield Session(idempotent, in_header)
-        transactional = idempotent | {"transactional.id": client}
+        transactional = idempotent | {"transactional.id": f"{self._topics['features']}-{client}"}
         messages = self._messages(client, "transactions", "avro")
         yield Session(transactional, self._messages(client, "transactions", "aborted"), Transaction.ABORT)
         yield Session(transactional, messages[:2], Transaction.COMMIT)
