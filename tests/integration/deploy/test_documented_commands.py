@@ -39,6 +39,25 @@ def script(text: str, port: int) -> str:
     return f"set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{commands}\n{running}\n"
 
 
+def operators_environment(
+    environment: dict[str, str], database: Database, directory: Path, text: str
+) -> dict[str, str]:
+    """The environment of an operator who executes the commands in a directory."""
+    keys = {"API_KEYS_FILE": str(directory / "keys.json")} if "api keys" in text else {}
+    return (
+        environment
+        | {
+            "DATABASE_URL": database.migrator_url,
+            "DATABASE_READ_URL": "",
+            "API_OPEN": "false",
+            "ARCHIVE_DIRECTORY": str(directory / "archive"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+        | keys
+    )
+
+
 def test_the_main_documents_have_executable_commands() -> None:
     assert {"README.md", "docs/formats.md", "docs/getting-started.md", "docs/operations.md", "docs/security.md"} <= set(
         WITH_COMMANDS
@@ -53,16 +72,7 @@ async def test_documented_commands_work(
     text, port, log = text_of(document), free_port(), tmp_path / "script.log"
     (tmp_path / "FILE").write_text("vehicle_id,meter_id,valid_from,valid_to\nVEH-1,METER-1,2026-01-01T00:00:00Z,\n")
     (tmp_path / "docs").symlink_to(ROOT / "docs")
-    settings = environment | {
-        "DATABASE_URL": database.migrator_url,
-        "DATABASE_READ_URL": "",
-        "API_OPEN": "false",
-        "ARCHIVE_DIRECTORY": str(tmp_path / "archive"),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
-    if "api keys" in text:
-        settings["API_KEYS_FILE"] = str(tmp_path / "keys.json")
+    settings = operators_environment(environment, database, tmp_path, text)
     operator = Command("consumer", settings)
 
     async def group_coordinator_exists() -> bool:
