@@ -13,6 +13,7 @@ producer can know: where each group has a mark, each payload was exactly one gro
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -24,7 +25,6 @@ Declared = descriptor_pb2.FieldDescriptorProto
 INSTANT: Final = {"seconds": Declared.TYPE_INT64, "nanos": Declared.TYPE_INT32}
 BEGIN_GROUP, END_GROUP = b"\x0b", b"\x0c"  # the tags of a group with the number 1
 WITH_LENGTH: Final = 2  # a wire type
-LARGEST_NUMBER: Final = 2**29 - 1  # of a field
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class PayloadColumns:
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns
         used = {each.number for each in columns}
-        unused = (number for number in range(LARGEST_NUMBER, 0, -1) if number not in used)
+        unused = (number for number in count(1) if number not in used)
         self._frame, self._mark = next(unused), next(unused)
         self.record, self._records, self._merged = self._classes()
         self._random = int.from_bytes(os.urandom(8), "little")
