@@ -84,7 +84,7 @@ configuration: $(READY) ## write docs/configuration.md, .env.example and the set
 
 COMPILE := uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 lock: $(LOCAL) ## resolve all dependencies again and write the lock files
-	@$(RUN) -W ignore -m deploy.stack.lock deploy/stack tests/bench tests/tls tests/faults/regions
+	@$(RUN) -W ignore -m deploy.stack.lock deploy/stack tests/bench tests/tls tests/faults/regions tests/support/clients
 	@command -v uv >/dev/null || { echo 'make lock requires uv to resolve the Python packages: pip install uv' >&2; exit 1; }
 	$(COMPILE) pyproject.toml --extra api --extra archive --extra formats --extra migrate -o requirements.lock
 	$(COMPILE) pyproject.toml --extra api --extra formats -c requirements.lock -o requirements-api.lock

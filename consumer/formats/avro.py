@@ -11,18 +11,19 @@ from typing import Any, Final
 from fastavro import parse_schema, schemaless_reader
 from fastavro.types import Schema
 
+from consumer.formats.avro_bounds import ensure_bounded
 from consumer.formats.avro_layout import has_layout, layout_of
-from consumer.formats.columns import ColumnReader, as_rows, varint
+from consumer.formats.columns import ColumnReader, Columns, in_order, varint
 from consumer.formats.errors import IncompatibleSchemaError
 from consumer.formats.fields import (
     Field,
     Kind,
+    columns_type,
     fields_of,
     instant,
     invalid,
     require,
-    row_type,
-    validated,
+    valid_rows,
 )
 from consumer.formats.fields import to_json as fields_to_json
 from consumer.formats.registry import RegisteredSchema
@@ -63,19 +64,23 @@ class AvroReader:
         self._array: Schema = parse_schema(array, named_schemas=dict(named))
         names = [each.name for each in self._fields]
         self._columns = ColumnReader(partial(layout_of, plain, frozenset(names)), names) if has_layout(plain) else None
-        self._rows = row_type(record_type) if len(self._fields) == len(fields) and record_type.decode_lines else None
+        self._types = (
+            columns_type(record_type) if len(self._fields) == len(fields) and record_type.decode_lines else None
+        )
 
     def rows(self, values: Sequence[bytes], start: int) -> list[Row] | None:
         """See `Reader`."""
-        if self._rows is None:
+        if self._types is None:
             return None
         groups = self._columns.read(values, start) if self._columns else None
         if groups is None:
             records = self._records([each[start:] for each in values])
-            if records is None:
-                return None
-            groups = [(range(len(values)), list(zip(*map(self._values, records), strict=True)))]
-        return validated(as_rows(groups, partial(map, self._column, self._fields)), self._rows)
+            return None if records is None else self._valid_rows(list(zip(*map(self._values, records), strict=True)))
+        rows = {length: self._valid_rows(columns) for length, columns in groups.items()}
+        return in_order(values, rows) if len(rows) > 1 else rows.popitem()[1]
+
+    def _valid_rows(self, columns: Columns) -> list[Row]:
+        return valid_rows(list(map(self._column, self._fields, columns)), self._types)
 
     def _records(self, payloads: Sequence[bytes]) -> list[dict[str, Any]] | None:
         """All payloads, read as one array whose records end with a mark that no producer can know; None unless each does.
@@ -115,15 +120,20 @@ class AvroReader:
 
 
 def _parse(schema: RegisteredSchema) -> tuple[Any, dict[str, Any]]:
-    """The definition of a schema, and the named types that it refers to."""
+    """The definition of a schema, and the named types that it refers to.
+
+    Raises:
+        IncompatibleSchemaError: it is not valid, or not bounded.
+    """
     named: dict[str, Any] = {}
     try:
         for text in schema.references:
             parse_schema(_without_logical_types(json.loads(text)), named_schemas=named)
-        definition = json.loads(schema.text)
-        parse_schema(_without_logical_types(definition), named_schemas=dict(named))
+        definition, known = json.loads(schema.text), dict(named)
+        parsed = parse_schema(_without_logical_types(definition), named_schemas=known)
     except Exception as error:  # noqa: BLE001 - of many types, for texts that are no schema
         raise IncompatibleSchemaError(f"it is not valid Avro: {_text(error)}") from None
+    ensure_bounded(parsed, known)
     return definition, named
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from consumer.formats.columns import Layout, NoLayoutError, Number, number_at
+from consumer.formats.columns import Layout, NoLayoutError, number_at
 
 SIZES: Final = {"double": 8, "float": 4, "boolean": 1, "null": 0}
 CODES: Final = {"double": "d", "float": "f"}
@@ -54,7 +54,7 @@ def _add(layout: Layout, definition: Any, name: str | None, payload: bytes, star
         return start
     if kind in NUMBERS:
         _, end = number_at(payload, start)
-        layout.add_number(name, end - start, Number.ZIGZAG)
+        layout.add_number(name, end - start)
         return end
     if kind in TEXTS:
         return _add_text(layout, name, payload, start)

@@ -1,17 +1,19 @@
-"""Payloads of equal lengths, read column by column.
+"""Payloads of Avro of equal lengths, read column by column.
 
-Neither Avro nor Protobuf says where in a payload a field is, so a reader goes through it byte by byte. But the payloads of one
-schema that have the same length usually have their fields at the same places. That layout is found in one of them, and all are
-unpacked with it; what it takes for granted is checked in all of them: the lengths of texts, tags, the ends of numbers.
+Avro does not say where in a payload a field is, so a reader goes through it byte by byte. But the payloads of one schema that
+have the same length usually have their fields at the same places. That layout is found in one of them, and all are unpacked
+with it; what it takes for granted is checked in all of them: the lengths of texts, the branches of unions, the ends of numbers.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from struct import Struct
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from consumer.records.record_type import Row
 
 LONGEST_NUMBER: Final = 9  # bytes of seven bits; the few longer ones are read otherwise
 MOST_LAYOUTS: Final = 256  # of one schema
@@ -25,14 +27,6 @@ class NoLayoutError(Exception):
     """A schema has fields without a place, or a payload is not of its schema."""
 
 
-class Number(IntEnum):
-    """How an integer of variable length is encoded; the values are field numbers of the message that decodes them."""
-
-    ZIGZAG = 1
-    SIGNED = 2
-    UNSIGNED = 3
-
-
 @dataclass(slots=True)
 class Layout:
     """Where the fields of payloads of one length are."""
@@ -40,10 +34,9 @@ class Layout:
     codes: list[str] = field(default_factory=list)  # of `struct`
     count: int = 0  # of the columns that they unpack
     expected: dict[int, bytes] = field(default_factory=dict)  # what a column has in all payloads
-    numbers: dict[int, tuple[int, Number]] = field(default_factory=dict)  # length in bytes, and encoding
+    numbers: dict[int, int] = field(default_factory=dict)  # length in bytes
     texts: set[int] = field(default_factory=set)
     columns: dict[str, int] = field(default_factory=dict)  # of the needed fields
-    defaults: dict[str, Any] = field(default_factory=dict)  # of needed fields that are not in the payloads
     unpack: Callable[[bytes], Any] | None = None
 
     def expect(self, content: bytes) -> None:
@@ -66,10 +59,10 @@ class Layout:
         else:
             self._name(name, self._add(code))
 
-    def add_number(self, name: str | None, size: int, encoding: Number) -> None:
+    def add_number(self, name: str | None, size: int) -> None:
         """Add a number of variable length, which has the same length in all payloads."""
         column = self._add(f"{size}s")
-        self.numbers[column] = size, encoding
+        self.numbers[column] = size
         if name is not None:
             self._name(name, column)
 
@@ -86,20 +79,17 @@ class Layout:
         columns: list[Any] = list(zip(*self.unpack(b"".join(payloads)), strict=True))
         if any(columns[number].count(content) != len(payloads) for number, content in self.expected.items()):
             return None
-        for number, (size, encoding) in self.numbers.items():
+        for number, size in self.numbers.items():
             joined = b"".join(columns[number])
             if joined.translate(LAST_BYTES) != (bytes(size - 1) + b"\1") * len(payloads):
                 return None
             if number in needed:
-                columns[number] = _decoded(joined, encoding)
+                columns[number] = _decoded(joined)
         for number in self.texts:
             columns[number] = b"\n".join(columns[number]).decode().split("\n")
             if len(columns[number]) != len(payloads):
                 return None
-        return [
-            columns[self.columns[name]] if name in self.columns else [self.defaults[name]] * len(payloads)
-            for name in names
-        ]
+        return [columns[self.columns[name]] for name in names]
 
     def _add(self, code: str) -> int:
         self.codes.append(code)
@@ -125,21 +115,20 @@ class ColumnReader:
         self._names = names
         self._layouts: dict[tuple[int, int], Layout] = {}
 
-    def read(self, values: Sequence[bytes], start: int) -> list[tuple[Sequence[int], Columns]] | None:
-        """Groups of values whose payloads begin at `start`: the positions of each group, and its columns. None where the payloads
-        of a length differ in their layout."""
-        if len(set(map(len, values))) == 1:
-            columns = self._read(values, start)
-            return None if columns is None else [(range(len(values)), columns)]
-        positions: dict[int, list[int]] = {}
-        for position, length in enumerate(map(len, values)):
-            positions.setdefault(length, []).append(position)
-        groups: list[tuple[Sequence[int], Columns]] = []
-        for places in positions.values():
-            columns = self._read([values[each] for each in places], start)
+    def read(self, values: Sequence[bytes], start: int) -> dict[int, Columns] | None:
+        """The columns of the values of each length, whose payloads begin at `start`.
+
+        None where the payloads of a length differ in their layout.
+        """
+        by_length: dict[int, list[bytes]] = defaultdict(list)
+        for value in values:
+            by_length[len(value)].append(value)
+        groups: dict[int, Columns] = {}
+        for length, alike in by_length.items():
+            columns = self._read(alike, start)
             if columns is None:
                 return None
-            groups.append((places, columns))
+            groups[length] = columns
         return groups
 
     def _read(self, values: Sequence[bytes], start: int) -> Columns | None:
@@ -159,16 +148,10 @@ class ColumnReader:
         return layout.read(values, self._names)
 
 
-def as_rows(
-    groups: Sequence[tuple[Sequence[int], Columns]], convert: Callable[[Columns], Iterable[Sequence[Any]]]
-) -> list[tuple[Any, ...]]:
-    """The rows of all groups, each at the position of its payload, with their columns converted."""
-    if len(groups) == 1:
-        return list(zip(*convert(groups[0][1]), strict=True))
-    rows: dict[int, tuple[Any, ...]] = {}
-    for positions, columns in groups:
-        rows.update(zip(positions, zip(*convert(columns), strict=True), strict=True))
-    return list(map(rows.__getitem__, range(len(rows))))
+def in_order(values: Sequence[bytes], rows: dict[int, list[Row]]) -> list[Row]:
+    """The rows of values of each length, in the order of the values."""
+    following = {length: iter(each) for length, each in rows.items()}
+    return list(map(next, map(following.__getitem__, map(len, values))))
 
 
 def number_at(payload: bytes, start: int) -> tuple[int, int]:
@@ -194,27 +177,22 @@ def varint(number: int) -> bytes:
     return bytes([*encoded, number])
 
 
-def _decoded(joined: bytes, encoding: Number) -> Sequence[int]:
-    """The numbers in joined bytes, as Protobuf reads a list of them."""
-    message = _numbers.FromString(b"".join((varint(encoding << 3 | 2), varint(len(joined)), joined)))
-    found: Sequence[int] = getattr(message, encoding.name)
+def _decoded(joined: bytes) -> Sequence[int]:
+    """The numbers in joined bytes, as Protobuf reads a packed list of sint64, which is encoded as Avro's long is."""
+    message = _numbers.FromString(b"".join((_TAG, varint(len(joined)), joined)))
+    found: Sequence[int] = message.numbers
     return found
 
 
 def _class_of_numbers() -> Any:
     declared = descriptor_pb2.FieldDescriptorProto
-    types = {
-        Number.ZIGZAG: declared.TYPE_SINT64,
-        Number.SIGNED: declared.TYPE_INT64,
-        Number.UNSIGNED: declared.TYPE_UINT64,
-    }
     file = descriptor_pb2.FileDescriptorProto(name="numbers.proto", package="numbers", syntax="proto3")
     message = file.message_type.add(name="Numbers")
-    for encoding, code in types.items():
-        message.field.add(name=encoding.name, number=encoding, type=code, label=declared.LABEL_REPEATED)
+    message.field.add(name="numbers", number=1, type=declared.TYPE_SINT64, label=declared.LABEL_REPEATED)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("numbers.Numbers"))
 
 
+_TAG: Final = b"\n"  # of field 1, which has a length
 _numbers: Final = _class_of_numbers()

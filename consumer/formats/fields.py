@@ -65,20 +65,19 @@ def _kind(name: str, annotation: Any) -> Kind:
     return Kind.TEXT if isinstance(inner, msgspec.inspect.StrType) else Kind.NUMBER
 
 
-def row_type(record_type: RecordType) -> Any:
-    """The type of a list of rows, for msgspec: with the limits of each field."""
-    types = tuple(each.type for each in msgspec.structs.fields(record_type.struct))
-    return list[tuple[types]]  # type: ignore[valid-type]
+def columns_type(record_type: RecordType) -> Any:
+    """The type of the columns of rows, for msgspec: with the limits of each field."""
+    columns = tuple(list[each.type] for each in msgspec.structs.fields(record_type.struct))  # type: ignore[name-defined]
+    return tuple[columns]  # type: ignore[valid-type]
 
 
-def validated(found: list[Row], rows: Any) -> list[Row]:
-    """Rows as those of a `row_type`; instants are in seconds since 1970, or texts.
+def valid_rows(columns: Sequence[Sequence[Any]], types: Any) -> list[Row]:
+    """The rows of columns of a `columns_type`; instants are in seconds since 1970, or texts.
 
     Raises:
         msgspec.ValidationError: a value is outside of its limits.
     """
-    valid: list[Row] = msgspec.convert(found, rows, strict=False)
-    return valid
+    return list(zip(*msgspec.convert(columns, types, strict=False), strict=True))
 
 
 def require(missing: Sequence[str], wrong: Sequence[str]) -> None:

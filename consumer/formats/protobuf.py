@@ -4,27 +4,21 @@ A reader is made of the fields that are needed alone: Protobuf skips all others.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from antlr4.error.ErrorListener import ErrorListener
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from proto_schema_parser import ast
 from proto_schema_parser.parser import Parser
 
-from consumer.formats.columns import ColumnReader, Layout, NoLayoutError, as_rows, varint
 from consumer.formats.errors import IncompatibleSchemaError
-from consumer.formats.fields import Field, Kind, fields_of, instant, invalid, require, row_type, to_json, validated
+from consumer.formats.fields import Field, Kind, columns_type, fields_of, instant, invalid, require, to_json, valid_rows
 from consumer.formats.framing import FrameError, message_indexes
-from consumer.formats.protobuf_layout import Place, layout_of
+from consumer.formats.protobuf_columns import Column, Declared, PayloadColumns
 from consumer.formats.registry import RegisteredSchema
 from consumer.records.record_type import RecordType, Row
 from schemas.records.readings import Reason
 
-Declared = descriptor_pb2.FieldDescriptorProto
 FLOATS: Final = {"double": Declared.TYPE_DOUBLE, "float": Declared.TYPE_FLOAT}
 INTEGERS: Final = {
     "int32": Declared.TYPE_INT32,
@@ -37,14 +31,6 @@ INTEGERS: Final = {
     "fixed64": Declared.TYPE_FIXED64,
     "sfixed32": Declared.TYPE_SFIXED32,
     "sfixed64": Declared.TYPE_SFIXED64,
-}
-# Defaults that fail every check of limits, so that a field that is absent is found without asking for it.
-ABSENT: Final[dict[int, str]] = {
-    **dict.fromkeys(FLOATS.values(), "nan"),
-    **{
-        code: str(2 ** int(name[-2:]) - 1 if name[0] in "uf" else -(2 ** (int(name[-2:]) - 1)))
-        for name, code in INTEGERS.items()
-    },
 }
 TEXTS: Final = {"string": Declared.TYPE_STRING}
 TIMESTAMPS: Final = dict.fromkeys(("google.protobuf.Timestamp", ".google.protobuf.Timestamp"), Declared.TYPE_MESSAGE)
@@ -60,17 +46,6 @@ ALLOWED: Final = {
 }
 MILLISECONDS: Final = 1000
 NANOSECONDS: Final = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A field of a record type as a message has it; `attribute` is its name in the messages that are read here."""
-
-    field: Field
-    attribute: str
-    number: int
-    type: int
-    presence: bool  # told from its default
 
 
 class ProtobufReader:
@@ -93,8 +68,7 @@ class ProtobufReader:
     def rows(self, values: Sequence[bytes], start: int) -> list[Row] | None:
         """See `Reader`."""
         message, length = self._message_of(values[0][start:])
-        indexes = itemgetter(slice(start, start + length))
-        return message.rows(values, start + length) if len(set(map(indexes, values))) == 1 else None
+        return message.rows(values, start + length)
 
     def as_json(self, payload: bytes) -> bytes:
         """See `Reader`."""
@@ -126,50 +100,26 @@ class ProtobufReader:
 class _Message:
     """Reads one message of a schema."""
 
-    def __init__(self, columns: list[_Column], record_type: RecordType) -> None:
+    def __init__(self, columns: list[Column], record_type: RecordType) -> None:
         self._columns = columns
-        self._class, self._many = _classes(columns)
-        self._attributes = attrgetter(*chain.from_iterable(map(_attributes, columns)))
-        self._reader = ColumnReader(self._layout_of, list(chain.from_iterable(map(_attributes, columns))))
-        self._places = {each.number: _place(each) for each in columns}
+        self._payloads = PayloadColumns(columns)
         complete = len(columns) == len(fields_of(record_type)) and record_type.decode_lines
-        self._rows = row_type(record_type) if complete else None
+        self._types = columns_type(record_type) if complete else None
 
     def rows(self, values: Sequence[bytes], start: int) -> list[Row] | None:
         """See `Reader`."""
-        if self._rows is None:
+        if self._types is None:
             return None
-        groups = self._reader.read(values, start)
-        if groups is None:
-            parsed = self._parse([each[start:] for each in values])
-            groups = [(range(len(values)), list(zip(*map(self._attributes, parsed), strict=True)))]
-        return validated(as_rows(groups, self._converted), self._rows)
-
-    def _parse(self, payloads: Sequence[bytes]) -> Sequence[Any]:
-        """All payloads, parsed as one message that repeats them."""
-        lengths = map(_prefix, map(len, payloads))
-        parsed = self._many.FromString(b"".join(chain.from_iterable(zip(lengths, payloads, strict=True))))
-        records: Sequence[Any] = parsed.records
-        return records
-
-    def _converted(self, columns: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-        found = iter(columns)
-        return [_values(each, found) for each in self._columns]
-
-    def _layout_of(self, payload: bytes) -> Layout:
-        layout = layout_of(self._places, payload)
-        for each in self._columns:
-            first, *others = _attributes(each)
-            if each.presence and not layout.columns.keys() & {first, *others}:
-                raise NoLayoutError  # absent
-            empty = "" if each.type == Declared.TYPE_STRING else 0
-            layout.defaults |= dict.fromkeys((first, *others), empty)
-        return layout
+        found = self._payloads.read(values, start)
+        if found is None:
+            return None
+        remaining = iter(found)
+        return valid_rows([_values(each, remaining) for each in self._columns], self._types)
 
     def as_json(self, payload: bytes) -> bytes:
         """See `Reader`."""
         try:
-            message = self._class.FromString(payload)
+            message = self._payloads.record.FromString(payload)
             values = {
                 each.field.name: _value(each, getattr(message, each.attribute))
                 for each in self._columns
@@ -196,7 +146,7 @@ def _declared(elements: Sequence[Any]) -> list[ast.Message]:
     return [each for each in elements if isinstance(each, ast.Message)]
 
 
-def _columns(elements: Sequence[Any], fields: Sequence[Field], *, implicit: bool) -> list[_Column]:
+def _columns(elements: Sequence[Any], fields: Sequence[Field], *, implicit: bool) -> list[Column]:
     """The needed fields of a message; `implicit`: without a label, a field that is absent has its default."""
     written = {_json_name(each): (each, in_oneof) for each, in_oneof in _fields(elements)}
     columns, wrong = [], []
@@ -208,7 +158,7 @@ def _columns(elements: Sequence[Any], fields: Sequence[Field], *, implicit: bool
             wrong.append(f"{field.name} is {label}{found.type} and must be {ALLOWED[field.kind]}")
             continue
         presence = in_oneof or not implicit or found.cardinality is not None or code == Declared.TYPE_MESSAGE
-        columns.append(_Column(field, f"field{position}", found.number, code, presence))
+        columns.append(Column(field, f"field{position}", found.number, code, presence))
     require([each.name for each in fields if each.required and each.name not in written], wrong)
     return columns
 
@@ -230,46 +180,7 @@ def _json_name(field: ast.Field) -> str:
     return first + "".join(each[:1].upper() + each[1:] for each in others)
 
 
-def _classes(columns: Sequence[_Column]) -> tuple[Any, Any]:
-    """The classes of a message, and of one that repeats it as `records`."""
-    file = descriptor_pb2.FileDescriptorProto(name="reader.proto", package="reader", syntax="proto2")
-    instants, message, many = (file.message_type.add(name=name) for name in ("Instant", "Record", "Records"))
-    instants.field.add(name="seconds", number=1, type=Declared.TYPE_INT64, label=Declared.LABEL_OPTIONAL)
-    instants.field.add(name="nanos", number=2, type=Declared.TYPE_INT32, label=Declared.LABEL_OPTIONAL)
-    for each in columns:
-        declared = message.field.add(
-            name=each.attribute, number=each.number, type=each.type, label=Declared.LABEL_OPTIONAL
-        )
-        if each.type == Declared.TYPE_MESSAGE:
-            declared.type_name = ".reader.Instant"
-        elif each.presence and each.type in ABSENT:
-            declared.default_value = ABSENT[each.type]
-    many.field.add(
-        name="records", number=1, type=Declared.TYPE_MESSAGE, type_name=".reader.Record", label=Declared.LABEL_REPEATED
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    record, records = (
-        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"reader.{name}")) for name in ("Record", "Records")
-    )
-    return record, records
-
-
-def _attributes(column: _Column) -> list[str]:
-    if column.type == Declared.TYPE_MESSAGE:
-        return [f"{column.attribute}.seconds", f"{column.attribute}.nanos"]
-    return [column.attribute]
-
-
-def _place(column: _Column) -> Place:
-    if column.type != Declared.TYPE_MESSAGE:
-        return Place(column.attribute, column.type)
-    seconds, nanos = _attributes(column)
-    inner = {1: Place(seconds, Declared.TYPE_INT64), 2: Place(nanos, Declared.TYPE_INT32)}
-    return Place(column.attribute, column.type, inner)
-
-
-def _values(column: _Column, found: Iterator[Sequence[Any]]) -> Sequence[Any]:
+def _values(column: Column, found: Iterator[Sequence[Any]]) -> Sequence[Any]:
     """The next column of what was found, as `validated` takes it."""
     values = next(found)
     if column.type == Declared.TYPE_MESSAGE:
@@ -279,18 +190,10 @@ def _values(column: _Column, found: Iterator[Sequence[Any]]) -> Sequence[Any]:
     return values
 
 
-def _value(column: _Column, value: Any) -> Any:
+def _value(column: Column, value: Any) -> Any:
     """A value as JSON has it."""
     if column.type == Declared.TYPE_MESSAGE:
         return instant(column.field.name, value.seconds * NANOSECONDS + value.nanos, NANOSECONDS)
     if column.field.kind is Kind.INSTANT and column.type != Declared.TYPE_STRING:
         return instant(column.field.name, value, MILLISECONDS)
     return value
-
-
-def _prefix(length: int) -> bytes:
-    """What is before an element of `length` bytes in a message that repeats them."""
-    return _PREFIXES[length] if length < len(_PREFIXES) else b"\n" + varint(length)
-
-
-_PREFIXES: Final = [b"\n" + varint(length) for length in range(1024)]

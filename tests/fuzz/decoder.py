@@ -2,7 +2,7 @@
 
 For any bytes: a decoder raises only its documented errors, every rejection has a reason, an accepted value stays the same when it
 is encoded and decoded again, and a chunk of values decodes to the same rows as its values one by one. The same
-bytes are payloads of Avro, Protobuf and JSON with a JSON Schema.
+bytes are payloads of Avro, Protobuf and JSON with a JSON Schema, of our schemas and of schemas with every other type.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ except ImportError:
 with atheris.instrument_imports(include=["schemas", "consumer", "api"]):
     from api.ingestion.parsing import JSON_ARRAY, NDJSON, split_batch
     from api.ingestion.request import RejectedRequest
+    from consumer.formats.registry import RegisteredSchema
     from consumer.records.batch import Decoded
     from consumer.records.decode import Decoder
     from consumer.records.record import Record
@@ -45,13 +46,45 @@ NAMES: Final[dict[str, RecordType]] = {
 }
 PARTITION: Final = TopicPartition("topic", 0)
 LIMITS: Final = TimeLimits.at(datetime(2026, 6, 1, tzinfo=UTC), 400)
+encode: Final[Callable[[Any], bytes]] = msgspec.json.encode
+OTHER_AVRO: Final = {
+    "type": "record",
+    "name": "Reading",
+    "fields": [
+        {"name": "voltage", "type": ["null", "int", "float", "double"]},
+        {"name": "a", "type": {"type": "array", "items": {"type": "map", "values": ["null", "bytes", "long"]}}},
+        {"name": "timestamp", "type": ["null", {"type": "long", "logicalType": "timestamp-nanos"}]},
+        {"name": "e", "type": {"type": "enum", "name": "E", "symbols": ["A", "B"]}},
+        {"name": "f", "type": {"type": "fixed", "name": "F", "size": 3}},
+        {"name": "r", "type": {"type": "record", "name": "R", "fields": [{"name": "e", "type": "E"}]}},
+        {"name": "meterId", "type": "string"},
+        {"name": "kwhConsumedAc", "type": "long"},
+        {"name": "b", "type": "boolean"},
+    ],
+}
+OTHER_PROTOBUF: Final = """
+syntax = "proto3";
+message Outer {
+  message Reading {
+    map<string, int32> counts = 1;
+    string meter_id = 9;
+    oneof either { sfixed32 voltage = 3; float amps = 4; }
+    int64 timestamp = 70;
+    optional sint32 kwh_consumed_ac = 2;
+    repeated Outer more = 5;
+  }
+}
+"""
+OTHER: Final = {
+    len(FORMATS) + 1: RegisteredSchema("AVRO", encode(OTHER_AVRO).decode()),
+    len(FORMATS) + 2: RegisteredSchema("PROTOBUF", OTHER_PROTOBUF),
+}
 FRAMED: Final = {
     kind.name: framed_decoder(
-        "auto", kind, {number: own_schema(each, kind.struct) for number, each in enumerate(FORMATS, 1)}
+        "auto", kind, {number: own_schema(each, kind.struct) for number, each in enumerate(FORMATS, 1)} | OTHER
     )
     for kind in (METER_READINGS, VEHICLE_READINGS)
 }
-encode: Final[Callable[[Any], bytes]] = msgspec.json.encode
 GOOD: Final = {
     kind.name: {
         number: framed(each, kind.struct, number)(encode(TOPICS[f"{kind.name}Readings"][-1]))
@@ -97,12 +130,15 @@ def check_among_others(kind: RecordType, data: bytes, good: bytes) -> None:
 def check_with_schema(data: bytes) -> None:
     """Decodes the bytes as a payload of one of the formats, between two valid ones."""
     kind = (METER_READINGS, VEHICLE_READINGS)[len(data) % 2]
-    number = 1 + len(data) // 2 % len(FORMATS)
-    valid, decoder = GOOD[kind.name][number], FRAMED[kind.name]
+    number = 1 + len(data) // 2 % (len(FORMATS) + len(OTHER))
+    valid, decoder = GOOD[kind.name].get(number, GOOD[kind.name][1]), FRAMED[kind.name]
     values = (valid, key_of(number) + data, valid)
     records = [Record(PARTITION, offset, 0, None, value) for offset, value in enumerate(values)]
     assert decoder.first_unknown(records) is None
     decoded = decoder.decode(records, LIMITS)
+    apart = Decoded([], [], [])
+    decoder._decode_one_by_one(records, LIMITS, apart)
+    assert (decoded.rows, decoded.records) == (apart.rows, apart.records)
     assert len(decoded.rows) + len(decoded.dead_letters) == 3
     assert len(decoded.rows) >= 2, "the valid values are accepted"
     assert all(letter.reason is not Reason.INTERNAL_ERROR for letter in decoded.dead_letters)
@@ -114,6 +150,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as corpus:
         for name, topic in TOPICS.items():
             (Path(corpus) / name).write_bytes(encode(topic[-1]))
+        for name, values in GOOD.items():
+            for number, value in values.items():
+                (Path(corpus) / f"{name}-{number}").write_bytes(value.removeprefix(key_of(number)))
         limits = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=5", "-seed=20261126", "-print_final_stats=1"]
         atheris.Setup([sys.argv[0], corpus, f"-artifact_prefix={corpus}/", *limits], check)
         atheris.Fuzz()

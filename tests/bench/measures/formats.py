@@ -31,9 +31,10 @@ def measure(harness: Harness) -> Iterator[Result]:
         harness.log_progress(f"producing {value_format}")
         backlogs[value_format] = produce_backlog(harness, minutes, encode=_encoder(value_format))
     with schema_registry() as registry:
-        registry.schemas = {
-            number: own_schema(value_format, STRUCTS[kind]) for (value_format, kind), number in IDS.items()
-        }
+        for (value_format, kind), number in IDS.items():
+            registry.schemas[number] = own_schema(value_format, STRUCTS[kind])
+            topics = backlogs[value_format].topics
+            registry.subjects[f"{topics.meter if kind is RecordType.METER else topics.vehicle}-value"] = [number]
         yield from with_medians(
             result for run in range(1, harness.runs + 1) for result in _drain_each(harness, backlogs, registry, run)
         )

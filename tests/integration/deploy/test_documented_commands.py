@@ -1,7 +1,7 @@
 """The commands that documents mark as ```sh run, executed in order on a real Kafka and PostgreSQL, as by a reader.
 
 Servers and topics come from the environment, and a free port replaces port 3000 of the API. What a document presupposes is
-provided: an API that it does not start itself, a CSV file called FILE, and archived months.
+provided: an API that it does not start itself, a schema registry, a CSV file called FILE, the documents, and archived months.
 """
 
 import os
@@ -13,9 +13,11 @@ import pytest
 
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes, end_of
+from deploy.stack.topics import create_topics
 from tests.support.command import Command, sql_command
 from tests.support.database import Database
 from tests.support.expired_months import fill_histories
+from tests.support.formats.registry import schema_registry
 from tests.support.ledger import Topics, ledger
 from tests.support.repository import ROOT
 from tests.support.repository.documents import documents, fences
@@ -37,8 +39,29 @@ def script(text: str, port: int) -> str:
     return f"set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{commands}\n{running}\n"
 
 
+def operators_environment(
+    environment: dict[str, str], database: Database, directory: Path, text: str
+) -> dict[str, str]:
+    """The environment of an operator who executes the commands in a directory."""
+    keys = {"API_KEYS_FILE": str(directory / "keys.json")} if "api keys" in text else {}
+    return (
+        environment
+        | {
+            "DATABASE_URL": database.migrator_url,
+            "DATABASE_READ_URL": "",
+            "API_OPEN": "false",
+            "ARCHIVE_DIRECTORY": str(directory / "archive"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+        | keys
+    )
+
+
 def test_the_main_documents_have_executable_commands() -> None:
-    assert {"README.md", "docs/getting-started.md", "docs/operations.md", "docs/security.md"} <= set(WITH_COMMANDS)
+    assert {"README.md", "docs/formats.md", "docs/getting-started.md", "docs/operations.md", "docs/security.md"} <= set(
+        WITH_COMMANDS
+    )
 
 
 @pytest.mark.parametrize("document", WITH_COMMANDS)
@@ -48,16 +71,8 @@ async def test_documented_commands_work(
 ) -> None:
     text, port, log = text_of(document), free_port(), tmp_path / "script.log"
     (tmp_path / "FILE").write_text("vehicle_id,meter_id,valid_from,valid_to\nVEH-1,METER-1,2026-01-01T00:00:00Z,\n")
-    settings = environment | {
-        "DATABASE_URL": database.migrator_url,
-        "DATABASE_READ_URL": "",
-        "API_OPEN": "false",
-        "ARCHIVE_DIRECTORY": str(tmp_path / "archive"),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
-    if "api keys" in text:
-        settings["API_KEYS_FILE"] = str(tmp_path / "keys.json")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    settings = operators_environment(environment, database, tmp_path, text)
     operator = Command("consumer", settings)
 
     async def group_coordinator_exists() -> bool:
@@ -69,6 +84,9 @@ async def test_documented_commands_work(
         if "sql archive" in text:
             await fill_histories(database, minutes=10)
             await sql_command(environment, database, tmp_path / "archive").succeed("maintain", "--once")
+        if "SCHEMA_REGISTRY_URL" in text:
+            settings["SCHEMA_REGISTRY_URL"] = exits.enter_context(schema_registry()).url
+            await create_topics(environment["KAFKA_BOOTSTRAP_SERVERS"], [topics.assignment], partitions=1)
         if "3000" in text and "-m api &" not in text:
             port = exits.enter_context(read_service(processes, environment, tmp_path)).base_url.port or 0
         process = processes.start(

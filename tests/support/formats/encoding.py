@@ -52,8 +52,8 @@ def field_encoder(value_format: str, struct: type[msgspec.Struct]) -> Callable[[
     if value_format == "json-schema":
         return lambda fields: msgspec.json.encode({names[name]: each for name, each in fields.items()})
     if value_format == "protobuf":
-        message = _message(struct)
-        return lambda fields: b"\0" + _to_message(message, fields).SerializeToString()
+        message = message_class(struct)
+        return lambda fields: b"\0" + to_message(message, fields).SerializeToString()
     schema = fastavro.parse_schema(json.loads(own_schema("avro", struct).text))
 
     def encode(fields: dict[str, Any]) -> bytes:
@@ -76,7 +76,7 @@ def framed(value_format: str, struct: type[msgspec.Struct], schema_id: int = 1) 
     return lambda value: key + encode(value)
 
 
-def _message(struct: type[msgspec.Struct]) -> Any:
+def message_class(struct: type[msgspec.Struct]) -> Any:
     """The class that protoc would generate for one of our messages."""
     types = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name=f"{struct.__name__}.proto", package="test", syntax="proto3")
@@ -96,7 +96,7 @@ def _message(struct: type[msgspec.Struct]) -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"test.{struct.__name__}"))
 
 
-def _to_message(message: Any, fields: dict[str, Any]) -> Any:
+def to_message(message: Any, fields: dict[str, Any]) -> Any:
     found = message()
     for name, value in fields.items():
         if isinstance(value, datetime):

@@ -10,8 +10,11 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from google.protobuf import descriptor_pb2
+
 from consumer.formats.registry import RegisteredSchema
 from deploy.stack.ports import free_port
+from tests.support.formats.encoding import NAMES, own_schema
 
 
 class RegistryServer:
@@ -41,7 +44,13 @@ class RegistryServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, answer = registry.answer(self.path, self.headers.get("Authorization"))
+                self._respond(*registry.answer(self.path, self.headers.get("Authorization")))
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self._respond(HTTPStatus.OK, registry.register(self.path.split("/")[2], body))
+
+            def _respond(self, status: HTTPStatus, answer: dict[str, Any]) -> None:
                 content = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
@@ -82,10 +91,29 @@ class RegistryServer:
                 return HTTPStatus.OK, {"subject": subject, "id": found, **self._described(found)}
         return HTTPStatus.NOT_FOUND, {"error_code": 40403, "message": "Schema not found"}
 
+    def register(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a registration: the newest schema of the subject; without one, what was sent becomes that."""
+        if subject not in self.subjects:
+            number = len(self.subjects) + 1
+            self.schemas[number] = _as_text(RegisteredSchema(body.get("schemaType", "AVRO"), body["schema"]))
+            self.subjects[subject] = [number]
+        number = self.subjects[subject][-1]
+        return {"id": number, **self._described(number)}
+
     def _described(self, key: int | str) -> dict[str, Any]:
         schema = self.schemas[key]
         described = {"schema": schema.text} | ({} if schema.type == "AVRO" else {"schemaType": schema.type})
         return described | (self.extra.get(key, {}) if isinstance(key, int) else {})
+
+
+def _as_text(schema: RegisteredSchema) -> RegisteredSchema:
+    """A schema as readers get it: a registry writes the text of a descriptor; this one has the texts of our own messages."""
+    if schema.type != "PROTOBUF":
+        return schema
+    descriptor = descriptor_pb2.FileDescriptorProto.FromString(base64.b64decode(schema.text))
+    (message,) = descriptor.message_type
+    struct = next(each for each in NAMES if each.__name__ == message.name)
+    return own_schema("protobuf", struct)
 
 
 @contextmanager

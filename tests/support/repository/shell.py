@@ -13,10 +13,10 @@ from tests.support.repository.command_lines import command_error
 
 KEYWORDS: Final = {"until", "while", "if", "then", "else", "do", "!", "time", "exec"}
 ENDS: Final = {"done", "fi", "esac", "}"}
-# Programs of any shell, which need no look-up.
+# Programs of any shell and of the development environment, which need no look-up.
 COMMON_PROGRAMS: Final = {
     ".", "[", "cat", "cd", "chmod", "cp", "date", "echo", "export", "false", "grep", "head", "jq", "kill", "ls", "mkdir", "mv",
-    "printf", "rm", "sed", "set", "sleep", "sort", "source", "tail", "test", "true", "unset", "wait", "xargs",
+    "printf", "protoc", "rm", "sed", "set", "sleep", "sort", "source", "tail", "test", "true", "unset", "wait", "xargs",
 }  # fmt: skip
 UNDOCUMENTED_PATHS: Final = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"}
 HOW_TO_MARK: Final = "write `<!-- not run here: reason -->` on the line before the fence, or choose another language"
@@ -67,6 +67,10 @@ def lookup_error(command: list[str]) -> str | None:
         return command_error(command)
     if _PYTHON.fullmatch(first) and command[1:2] == ["-m"] and len(command) > 2:
         return command_error(["python", *command[1:]])
+    if (
+        _PYTHON.fullmatch(first) and len(command) == 2 and "/" not in command[1]
+    ):  # a program that the document has written
+        return None
     if first == "curl":
         return next((error for word in command[1:] if (error := _route_error(word))), None)
     return None if first in COMMON_PROGRAMS or first.isupper() else f"whether {first} works {NOT_OURS}: {HOW_TO_MARK}"

@@ -1,0 +1,1 @@
+"""Kafka clients other than ours, as producers: Java's, and librdkafka with Confluent's serializers."""
