@@ -78,6 +78,6 @@ async def read_batches(
 
 async def _read(connection: Connection, vehicle_ids: list[str], current: Round) -> Batch:
     unchanged = await evaluate_unchanged(connection, vehicle_ids, current)
-    rows = queries.fault_states(connection, vehicle_ids=vehicle_ids, window_end=current.window.closes)
+    rows = queries.fault_states(connection, vehicle_ids=unchanged["others"], window_end=current.window.closes)
     states = {row["vehicle_id"]: row async for row in rows}
     return Batch(vehicle_ids, unchanged, states, *await window_energy(connection, list(states), current.window))

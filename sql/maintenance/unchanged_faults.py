@@ -29,8 +29,8 @@ class Round:
 async def evaluate_unchanged(connection: Connection, vehicle_ids: Sequence[str], of: Round) -> Any:
     """Evaluate those of these vehicles, given in ascending order, that the query `evaluate_unchanged` covers.
 
-    Returns their number (`vehicles`), and how far the sums of all of them are carried (`carried_to`, seconds since 1970; None:
-    there was none).
+    Returns their number (`vehicles`), how far the sums of all of them are carried (`carried_to`, seconds since 1970; None: there
+    was none), and the ids of the `others`.
     """
     window, thresholds, rules = of.window, of.thresholds, of.rules
     async with connection.transaction():

@@ -30,9 +30,9 @@ UPDATE evaluation_round SET token = gen_random_uuid() RETURNING token;
 -- name: evaluate_unchanged(token, vehicle_ids, hour, opens, closes, carried_from, fault_below, degraded_below, min_energy, min_coverage, most_apart, no_energy, faulty, degraded, healthy, open_after, close_after, close_from)^
 -- Evaluates those of the vehicles whose carried sums suffice, that have an earlier evaluation, a meter for the whole window and readings
 -- on both sides, that either have enough data to be judged or no energy at all, and whose fault neither opens, closes nor gets worse. It
--- stores what assess_efficiency and next_state return for them (sql/analytics). Returns how many there were, and how far the sums of all
--- of them are carried, in seconds since 1970. The function carried_energy_of describes the parameters up to `carried_from`; the texts are
--- reasons.
+-- stores what assess_efficiency and next_state return for them (sql/analytics). Returns how many there were, how far the sums of all of them
+-- are carried, in seconds since 1970, and the ids of the other vehicles, in the same order. The function carried_energy_of describes the
+-- parameters up to `carried_from`; the texts are reasons.
 WITH round AS MATERIALIZED (
     SELECT FROM evaluation_round WHERE token = :token FOR SHARE
 ), energy AS (
@@ -77,9 +77,14 @@ WITH round AS MATERIALIZED (
             WHEN fault.fault_id IS NULL THEN NOT is_faulty OR faulty_in_a_row + 1 < :open_after::integer
             WHEN is_faulty THEN assessed.ratio >= fault.lowest_ratio
             ELSE NOT is_recovered OR sound_in_a_row + 1 < :close_after::integer END
-    RETURNING assessed.carried_to
+    RETURNING assessed.vehicle_id, assessed.carried_to
 )
-SELECT count(*)::integer AS vehicles, min(carried_to) AS carried_to FROM stored;
+SELECT count(*)::integer AS vehicles, min(carried_to) AS carried_to, ARRAY(
+    SELECT asked.vehicle_id FROM unnest(:vehicle_ids) WITH ORDINALITY AS asked (vehicle_id, position)
+    WHERE asked.vehicle_id NOT IN (SELECT vehicle_id FROM stored)
+    ORDER BY asked.position
+) AS others
+FROM stored;
 
 -- name: assigned_meters(vehicle_ids, opens, closes)
 -- The meters that were assigned to vehicles during [opens, closes).

@@ -166,7 +166,7 @@ async def test_the_database_stores_what_the_functions_of_analytics_return(connec
 
     result = await evaluate_unchanged(connection, vehicle_ids, current)
 
-    unchanged, found = 0, set()
+    unchanged, others, found = 0, [], set()
     for stored in await connection.fetch(STORED):
         row, before = energy[stored["vehicle_id"]], former[stored["vehicle_id"]]
         efficiency = assess_efficiency(EnergySums.of_window(row, WINDOW.total_seconds()), LIMITS)
@@ -180,8 +180,10 @@ async def test_the_database_stores_what_the_functions_of_analytics_return(connec
             wanted = expected(row, efficiency, after)
             assert {name: stored[name] for name in wanted} == wanted, (dict(row), before)
         else:
+            others.append(stored["vehicle_id"])
             assert dict(stored) == {name: before[name] for name in stored.keys()}, (dict(row), efficiency)  # noqa: SIM118
     assert (result["vehicles"], result["carried_to"]) == (unchanged, (CLOSES - timedelta(minutes=TAIL)).timestamp())
+    assert result["others"] == sorted({*others, *energy.keys() - former.keys()})
     assert found == {(status, is_open) for status in (*JUDGED, "insufficient_data") for is_open in (False, True)}
     again = await evaluate_unchanged(connection, vehicle_ids, current)
     assert (again["vehicles"], again["carried_to"]) == (0, None), "once a minute"
