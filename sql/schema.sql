@@ -87,6 +87,122 @@ CREATE FUNCTION public.around_whole_hours(begins timestamp with time zone, ends 
     WHERE part.opens < part.closes
 $$;
 
+CREATE FUNCTION public.carried_energy_of(asked_ids text[], window_hour timestamp with time zone, window_opens timestamp with time zone, window_closes timestamp with time zone, carried_since timestamp with time zone) RETURNS TABLE(vehicle_id text, carried_to double precision, assigned_seconds double precision, ac_kwh double precision, ac_points bigint, dc_kwh double precision, dc_points bigint, dc_kwh_assigned double precision, dc_points_assigned bigint, ac_kwh_compared double precision, ac_points_compared bigint, dc_kwh_compared double precision, dc_points_compared bigint, average_battery_temp double precision)
+    LANGUAGE sql STABLE ROWS 5000
+    AS $$
+WITH state AS MATERIALIZED (
+    SELECT late_before, folding_before FROM rollup_state
+), marked AS MATERIALIZED (
+    SELECT DISTINCT side, device_id FROM late_hours WHERE hour >= window_hour
+), batch AS MATERIALIZED (
+    SELECT vehicle_id, count(*) AS periods, min(meter_id) AS meter_id,
+        bool_and(valid_during @> tstzrange(window_opens, window_closes, '[)')) AS whole
+    FROM vehicle_meter_assignments
+    WHERE vehicle_id >= asked_ids[1] AND vehicle_id <= asked_ids[cardinality(asked_ids)]
+        AND lower(valid_during) < window_closes AND coalesce(upper(valid_during) > window_opens, true)
+    GROUP BY vehicle_id
+), assigned AS MATERIALIZED (
+    SELECT asked.vehicle_id, batch.meter_id, live.recorded_at AS vehicle_newest, meter_live.recorded_at AS meter_newest,
+        date_trunc('minute', least(live.recorded_at, meter_live.recorded_at)) + interval '1 minute' AS tail_opens
+    FROM unnest(asked_ids) AS asked (vehicle_id)
+    LEFT JOIN batch ON batch.vehicle_id = asked.vehicle_id
+    LEFT JOIN vehicle_live_status AS live
+        ON live.vehicle_id = asked.vehicle_id
+        AND live.vehicle_id >= asked_ids[1] AND live.vehicle_id <= asked_ids[cardinality(asked_ids)]
+    LEFT JOIN meter_live_status AS meter_live ON meter_live.meter_id = batch.meter_id
+    WHERE batch.periods IS NULL OR (batch.whole AND live.recorded_at IS NOT NULL AND meter_live.recorded_at IS NOT NULL)
+), carried AS MATERIALIZED (
+    SELECT assigned.*, vehicle.closes AS vehicle_closes, meter.closes AS meter_closes,
+        vehicle.kwh_delivered_dc AS dc_kwh, vehicle.readings AS dc_points, vehicle.battery_temp_sum,
+        meter.kwh_consumed_ac AS ac_kwh, meter.readings AS ac_points
+    FROM assigned
+    JOIN state ON state.folding_before <= window_hour
+    JOIN vehicle_carried_sums AS vehicle
+        ON vehicle.hour = window_hour AND vehicle.vehicle_id = assigned.vehicle_id
+        AND vehicle.vehicle_id >= asked_ids[1] AND vehicle.vehicle_id <= asked_ids[cardinality(asked_ids)]
+        AND vehicle.closes >= carried_since AND vehicle.closes <= least(window_closes, state.late_before)
+    LEFT JOIN meter_carried_sums AS meter
+        ON meter.hour = window_hour AND meter.meter_id = assigned.meter_id
+        AND meter.closes >= carried_since AND meter.closes <= least(window_closes, state.late_before)
+    WHERE (assigned.meter_id IS NULL OR (
+            meter.meter_id IS NOT NULL AND (
+                assigned.tail_opens >= greatest(vehicle.closes, meter.closes)
+                OR assigned.tail_opens > greatest(assigned.vehicle_newest, assigned.meter_newest)
+            )
+        ))
+        AND NOT EXISTS (SELECT FROM marked WHERE side = 'vehicle' AND device_id IN (assigned.vehicle_id, ''))
+        AND NOT EXISTS (SELECT FROM marked WHERE side = 'meter' AND device_id IN (assigned.meter_id, ''))
+), settled AS MATERIALIZED (
+    SELECT carried.vehicle_id, carried.meter_id, carried.vehicle_closes, carried.meter_closes, carried.tail_opens,
+        carried.tail_opens < window_closes AND carried.tail_opens <= carried.vehicle_newest AS vehicle_ahead,
+        carried.tail_opens < window_closes AND carried.tail_opens <= carried.meter_newest AS meter_ahead,
+        carried.dc_kwh + coalesce(vehicle_leaving.kwh_delivered_dc[of_vehicle.leaving], 0) AS dc_kwh,
+        carried.dc_points + of_vehicle.leaving AS dc_points,
+        carried.battery_temp_sum + coalesce(vehicle_leaving.battery_temp_sum[of_vehicle.leaving], 0) AS battery_temp_sum,
+        carried.ac_kwh + coalesce(meter_leaving.kwh_consumed_ac[of_meter.leaving], 0) AS ac_kwh,
+        carried.ac_points + of_meter.leaving AS ac_points
+    FROM carried
+    JOIN vehicle_leaving_hours AS vehicle_leaving
+        ON vehicle_leaving.hour = window_hour AND vehicle_leaving.vehicle_id = carried.vehicle_id
+        AND vehicle_leaving.vehicle_id >= asked_ids[1]
+        AND vehicle_leaving.vehicle_id <= asked_ids[cardinality(asked_ids)]
+    LEFT JOIN meter_leaving_hours AS meter_leaving ON meter_leaving.hour = window_hour AND meter_leaving.meter_id = carried.meter_id
+    CROSS JOIN (SELECT (59 - date_part('minute', window_opens AT TIME ZONE 'UTC'))::smallint AS of_window) AS minutes_left
+    CROSS JOIN LATERAL (
+        SELECT coalesce(width_bucket(minutes_left.of_window, vehicle_leaving.minutes_left), 0) AS leaving
+    ) AS of_vehicle
+    CROSS JOIN LATERAL (
+        SELECT coalesce(width_bucket(minutes_left.of_window, meter_leaving.minutes_left), 0) AS leaving
+    ) AS of_meter
+)
+SELECT
+    settled.vehicle_id, date_part('epoch', least(settled.vehicle_closes, settled.meter_closes)) AS carried_to,
+    CASE WHEN meter_id IS NOT NULL THEN extract(epoch FROM window_closes - window_opens)::double precision END AS assigned_seconds,
+    coalesce(settled.ac_kwh + coalesce(recent_ac.kwh, 0), 0) AS ac_kwh,
+    coalesce(settled.ac_points + recent_ac.readings, 0) AS ac_points,
+    settled.dc_kwh + coalesce(recent_dc.kwh, 0) AS dc_kwh,
+    settled.dc_points + recent_dc.readings AS dc_points,
+    CASE WHEN meter_id IS NULL THEN 0 ELSE settled.dc_kwh + coalesce(recent_dc.kwh, 0) END AS dc_kwh_assigned,
+    CASE WHEN meter_id IS NULL THEN 0 ELSE settled.dc_points + recent_dc.readings END AS dc_points_assigned,
+    coalesce(settled.ac_kwh + coalesce(CASE WHEN meter_ahead THEN common_ac.kwh ELSE recent_ac.kwh END, 0), 0) AS ac_kwh_compared,
+    coalesce(settled.ac_points + CASE WHEN meter_ahead THEN common_ac.readings ELSE recent_ac.readings END, 0)
+        AS ac_points_compared,
+    CASE WHEN meter_id IS NULL THEN 0
+        ELSE settled.dc_kwh + coalesce(CASE WHEN vehicle_ahead THEN common_dc.kwh ELSE recent_dc.kwh END, 0) END AS dc_kwh_compared,
+    CASE WHEN meter_id IS NULL THEN 0
+        ELSE settled.dc_points + CASE WHEN vehicle_ahead THEN common_dc.readings ELSE recent_dc.readings END END
+        AS dc_points_compared,
+    (settled.battery_temp_sum + coalesce(recent_dc.battery_temp_sum, 0)) / nullif(settled.dc_points + recent_dc.readings, 0)
+        AS average_battery_temp
+FROM settled
+CROSS JOIN LATERAL (
+    SELECT sum(kwh_delivered_dc) AS kwh, sum(battery_temp) AS battery_temp_sum, count(*) AS readings
+    FROM vehicle_telemetry_history
+    WHERE vehicle_id = settled.vehicle_id AND recorded_at >= settled.vehicle_closes
+        AND recorded_at >= carried_since AND recorded_at < window_closes -- constants, which leave few partitions
+) AS recent_dc
+CROSS JOIN LATERAL (
+    SELECT sum(kwh_consumed_ac) AS kwh, count(*) AS readings
+    FROM meter_telemetry_history
+    WHERE meter_id = settled.meter_id AND recorded_at >= settled.meter_closes
+        AND recorded_at >= carried_since AND recorded_at < window_closes
+) AS recent_ac
+CROSS JOIN LATERAL (
+    SELECT sum(kwh_delivered_dc) AS kwh, count(*) AS readings
+    FROM vehicle_telemetry_history
+    WHERE settled.vehicle_ahead
+        AND vehicle_id = settled.vehicle_id AND recorded_at >= settled.vehicle_closes AND recorded_at < settled.tail_opens
+        AND recorded_at >= carried_since AND recorded_at < window_closes
+) AS common_dc
+CROSS JOIN LATERAL (
+    SELECT sum(kwh_consumed_ac) AS kwh, count(*) AS readings
+    FROM meter_telemetry_history
+    WHERE settled.meter_ahead
+        AND meter_id = settled.meter_id AND recorded_at >= settled.meter_closes AND recorded_at < settled.tail_opens
+        AND recorded_at >= carried_since AND recorded_at < window_closes
+) AS common_ac;
+$$;
+
 CREATE FUNCTION public.contents_of(part regclass, energy name, columns text[]) RETURNS TABLE(readings bigint, derived bigint, energy_mwh numeric, first timestamp with time zone, last timestamp with time zone, fingerprint numeric)
     LANGUAGE plpgsql STABLE
     AS $$
@@ -911,15 +1027,22 @@ DECLARE
         WHEN 'temperature' THEN 'temperature_step'
     END;
     steps_a_unit double precision := CASE WHEN sort IN ('efficiency', 'temperature') THEN 10 ELSE 1 END;
+    after_step double precision := ceil(CASE WHEN descending THEN -after_rank ELSE after_rank END * steps_a_unit);
     -- Many vehicles have no energy: their step is zero, and no other value has it.
     lowest double precision := CASE sort WHEN 'temperature' THEN double precision '-infinity' ELSE 0 END;
     falling text := CASE WHEN descending THEN ' DESC' ELSE '' END;
+    beyond text := CASE WHEN descending THEN '<' ELSE '>' END;
+    up_to text := CASE WHEN descending THEN '>=' ELSE '<=' END;
     by_id text := 'vehicle_id' || CASE WHEN sort = 'vehicleId' THEN falling ELSE '' END;
     after_same text := CASE WHEN sort = 'vehicleId' AND descending THEN 'vehicle_id < $4' ELSE 'vehicle_id > $4' END;
-    parts text[] := CASE WHEN descending THEN '{valued,lowest,none}' ELSE '{lowest,valued,none}' END;
-    begun text := CASE WHEN after_rank IS NULL THEN 'none' WHEN after_rank = lowest THEN 'lowest' ELSE 'valued' END;
+    -- `begun`: the rest of the step of the given position.
+    parts text[] := CASE WHEN descending THEN '{begun,valued,lowest,none}' ELSE '{lowest,begun,valued,none}' END;
+    first_part text := CASE
+        WHEN after_id IS NULL THEN NULL WHEN after_rank IS NULL THEN 'none' WHEN after_rank = lowest THEN 'lowest' ELSE 'begun'
+    END;
     part text;
     condition text;
+    last_step double precision;
     remaining integer := row_limit;
     found integer;
 BEGIN
@@ -934,26 +1057,39 @@ BEGIN
         RETURN;
     END IF;
     FOREACH part IN ARRAY parts LOOP
-        CONTINUE WHEN after_id IS NOT NULL AND array_position(parts, part) < array_position(parts, begun);
+        CONTINUE WHEN array_position(parts, part) < array_position(parts, first_part)
+            OR (part = 'begun' AND first_part IS DISTINCT FROM part);
         condition := CASE part
+            WHEN 'begun' THEN format('%s = %L AND (%s, vehicle_id) > ($3, $4)', step, after_step, value)
             WHEN 'valued' THEN format('%s > %L', step, lowest)
             WHEN 'lowest' THEN format('%s = %L', step, lowest)
             ELSE format('%s IS NULL', step)
-        END;
-        IF after_id IS NOT NULL AND part = begun THEN
-            condition := condition || CASE WHEN part = 'valued' THEN format(
-                ' AND %s %s %L AND (%s, vehicle_id) > ($3, $4)', step, CASE WHEN descending THEN '<=' ELSE '>=' END,
-                ceil(CASE WHEN descending THEN -after_rank ELSE after_rank END * steps_a_unit), value
-            ) ELSE ' AND ' || after_same END;
+        END || CASE
+            WHEN part = 'valued' AND first_part = 'begun' THEN format(' AND %s %s %L', step, beyond, after_step)
+            WHEN part IN ('lowest', 'none') AND part = first_part THEN ' AND ' || after_same
+            ELSE ''
+        END || CASE WHEN search = '' THEN '' ELSE ' AND lower(vehicle_id) LIKE $2' END;
+        IF part = 'valued' THEN
+            -- Up to this step, the index has as many vehicles as remain: none of the page is beyond it.
+            EXECUTE format(
+                'SELECT step FROM unnest($6) AS wanted (status) CROSS JOIN LATERAL (
+                    SELECT %1$s AS step FROM vehicle_efficiency AS one
+                    WHERE one.status = wanted.status AND %2$s
+                    ORDER BY %1$s%3$s LIMIT $5
+                ) AS nearest
+                ORDER BY step%3$s OFFSET $5 - 1 LIMIT 1',
+                step, condition, falling
+            ) INTO last_step USING status, search_pattern(search), after_rank, after_id, remaining, statuses;
+            condition := condition
+                || CASE WHEN last_step IS NULL THEN '' ELSE format(' AND %s %s %L', step, up_to, last_step) END;
         END IF;
         RETURN QUERY EXECUTE format(
             'SELECT page.* FROM unnest($6) AS wanted (status) CROSS JOIN LATERAL (
                 SELECT vehicle_id, %s AS rank FROM vehicle_efficiency AS one
-                WHERE one.status = wanted.status AND %s AND %s ORDER BY %s, vehicle_id LIMIT $5
+                WHERE one.status = wanted.status AND %s ORDER BY %s, vehicle_id LIMIT $5
             ) AS page
             ORDER BY page.rank, page.vehicle_id LIMIT $5',
-            value, condition, CASE WHEN search = '' THEN 'true' ELSE 'lower(vehicle_id) LIKE $2' END,
-            step || CASE WHEN part = 'valued' THEN falling || ', rank' ELSE '' END
+            value, condition, step || CASE WHEN part IN ('begun', 'valued') THEN falling || ', rank' ELSE '' END
         ) USING status, search_pattern(search), after_rank, after_id, remaining, statuses;
         GET DIAGNOSTICS found = ROW_COUNT;
         remaining := remaining - found;
@@ -1409,6 +1545,12 @@ CREATE TABLE public.efficiency_faults (
     CONSTRAINT efficiency_faults_check1 CHECK (((closed_at IS NULL) = (closed_ratio IS NULL)))
 );
 
+CREATE TABLE public.evaluation_round (
+    only_row boolean DEFAULT true NOT NULL,
+    token uuid DEFAULT gen_random_uuid() NOT NULL,
+    CONSTRAINT evaluation_round_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE public.kafka_offsets (
     consumer_group text NOT NULL,
     topic text NOT NULL,
@@ -1859,6 +2001,9 @@ ALTER TABLE ONLY public.device_totals
 ALTER TABLE ONLY public.efficiency_faults
     ADD CONSTRAINT efficiency_faults_pkey PRIMARY KEY (fault_id);
 
+ALTER TABLE ONLY public.evaluation_round
+    ADD CONSTRAINT evaluation_round_pkey PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY public.evaluation_totals
     ADD CONSTRAINT evaluation_totals_pkey PRIMARY KEY (status, bucket);
 
@@ -2012,6 +2157,8 @@ GRANT ALL ON FUNCTION public.are_kept(instants timestamp with time zone[], repla
 
 REVOKE ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.carried_energy_of(asked_ids text[], window_hour timestamp with time zone, window_opens timestamp with time zone, window_closes timestamp with time zone, carried_since timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.contents_of(part regclass, energy name, columns text[]) FROM PUBLIC;
 

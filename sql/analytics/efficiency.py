@@ -15,6 +15,11 @@ SECONDS_PER_READING: Final = 60.0
 DIGITS: Final = 2
 # Readings by which the two sides may always differ: one of them is usually a little later than the other.
 MIN_READING_GAP: Final = 2
+# Reasons; of a ratio, what follows it and its threshold.
+NO_ENERGY: Final = "the assigned meters measured no energy in this window"
+FAULTY: Final = " % is below {:g} %: a hardware fault"
+DEGRADED: Final = " % is below {:g} %: worth an inspection"
+HEALTHY: Final = " % is at or above {:g} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,10 @@ class Thresholds:
             settings.judge_from_coverage,
             settings.judge_sides_apart,
         )
+
+    def most_readings_apart(self, assigned_seconds: float) -> float:
+        """By how many readings the sides may differ."""
+        return max(MIN_READING_GAP, self.max_reading_gap * assigned_seconds / SECONDS_PER_READING)
 
 
 class Side(msgspec.Struct, frozen=True, gc=False):
@@ -95,6 +104,7 @@ class Efficiency(msgspec.Struct, frozen=True, gc=False):
 
 
 def assess_efficiency(sums: EnergySums, thresholds: Thresholds) -> Efficiency:
+    """The query `evaluate_unchanged` comes to the same results, bit by bit, where it does not leave a vehicle out."""
     if not sums.assigned_seconds:
         reason = "no meter was assigned to the vehicle in this window, so the energy drawn is not known"
         return Efficiency(None, None, _coverage(sums.dc_points, sums.window_seconds), "unassigned", reason)
@@ -115,15 +125,15 @@ def _ratio(sums: EnergySums) -> float | None:
         ac, dc = sums.ac, sums.dc
     if not (ac.points and dc.points):
         return None
-    ratio = round(dc.kwh / ac.kwh * 100, DIGITS) if ac.kwh else inf
-    return ratio if isfinite(ratio) else None
+    hundredths = dc.kwh / ac.kwh * 10_000 if ac.kwh else inf
+    return round(hundredths) / 100 if isfinite(hundredths) else None
 
 
 def _coverage(points: int, seconds: float) -> float:
     if not seconds:
         return 0.0
     share = points * SECONDS_PER_READING / seconds
-    return round(share, 4) if share < 1.0 else 1.0
+    return round(share * 10_000) / 10_000 if share < 1.0 else 1.0
 
 
 def _status(ratio: float | None, sums: EnergySums, coverage: float, thresholds: Thresholds) -> tuple[Judgement, str]:
@@ -137,16 +147,16 @@ def _status(ratio: float | None, sums: EnergySums, coverage: float, thresholds: 
             f"more energy came out than went in ({ratio:g} %): the readings or the assignment must be wrong",
         )
     if ratio < thresholds.fault_below:
-        return "faulty", f"{ratio:g} % is below {thresholds.fault_below:g} %: a hardware fault"
+        return "faulty", f"{ratio:g}{FAULTY.format(thresholds.fault_below)}"
     if ratio < thresholds.degraded_below:
-        return "degraded", f"{ratio:g} % is below {thresholds.degraded_below:g} %: worth an inspection"
-    return "healthy", f"{ratio:g} % is at or above {thresholds.degraded_below:g} %"
+        return "degraded", f"{ratio:g}{DEGRADED.format(thresholds.degraded_below)}"
+    return "healthy", f"{ratio:g}{HEALTHY.format(thresholds.degraded_below)}"
 
 
 def _no_ratio(sums: EnergySums) -> str:
     if sums.ac.kwh and not sums.dc.points:
         return "the vehicle has sent no readings for the assigned time in this window"
-    return "the assigned meters measured no energy in this window"
+    return NO_ENERGY
 
 
 def _missing_data(sums: EnergySums, coverage: float, thresholds: Thresholds) -> str | None:
@@ -161,7 +171,6 @@ def _missing_data(sums: EnergySums, coverage: float, thresholds: Thresholds) -> 
     # Both with the tail of one side, which is data that is missing on the other, and without it.
     tail = abs(sums.ac.points - sums.dc.points)
     gap = max(tail, abs(sums.ac_compared.points - sums.dc_compared.points))
-    expected = (sums.assigned_seconds or 0.0) / SECONDS_PER_READING
-    if gap > max(MIN_READING_GAP, thresholds.max_reading_gap * expected):
+    if gap > thresholds.most_readings_apart(sums.assigned_seconds or 0.0):
         return f"one side has {gap} readings more than the other, so their energies do not cover the same time"
     return None

@@ -96,8 +96,11 @@ class Carrying:
         self._connection, self._window = connection, window
         self._adding_left, self._storing_left = ADDING_SECONDS, STORING_SECONDS
 
-    async def carry(self, vehicle_ids: list[str], carried: Sequence[Any], rest: Sequence[Any]) -> None:
-        """Carry the sums of these vehicles, given the rows of `window_energy`."""
+    async def carry(self, vehicle_ids: list[str], carried_to: float | None, rest: Sequence[Any]) -> None:
+        """Carry the sums of these vehicles, which were used up to `carried_to` (seconds since 1970; None: none was used).
+
+        `rest` has rows of the vehicles whose carried sums did not suffice.
+        """
         if not self._window.late_before:
             return
         if rest:
@@ -105,8 +108,7 @@ class Carrying:
             await self._store(left, await self._meters(left), self._window.hour)
             await self._add(left)
         began = monotonic()
-        late_before = self._window.late_before.timestamp()
-        behind = late_before - min((row["carried_to"] for row in carried), default=late_before)
+        behind = 0.0 if carried_to is None else self._window.late_before.timestamp() - carried_to
         if behind >= (BEHIND if self._adding_left > 0 else 2 * BEHIND).total_seconds():
             await self._add(vehicle_ids)
         added = monotonic()

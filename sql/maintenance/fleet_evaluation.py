@@ -18,6 +18,7 @@ from sql.analytics.efficiency import WINDOW, Efficiency, EnergySums, Thresholds,
 from sql.analytics.fault_state import FaultState, Hysteresis, next_state
 from sql.maintenance.carried_sums import Carrying, begin_round
 from sql.maintenance.fleet_reading import read_batches
+from sql.maintenance.unchanged_faults import Round
 from sql.queries import queries
 
 log = structlog.get_logger(__name__)
@@ -68,12 +69,13 @@ async def evaluate_fleet(
     """Evaluate every vehicle over the 24 hours up to the current minute; returns how many were evaluated.
 
     A vehicle is evaluated at most once a minute, however often this is called. `readers` are further sessions, which read the
-    next vehicles while `connection` stores others.
+    next vehicles, and evaluate those whose fault does not change, while `connection` stores others.
     """
     end = now.replace(second=0, microsecond=0)
     window = await begin_round(connection, end - WINDOW, end)
+    current = Round(window, await queries.begin_evaluation(connection), thresholds, rules)
     carrying, evaluated = Carrying(connection, window), 0
-    async with aclosing(read_batches(connection, window, readers)) as batches:
+    async with aclosing(read_batches(connection, current, readers)) as batches:
         async for batch in batches:
             rows = batch.energy()
             evaluations = [_evaluation(row, batch.states[row["vehicle_id"]], thresholds, rules) for row in rows]
@@ -87,8 +89,8 @@ async def evaluate_fleet(
                 log.info(
                     alert.event, vehicle_id=alert.vehicle_id, ratio=alert.efficiency_ratio, fault_id=alert.fault_id
                 )
-            await carrying.carry(batch.vehicle_ids, batch.carried, batch.rest)
-            evaluated += len(evaluations)
+            await carrying.carry(batch.vehicle_ids, batch.carried_to(), batch.rest)
+            evaluated += batch.unchanged["vehicles"] + len(evaluations)
     await queries.delete_stale_evaluations(connection, window_end=end)
     return evaluated
 

@@ -23,6 +23,69 @@ LEFT JOIN efficiency_faults AS fault
 WHERE latest.window_end IS DISTINCT FROM :window_end::timestamptz
 ORDER BY vehicle_id;
 
+-- name: begin_evaluation()$
+-- From now on, only the round with the returned token stores evaluations in sessions without the lock of maintenance.
+UPDATE evaluation_round SET token = gen_random_uuid() RETURNING token;
+
+-- name: evaluate_unchanged(token, vehicle_ids, hour, opens, closes, carried_from, fault_below, degraded_below, min_energy, min_coverage, most_apart, no_energy, faulty, degraded, healthy, open_after, close_after, close_from)^
+-- Evaluates those of the vehicles whose carried sums suffice, that have an earlier evaluation, a meter for the whole window and readings
+-- on both sides, that either have enough data to be judged or no energy at all, and whose fault neither opens, closes nor gets worse. It
+-- stores what assess_efficiency and next_state return for them (sql/analytics). Returns how many there were, how far the sums of all of them
+-- are carried, in seconds since 1970, and the ids of the other vehicles, in the same order. The function carried_energy_of describes the
+-- parameters up to `carried_from`; the texts are reasons.
+WITH round AS MATERIALIZED (
+    SELECT FROM evaluation_round WHERE token = :token FOR SHARE
+), energy AS (
+    SELECT *, least(1, round(ac_points * float8 '60' / assigned_seconds * 10000) / 10000) AS ac_coverage,
+        least(1, round(dc_points_assigned * float8 '60' / assigned_seconds * 10000) / 10000) AS dc_coverage
+    FROM carried_energy_of(:vehicle_ids, :hour, :opens, :closes, :carried_from)
+    WHERE assigned_seconds > 0 AND ac_points_compared > 0 AND dc_points_compared > 0
+), compared AS (
+    -- The limit of a microwatt-hour keeps the quotient from overflowing.
+    SELECT *, CASE WHEN ac_kwh_compared > 0 THEN round(dc_kwh_compared / ac_kwh_compared * 10000) / 100 END AS ratio
+    FROM energy
+    WHERE ac_kwh_compared = 0 OR (
+        ac_kwh_compared >= greatest(:min_energy::float8, 1e-9) AND (dc_kwh_compared = 0 OR dc_kwh_compared >= 1e-9)
+        AND least(ac_coverage, dc_coverage) >= :min_coverage::float8
+        AND greatest(abs(ac_points - dc_points_assigned), abs(ac_points_compared - dc_points_compared)) <= :most_apart::float8
+    )
+), assessed AS (
+    SELECT *, ratio < :fault_below::float8 AS is_faulty, ratio >= greatest(:close_from::float8, :fault_below) AS is_recovered,
+        CASE WHEN ratio IS NULL THEN 'insufficient_data' WHEN ratio < :fault_below THEN 'faulty'
+            WHEN ratio < :degraded_below::float8 THEN 'degraded' ELSE 'healthy' END AS status,
+        CASE WHEN ratio IS NULL THEN :no_energy::text WHEN ratio < :fault_below THEN ratio || :faulty::text
+            WHEN ratio < :degraded_below THEN ratio || :degraded::text ELSE ratio || :healthy::text END AS reason
+    FROM compared
+    WHERE ratio IS NULL OR ratio <= 100
+), stored AS (
+    UPDATE vehicle_efficiency AS latest SET
+        window_end = :closes, assigned_seconds = assessed.assigned_seconds, ac_kwh = assessed.ac_kwh, dc_kwh = assessed.dc_kwh,
+        dc_kwh_assigned = assessed.dc_kwh_assigned, ac_points = assessed.ac_points, dc_points = assessed.dc_points,
+        dc_points_assigned = assessed.dc_points_assigned, ac_kwh_compared = assessed.ac_kwh_compared,
+        dc_kwh_compared = assessed.dc_kwh_compared, average_battery_temp = assessed.average_battery_temp, ratio = assessed.ratio,
+        ac_coverage = assessed.ac_coverage, dc_coverage = assessed.dc_coverage, status = assessed.status, reason = assessed.reason,
+        faulty_in_a_row = CASE WHEN is_faulty THEN faulty_in_a_row + 1 WHEN assessed.ratio IS NULL THEN faulty_in_a_row ELSE 0 END,
+        sound_in_a_row = CASE WHEN is_recovered THEN sound_in_a_row + 1 WHEN assessed.ratio IS NULL THEN sound_in_a_row ELSE 0 END
+    FROM assessed
+    LEFT JOIN efficiency_faults AS fault
+        ON fault.vehicle_id = assessed.vehicle_id AND fault.closed_at IS NULL
+        AND fault.vehicle_id >= (:vehicle_ids)[1] AND fault.vehicle_id <= (:vehicle_ids)[cardinality(:vehicle_ids)]
+    WHERE EXISTS (SELECT FROM round)
+        AND latest.vehicle_id = assessed.vehicle_id AND latest.window_end < :closes
+        AND latest.vehicle_id >= (:vehicle_ids)[1] AND latest.vehicle_id <= (:vehicle_ids)[cardinality(:vehicle_ids)]
+        AND CASE WHEN assessed.ratio IS NULL THEN true
+            WHEN fault.fault_id IS NULL THEN NOT is_faulty OR faulty_in_a_row + 1 < :open_after::integer
+            WHEN is_faulty THEN assessed.ratio >= fault.lowest_ratio
+            ELSE NOT is_recovered OR sound_in_a_row + 1 < :close_after::integer END
+    RETURNING assessed.vehicle_id, assessed.carried_to
+)
+SELECT count(*)::integer AS vehicles, min(carried_to) AS carried_to, ARRAY(
+    SELECT asked.vehicle_id FROM unnest(:vehicle_ids) WITH ORDINALITY AS asked (vehicle_id, position)
+    WHERE asked.vehicle_id NOT IN (SELECT vehicle_id FROM stored)
+    ORDER BY asked.position
+) AS others
+FROM stored;
+
 -- name: assigned_meters(vehicle_ids, opens, closes)
 -- The meters that were assigned to vehicles during [opens, closes).
 SELECT vehicle_id, array_agg(DISTINCT meter_id ORDER BY meter_id) AS meter_ids

@@ -158,6 +158,24 @@ async def test_a_page_of_a_ranking_or_of_a_search_reads_its_own_vehicles(reader:
         assert read < 500, search
 
 
+@pytest.mark.usefixtures("large")
+async def test_a_page_of_all_statuses_reads_the_steps_of_its_own_vehicles(owner: Any, reader: Any) -> None:
+    """Each of three statuses has a third of the vehicles, all with the same efficiency."""
+    for number, (status, ratio) in enumerate({"faulty": 78, "degraded": 88, "healthy": 95}.items()):
+        await owner.execute(
+            "UPDATE vehicle_efficiency SET status = $1, ratio = $2 WHERE substr(vehicle_id, 5)::integer % 3 = $3",
+            status,
+            ratio,
+            number,
+        )
+    await owner.execute("VACUUM ANALYZE vehicle_efficiency")
+    for descending, after in product((False, True), (None, "VEH-5")):
+        rank = after and (-95.0 if descending else 78.0)
+        page = {"sort": "efficiency", "descending": descending, "status": None, "after_id": after, "after_rank": rank}
+        read = await rows_read(reader, EVALUATED, queries.ranked_vehicles, few=False, search="", row_limit=51, **page)
+        assert read < 5_000, page
+
+
 async def evaluation_totals(reader: Any) -> set[tuple[str, int | None, int]]:
     rows = [row async for row in queries.fleet_evaluation(reader, bounds=HISTOGRAM_BOUNDS)]
     return {(row["status"], row["step"], row["vehicles"]) for row in rows}
