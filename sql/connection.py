@@ -138,7 +138,7 @@ def pooler_pool(
         command_timeout=command_timeout,
         timeout=5,
         init=partial(_initialize, slower_than_ms=slower_than_ms),
-        reset=_keep,
+        reset=keep_session,
         statement_cache_size=100 if prepared else 0,
     )
 
@@ -195,8 +195,8 @@ async def _require_writable(connection: Any) -> None:
     raise asyncpg.ReadOnlySQLTransactionError(f"the server {server} {why}")
 
 
-async def _keep(_: Any) -> None:
-    """Nothing of a session needs to be reset: its settings are those of its transactions."""
+async def keep_session(_: Any) -> None:
+    """The `reset` of a pool whose statements leave nothing in a session: a connection is released without a round trip."""
 
 
 async def _initialize(connection: Any, slower_than_ms: int | None) -> None:

@@ -75,10 +75,10 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(opens timestamp with time zone, closes timestamp with time zone, first_day date, last_day date)
+CREATE FUNCTION public.around_whole_hours(begins timestamp with time zone, ends timestamp with time zone, complete_before timestamp with time zone) RETURNS TABLE(opens timestamp with time zone, closes timestamp with time zone)
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
-    SELECT part.*, utc_day(part.opens), utc_day(part.closes - interval '1 microsecond')
+    SELECT part.*
     FROM (
         SELECT begins AS opens, least(ends, first_whole_hour(begins)) AS closes
         UNION ALL
@@ -324,48 +324,62 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.decode_instants(series public.instant_series) RETURNS timestamp with time zone[]
+CREATE FUNCTION public.decode_instants(series public.instant_series, first integer, last integer) RETURNS timestamp with time zone[]
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
+DECLARE
+    before double precision;
 BEGIN
     IF series.minutes IS NULL THEN
         RETURN ARRAY(
-            SELECT series.first_at + ((position - 1) * 60000 + deviation) * interval '1 millisecond'
-            FROM unnest(decode_series(series.deviations)) WITH ORDINALITY AS reading (deviation, position)
+            SELECT series.first_at + ((first + position - 2) * 60000 + deviation) * interval '1 millisecond'
+            FROM unnest(decode_series(series.deviations, first, last)) WITH ORDINALITY AS reading (deviation, position)
         );
     END IF;
+    before := coalesce((SELECT sum(minute) FROM unnest(decode_series(series.minutes, 1, first - 1)) AS minute), 0);
     RETURN ARRAY(
-        SELECT series.first_at
-            + (sum(minute) OVER (ROWS UNBOUNDED PRECEDING) * 60000 + deviation) * interval '1 millisecond'
-        FROM unnest(array_prepend(0::double precision, decode_series(series.minutes)), decode_series(series.deviations))
-            AS reading (minute, deviation)
+        SELECT series.first_at + (sum(minute) OVER (ROWS UNBOUNDED PRECEDING) * 60000 + deviation) * interval '1 millisecond'
+        FROM unnest(
+            array_prepend(before, decode_series(series.minutes, first, last - 1)), decode_series(series.deviations, first, last)
+        ) AS reading (minute, deviation)
+        WHERE deviation IS NOT NULL -- there is a first minute even if there is no reading
     );
 END
 $$;
 
-CREATE FUNCTION public.decode_series(series public.number_series) RETURNS double precision[]
+CREATE FUNCTION public.decode_instants(series public.instant_series) RETURNS timestamp with time zone[]
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN public.decode_instants(series, 1, 2147483647);
+
+CREATE FUNCTION public.decode_series(series public.number_series, first integer, last integer) RETURNS double precision[]
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
 DECLARE
     factor double precision := power(10::double precision, series.decimals);
+    differences double precision[];
+    before double precision;
 BEGIN
     IF series.exact IS NOT NULL THEN
-        RETURN series.exact;
+        RETURN series.exact[first:last];
     ELSIF series.differences THEN -- sums of integers below 2^53 are exact as doubles, and much faster than as numeric
+        differences := coalesce(series.small::double precision[], series.medium::double precision[], series.large::double precision[]);
+        before := coalesce((SELECT sum(difference) FROM unnest(differences[:first - 1]) AS difference), 0);
         RETURN ARRAY(
-            SELECT sum(difference) OVER (ROWS UNBOUNDED PRECEDING) / factor
-            FROM unnest(
-                coalesce(series.small::double precision[], series.medium::double precision[], series.large::double precision[])
-            ) AS difference
+            SELECT (before + sum(difference) OVER (ROWS UNBOUNDED PRECEDING)) / factor
+            FROM unnest(differences[first:last]) AS difference
         );
     ELSIF series.small IS NOT NULL THEN -- without a cast of the array, because this is what is decoded most often
-        RETURN ARRAY(SELECT integer / factor FROM unnest(series.small) AS integer);
+        RETURN ARRAY(SELECT integer / factor FROM unnest(series.small[first:last]) AS integer);
     ELSIF series.medium IS NOT NULL THEN
-        RETURN ARRAY(SELECT integer / factor FROM unnest(series.medium) AS integer);
+        RETURN ARRAY(SELECT integer / factor FROM unnest(series.medium[first:last]) AS integer);
     END IF;
-    RETURN ARRAY(SELECT integer / factor FROM unnest(series.large) AS integer);
+    RETURN ARRAY(SELECT integer / factor FROM unnest(series.large[first:last]) AS integer);
 END
 $$;
+
+CREATE FUNCTION public.decode_series(series public.number_series) RETURNS double precision[]
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN public.decode_series(series, 1, 2147483647);
 
 CREATE FUNCTION public.deliverable_kwh(elapsed interval) RETURNS double precision
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -649,7 +663,7 @@ CREATE FUNCTION public.first_day_not_folded() RETURNS date
 $$;
 
 CREATE FUNCTION public.first_whole_hour(opens timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN date_trunc('hour'::text, ((opens + '01:00:00'::interval) - '00:00:00.000001'::interval), 'UTC'::text);
 
 CREATE FUNCTION public.fold_meter_day(meter text, folded_day date) RETURNS integer
@@ -923,15 +937,46 @@ CREATE FUNCTION public.meter_energy(meter text, opens timestamp with time zone, 
         SELECT summed.* FROM (
             SELECT * FROM around_whole_hours(opens, closes, complete_before)
             UNION ALL
-            SELECT hour, hour + interval '1 hour', utc_day(hour), utc_day(hour) FROM changed
+            SELECT hour, hour + interval '1 hour' FROM changed
         ) AS rest
         CROSS JOIN LATERAL (
-            SELECT sum(kwh_consumed_ac), count(*)
-            FROM meter_readings
-            WHERE meter_id = meter AND recorded_at >= rest.opens AND recorded_at < rest.closes
-                AND day >= rest.first_day AND day <= rest.last_day
+            SELECT sum(kwh_consumed_ac), count(*) FROM meter_readings_during(meter, rest.opens, rest.closes)
         ) AS summed
     ) AS part
+$$;
+
+CREATE FUNCTION public.meter_readings_during(meter text, opens timestamp with time zone, closes timestamp with time zone) RETURNS TABLE(recorded_at timestamp with time zone, kwh_consumed_ac double precision)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT history.recorded_at, history.kwh_consumed_ac
+    FROM meter_telemetry_history AS history
+    WHERE history.meter_id = meter AND history.recorded_at >= opens AND history.recorded_at < closes
+        AND history.recorded_at >= (SELECT folded_before FROM rollup_state)
+        AND NOT EXISTS (
+            SELECT FROM meter_late_readings AS late
+            WHERE late.replaces AND late.meter_id = history.meter_id AND late.recorded_at = history.recorded_at
+        )
+    UNION ALL
+    SELECT series.recorded_at[number], series.kwh_consumed_ac[number]
+    FROM meter_days AS folded
+    CROSS JOIN LATERAL positions_during(opens, closes, folded.day, folded.hourly_readings) AS part
+    CROSS JOIN LATERAL (
+        SELECT decode_instants(folded.recorded, part.first, part.last) AS recorded_at,
+            decode_series(folded.kwh_consumed_ac, part.first, part.last) AS kwh_consumed_ac,
+            ARRAY(
+                SELECT late.recorded_at FROM meter_late_readings AS late
+                WHERE late.replaces AND late.meter_id = meter AND late.recorded_at >= opens AND late.recorded_at < closes
+            ) AS replaced
+        OFFSET 0
+    ) AS series
+    CROSS JOIN LATERAL (SELECT are_kept(series.recorded_at, series.replaced) AS kept OFFSET 0) AS shown
+    CROSS JOIN LATERAL generate_series(1, part.last - part.first + 1) AS number
+    WHERE folded.meter_id = meter AND folded.day >= utc_day(opens) AND folded.day <= utc_day(closes - interval '1 microsecond')
+        AND folded.day < (SELECT first_day_not_folded()) AND shown.kept[number] IS NOT FALSE
+        AND series.recorded_at[number] >= opens AND series.recorded_at[number] < closes
+    UNION ALL
+    SELECT recorded_at, kwh_consumed_ac FROM meter_late_readings
+    WHERE meter_id = meter AND recorded_at >= opens AND recorded_at < closes
 $$;
 
 CREATE FUNCTION public.narrow_history_partition(parent text, part text, opens timestamp with time zone, closes timestamp with time zone, unit text) RETURNS boolean
@@ -1004,6 +1049,20 @@ BEGIN
     END IF;
     RETURN ROW(recorded_at, register, kwh, before, before_at)::register_walk;
 END
+$$;
+
+CREATE FUNCTION public.positions_during(opens timestamp with time zone, closes timestamp with time zone, day date, hourly_readings integer[]) RETURNS TABLE(first integer, last integer)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT earlier + 1, through FROM (
+        SELECT coalesce(sum(readings) FILTER (WHERE begins <= opens - interval '1 hour'), 0)::integer AS earlier,
+            coalesce(sum(readings) FILTER (WHERE begins < closes), 0)::integer AS through
+        FROM ROWS FROM (
+            generate_series(day::timestamp AT TIME ZONE 'UTC', day::timestamp AT TIME ZONE 'UTC' + interval '23 hours', interval '1 hour'),
+            unnest(hourly_readings)
+        ) AS hourly (begins, readings)
+    ) AS numbers
+    WHERE earlier < through
 $$;
 
 CREATE FUNCTION public.ranked_vehicles(sort text, descending boolean, status text, search text, few boolean, after_rank double precision, after_id text, row_limit integer) RETURNS TABLE(vehicle_id text, rank double precision)
@@ -1357,15 +1416,39 @@ CREATE FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zo
         SELECT summed.* FROM (
             SELECT * FROM around_whole_hours(opens, closes, complete_before)
             UNION ALL
-            SELECT hour, hour + interval '1 hour', utc_day(hour), utc_day(hour) FROM changed
+            SELECT hour, hour + interval '1 hour' FROM changed
         ) AS rest
         CROSS JOIN LATERAL (
             SELECT sum(kwh_delivered_dc), count(*), sum(battery_temp), max(battery_temp), min(soc), max(soc)
-            FROM vehicle_readings
-            WHERE vehicle_id = vehicle AND recorded_at >= rest.opens AND recorded_at < rest.closes
-                AND day >= rest.first_day AND day <= rest.last_day
+            FROM vehicle_readings_during(vehicle, rest.opens, rest.closes)
         ) AS summed
     ) AS part
+$$;
+
+CREATE FUNCTION public.vehicle_readings_during(vehicle text, opens timestamp with time zone, closes timestamp with time zone) RETURNS TABLE(recorded_at timestamp with time zone, kwh_delivered_dc double precision, soc double precision, battery_temp double precision)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT recorded_at, kwh_delivered_dc, soc, battery_temp FROM vehicle_telemetry_history
+    WHERE vehicle_id = vehicle AND recorded_at >= opens AND recorded_at < closes
+        AND recorded_at >= (SELECT folded_before FROM rollup_state)
+    UNION ALL
+    SELECT series.recorded_at[number], series.kwh_delivered_dc[number], series.soc[number], series.battery_temp[number]
+    FROM vehicle_days AS folded
+    CROSS JOIN LATERAL positions_during(opens, closes, folded.day, folded.hourly_readings) AS part
+    CROSS JOIN LATERAL (
+        SELECT decode_instants(folded.recorded, part.first, part.last) AS recorded_at,
+            decode_series(folded.kwh_delivered_dc, part.first, part.last) AS kwh_delivered_dc,
+            decode_series(folded.soc, part.first, part.last) AS soc,
+            decode_series(folded.battery_temp, part.first, part.last) AS battery_temp
+        OFFSET 0
+    ) AS series
+    CROSS JOIN LATERAL generate_series(1, part.last - part.first + 1) AS number
+    WHERE folded.vehicle_id = vehicle AND folded.day >= utc_day(opens) AND folded.day <= utc_day(closes - interval '1 microsecond')
+        AND folded.day < (SELECT first_day_not_folded())
+        AND series.recorded_at[number] >= opens AND series.recorded_at[number] < closes
+    UNION ALL
+    SELECT recorded_at, kwh_delivered_dc, soc, battery_temp FROM vehicle_late_readings
+    WHERE vehicle_id = vehicle AND recorded_at >= opens AND recorded_at < closes
 $$;
 
 CREATE FUNCTION public.vehicles_matching(status text, search text) RETURNS text
@@ -1654,12 +1737,12 @@ CREATE VIEW public.meter_hours AS
            FROM public.rollup_state))
 UNION ALL
  SELECT folded.meter_id,
-    (((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text) + (((sums.number - 1))::double precision * '01:00:00'::interval)) AS hour,
+    sums.hour,
     sums.kwh_consumed_ac,
     sums.readings,
     folded.day
    FROM (public.meter_days folded
-     CROSS JOIN LATERAL UNNEST(folded.hourly_kwh_consumed_ac, folded.hourly_readings) WITH ORDINALITY sums(kwh_consumed_ac, readings, number))
+     CROSS JOIN LATERAL ROWS FROM(generate_series(((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text), (((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text) + '23:00:00'::interval), '01:00:00'::interval), unnest(folded.hourly_kwh_consumed_ac), unnest(folded.hourly_readings)) sums(hour, kwh_consumed_ac, readings))
   WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings > 0));
 
 CREATE UNLOGGED TABLE public.meter_leaving_hours (
@@ -1867,7 +1950,7 @@ CREATE VIEW public.vehicle_hours AS
            FROM public.rollup_state))
 UNION ALL
  SELECT folded.vehicle_id,
-    (((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text) + (((sums.number - 1))::double precision * '01:00:00'::interval)) AS hour,
+    sums.hour,
     sums.kwh_delivered_dc,
     sums.battery_temp_sum,
     sums.battery_temp_max,
@@ -1876,7 +1959,7 @@ UNION ALL
     sums.readings,
     folded.day
    FROM (public.vehicle_days folded
-     CROSS JOIN LATERAL UNNEST(folded.hourly_kwh_delivered_dc, folded.hourly_battery_temp_sum, folded.hourly_battery_temp_max, folded.hourly_soc_min, folded.hourly_soc_max, folded.hourly_readings) WITH ORDINALITY sums(kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings, number))
+     CROSS JOIN LATERAL ROWS FROM(generate_series(((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text), (((folded.day)::timestamp without time zone AT TIME ZONE 'UTC'::text) + '23:00:00'::interval), '01:00:00'::interval), unnest(folded.hourly_kwh_delivered_dc), unnest(folded.hourly_battery_temp_sum), unnest(folded.hourly_battery_temp_max), unnest(folded.hourly_soc_min), unnest(folded.hourly_soc_max), unnest(folded.hourly_readings)) sums(hour, kwh_delivered_dc, battery_temp_sum, battery_temp_max, soc_min, soc_max, readings))
   WHERE ((folded.day < ( SELECT public.first_day_not_folded() AS first_day_not_folded)) AND (sums.readings > 0));
 
 CREATE UNLOGGED TABLE public.vehicle_leaving_hours (
@@ -2170,9 +2253,17 @@ REVOKE ALL ON FUNCTION public.create_history_partition(parent text, opens timest
 REVOKE ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.declare_assignments(vehicles text[], meters text[], starts timestamp with time zone[], ends timestamp with time zone[], origin text) TO energy_writer;
 
+REVOKE ALL ON FUNCTION public.decode_instants(series public.instant_series, first integer, last integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.decode_instants(series public.instant_series, first integer, last integer) TO energy_reader;
+GRANT ALL ON FUNCTION public.decode_instants(series public.instant_series, first integer, last integer) TO energy_writer;
+
 REVOKE ALL ON FUNCTION public.decode_instants(series public.instant_series) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.decode_instants(series public.instant_series) TO energy_reader;
 GRANT ALL ON FUNCTION public.decode_instants(series public.instant_series) TO energy_writer;
+
+REVOKE ALL ON FUNCTION public.decode_series(series public.number_series, first integer, last integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.decode_series(series public.number_series, first integer, last integer) TO energy_reader;
+GRANT ALL ON FUNCTION public.decode_series(series public.number_series, first integer, last integer) TO energy_writer;
 
 REVOKE ALL ON FUNCTION public.decode_series(series public.number_series) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.decode_series(series public.number_series) TO energy_reader;
@@ -2221,6 +2312,9 @@ GRANT ALL ON FUNCTION public.last_whole_hour(closes timestamp with time zone, co
 REVOKE ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.meter_energy(meter text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
 
+REVOKE ALL ON FUNCTION public.meter_readings_during(meter text, opens timestamp with time zone, closes timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.meter_readings_during(meter text, opens timestamp with time zone, closes timestamp with time zone) TO energy_reader;
+
 REVOKE ALL ON FUNCTION public.narrow_history_partition(parent text, part text, opens timestamp with time zone, closes timestamp with time zone, unit text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun timestamp with time zone) FROM PUBLIC;
@@ -2229,6 +2323,9 @@ GRANT ALL ON FUNCTION public.next_assignment(vehicle text, meter text, begun tim
 REVOKE ALL ON FUNCTION public.next_fault_id() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.next_register(walk public.register_walk, recorded_at timestamp with time zone, register double precision, jitter double precision, before double precision, before_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.positions_during(opens timestamp with time zone, closes timestamp with time zone, day date, hourly_readings integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.positions_during(opens timestamp with time zone, closes timestamp with time zone, day date, hourly_readings integer[]) TO energy_reader;
 
 REVOKE ALL ON FUNCTION public.ranked_vehicles(sort text, descending boolean, status text, search text, few boolean, after_rank double precision, after_id text, row_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.ranked_vehicles(sort text, descending boolean, status text, search text, few boolean, after_rank double precision, after_id text, row_limit integer) TO energy_reader;
@@ -2267,6 +2364,9 @@ GRANT ALL ON FUNCTION public.utc_day(instant timestamp with time zone) TO energy
 
 REVOKE ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vehicle_energy(vehicle text, opens timestamp with time zone, closes timestamp with time zone, complete_before timestamp with time zone) TO energy_reader;
+
+REVOKE ALL ON FUNCTION public.vehicle_readings_during(vehicle text, opens timestamp with time zone, closes timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vehicle_readings_during(vehicle text, opens timestamp with time zone, closes timestamp with time zone) TO energy_reader;
 
 REVOKE ALL ON FUNCTION public.vehicles_matching(status text, search text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vehicles_matching(status text, search text) TO energy_reader;

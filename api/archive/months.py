@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -46,6 +47,8 @@ class Archive:
     def __init__(self, root: Path | None) -> None:
         self._root = root
         self._threads = ThreadPoolExecutor(READS, thread_name_prefix="archive")
+        if root is not None:  # pyarrow, so that the first request need not wait until it is loaded
+            self._threads.submit(import_module, "sql.archive.reader")
         self._reads = 0
 
     def close(self) -> None:
@@ -67,13 +70,14 @@ class Archive:
         Raises:
             Gone: one of the months is not in the archive, or the archive is not here.
         """
-        retired = await self._retired(connection, histories, opens, closes)
+        before: list[RetiredMonth] = []
         while True:
-            self._require(retired)
             rows = await read()
-            before, retired = retired, await self._retired(connection, histories, opens, closes)
-            if before == retired:
+            retired = await self._retired(connection, histories, opens, closes)
+            if retired == before:
                 return rows, retired
+            self._require(retired)
+            before = retired
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """The result of blocking work with files of the archive, which is a source of the answer from then on.

@@ -12,7 +12,7 @@ from api.database.routing import ReadRouter, ReadSource
 from api.database.transaction_pool import TransactionPool
 from api.metrics import Metrics
 from api.settings import ApiSettings
-from sql.connection import PROBE_SETTINGS, READER_SETTINGS, pool, pooler_pool
+from sql.connection import PROBE_SETTINGS, READER_SETTINGS, keep_session, pool, pooler_pool
 
 COMMAND_TIMEOUT_SECONDS: Final = (
     6.0  # above the server's statement_timeout, so that the server reports the timeout itself
@@ -64,7 +64,9 @@ def read_pool(settings: ApiSettings, url: SecretStr) -> Any:
 
 def _connections(settings: ApiSettings, url: SecretStr, *, server_settings: dict[str, str], **options: Any) -> Any:
     if settings.database_pooler == "none":
-        return pool(url, server_settings=server_settings, **options)
+        # Statements are kept for as long as the session: planning the energy of all levels takes longer than a request may.
+        kept: dict[str, Any] = {"reset": keep_session, "max_cached_statement_lifetime": 0}
+        return pool(url, server_settings=server_settings, **kept, **options)
     prepared = settings.database_pooler == "transaction_prepared"
     name = server_settings["application_name"]
     return TransactionPool(pooler_pool(url, application_name=name, prepared=prepared, **options), server_settings)

@@ -35,12 +35,12 @@ export async function get(path, parameters = {}, signal = new AbortController().
   throw new ApiError(detail, response.status);
 }
 
-/** The items of all pages of a list, up to about `limit`: `{items, more}`. */
+/** The items of all pages of a history, up to about `limit`: `{items, more}`. */
 export async function getAll(path, parameters, signal, limit) {
   const items = [];
   let after = null;
   do {
-    const page = await get(path, { ...parameters, after, limit: 1000 }, signal);
+    const page = await get(path, { ...parameters, after, limit: 2000 }, signal);
     items.push(...page.items);
     after = page.next;
   } while (after && items.length < limit);

@@ -56,7 +56,7 @@ def _in_utc(instant: datetime) -> datetime:
     return instant.astimezone(UTC)
 
 
-def _cells(request: Request) -> Any:
+async def _cells(request: Request) -> Any:  # async, because FastAPI calls every other dependency in a thread
     return request.app.state.cells
 
 
@@ -115,6 +115,10 @@ After = Annotated[
     AfterValidator(_device_id_or_empty),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items per page")]
+HistoryLimit = Annotated[
+    int,
+    Query(ge=1, le=2000, description="items per page; a day of a device has 1,440 readings when it sends every minute"),
+]
 
 
 async def _vehicle_cell(cells: FleetCells, vehicle_id: VehicleId) -> Cell:

@@ -206,7 +206,7 @@ async def test_each_hour_of_a_folded_day_has_its_sums(history: History, connecti
 
 
 async def test_a_row_that_does_not_give_back_its_readings_is_not_stored(history: History, connection: Any) -> None:
-    await connection.execute("ALTER FUNCTION decode_series RENAME TO decode_series_well")
+    await connection.execute("ALTER FUNCTION decode_series(number_series) RENAME TO decode_series_well")
     await connection.execute(
         "CREATE FUNCTION decode_series(series number_series) RETURNS double precision[] LANGUAGE sql IMMUTABLE STRICT "
         "RETURN trim_array(decode_series_well(series), 1)"

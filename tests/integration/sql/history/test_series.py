@@ -1,9 +1,10 @@
-"""Numbers and instants as series: whatever is encoded is decoded bit for bit."""
+"""Numbers and instants as series: whatever is encoded is decoded bit for bit, all of it and any part."""
 
 import asyncio
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any, Final
 
 import asyncpg
@@ -30,6 +31,7 @@ numbers = st.one_of(
     st.lists(decimal), st.lists(double), st.lists(decimal | st.sampled_from(AWKWARD)), st.lists(decimal | missing), slow
 )
 any_instant = st.datetimes(datetime(1960, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - has a zone
+positions = st.integers(1, 70)
 microseconds_between = st.just(60_000_000) | st.integers(1, 90_000_000) | st.integers(1, 10**10)
 
 
@@ -61,6 +63,11 @@ def bits(values: list[float | None]) -> list[bytes | None]:
     return [None if value is None else struct.pack(">d", value) for value in values]
 
 
+def given_instants(between: list[int], start: int) -> list[datetime]:
+    """The first after so many microseconds of a day, and each of the others so many after the one before."""
+    return [MIDNIGHT + timedelta(microseconds=start + passed) for passed in accumulate(between, initial=0)]
+
+
 def test_numbers_come_back_bit_for_bit(server: Server) -> None:
     @PROPERTY
     @given(given_numbers=numbers)
@@ -83,9 +90,44 @@ def test_instants_come_back_to_the_microsecond(server: Server) -> None:
     @example(between=[60_000_000] * 1439, start=0)
     @example(between=[1] * 20, start=86_399_999_000)
     def check(between: list[int], start: int) -> None:
-        first = MIDNIGHT + timedelta(microseconds=start)
-        instants = [first + timedelta(microseconds=sum(between[:n])) for n in range(len(between) + 1)]
+        instants = given_instants(between, start)
         assert server.value("SELECT decode_instants(encode_instants($1::timestamptz[]))", instants) == instants
+
+    check()
+
+
+def test_a_part_of_the_numbers_comes_back_bit_for_bit(server: Server) -> None:
+    @PROPERTY
+    @given(given_numbers=numbers, first=positions, last=positions)
+    @example(given_numbers=AWKWARD, first=2, last=7)
+    @example(given_numbers=[n / 1e6 for n in range(1440)], first=601, last=660)
+    @example(given_numbers=[n * 1e5 for n in range(1440)], first=601, last=660)
+    @example(given_numbers=[n * 1e10 for n in range(1440)], first=601, last=660)
+    def check(given_numbers: list[float | None], first: int, last: int) -> None:
+        query = "SELECT decode_series(encode_series($1::double precision[]), $2, $3)"
+        decoded = server.value(query, given_numbers, first, last)
+        if all(number is None for number in given_numbers):
+            assert decoded is None
+        else:
+            assert bits(decoded) == bits(given_numbers[first - 1 : last])
+
+    check()
+
+
+def test_a_part_of_the_instants_comes_back_to_the_microsecond(server: Server) -> None:
+    @PROPERTY
+    @given(
+        between=st.lists(microseconds_between, max_size=60),
+        start=st.integers(0, 86_399_999_999),
+        first=positions,
+        last=positions,
+    )
+    @example(between=[60_000_000] * 1439, start=0, first=601, last=660)
+    @example(between=[60_000_000] * 700 + [120_000_000] + [60_000_000] * 738, start=0, first=701, last=702)
+    def check(between: list[int], start: int, first: int, last: int) -> None:
+        instants = given_instants(between, start)
+        query = "SELECT decode_instants(encode_instants($1::timestamptz[]), $2, $3)"
+        assert server.value(query, instants, first, last) == instants[first - 1 : last]
 
     check()
 

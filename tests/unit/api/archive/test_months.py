@@ -35,7 +35,7 @@ async def test_the_database_is_read_again_when_a_month_was_dropped_meanwhile(mon
     async def read() -> str:
         return next(answers)
 
-    archive = archive_of(monkeypatch, [], [SEPTEMBER], [SEPTEMBER])
+    archive = archive_of(monkeypatch, [SEPTEMBER], [SEPTEMBER])
     assert await archive.beside(None, [VEHICLES], *PERIOD, read) == ("without September", [SEPTEMBER])
 
 
@@ -45,7 +45,7 @@ async def test_a_month_that_was_lost_meanwhile_is_missing(monkeypatch: pytest.Mo
 
     lost = RetiredMonth(VEHICLES, date(2025, 9, 1), True, ())
     with pytest.raises(Gone, match="2025-09 were dropped without an archive"):
-        await archive_of(monkeypatch, [], [lost]).beside(None, [VEHICLES], *PERIOD, read)
+        await archive_of(monkeypatch, [lost]).beside(None, [VEHICLES], *PERIOD, read)
 
 
 async def test_only_some_reads_run_and_some_more_wait() -> None:
