@@ -24,7 +24,8 @@ class Record(msgspec.Struct, gc=False):
     """`timestamp` is Kafka's: milliseconds since 1970, -1 or None without one, and whatever else a producer has set.
 
     Records of one fetch share their `topic_partition` object. `schema_header` is the header that names the
-    value's schema, of topics whose format asks for it.
+    value's schema, of topics whose format asks for it. `trace_context` is the header `traceparent`, of a few records of each
+    fetch while traces are on.
     """
 
     topic_partition: TopicPartition
@@ -33,6 +34,7 @@ class Record(msgspec.Struct, gc=False):
     key: bytes | None
     value: bytes | None
     schema_header: bytes | None = None
+    trace_context: bytes | None = None
 
     def framed_value(self) -> bytes | None:
         """The value as it would be if the producer had not put the id of its schema into a header."""

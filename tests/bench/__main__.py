@@ -32,6 +32,7 @@ from tests.bench.measures import (
     query,
     quick,
     steady,
+    traces,
 )
 from tests.bench.measures.cells import measure as cells
 from tests.bench.measures.devices import measure as devices
@@ -56,6 +57,7 @@ ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
     "memory": memory.measure,
     "claim": claim.measure,
     "formats": formats.measure,
+    "traces": traces.measure,
     "levels": levels.measure,
     "years": years.measure,
     "devices": devices.measure,
