@@ -10,7 +10,7 @@ from tests.bench.instruments.drain_run import drain_backlog
 from tests.bench.instruments.results import Result, with_medians
 from tests.bench.setup.backlog import Backlog, produce_backlog
 from tests.bench.setup.harness import Harness
-from tests.support.traces import Collector, collector
+from tests.support.traces.collector import Collector, collector
 
 MINUTES: Final = 60  # 1.2 million records of 20,000 devices
 RECORDS_PER_CONTEXT: Final = 100

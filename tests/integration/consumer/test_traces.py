@@ -16,7 +16,7 @@ from tests.support.records import meter, minute
 from tests.support.responses import http_client
 from tests.support.services import ConsumerGroup, ConsumerProcess, ingestion_service
 from tests.support.topics import produce
-from tests.support.traces import Collector, collector
+from tests.support.traces.collector import Collector, ReceivedSpan, collector
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +43,14 @@ async def exemplars(consumer: ConsumerProcess) -> set[str]:
     }
 
 
+def assert_steps(traces: Collector, batch: ReceivedSpan) -> None:
+    """The steps of a batch of one row, in their order, all of them within its span."""
+    steps = sorted(traces.children(batch).values(), key=lambda step: step.started)
+    assert [step.name for step in steps] == ["decode", "claim", "write", "commit"]
+    assert (steps[0].started, steps[-1].ended <= batch.ended) == (batch.started, True)
+    assert {name: each.attributes for name, each in traces.children(steps[2]).items()} == {"copy": {"energy.rows": 1}}
+
+
 async def test_a_posted_reading_can_be_followed_to_the_commit_of_its_batch(
     database: Database,
     topics: Topics,
@@ -64,30 +72,21 @@ async def test_a_posted_reading_can_be_followed_to_the_commit_of_its_batch(
         response = gateway.post("/v1/ingestion/meter", content=content, headers={"traceparent": CLIENT})
         assert response.status_code == 201
         request = await traces.until_received("POST /v1/ingestion/meter")
-    sent, batch = (
-        await traces.until_received(f"send {topics.meter}"),
-        await traces.until_received(f"process {topics.meter}"),
-    )
+    sent = await traces.until_received(f"send {topics.meter}")
+    batch = await traces.until_received(f"process {topics.meter}")
 
     assert (request.trace_id, request.parent_id, request.kind) == (*CLIENT.split("-")[1:3], "server")
     assert request.attributes["http.response.status_code"] == 201
     assert request.resource["service.name"] == "energy-gateway"
     assert (sent.trace_id, sent.parent_id, sent.kind) == (request.trace_id, request.span_id, "producer")
-    assert traces.named("GET /readyz") == []
-
     assert (batch.links, batch.parent_id, batch.kind) == ([(sent.trace_id, sent.span_id)], "", "consumer")
     assert batch.attributes["messaging.batch.message_count"] == batch.attributes["energy.records_written"] == 1
     assert (batch.resource["service.name"], batch.resource["service.version"]) == ("energy-consumer", VERSION)
-    steps = traces.children(batch)
-    assert sorted(steps) == ["claim", "commit", "decode", "write"]
-    assert traces.children(steps["write"])["copy"].attributes["energy.rows"] == 1
-    assert batch.started == steps["decode"].started
-    assert [*sorted(steps, key=lambda name: steps[name].started)] == ["decode", "claim", "write", "commit"]
-    assert steps["commit"].ended <= batch.ended
+    assert_steps(traces, batch)
+    assert traces.named("GET /readyz") == []
     assert not any(each.failed for each in traces.spans)
-
     assert await exemplars(consumer) == {batch.trace_id}
-    assert await ledger(database, topics) == {topics.meter: Entry(1, 1, 0, 0)}
+    assert (await ledger(database, topics))[topics.meter] == Entry(1, 1, 0, 0)
     assert group.stop(consumer) == 0
 
 
