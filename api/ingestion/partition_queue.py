@@ -56,10 +56,10 @@ class PartitionQueue:
 
     def append(self, key: bytes, value: bytes, headers: Headers) -> ProducerBatch:
         """Adds a reading to the last pending batch, or to a new one when that is full."""
-        record = {"timestamp": None, "key": key, "value": value, "headers": headers}
-        if not self._pending or self._pending[-1].builder.append(**record) is None:
+        last = self._pending[-1].builder if self._pending else None
+        if last is None or last.append(timestamp=None, key=key, value=value, headers=headers) is None:
             batch = ProducerBatch(self._queues.producer.create_batch(), self._queues.now())
-            batch.builder.append(**record)  # an empty batch accepts a record of any size
+            batch.builder.append(timestamp=None, key=key, value=value, headers=headers)  # accepts a record of any size
             self._pending.append(batch)
             self._queues.schedule(self)
         return self._pending[-1]

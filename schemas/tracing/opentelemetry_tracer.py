@@ -6,9 +6,11 @@ Neither a span nor the process waits for the collector. The SDK reads the sample
 and headers, certificates and time-outs of the exporter from variables that begin with OTEL_.
 """
 
+import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -16,6 +18,7 @@ from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -28,6 +31,8 @@ from schemas.tracing.tracer import MAX_LINKS, TRACEPARENT, Attributes, Headers, 
 
 CLOSE_SECONDS: Final = 2.0
 TRACEPARENT_BYTES: Final = range(55, 513)
+WARN_EVERY_SECONDS: Final = 60.0
+_LOGGERS: Final = (trace_exporter.__name__, "opentelemetry.sdk._shared_internal")  # of attempts, of dropped spans
 _KINDS: Final[dict[Kind, SpanKind]] = {
     "internal": SpanKind.INTERNAL,
     "server": SpanKind.SERVER,
@@ -47,6 +52,8 @@ class OpenTelemetryTracer(Tracer):
     """
 
     def __init__(self, service: str, url: str, exporter: SpanExporter | None = None) -> None:
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(SeldomFilter())
         self._provider = TracerProvider(resource=_resource(service), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=url)))
         self._tracer = self._provider.get_tracer("energy-ingestion-engine", VERSION)
@@ -106,6 +113,21 @@ class OpenTelemetryTracer(Tracer):
         closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
+
+
+class SeldomFilter(logging.Filter):
+    """Passes a line a minute: the SDK logs every attempt to reach a collector, also while it is away for hours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        passes = now >= self._next
+        if passes:
+            self._next = now + WARN_EVERY_SECONDS
+        return passes
 
 
 class _RecordedSpan(Span):

@@ -103,5 +103,3 @@ async def test_a_collector_that_is_away_holds_up_neither_batches_nor_the_end(
     assert await consumer.blocked_by() == {}
     assert group.stop(consumer) == 0
     assert (await ledger(database, topics))[topics.meter] == Entry(20, 20, 0, 0)
-    lines = [line for line in consumer.log.read_text().splitlines() if "opentelemetry" in line or "Transient" in line]
-    assert len(lines) <= 20, "a collector that is away does not fill the log"

@@ -1,5 +1,6 @@
 """The tracers: one that records nothing, and one that sends bounded facts."""
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,6 +140,15 @@ def test_unsampled_requests_leave_no_span_and_no_exemplar(monkeypatch: pytest.Mo
         (flags,) = bytes.fromhex(dict(made.tracer.headers())["traceparent"].decode().split("-")[3])
         assert not flags & 1, "the consumer sees that there is no such span"
     assert made.spans() == {}
+
+
+def test_a_collector_that_is_away_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    tracer = OpenTelemetryTracer("energy-test", URL)
+    logger = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    for _ in range(100):
+        logger.warning("Transient error")
+    assert [record.message for record in caplog.records if record.name == logger.name] == ["Transient error"]
+    tracer.close()
 
 
 @pytest.mark.anyio
