@@ -21,7 +21,7 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 
 from consumer.kafka.lenient_headers import FetchedRecords, LenientRecords
-from consumer.records.record import Record
+from consumer.records.record import Record, TracedRecord
 from schemas.tracing.tracer import MAX_LINKS, TRACEPARENT
 
 SCHEMA_HEADER: Final = "__value_schema_id"
@@ -98,9 +98,13 @@ class _SlimPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         self._left_to_trace -= 1
         if not self._left_to_trace:
             self._consumer_record = self._untraced_record  # type: ignore[method-assign]
-        traced = self._untraced_record(partition, record)
-        traced.trace_context = _header(record, TRACEPARENT)
-        return traced
+        plain = self._untraced_record(partition, record)
+        context = _header(record, TRACEPARENT)
+        if context is None:
+            return plain
+        return TracedRecord(
+            partition, plain.offset, plain.timestamp, plain.key, plain.value, plain.schema_header, trace_context=context
+        )
 
     def _release_methods(self) -> None:
         """Drop the methods chosen for these records: a reference cycle, it would keep what was fetched until a collection."""

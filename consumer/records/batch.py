@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
-from consumer.records.record import Record, plausible_timestamp, total_size
+from consumer.records.record import Record, TracedRecord, plausible_timestamp, total_size
 from consumer.records.record_type import RecordType, Row
 from consumer.records.row_buffer import RowBuffer
 from schemas.records.readings import Reason
@@ -175,7 +175,7 @@ class BatchBuilder:
     def _add_trace_contexts(self, records: list[Record]) -> None:
         """Add the contexts of the first records: only the first ones of a fetch have any, and producers share them."""
         for record in records[: MAX_LINKS - len(self.trace_contexts)]:
-            if record.trace_context is not None:
+            if isinstance(record, TracedRecord):
                 self.trace_contexts[record.trace_context] = None
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import astuple
 
 from consumer.records.batch import BatchBuilder
 from consumer.records.decode import Decoder
+from consumer.records.record import Record, TracedRecord
 from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
 from schemas.records.readings import TimeLimits
 from schemas.tracing.tracer import MAX_LINKS
@@ -67,8 +68,12 @@ def test_spans_are_contiguous_and_every_record_is_a_row_or_a_dead_letter(
 def test_a_batch_holds_a_bounded_number_of_trace_contexts_and_each_once() -> None:
     builder, partition = BatchBuilder(), TopicPartition("meter-readings", 0)
     for number in range(100):
-        fetched = records([meter(at=minute(number))], offset=number)
-        fetched[0].trace_context = b"%d" % (number // 2)
+        untraced = records([meter(at=minute(number))], offset=number)
+        context = b"%d" % (number // 2)
+        fetched: list[Record] = [
+            TracedRecord(partition, each.offset, each.timestamp, each.key, each.value, trace_context=context)
+            for each in untraced
+        ]
         decoder = DECODERS["meter-readings"]
         offsets = range(number, number + 1)
         builder.add(partition, offsets, fetched, 0, decoder.record_type, decoder.decode(fetched, LIMITS))
