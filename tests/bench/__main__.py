@@ -37,7 +37,7 @@ from tests.bench.measures import (
 from tests.bench.measures.cells import measure as cells
 from tests.bench.measures.devices import measure as devices
 from tests.bench.measures.years import measure as years
-from tests.bench.others import compare
+from tests.bench.others import compare, group_protocols
 from tests.bench.setup.harness import Harness, migrated_template
 
 MEASURES: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
@@ -58,6 +58,7 @@ ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
     "claim": claim.measure,
     "formats": formats.measure,
     "traces": traces.measure,
+    "group-protocols": group_protocols.measure,
     "levels": levels.measure,
     "years": years.measure,
     "devices": devices.measure,

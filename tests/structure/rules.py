@@ -130,7 +130,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "aiokafka.client": "consumer.kafka tests",
     "aiokafka.cluster": "consumer.kafka tests",
     "aiokafka.consumer": "consumer.kafka tests",
-    "aiokafka.coordinator": "consumer.kafka",
+    "aiokafka.coordinator": "consumer.kafka tests.bench.programs.group_member",
     "aiokafka.coordinator.protocol": "consumer.kafka tests",  # decodes the members of a group
     "aiokafka.producer": "api.ingestion tests",
 }
