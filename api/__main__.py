@@ -15,6 +15,7 @@ from api.settings import ApiSettings, GatewaySettings
 from schemas.config.logging import configure_logging
 from schemas.config.settings import from_environment
 from schemas.config.termination import end_on_sigterm
+from schemas.tracing.settings import start_tracer
 
 app = typer.Typer(help="The HTTP API: reads from PostgreSQL, and accepts readings for Kafka.", add_completion=False)
 app.add_typer(keys.app, name="keys")
@@ -53,7 +54,9 @@ def _application(settings: GatewaySettings) -> FastAPI:
         sys.stderr.write(CONFLICTING_ACCESS if settings.api_open else NO_ACCESS)
         sys.exit(2)
     try:
-        return create_app(settings) if isinstance(settings, ApiSettings) else create_gateway(settings)
+        if isinstance(settings, ApiSettings):
+            return create_app(settings, start_tracer(settings, "energy-api"))
+        return create_gateway(settings, start_tracer(settings, "energy-gateway"))
     except InvalidKeys as error:
         sys.stderr.write(f"API_KEYS_FILE: {error}\n")
         sys.exit(2)

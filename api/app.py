@@ -31,6 +31,7 @@ from api.middleware.data_source import SOURCE, STALENESS, DataSourceMiddleware
 from api.middleware.disconnects import IgnoreDisconnectsMiddleware
 from api.middleware.request_metrics import RequestMetricsMiddleware
 from api.middleware.security_headers import SecurityHeadersMiddleware
+from api.middleware.tracing import TracingMiddleware
 from api.openapi.document import finish_openapi
 from api.problems import handle_problems, unexpected_error
 from api.routes import (
@@ -48,6 +49,7 @@ from api.routes import (
 )
 from api.settings import ApiSettings, GatewaySettings
 from schemas.config.version import VERSION
+from schemas.tracing.tracer import NO_TRACER, Tracer
 
 DESCRIPTION: Final = """\
 Energy of meters (grid side, AC) and vehicles (battery side, DC): the last 24 hours of a vehicle, live status of
@@ -62,13 +64,15 @@ QUEUED_FLEET_EVALUATIONS: Final = 8
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def create_app(settings: ApiSettings) -> FastAPI:
+def create_app(settings: ApiSettings, tracer: Tracer = NO_TRACER) -> FastAPI:
     """The whole API, with the ingestion gateway if it is enabled. Connections are opened when the application starts.
 
     Raises:
         InvalidKeys: the file of API keys cannot be used.
     """
-    app = _application(settings, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled)
+    app = _application(
+        settings, tracer, "Energy ingestion engine", DESCRIPTION, _lifespan, gateway=settings.ingestion_enabled
+    )
     app.state.reading_rates = ReadingRates()
     app.state.last_summary = SharedWork(running=1, queued=0)
     app.state.fleet_evaluations = SharedWork(running=FLEET_EVALUATIONS, queued=QUEUED_FLEET_EVALUATIONS)
@@ -76,18 +80,20 @@ def create_app(settings: ApiSettings) -> FastAPI:
     return _completed(app, *(module.router for module in modules))
 
 
-def create_gateway(settings: GatewaySettings) -> FastAPI:
+def create_gateway(settings: GatewaySettings, tracer: Tracer = NO_TRACER) -> FastAPI:
     """The ingestion gateway alone, without a database. It scales and fails independently of the rest of the API.
 
     Raises:
         InvalidKeys: the file of API keys cannot be used.
     """
-    app = _application(settings, "Energy ingestion gateway", GATEWAY_DESCRIPTION, _gateway_lifespan, gateway=True)
+    app = _application(
+        settings, tracer, "Energy ingestion gateway", GATEWAY_DESCRIPTION, _gateway_lifespan, gateway=True
+    )
     return _completed(app, health.gateway_router, access.router)
 
 
 def _application(
-    settings: GatewaySettings, title: str, description: str, lifespan: Lifespan, *, gateway: bool
+    settings: GatewaySettings, tracer: Tracer, title: str, description: str, lifespan: Lifespan, *, gateway: bool
 ) -> FastAPI:
     app = FastAPI(
         title=title,
@@ -102,10 +108,11 @@ def _application(
     metrics = Metrics()
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.tracer = tracer
     app.state.key_store = None if settings.api_open else KeyStore(settings.api_keys_file, metrics.registry)
     app.state.producer = None
     if gateway:
-        app.state.producer = ReadingProducer(settings)
+        app.state.producer = ReadingProducer(settings, tracer)
         topics = (settings.meter_topics[0], settings.vehicle_topics[0])
         app.state.gateway_metrics = GatewayMetrics(metrics.registry, app.state.producer, topics)
     return app
@@ -138,6 +145,7 @@ def _add_middleware(app: FastAPI) -> None:
     of unexpected errors, whose responses name no data source.
     """
     settings: GatewaySettings = app.state.settings
+    tracer: Tracer = app.state.tracer
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.origins,
@@ -145,8 +153,9 @@ def _add_middleware(app: FastAPI) -> None:
         allow_headers=["Authorization", "X-API-Key", "Content-Type"],
         expose_headers=["Retry-After", SOURCE, STALENESS],
     )
-    *outside, inside = [
+    middleware_stack: list[Middleware] = [
         Middleware(IgnoreDisconnectsMiddleware),
+        *([] if tracer is NO_TRACER else [Middleware(TracingMiddleware, tracer)]),
         Middleware(SecurityHeadersMiddleware, settings.api_hsts_seconds),
         Middleware(ServerErrorMiddleware, handler=unexpected_error),
         Middleware(RequestMetricsMiddleware, app.state.metrics),
@@ -156,6 +165,7 @@ def _add_middleware(app: FastAPI) -> None:
         Middleware(AbandonedRequestsMiddleware),
         Middleware(DataSourceMiddleware),
     ]
+    *outside, inside = middleware_stack
     app.user_middleware = [inside]
     stack = app.build_middleware_stack()
     for middleware, arguments, options in reversed(outside):
@@ -178,6 +188,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await app.state.live_updates.stop()
             if producer:
                 await producer.stop()
+            app.state.tracer.close()
 
 
 @asynccontextmanager
@@ -188,6 +199,7 @@ async def _gateway_lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
     finally:
         await app.state.producer.stop()
+        app.state.tracer.close()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from schemas.config.settings import (
     LogSettings,
     RetentionDays,
 )
+from schemas.tracing.settings import TracingSettings
 
 _CELL_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
@@ -103,7 +104,7 @@ class ServingSettings(KeySettings, LogSettings):
         return _split(self.cors_origins)
 
 
-class GatewaySettings(ServingSettings, KafkaSettings):
+class GatewaySettings(ServingSettings, KafkaSettings, TracingSettings):
     """Settings of `python -m api --only ingestion`, which needs no database."""
 
     retention_days: RetentionDays = 400

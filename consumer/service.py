@@ -42,6 +42,8 @@ from consumer.storage.errors import describe
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from consumer.topic_registry import record_types_by_topic
+from schemas.tracing.settings import start_tracer
+from schemas.tracing.tracer import NO_TRACER, Tracer
 from sql.connection import WRITER_SETTINGS, pool
 
 log = structlog.get_logger("consumer")
@@ -61,7 +63,7 @@ async def run_consumer(settings: ConsumerSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    metrics, health = Metrics(), Health()
+    metrics, health, tracer = Metrics(), Health(), start_tracer(settings, "energy-consumer")
     server, port = probes.serve(health, metrics, settings.metrics_host, settings.metrics_port)
     Watchdog(health).start()
     log.info("consumer_started", group=settings.kafka_group_id, metrics_port=port)
@@ -78,10 +80,11 @@ async def run_consumer(settings: ConsumerSettings) -> None:
             if client is None:
                 return
             try:
-                await run_pipeline(settings, client, database, metrics, health, stop)
+                await run_pipeline(settings, client, database, metrics, health, stop, tracer)
             finally:
                 await leave_group(client)
     finally:
+        tracer.close()
         log.info("consumer_stopped")
         server.shutdown()
 
@@ -93,19 +96,19 @@ async def run_pipeline(
     metrics: Metrics,
     health: Health,
     stop: asyncio.Event,
+    tracer: Tracer = NO_TRACER,
 ) -> None:
     """Move records until `stop` is set; afterwards no write is in flight and no partition is being read."""
-    topics = record_types_by_topic(settings)
+    topics, group_id = record_types_by_topic(settings), settings.kafka_group_id
     metrics.initialize(topics)
-    store, offsets = Store(database, settings.kafka_group_id), StoredOffsets(database, settings.kafka_group_id)
+    store, offsets = Store(database, group_id, tracer), StoredOffsets(database, group_id)
     breaker = Breaker(database, settings, metrics, health)
-    writer = BatchWriter(store, offsets, breaker, metrics, health)
+    writer = BatchWriter(store, offsets, breaker, metrics, health, tracer)
     buffers = TopicBuffers(topics, writer, settings)
     positions = PartitionPositions(client, offsets, breaker, buffers, metrics, health)
     listener = RebalanceListener(client, positions, StaticMembership(settings, client), metrics, health)
     subscription = Subscription(client, topics, listener, GroupCoverage(settings, client, metrics), metrics, health)
-    clock = Clock(database, metrics, health)
-    logs = PartitionLogs(client, metrics, health)
+    clock, logs = Clock(database, metrics, health), PartitionLogs(client, metrics, health)
     reporter = LagReporter(client, positions, buffers, writer, RecordSampler(settings), logs, metrics)
     try:
         async with open_decoders(settings, topics) as decoders, asyncio.TaskGroup() as group:
@@ -113,7 +116,7 @@ async def run_pipeline(
             background = [
                 group.create_task(subscription.run()),
                 group.create_task(reporter.run()),
-                group.create_task(LogEnds(database, settings.kafka_group_id, reporter).run()),
+                group.create_task(LogEnds(database, group_id, reporter).run()),
                 group.create_task(OffsetWatch(client, offsets, positions, buffers, metrics).run()),
                 group.create_task(loop.apply_operator_decisions()),
                 group.create_task(clock.keep_comparing()),

@@ -15,6 +15,7 @@ from schemas.config.settings import (
     RegisterJitter,
     RetentionDays,
 )
+from schemas.tracing.settings import TracingSettings
 
 MAX_INT32: Final = 2**31 - 1  # of the fields in Kafka's protocol
 Format = Literal["json", "avro", "protobuf", "json-schema", "auto"]
@@ -82,7 +83,7 @@ class SchemaRegistrySettings(Environment):
         return self
 
 
-class ConsumerSettings(SchemaRegistrySettings, KafkaSettings, DatabaseSettings, LogSettings):
+class ConsumerSettings(SchemaRegistrySettings, KafkaSettings, DatabaseSettings, TracingSettings, LogSettings):
     """The environment variables of `python -m consumer`."""
 
     kafka_group_id: str = Field(

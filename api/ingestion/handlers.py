@@ -6,6 +6,7 @@ A request is rejected as early as possible: before its body is read when Kafka i
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -21,6 +22,7 @@ from api.ingestion.request import JSON, RETRY_AFTER_SECONDS, IngestionRequest, R
 from api.problems import MEDIA_TYPE, UNREADABLE, Overloaded, Unavailable, field_problems
 from api.settings import GatewaySettings
 from schemas.records.readings import InvalidReading, Reading
+from schemas.tracing.tracer import Span
 
 READING_MAX_BYTES: Final = 64 * 1024  # a reading takes a few hundred bytes
 OUTCOME_OF_STATUS: Final[dict[int, Outcome]] = {
@@ -46,6 +48,16 @@ class Ingestion:
     def read_body(self, limit: int) -> Awaitable[bytes]:
         seconds = self.settings.ingestion_body_within_seconds
         return self.request.read_body(limit, seconds, self.producer.admission)
+
+    def sending(self) -> AbstractContextManager[Span]:
+        """The span of sending readings; ends when Kafka has acknowledged them. Their records carry its trace context."""
+        attributes = {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": self.topic,
+        }
+        return self.producer.tracer.span(f"send {self.topic}", "producer", attributes=attributes)
 
 
 class Response(NamedTuple):
@@ -91,8 +103,9 @@ async def ingest_reading(ingestion: Ingestion) -> Response:
     admission = ingestion.producer.admission
     admission.acquire(1)
     try:
-        batch = ingestion.producer.send(reading)
-        await batch.completed.wait()
+        with ingestion.sending():
+            batch = ingestion.producer.send(reading)
+            await batch.completed.wait()
     finally:
         admission.release(1)
     if batch.error is not None:
@@ -122,7 +135,8 @@ async def ingest_batch(ingestion: Ingestion) -> Response:
     try:
         readings = await parse_all(ingestion.reading_type, items, time_limits(settings.retention_days))
         may_send = partial(may_ingest, access_of(request))
-        outcome = await produce_all(ingestion.producer, ingestion.reading_type, readings, may_send)
+        with ingestion.sending():
+            outcome = await produce_all(ingestion.producer, ingestion.reading_type, readings, may_send)
     finally:
         admission.release(len(items))
     for status, name in OUTCOME_OF_STATUS.items():

@@ -12,6 +12,8 @@ import structlog
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.partitioner import murmur2
 
+from schemas.tracing.tracer import Headers
+
 log = structlog.get_logger(__name__)
 
 # How long a new batch waits for more readings. The queues are flushed together: one request per broker.
@@ -52,11 +54,12 @@ class PartitionQueue:
         self._in_flight: ProducerBatch | None = None
         self._send_task: asyncio.Task[None] | None = None
 
-    def append(self, key: bytes, value: bytes) -> ProducerBatch:
+    def append(self, key: bytes, value: bytes, headers: Headers) -> ProducerBatch:
         """Adds a reading to the last pending batch, or to a new one when that is full."""
-        if not self._pending or self._pending[-1].builder.append(timestamp=None, key=key, value=value) is None:
+        last = self._pending[-1].builder if self._pending else None
+        if last is None or last.append(timestamp=None, key=key, value=value, headers=headers) is None:
             batch = ProducerBatch(self._queues.producer.create_batch(), self._queues.now())
-            batch.builder.append(timestamp=None, key=key, value=value)  # an empty batch accepts a record of any size
+            batch.builder.append(timestamp=None, key=key, value=value, headers=headers)  # accepts a record of any size
             self._pending.append(batch)
             self._queues.schedule(self)
         return self._pending[-1]
@@ -117,11 +120,11 @@ class PartitionQueues:
         self._scheduled: list[PartitionQueue] = []
         self.add_new_partitions()
 
-    def append(self, topic: str, device_id: str, value: bytes) -> ProducerBatch:
+    def append(self, topic: str, device_id: str, value: bytes, headers: Headers) -> ProducerBatch:
         """Adds a reading to the queue of its device: the partition that Kafka's own clients choose for this key."""
         key = device_id.encode()
         queues = self._queues[topic]
-        return queues[_partition_hash(key) % len(queues)].append(key, value)
+        return queues[_partition_hash(key) % len(queues)].append(key, value, headers)
 
     def schedule(self, queue: PartitionQueue) -> None:
         """Sends the next batch of a queue after LINGER_SECONDS at most."""

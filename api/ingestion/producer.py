@@ -21,6 +21,7 @@ from api.ingestion.partition_queue import PartitionQueues, ProducerBatch
 from api.problems import Unavailable
 from api.settings import GatewaySettings
 from schemas.records.readings import MeterReading, Reading
+from schemas.tracing.tracer import NO_TRACER, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +36,9 @@ _encode: Final = msgspec.json.Encoder().encode
 class ReadingProducer:
     """Produces readings to their topics. Starts without Kafka and becomes ready when Kafka and the topics are there."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, tracer: Tracer = NO_TRACER) -> None:
         self._settings = settings
+        self.tracer = tracer
         self._meter_topic, self._vehicle_topic = settings.meter_topics[0], settings.vehicle_topics[0]
         self._topics = {self._meter_topic, self._vehicle_topic}
         self._missing_topics: set[str] = set()
@@ -88,9 +90,10 @@ class ReadingProducer:
         """
         if self._queues is None:
             raise Unavailable(f"{self.waiting_for()}; {RETRY_ADVICE}")
+        headers = self.tracer.headers()
         if isinstance(reading, MeterReading):
-            return self._queues.append(self._meter_topic, reading.meter_id, _encode(reading))
-        return self._queues.append(self._vehicle_topic, reading.vehicle_id, _encode(reading))
+            return self._queues.append(self._meter_topic, reading.meter_id, _encode(reading), headers)
+        return self._queues.append(self._vehicle_topic, reading.vehicle_id, _encode(reading), headers)
 
     async def _run(self) -> None:
         while True:

@@ -5,10 +5,9 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.metrics import Metrics
+from api.metrics import METHODS, Metrics
 
 CLIENT_CLOSED_REQUEST: Final = 499  # nginx's code: the client disconnected before a response was started
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestMetricsMiddleware:
@@ -46,4 +45,4 @@ def _route(scope: Any) -> str:
 
 
 def _method(scope: Any) -> str:
-    return scope["method"] if scope["method"] in _METHODS else "other"
+    return scope["method"] if scope["method"] in METHODS else "other"

@@ -30,7 +30,8 @@ class ClientStoppedError(Exception):
 
 async def start_client(settings: ConsumerSettings, health: Health) -> AIOKafkaConsumer:
     """A started consumer without a subscription; retries for as long as Kafka is away."""
-    install_slim_records(topic for topic, value_format in settings.formats_by_topic().items() if value_format != "json")
+    framed = [topic for topic, value_format in settings.formats_by_topic().items() if value_format != "json"]
+    install_slim_records(framed, traced=settings.traces_url is not None)
     client: AIOKafkaConsumer
     async for attempt in retry_forever(KafkaError, OSError):
         client = _new_client(settings)  # outside the attempt: an error here does not mean that Kafka is away

@@ -4,7 +4,8 @@ aiokafka builds a dataclass of eleven fields for each record, which takes longer
 replaces the one method that builds it; checksums, aborted transactions and holes in the offsets are still handled by the
 library. A unit test compares our records with the library's, so that a new release of aiokafka cannot change them unnoticed.
 
-Of topics that `install_slim_records` names, a record keeps the header that names its schema.
+Of topics that `install_slim_records` names, a record keeps the header that names its schema. While traces are on, the first
+records of what was fetched of a partition keep the header with their trace context; the headers of the others are not looked at.
 Header names that are not UTF-8 are accepted (lenient_headers.py).
 `getmany` limits the number of records alone, and a mebibyte of compressed records may be a gibibyte of values: within
 `at_most_bytes`, one call returns a bounded number of bytes of all partitions together. What was fetched of one partition comes
@@ -20,7 +21,8 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 
 from consumer.kafka.lenient_headers import FetchedRecords, LenientRecords
-from consumer.records.record import Record
+from consumer.records.record import Record, TracedRecord
+from schemas.tracing.tracer import MAX_LINKS, TRACEPARENT
 
 SCHEMA_HEADER: Final = "__value_schema_id"
 BYTES_AT_ONCE: Final = 1_048_576  # of one partition, outside of `at_most_bytes`; some 8,000 readings
@@ -48,11 +50,16 @@ def at_most_bytes(size: int) -> Iterator[None]:
 
 class _SlimPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     topics_with_schemas: frozenset[str] = frozenset()
+    traced = False
 
     def __init__(self, tp: TopicPartition, records: Any, aborted_transactions: Any, *arguments: Any) -> None:
         super().__init__(tp, records, aborted_transactions, *arguments)
         if tp.topic in self.topics_with_schemas:
             self._consumer_record = self._record_with_schema  # type: ignore[method-assign]
+        if self.traced:
+            self._untraced_record = self._consumer_record
+            self._left_to_trace = MAX_LINKS
+            self._consumer_record = self._traced_record  # type: ignore[method-assign]
         self._data: bytes | None = getattr(records, "data", None)
         self._aborted_at_first = list(self._aborted_transactions)
 
@@ -63,6 +70,9 @@ class _SlimPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             if self._data is None:
                 raise
             return self._decode_leniently(self._data)
+        except StopIteration:
+            self._release_methods()
+            raise
         return following
 
     def _decode_leniently(self, data: bytes) -> Record:
@@ -81,10 +91,30 @@ class _SlimPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         return Record(partition, record.offset, record.timestamp, record.key, record.value)
 
     def _record_with_schema(self, partition: TopicPartition, record: Any) -> Record:
-        schema = (
-            next((value for name, value in record.headers if name == SCHEMA_HEADER), None) if record.headers else None
-        )
+        schema = _header(record, SCHEMA_HEADER)
         return Record(partition, record.offset, record.timestamp, record.key, record.value, schema)
+
+    def _traced_record(self, partition: TopicPartition, record: Any) -> Record:
+        self._left_to_trace -= 1
+        if not self._left_to_trace:
+            self._consumer_record = self._untraced_record  # type: ignore[method-assign]
+        plain = self._untraced_record(partition, record)
+        context = _header(record, TRACEPARENT)
+        if context is None:
+            return plain
+        return TracedRecord(
+            partition, plain.offset, plain.timestamp, plain.key, plain.value, plain.schema_header, trace_context=context
+        )
+
+    def _release_methods(self) -> None:
+        """Drop the methods chosen for these records: a reference cycle, it would keep what was fetched until a collection."""
+        for name in ("_consumer_record", "_untraced_record"):
+            self.__dict__.pop(name, None)
+
+
+def _header(record: Any, name: str) -> bytes | None:
+    """The value of the first header of this name."""
+    return next((value for each, value in record.headers if each == name), None) if record.headers else None
 
 
 class _BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
@@ -105,9 +135,10 @@ class _BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]
         return records
 
 
-def install_slim_records(topics_with_schemas: Iterable[str] = ()) -> None:
+def install_slim_records(topics_with_schemas: Iterable[str] = (), *, traced: bool = False) -> None:
     """Make every aiokafka consumer of this process return `Record`, and bounded portions of what was fetched."""
     _SlimPartitionRecords.topics_with_schemas = frozenset(topics_with_schemas)
+    _SlimPartitionRecords.traced = traced
     fetcher.PartitionRecords = _SlimPartitionRecords
     fetcher.FetchResult = _BoundedFetchResult
     fetcher.MemoryRecords = FetchedRecords

@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 from aiokafka import TopicPartition
 
+from consumer.monitoring.batch_span import batch_span, outcome
 from consumer.monitoring.health import Health
 from consumer.monitoring.metrics import Metrics
 from consumer.pipeline.breaker import Breaker
@@ -25,6 +26,7 @@ from consumer.storage.errors import CommitOutcomeUnknownError, FencedError, is_p
 from consumer.storage.offsets import StoredOffsets
 from consumer.storage.store import Store
 from schemas.records.readings import Reason
+from schemas.tracing.tracer import NO_TRACER, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -78,13 +80,20 @@ class BatchWriter:
     """
 
     def __init__(
-        self, store: Store, offsets: StoredOffsets, breaker: Breaker, metrics: Metrics, health: Health
+        self,
+        store: Store,
+        offsets: StoredOffsets,
+        breaker: Breaker,
+        metrics: Metrics,
+        health: Health,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._store = store
         self._offsets = offsets
         self._breaker = breaker
         self._metrics = metrics
         self._health = health
+        self._tracer = tracer
         self._retrying: set[asyncio.Task[Any] | None] = set()
         self._busy_until = 0.0
         self.committed: dict[TopicPartition, int] = {}
@@ -113,11 +122,13 @@ class BatchWriter:
             self._report_unblocked()
 
     async def _write(self, batch: Batch, committed: dict[TopicPartition, int]) -> BatchResult:
-        started = time.monotonic()
-        attempt_started, result = await self._write_until_committed(batch, committed)
-        committed.update({partition: span.next_offset for partition, span in batch.spans.items()})
-        self._add_throughput(len(batch), attempt_started, time.monotonic())
-        self._report_written(batch, result, time.monotonic() - started)
+        with batch_span(self._tracer, batch) as span:
+            started = time.monotonic()
+            attempt_started, result = await self._write_until_committed(batch, committed)
+            committed.update({partition: span.next_offset for partition, span in batch.spans.items()})
+            self._add_throughput(len(batch), attempt_started, time.monotonic())
+            self._report_written(batch, result, time.monotonic() - started)
+            span.set(outcome(result))
         return result
 
     async def _write_until_committed(
@@ -205,12 +216,12 @@ class BatchWriter:
         self._busy_until = ended
 
     def _report_written(self, batch: Batch, result: BatchResult, seconds: float) -> None:
-        now = time.time()
+        now, exemplar = time.time(), self._tracer.exemplar()
         self._metrics.count(result)
         self._metrics.write_seconds.observe(seconds)
         for span in batch.spans.values():
             if span.oldest is not None:
-                self._metrics.freshness.observe(max(0.0, now - span.oldest / 1000))
+                self._metrics.freshness.observe(max(0.0, now - span.oldest / 1000), exemplar)
         for (topic, reason), number in result.dead_letters.items():
             if reason in UNEXPECTED:
                 self._breaker.record(topic, 0, number)  # the records themselves are counted when they are decoded

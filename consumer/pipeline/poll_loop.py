@@ -6,6 +6,7 @@ getmany ──> Decoder ──> TopicBuffer: BatchBuilder ──(full, or waited
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -173,12 +174,15 @@ class PollLoop:
     def _take(self, partition: TopicPartition, offsets: range, records: list[Record], limits: TimeLimits) -> bool:
         """Decode records and add them to the batch; False when that opens the breaker, and nothing is added."""
         decoder = self._decoders[partition.topic]
+        started = time.time_ns()
         decoded = decoder.decode(records, limits)
+        ended = time.time_ns()
         if records and self._breaker.record(partition.topic, len(records), len(decoded.dead_letters)):
             self._positions.apply_breaker()
             return False
         builder = self._buffers.builder(partition.topic)
         builder.add(partition, offsets, records, self._log_end(partition), decoder.record_type, decoded)
+        builder.add_decoding(started, ended)
         return True
 
     def _log_end(self, partition: TopicPartition) -> int:

@@ -4,13 +4,15 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
-from consumer.records.record import Record, plausible_timestamp, total_size
+from consumer.records.record import Record, TracedRecord, plausible_timestamp, total_size
 from consumer.records.record_type import RecordType, Row
 from consumer.records.row_buffer import RowBuffer
 from schemas.records.readings import Reason
+from schemas.tracing.tracer import MAX_LINKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,29 @@ class Span:
     last_record: Record | None = None
 
 
+class Decoding(NamedTuple):
+    """When the first records of a batch began to be decoded and the last ones were, and the time spent on it in between.
+
+    In nanoseconds, the first two since 1970.
+    """
+
+    started: int
+    ended: int
+    busy: int
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One unit of work from decode to commit. Its length is the number of its records."""
+    """One unit of work from decode to commit. Its length is the number of its records.
+
+    `trace_contexts` are those of some of its records; without traces there are none.
+    """
 
     spans: Mapping[TopicPartition, Span]
     rows_by_type: Mapping[RecordType, RowBuffer]
     dead_letters: Sequence[DeadLetter]
+    decoding: Decoding | None = None
+    trace_contexts: Sequence[bytes] = ()
 
     def __len__(self) -> int:
         return sum(len(buffer.rows) for buffer in self.rows_by_type.values()) + len(self.dead_letters)
@@ -103,6 +121,8 @@ class BatchBuilder:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     records: int = 0
     size: int = 0
+    decoding: Decoding | None = None
+    trace_contexts: dict[bytes, None] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.records
@@ -142,9 +162,21 @@ class BatchBuilder:
             self.rows_by_type[record_type] = RowBuffer()
         self.rows_by_type[record_type].add(decoded.rows, decoded.records)
         self.dead_letters += decoded.dead_letters
+        self._add_trace_contexts(records)
+
+    def add_decoding(self, started: int, ended: int) -> None:
+        """Add the time in which some of the records were decoded, in nanoseconds since 1970."""
+        before = self.decoding or Decoding(started, ended, 0)
+        self.decoding = Decoding(before.started, ended, before.busy + ended - started)
 
     def build(self) -> Batch:
-        return Batch(self.spans, self.rows_by_type, self.dead_letters)
+        return Batch(self.spans, self.rows_by_type, self.dead_letters, self.decoding, list(self.trace_contexts))
+
+    def _add_trace_contexts(self, records: list[Record]) -> None:
+        """Add the contexts of the first records: only the first ones of a fetch have any, and producers share them."""
+        for record in records[: MAX_LINKS - len(self.trace_contexts)]:
+            if isinstance(record, TracedRecord):
+                self.trace_contexts[record.trace_context] = None
 
 
 def _extend(

@@ -79,7 +79,8 @@ async def store_readings(
     else:
         split = await context.newest_readings.split(connection, telemetry_type, buffer.by_device)
     late = split.take_older(context.watermarks.folding_before)
-    await _copy(connection, telemetry_type, split.new)
+    with context.tracer.span("copy", attributes={"energy.rows": len(split.new)}):
+        await _copy(connection, telemetry_type, split.new)
     rows = await _insert_rows(connection, telemetry_type, split.possible_duplicates)
     late_rows = await _insert_late(connection, telemetry_type, late)
     inserted = [*rows.inserted, *late_rows.inserted]

@@ -10,6 +10,7 @@ from consumer.records.record import Record
 from consumer.records.record_type import RecordType, RejectedRow, Row
 from consumer.records.row_buffer import RowBuffer
 from consumer.storage.newest_readings import NewestReadings
+from schemas.tracing.tracer import NO_TRACER, Tracer
 from sql.queries import queries
 
 Connection = Any  # asyncpg.Connection, or the pool's proxy for one
@@ -39,6 +40,7 @@ class WriteContext:
     check_duplicates: bool
     consumer_group: str | None = None
     incarnation: int | None = None
+    tracer: Tracer = NO_TRACER
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from consumer.storage.newest_readings import NewestReadings
 from consumer.storage.rejected_rows import move_rejected_rows
 from consumer.storage.row_writers import Connection, WriteContext, write_rows
 from consumer.storage.transactions import begin, commit
+from schemas.tracing.tracer import NO_TRACER, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -24,9 +25,10 @@ log = structlog.get_logger(__name__)
 class Store:
     """Writes batches of one consumer group."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", consumer_group: str) -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", consumer_group: str, tracer: Tracer = NO_TRACER) -> None:
         self._pool = pool
         self._group = consumer_group
+        self._tracer = tracer
         self._newest_readings = NewestReadings()
 
     async def write(self, batch: Batch) -> BatchResult:
@@ -60,16 +62,21 @@ class Store:
     async def _write_once(self, batch: Batch, *, check_duplicates: bool) -> BatchResult:
         async with self._pool.acquire() as connection:
             async with begin(connection) as transaction:
-                watermarks = await claim_offsets(connection, self._group, batch)  # the fence
-                context = WriteContext(self._newest_readings, watermarks, check_duplicates, self._group)
-                written = await write_rows(connection, batch, context)
+                with self._tracer.span("claim"):
+                    watermarks = await claim_offsets(connection, self._group, batch)  # the fence
+                context = WriteContext(
+                    self._newest_readings, watermarks, check_duplicates, self._group, tracer=self._tracer
+                )
+                with self._tracer.span("write"):
+                    written = await write_rows(connection, batch, context)
                 dead_letters, present = await insert_dead_letters(
                     connection, self._group, [*batch.dead_letters, *written.rejected]
                 )
                 duplicates = [*written.duplicates, *(each.record for each in present)]
                 await self._count_exceptions(connection, batch, duplicates, dead_letters)
                 result = count_result(batch.consumed_by_topic(), duplicates, dead_letters)
-            await commit(transaction, result)  # outside the block: after a failed COMMIT there is nothing to roll back
+            with self._tracer.span("commit"):  # outside the block: after a failed COMMIT there is nothing to roll back
+                await commit(transaction, result)
         self._newest_readings.update(written.newest)  # only after COMMIT
         return result
 

@@ -14,10 +14,11 @@ import uvloop
 
 from deploy.simulator.anomalies import AnomalyShares
 from deploy.simulator.fleet import Assignment, Fleet, assignments, write_assignments
-from deploy.simulator.producer import ReadingProducer
+from deploy.simulator.producer import ReadingProducer, SimulatorSettings
 from deploy.simulator.readings import RecordType, assignment_record
 from deploy.simulator.run import SHUTDOWN_TIMEOUT_S, FleetRun, Plan
 from schemas.config.settings import KafkaSettings, from_environment
+from schemas.tracing.settings import start_tracer
 
 COMMANDS: Final = ("run", "assignments")
 app = typer.Typer(
@@ -98,7 +99,7 @@ def run(
         backfill_devices=backfill_devices,
         rate=rate,
     )
-    summary = uvloop.run(_run(plan, from_environment(KafkaSettings)))
+    summary = uvloop.run(_run(plan, from_environment(SimulatorSettings)))
     typer.echo(msgspec.json.encode(summary))
     raise typer.Exit(summary["acknowledged"] != summary["sent"])
 
@@ -134,11 +135,15 @@ async def _send_assignments(rows: Iterable[Assignment], settings: KafkaSettings)
     return asdict(producer.counts)
 
 
-async def _run(plan: Plan, settings: KafkaSettings) -> dict[str, int]:
-    fleet = FleetRun(plan, ReadingProducer(settings, _report), _report)
+async def _run(plan: Plan, settings: SimulatorSettings) -> dict[str, int]:
+    tracer = start_tracer(settings, "energy-simulator")
+    fleet = FleetRun(plan, ReadingProducer(settings, _report, tracer=tracer), _report)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, fleet.stop)
-    return await fleet.run()
+    try:
+        return await fleet.run()
+    finally:
+        tracer.close()
 
 
 def _report(text: str) -> None:

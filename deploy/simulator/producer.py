@@ -18,12 +18,18 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from deploy.simulator.readings import Record, RecordType
 from schemas.config.settings import KafkaSettings
+from schemas.tracing.settings import TracingSettings
+from schemas.tracing.tracer import NO_TRACER, Headers, Tracer
 
 Report = Callable[[str], None]
 READINGS: Final = (RecordType.METER, RecordType.VEHICLE)
 BATCH_BYTES: Final = 256 * 1024
 RETRY_S: Final = 1.0
 _partition_for: Final = DefaultPartitioner()
+
+
+class SimulatorSettings(KafkaSettings, TracingSettings):
+    """The environment variables of `python -m deploy.simulator`."""
 
 
 @dataclass(slots=True)
@@ -47,10 +53,17 @@ class OpenBatch:
 class ReadingProducer:
     """Sends records of some types and counts them. `report` receives the reasons for waiting."""
 
-    def __init__(self, settings: KafkaSettings, report: Report, record_types: Iterable[RecordType] = READINGS) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        report: Report,
+        record_types: Iterable[RecordType] = READINGS,
+        tracer: Tracer = NO_TRACER,
+    ) -> None:
         self.counts = RecordCounts()
         self._settings = settings
         self._report = report
+        self._tracer = tracer
         topics = {
             RecordType.METER: settings.meter_topics[0],
             RecordType.VEHICLE: settings.vehicle_topics[0],
@@ -71,13 +84,12 @@ class ReadingProducer:
             ]
 
     async def send(self, records: Iterable[Record]) -> None:
-        """Appends each record to the batch of its partition. Waits while Kafka does not accept a full batch."""
-        now_ms = int(time.time() * 1000)
-        for record in records:
-            batch = self._batch_of[record.record_type].get(record.key) or self._find_batch(record)
-            if batch.builder.append(timestamp=now_ms, key=record.key, value=record.value) is None:
-                await self._send_batch(batch)
-                batch.builder.append(timestamp=now_ms, key=record.key, value=record.value)
+        """Appends each record to the batch of its partition. Waits while Kafka does not accept a full batch.
+
+        All records of a call belong to one span.
+        """
+        with self._tracer.span("send readings", "producer", attributes={"messaging.system": "kafka"}):
+            await self._append(records, self._tracer.headers())
 
     async def flush(self) -> None:
         """Sends all batches that contain records, full or not."""
@@ -97,6 +109,14 @@ class ReadingProducer:
                 return
         self._report(f"stopped before {self.counts.sent - self.counts.acknowledged} records were acknowledged")
         await self._producer.client.close()
+
+    async def _append(self, records: Iterable[Record], headers: Headers) -> None:
+        now_ms = int(time.time() * 1000)
+        for record in records:
+            batch = self._batch_of[record.record_type].get(record.key) or self._find_batch(record)
+            if batch.builder.append(timestamp=now_ms, key=record.key, value=record.value, headers=headers) is None:
+                await self._send_batch(batch)
+                batch.builder.append(timestamp=now_ms, key=record.key, value=record.value, headers=headers)
 
     async def _connect(self) -> Any:
         while True:

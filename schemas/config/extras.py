@@ -25,6 +25,20 @@ def missing_formats(what: str) -> str | None:
     return f"{what} needs the extra `formats`: pip install 'energy-ingestion-engine[formats]'; every image has it"
 
 
+def missing_otel(what: str) -> str | None:
+    """What to install for traces; None where OpenTelemetry's SDK and its exporter are installed."""
+    try:
+        installed = all(map(find_spec, ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")))
+    except ModuleNotFoundError:  # of a parent package
+        installed = False
+    if installed:
+        return None
+    return (
+        f"{what} needs the extra `otel`: pip install 'energy-ingestion-engine[otel]'; every image has it; "
+        "OTEL_SDK_DISABLED=true does without traces"
+    )
+
+
 def require_archive(directory: Path | None) -> Path | None:
     """Validates ARCHIVE_DIRECTORY.
 

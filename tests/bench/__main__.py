@@ -32,11 +32,12 @@ from tests.bench.measures import (
     query,
     quick,
     steady,
+    traces,
 )
 from tests.bench.measures.cells import measure as cells
 from tests.bench.measures.devices import measure as devices
 from tests.bench.measures.years import measure as years
-from tests.bench.others import compare
+from tests.bench.others import compare, group_protocols
 from tests.bench.setup.harness import Harness, migrated_template
 
 MEASURES: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
@@ -56,6 +57,8 @@ ON_REQUEST: Final[dict[str, Callable[[Harness], Iterator[Result]]]] = {
     "memory": memory.measure,
     "claim": claim.measure,
     "formats": formats.measure,
+    "traces": traces.measure,
+    "group-protocols": group_protocols.measure,
     "levels": levels.measure,
     "years": years.measure,
     "devices": devices.measure,

@@ -21,6 +21,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "schemas.records": "",
     "schemas.config": "",
     "schemas.responses": "",
+    "schemas.tracing": "schemas.config",
     # sql: the database
     "sql.queries": "",
     "sql.analytics": "schemas",
@@ -47,7 +48,8 @@ ROOMS: Final[Mapping[str, str]] = {
     "consumer.monitoring": "consumer.records schemas",
     "consumer.storage": "consumer.records schemas sql.connection sql.queries",
     "consumer.topic_registry": "consumer.records consumer.settings consumer.storage schemas sql.queries",
-    "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings schemas.config.settings",
+    "consumer.kafka": "consumer.retry consumer.monitoring consumer.records consumer.settings schemas.config.settings "
+    "schemas.tracing.tracer",
     "consumer.pipeline": "consumer.retry consumer.formats consumer.kafka consumer.monitoring consumer.records consumer.settings "
     "consumer.storage schemas sql.connection sql.queries",
     "consumer.lag": "consumer.kafka consumer.monitoring consumer.pipeline consumer.records consumer.settings sql.connection "
@@ -67,7 +69,7 @@ ROOMS: Final[Mapping[str, str]] = {
     "api.archive": "api.database api.problems sql.archive sql.queries",
     "api.cells": "api.archive api.database api.metrics api.problems api.settings sql.connection sql.queries",
     "api.fleet": "api.problems schemas sql.analytics sql.queries",
-    "api.middleware": "api.auth api.database api.metrics api.problems schemas.config.transports",
+    "api.middleware": "api.auth api.database api.metrics api.problems schemas.config.transports schemas.tracing.tracer",
     "api.server": "api.middleware.security_headers api.problems api.settings",
     "api.ingestion": "api.auth api.problems api.settings schemas",
     "api.openapi": "api.auth api.middleware.data_source api.problems schemas",
@@ -110,6 +112,7 @@ ROOMS: Final[Mapping[str, str]] = {
 LIBRARIES: Final[Mapping[str, str]] = {
     "fastapi": "api tests",
     "starlette": "api tests",
+    "opentelemetry": "schemas.tracing.opentelemetry_tracer tests",
     "uvicorn": "api.__main__ api.server tests",
     "httptools": "api.server tests",
     "aiosql": "sql.queries",
@@ -127,7 +130,7 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "aiokafka.client": "consumer.kafka tests",
     "aiokafka.cluster": "consumer.kafka tests",
     "aiokafka.consumer": "consumer.kafka tests",
-    "aiokafka.coordinator": "consumer.kafka",
+    "aiokafka.coordinator": "consumer.kafka tests.bench.programs.group_member",
     "aiokafka.coordinator.protocol": "consumer.kafka tests",  # decodes the members of a group
     "aiokafka.producer": "api.ingestion tests",
 }

@@ -32,7 +32,7 @@ def service_environment(stack: Servers, database: Database, topics: Topics) -> d
         **{
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("KAFKA_", "DATABASE_", "API_", "SCHEMA_"))
+            if not name.startswith(("KAFKA_", "DATABASE_", "API_", "SCHEMA_", "OTEL_"))
         },
         "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
         "KAFKA_METER_TOPIC": topics.meter,

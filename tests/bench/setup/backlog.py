@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, islice
 from typing import Final
 
 import uvloop
@@ -17,6 +17,7 @@ from deploy.simulator.readings import Record, milliseconds
 from deploy.simulator.timetable import due, timetable
 from deploy.stack.topics import create_topics
 from schemas.config.settings import KafkaSettings
+from schemas.tracing.tracer import NO_TRACER, Tracer
 from tests.bench.setup.harness import Harness
 from tests.support.ledger import Topics
 
@@ -62,13 +63,15 @@ def produce_backlog(
     partitions: int = PARTITIONS,
     shares: AnomalyShares = CLEAN,
     encode: Callable[[Record], Record] = _unchanged,
+    tracer: Tracer = NO_TRACER,
+    portion: int | None = None,
 ) -> Backlog:
     """Produce the given number of minutes of the fleet to new topics; the last minute is the one before now.
 
-    Each record is sent as `encode` returns it.
+    Each record is sent as `encode` returns it. The records of a minute, or of each `portion` of it, have one trace context.
     """
     topics = new_topics(harness, partitions)
-    return uvloop.run(_produce(harness, topics, minutes, vehicles, shares, encode))
+    return uvloop.run(_produce(harness, topics, minutes, vehicles, shares, encode, tracer, portion))
 
 
 def new_topics(harness: Harness, partitions: int = PARTITIONS) -> Topics:
@@ -95,13 +98,17 @@ async def _produce(
     vehicles: int,
     shares: AnomalyShares,
     encode: Callable[[Record], Record],
+    tracer: Tracer,
+    portion: int | None,
 ) -> Backlog:
-    producer = ReadingProducer(kafka_settings(harness, topics), harness.log_progress)
+    producer = ReadingProducer(kafka_settings(harness, topics), harness.log_progress, tracer=tracer)
     await producer.start()
     start = datetime.now(UTC).replace(second=0, microsecond=0) - minutes * MINUTE
     misbehaviour = AnomalyInjector(shares, seed=1)
     for done, records in enumerate(_records_by_minute(start, minutes, vehicles), 1):
-        await producer.send(map(encode, misbehaviour.apply(records)))
+        sent = map(encode, misbehaviour.apply(records))
+        while part := list(islice(sent, portion)):
+            await producer.send(part)
         if done % max(10, minutes // 10) == 0:
             harness.log_progress(f"{done * 2 * vehicles:,} of {minutes * 2 * vehicles:,} readings produced")
         await asyncio.sleep(0)

@@ -33,6 +33,8 @@ OPTIONS: Final = {
         "INGESTION_ENABLED": False,
         "KAFKA_METER_FORMAT": "avro",
         "SCHEMA_REGISTRY_URL": "https://registry:8081",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
     },
     "schemaRegistry": {
         "secret": "energy-schema-registry",

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
-from schemas.config.settings import KafkaSettings
+from deploy.simulator.producer import SimulatorSettings
 from sql.settings import MaintainSettings, MoveSettings, SqlSettings
 from tests.support.repository import ROOT, chart_schema
 from tests.support.repository.chart_schema import without_null
@@ -23,7 +23,7 @@ READERS: Final[Mapping[str, type[BaseSettings]]] = {
     "python -m sql": SqlSettings,
     "python -m sql maintain": MaintainSettings,
     "python -m sql cells move": MoveSettings,
-    "python -m deploy.simulator": KafkaSettings,
+    "python -m deploy.simulator": SimulatorSettings,
 }
 
 

@@ -1,6 +1,8 @@
 """Our slim records, compared with the records of aiokafka."""
 
+import gc
 import struct
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from consumer.kafka.slim_records import BYTES_AT_ONCE, at_most_bytes, install_slim_records
 from consumer.records.record import Record
+from schemas.tracing.tracer import MAX_LINKS
 from tests.support.topics import restore_library_afterwards
 
 PARTITION = TopicPartition("meter-readings", 3)
@@ -202,3 +205,41 @@ def test_the_header_that_names_a_schema_is_kept_of_topics_that_need_it(monkeypat
         records: Any = unpacked(MemoryRecords(bytes(builder.build())), 0)[0]
         assert [each.schema_header for each in records] == expected
         assert records[0].framed_value() == (b"\1idv" if topics else b"v")
+
+
+@pytest.mark.parametrize("topics", [(), (PARTITION.topic,)])
+def test_the_trace_context_of_the_first_records_is_kept_while_traces_are_on(
+    topics: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore_library_afterwards(monkeypatch)
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=1, producer_epoch=0, base_sequence=0,
+        batch_size=1 << 20,
+    )  # fmt: skip
+    for number in range(2 * MAX_LINKS):
+        context = [("traceparent", b"%d" % number)] if number % 2 else []
+        headers = [("__value_schema_id", b"id"), *context]
+        assert builder.append(number, timestamp=1, key=None, value=b"v", headers=headers)
+    log = bytes(builder.build())
+    contexts = [b"%d" % number if number % 2 else None for number in range(MAX_LINKS)]
+    for traced, expected in ((True, contexts), (False, [None] * MAX_LINKS)):
+        install_slim_records(topics, traced=traced)
+        records: Any = unpacked(MemoryRecords(log), 0)[0]
+        assert [getattr(each, "trace_context", None) for each in records] == expected + [None] * MAX_LINKS
+        assert {each.schema_header for each in records} == {b"id" if topics else None}
+
+
+@pytest.mark.usefixtures("_slim")
+def test_what_was_fetched_is_freed_without_a_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_slim_records([PARTITION.topic], traced=True)
+    gc.disable()
+    try:
+        records = fetcher.PartitionRecords(
+            PARTITION, log_of([b"{}"], first=10), [], 10, None, None, True, READ_COMMITTED
+        )
+        fetched = weakref.ref(records)
+        assert len(list(records)) == 1
+        del records
+        assert fetched() is None
+    finally:
+        gc.enable()

@@ -9,8 +9,10 @@ from msgspec.structs import astuple
 
 from consumer.records.batch import BatchBuilder
 from consumer.records.decode import Decoder
+from consumer.records.record import Record, TracedRecord
 from consumer.topic_registry import METER_READINGS, VEHICLE_READINGS
 from schemas.records.readings import TimeLimits
+from schemas.tracing.tracer import MAX_LINKS
 from tests.support.records import NOON, meter, minute, records, vehicle
 
 LIMITS = TimeLimits.at(NOON, 400)
@@ -61,3 +63,25 @@ def test_spans_are_contiguous_and_every_record_is_a_row_or_a_dead_letter(
             assert astuple(record_type.decode(record.value)) == row
         assert sorted(row for rows in buffer.by_device.values() for row in rows) == sorted(buffer.rows)
         assert all({row[0] for row in rows} == {device} for device, rows in buffer.by_device.items())
+
+
+def test_a_batch_holds_a_bounded_number_of_trace_contexts_and_each_once() -> None:
+    builder, partition = BatchBuilder(), TopicPartition("meter-readings", 0)
+    for number in range(100):
+        untraced = records([meter(at=minute(number))], offset=number)
+        context = b"%d" % (number // 2)
+        fetched: list[Record] = [
+            TracedRecord(partition, each.offset, each.timestamp, each.key, each.value, trace_context=context)
+            for each in untraced
+        ]
+        decoder = DECODERS["meter-readings"]
+        offsets = range(number, number + 1)
+        builder.add(partition, offsets, fetched, 0, decoder.record_type, decoder.decode(fetched, LIMITS))
+    assert builder.build().trace_contexts == [b"%d" % number for number in range(MAX_LINKS)]
+
+
+def test_the_time_of_decoding_spans_all_parts_and_counts_the_work_alone() -> None:
+    builder = BatchBuilder()
+    builder.add_decoding(100, 110)
+    builder.add_decoding(150, 157)
+    assert builder.build().decoding == (100, 157, 17)
