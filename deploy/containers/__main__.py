@@ -66,7 +66,7 @@ def _checked(docker: Docker, *, own: bool) -> int:
     """
     code = INTERRUPTED
     try:
-        with stopped_by_signals(), Project(docker, _report) as project:
+        with stopped_by_signals(), Project(docker, _report, keep_images=own) as project:
             provide_images(docker, project.images(), _report, stand_ins=own)
             check(project)
             code = 0

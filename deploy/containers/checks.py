@@ -103,7 +103,7 @@ class Readings:
 
 def report_sizes(project: Project) -> None:
     listed = project.docker("images", "--format", "{{.Repository}}:{{.Tag}} {{.Size}}")
-    names = {each["image"] for each in project.config["services"].values() if "build" in each} | {project.images()[0]}
+    names = {*project.built_images(), project.images()[0]}
     project.report("; ".join(sorted(line for line in listed.splitlines() if line.split()[0] in names)))
 
 

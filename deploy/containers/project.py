@@ -1,4 +1,4 @@
-"""docker-compose.yml as a project of its own, beside one that a user runs: other names, volumes, secrets and ports."""
+"""docker-compose.yml as a project of its own, beside one that a user runs: other names, images, volumes, secrets and ports."""
 
 import json
 import re
@@ -18,16 +18,20 @@ PROJECT: Final = f"label=com.docker.compose.project={NAME}"
 
 
 class Project:
-    """The containers of docker-compose.yml while the block runs; afterwards they, their volumes and networks are removed."""
+    """The containers of docker-compose.yml while the block runs; afterwards they, their volumes and networks are removed.
 
-    def __init__(self, docker: Docker, report: Callable[[str], None]) -> None:
+    The images that are built are removed as well, unless `keep_images`.
+    """
+
+    def __init__(self, docker: Docker, report: Callable[[str], None], *, keep_images: bool) -> None:
         self.docker = docker
         self.report = report
+        self._keep_images = keep_images
         self._directory = Path(tempfile.mkdtemp(prefix="energy-containers-"))
         self._compose = [*docker.compose(), "--project-name", NAME, "--file", str(ROOT / "docker-compose.yml")]
-        self.config: dict[str, Any] = json.loads(self.compose("--profile", "*", "config", "--format", "json"))
         create_secrets(self._directory / "secrets")
-        self._compose += ["--file", str(self._override())]
+        self._compose += ["--file", str(self._override(self._read_config()))]
+        self.config = self._read_config()
 
     def __enter__(self) -> "Project":
         self.remove()  # what a killed run has left
@@ -36,9 +40,11 @@ class Project:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and self.leftovers():
             self._report_state()
         self.remove()
+        if not self._keep_images and (built := self.built_images() & self._available_images()):
+            self.docker("image", "rm", *built)
         shutil.rmtree(self._directory)
 
     def compose(self, *words: str) -> str:
@@ -56,9 +62,13 @@ class Project:
             raise CommandError("the Dockerfile has no ARG PYTHON_IMAGE")
         return [base[1], *(each["image"] for each in self.config["services"].values() if "build" not in each)]
 
+    def built_images(self) -> set[str]:
+        """The images that are built here. Their names are not those of docker-compose.yml, which a user may have built."""
+        return {each["image"] for each in self.config["services"].values() if "build" in each}
+
     def services(self) -> list[str]:
         """The services that `docker compose up` starts, without those whose image cannot be had."""
-        available = self.docker.ids("images", "--format", "{{.Repository}}:{{.Tag}}")
+        available = self._available_images()
         services = self.config["services"].items()
         return [name for name, each in services if not each.get("profiles") and each["image"] in available]
 
@@ -84,15 +94,26 @@ class Project:
     def remove(self) -> None:
         self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
 
-    def _override(self) -> Path:
-        """A second compose file: free ports instead of fixed ones, and secrets of this run."""
+    def _available_images(self) -> set[str]:
+        return self.docker.ids("images", "--format", "{{.Repository}}:{{.Tag}}")
+
+    def _read_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = json.loads(self.compose("--profile", "*", "config", "--format", "json"))
+        return config
+
+    def _override(self, config: dict[str, Any]) -> Path:
+        """A second compose file: other names of the images, free ports instead of fixed ones, and secrets of this run."""
         lines = ["services:"]
-        for name, service in self.config["services"].items():
-            ports = [f'"127.0.0.1::{each["target"]}"' for each in service.get("ports", [])]
-            if ports:
-                lines.append(f"  {name}: {{ports: !override [{', '.join(ports)}]}}")
+        for name, service in config["services"].items():
+            changes = []
+            if ports := [f'"127.0.0.1::{each["target"]}"' for each in service.get("ports", [])]:
+                changes.append(f"ports: !override [{', '.join(ports)}]")
+            if "build" in service:
+                changes.append(f'image: "{NAME}:{service["image"].partition(":")[2]}"')
+            if changes:
+                lines.append(f"  {name}: {{{', '.join(changes)}}}")
         lines.append("secrets:")
-        for name, secret in self.config["secrets"].items():
+        for name, secret in config["secrets"].items():
             lines.append(f"  {name}: {{file: {self._directory / 'secrets' / Path(secret['file']).name}}}")
         file = self._directory / "override.yml"
         file.write_text("\n".join(lines))

@@ -106,8 +106,12 @@ def _contents(kind: str) -> dict[str, Path]:
 
 
 def _bootstrap(docker: Docker) -> None:
-    """Imports a minimal Debian with its Python as an image. The work is done in memory, which is five times as fast."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+    """Imports a minimal Debian with its Python as an image.
+
+    The work is done in /run, which is memory of our own namespaces: that is five times as fast, and ends with them if the
+    bootstrap is killed, whose mounts would keep the directory from being removed.
+    """
+    with tempfile.TemporaryDirectory(dir="/run", ignore_cleanup_errors=True) as directory:
         archive = str(Path(directory) / "debian.tar")
         run([*BOOTSTRAP, archive], {**os.environ, "TMPDIR": directory})
         docker("import", archive, "stand-in/debian")
