@@ -19,6 +19,7 @@ KWH: Final = 45.23
 KILLED: Final = 137  # exit code of a container that had to be killed
 INTERRUPTED: Final = 130  # of a command that SIGTERM ended
 TIMEOUT_SECONDS: Final = 300.0
+BUILD_TIMEOUT_SECONDS: Final = 1800.0  # packages are downloaded and compiled
 
 
 def check(project: Project) -> None:
@@ -31,7 +32,8 @@ def check(project: Project) -> None:
     """
     volumes = project.docker.ids("volume", "ls", "--quiet")
     project.report("building the image")
-    project.compose("--parallel", "1", "build")  # the targets share stages: one after the other builds them once
+    # The targets share stages: one after the other builds them once.
+    project.compose("--parallel", "1", "build", timeout=BUILD_TIMEOUT_SECONDS)
     report_sizes(project)
     up(project)
     readings = Readings(project)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from deploy.compose.__main__ import create_secrets
-from deploy.containers.run import CommandError, Docker, run
+from deploy.containers.run import TIMEOUT_SECONDS, CommandError, Docker, run
 
 ROOT: Final = Path(__file__).parents[2]
 NAME: Final = "energy-check"
@@ -47,9 +47,9 @@ class Project:
             self.docker("image", "rm", *built)
         shutil.rmtree(self._directory)
 
-    def compose(self, *words: str) -> str:
+    def compose(self, *words: str, timeout: float = TIMEOUT_SECONDS) -> str:
         """The output of `docker compose words...`."""
-        return run([*self._compose, *words], self.docker.environment)
+        return run([*self._compose, *words], self.docker.environment, timeout=timeout)
 
     def run_as_operator(self, *command: str) -> str:
         """The output of a command as docs/getting-started.md describes operators' commands."""
