@@ -86,8 +86,8 @@ COMPILE := uv pip compile -q --universal --generate-hashes --no-emit-index-url -
 lock: $(LOCAL) ## resolve all dependencies again and write the lock files
 	@$(RUN) -W ignore -m deploy.stack.lock deploy/stack tests/bench tests/tls tests/faults/regions tests/support/clients
 	@command -v uv >/dev/null || { echo 'make lock requires uv to resolve the Python packages: pip install uv' >&2; exit 1; }
-	$(COMPILE) pyproject.toml --extra api --extra archive --extra formats --extra migrate --extra otel -o requirements.lock
-	$(COMPILE) pyproject.toml --extra api --extra formats --extra otel -c requirements.lock -o requirements-api.lock
+	$(COMPILE) pyproject.toml --extra api --extra archive --extra formats --extra migrate --extra oauth --extra otel -o requirements.lock
+	$(COMPILE) pyproject.toml --extra api --extra formats --extra oauth --extra otel -c requirements.lock -o requirements-api.lock
 	$(COMPILE) pyproject.toml --extra local -c requirements.lock -o requirements-local.lock
 	$(COMPILE) pyproject.toml --extra local --extra dev -c requirements-local.lock -o requirements-dev.lock
 	echo 'quixstreams[postgresql]>=3.28,<4' | $(COMPILE) - -o tests/bench/requirements.lock

@@ -7,10 +7,10 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from schemas.config.database_url import DatabaseUrl, check_database_url
+from schemas.config.environment import Environment
 from schemas.config.settings import (
     ArchiveDirectory,
     DatabaseSettings,
-    Environment,
     JudgementSettings,
     KafkaSettings,
     LogSettings,

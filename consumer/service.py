@@ -63,7 +63,8 @@ async def run_consumer(settings: ConsumerSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    metrics, health, tracer = Metrics(), Health(), start_tracer(settings, "energy-consumer")
+    metrics, health = Metrics(), Health(settings.token_problem)
+    tracer = start_tracer(settings, "energy-consumer")
     server, port = probes.serve(health, metrics, settings.metrics_host, settings.metrics_port)
     Watchdog(health).start()
     log.info("consumer_started", group=settings.kafka_group_id, metrics_port=port)

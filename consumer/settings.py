@@ -6,10 +6,10 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from schemas.config.environment import Environment
 from schemas.config.extras import missing_formats
 from schemas.config.settings import (
     DatabaseSettings,
-    Environment,
     KafkaSettings,
     LogSettings,
     RegisterJitter,

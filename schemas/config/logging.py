@@ -41,5 +41,5 @@ def configure_logging(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    for package in ("api", "consumer", "sql", "deploy"):
+    for package in ("api", "consumer", "schemas", "sql", "deploy"):
         logging.getLogger(package).setLevel(settings.log_level)

@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic_settings import SettingsError
 
 from schemas.config.database_url import DatabaseUrl
+from schemas.config.environment import Environment
 from schemas.config.extras import require_archive
-from schemas.config.secrets import SecretFiles
+from schemas.config.kafka_tokens import KafkaTokenSettings
+from schemas.identity.certificates import RenewedContext, check_files
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SEVERAL: Final = "several separated by commas, of which the HTTP gateway sends to the first"
@@ -40,34 +35,6 @@ RegisterJitter = Annotated[
         ge=0, description="a register that falls by no more than this was not reset; it continues from its last value"
     ),
 ]
-
-
-class Environment(BaseSettings):
-    """Base of all settings: environment variables, then a `.env` file in the working directory.
-
-    A secret is read from NAME, or from the file named by NAME_FILE.
-    """
-
-    model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
-    )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the secret files of each source before the source: in pydantic, the first source that has a setting wins."""
-        sources = [init_settings]
-        for source in (env_settings, dotenv_settings):
-            if isinstance(source, EnvSettingsSource | DotEnvSettingsSource):
-                sources.append(SecretFiles(settings_cls, source))
-            sources.append(source)
-        return tuple(sources)
 
 
 Settings = TypeVar("Settings", bound=Environment)
@@ -106,7 +73,7 @@ def _valid_topics(listed: str) -> str:
 Topics = Annotated[str, AfterValidator(_valid_topics)]
 
 
-class KafkaSettings(Environment):
+class KafkaSettings(KafkaTokenSettings):
     """Connection to Kafka, and the names of the topics."""
 
     kafka_bootstrap_servers: str = Field("localhost:9092", description="host:port, several separated by commas")
@@ -125,12 +92,6 @@ class KafkaSettings(Environment):
     )
     kafka_alert_topic: str = Field(
         "efficiency-alerts", description="alerts about opened and closed faults, published by consumers"
-    )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="SSL encrypts, SASL authenticates, SASL_SSL does both"
-    )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="SASL mechanism; PLAIN sends the password to the broker"
     )
     kafka_sasl_username: str | None = Field(None, description="user name for SASL")
     kafka_sasl_password: SecretStr | None = Field(None, description="password of KAFKA_SASL_USERNAME")
@@ -169,7 +130,9 @@ class KafkaSettings(Environment):
             "bootstrap_servers": self.kafka_bootstrap_servers,
             "security_protocol": self.kafka_security_protocol,
         }
-        if self.kafka_security_protocol.startswith("SASL"):
+        if self.uses_tokens:
+            options |= {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": self.token_provider}
+        elif self.kafka_security_protocol.startswith("SASL"):
             options |= {
                 "sasl_mechanism": self.kafka_sasl_mechanism,
                 "sasl_plain_username": self.kafka_sasl_username,
@@ -178,32 +141,33 @@ class KafkaSettings(Environment):
                 else None,
             }
         if self.kafka_security_protocol.endswith("SSL"):
-            options["ssl_context"] = self._ssl_context()
+            options["ssl_context"] = RenewedContext(self._ssl_context)
         return options
 
     def unreachable_message(self) -> str:
         """Message for the time without a broker connection. aiokafka only logs the cause: `Unable connect to ...`."""
-        user = f" as {self.kafka_sasl_username}" if self.kafka_security_protocol.startswith("SASL") else ""
+        if problem := self.token_problem():
+            return problem
+        identity = ""
+        if self.kafka_security_protocol.startswith("SASL"):
+            identity = " with a token" if self.uses_tokens else f" as {self.kafka_sasl_username}"
         return (
-            f"Kafka at {self.kafka_bootstrap_servers} does not answer over {self.kafka_security_protocol}{user}; "
+            f"Kafka at {self.kafka_bootstrap_servers} does not answer over {self.kafka_security_protocol}{identity}; "
             "the log has the cause: Unable connect to ..."
         )
 
     @model_validator(mode="after")
     def _check_security_settings(self) -> Self:
-        if self.kafka_security_protocol.startswith("SASL") and not (
-            self.kafka_sasl_username and self.kafka_sasl_password
+        if (
+            self.kafka_security_protocol.startswith("SASL")
+            and not self.uses_tokens
+            and not (self.kafka_sasl_username and self.kafka_sasl_password)
         ):
             raise ValueError(
                 f"KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
             )
         if self.kafka_security_protocol.endswith("SSL"):
-            try:
-                self._ssl_context()
-            except (OSError, ssl.SSLError) as error:
-                raise ValueError(
-                    f"the files of KAFKA_SSL_CAFILE, KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE cannot be used: {error}"
-                ) from None
+            check_files(self._ssl_context, "KAFKA_SSL_CAFILE, KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE")
         return self
 
     def _ssl_context(self) -> ssl.SSLContext:

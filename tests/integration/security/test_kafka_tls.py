@@ -2,89 +2,29 @@
 
 import asyncio
 import re
-import ssl
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError, for_code
 
 from deploy.stack.processes import Processes
-from deploy.stack.topics import create_topics
 from tests.integration.api.test_ingestion import wait_until_ready, waiting_for
+from tests.integration.security.secured import Setup, until_written
 from tests.support.command import Command
 from tests.support.database import Database
-from tests.support.ledger import Entry, Topics, ledger, until_consumed
 from tests.support.records import meter, vehicle
 from tests.support.responses import StartApi, body, problem
-from tests.support.services import ConsumerGroup, ingestion_service
+from tests.support.services import ConsumerGroup
 from tests.support.waiting import until
-from tests.tls.kafka import SecuredKafka, consumer_acls, create_acls, ingestion_acls
+from tests.tls.kafka import SecuredKafka
 
 pytestmark = pytest.mark.anyio
 RECENTLY = datetime.now(UTC) - timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """Topics on the secured broker with the ACLs of our services, and the environment of a service there."""
-
-    secured_kafka: SecuredKafka
-    topics: Topics
-    alerts: str
-    environment: dict[str, str]
-    directory: Path
-
-    def environment_of(self, user: str) -> dict[str, str]:
-        return self.environment | self.secured_kafka.settings(user, self.directory)
-
-    def client(self, user: str) -> dict[str, Any]:
-        """Arguments of an aiokafka client that connects as a user."""
-        return {
-            "bootstrap_servers": self.secured_kafka.entrance.bootstrap_servers,
-            "security_protocol": "SASL_SSL",
-            "sasl_mechanism": "SCRAM-SHA-512",
-            "sasl_plain_username": user,
-            "sasl_plain_password": self.secured_kafka.passwords[user],
-            "ssl_context": ssl.create_default_context(cafile=self.secured_kafka.certificates.authority),
-        }
-
-
-@pytest.fixture
-def setup(secured_kafka: SecuredKafka, new_topics: Topics, environment: dict[str, str], tmp_path: Path) -> Setup:
-    alerts = f"alerts-of-{new_topics.meter}"
-    read = (new_topics.meter, new_topics.vehicle, new_topics.assignment)
-    administrator = secured_kafka.kafka.bootstrap_servers
-    asyncio.run(create_topics(administrator, [*read, alerts], partitions=new_topics.partitions))
-    asyncio.run(
-        create_acls(
-            secured_kafka,
-            [
-                *consumer_acls(read, alerts, environment["KAFKA_GROUP_ID"]),
-                *ingestion_acls((new_topics.meter, new_topics.vehicle)),
-            ],
-        )
-    )
-    return Setup(secured_kafka, new_topics, alerts, environment | {"KAFKA_ALERT_TOPIC": alerts}, tmp_path)
-
-
-@pytest.fixture
-def start_ingestion(processes: Processes, tmp_path: Path) -> Iterator[StartApi]:
-    """Starts the ingestion service alone, without a database, in a given environment."""
-    with ExitStack() as exits:
-
-        def start(environment: dict[str, str]) -> httpx.Client:
-            without_database = {name: value for name, value in environment.items() if not name.startswith("DATABASE_")}
-            return exits.enter_context(ingestion_service(processes, without_database, tmp_path))
-
-        yield start
 
 
 def assert_no_password_is_logged(setup: Setup) -> None:
@@ -93,17 +33,6 @@ def assert_no_password_is_logged(setup: Setup) -> None:
     for log in logs:
         for password in setup.secured_kafka.passwords.values():
             assert password not in log.read_text(), f"{log} contains a password"
-
-
-async def until_written(database: Database, topics: Topics, each: int) -> None:
-    """Waits for this many readings of each type, and checks the ledger."""
-    await until_consumed(database, None, 2 * each, timeout=120)
-    nothing = Entry(0, 0, 0, 0)
-    assert await ledger(database, topics) == {
-        topics.meter: Entry(each, each, 0, 0),
-        topics.vehicle: Entry(each, each, 0, 0),
-        topics.assignment: nothing,
-    }
 
 
 async def test_a_reading_travels_from_http_to_the_read_service_over_tls(

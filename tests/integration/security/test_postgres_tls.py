@@ -23,7 +23,7 @@ from tests.support.records import meter, minute, vehicle
 from tests.support.responses import body
 from tests.support.services import ConsumerGroup, read_service, service_environment
 from tests.support.waiting import until
-from tests.tls.postgres import TlsPostgres, with_tls
+from tests.tls.postgres import CERTIFICATE_DATABASES, TlsPostgres, with_tls
 
 pytestmark = pytest.mark.anyio
 _numbers = itertools.count(1)
@@ -135,6 +135,85 @@ async def test_readings_are_written_and_read_over_tls(
             assert (await asyncio.to_thread(client.get, "/readyz")).status_code == 200
             assert body(await asyncio.to_thread(client.get, "/v1/vehicles/VEH-1"))["soc"] == 42
     assert {"energy-consumer", "energy-api"} <= set(seen)
+
+
+@pytest.fixture
+def certified(tls_postgres: TlsPostgres) -> Iterator[Database]:
+    """A migrated database that asks for a client certificate in place of a password; dbmate has one as well."""
+    name = f"{CERTIFICATE_DATABASES}_{os.getpid()}_{next(_numbers)}"
+    with new_database(tls_postgres.servers, name):
+        database = Database(name, tls_postgres.with_certificates())
+        asyncio.run(migrate(SqlSettings(database_url=SecretStr(database.migrator_url))))
+        yield database
+
+
+async def test_services_and_commands_work_with_client_certificates_that_are_renewed(
+    tls_postgres: TlsPostgres,
+    certified: Database,
+    stack: Servers,
+    topics: Topics,
+    environment: dict[str, str],
+    processes: Processes,
+    tmp_path: Path,
+) -> None:
+    await sql_command(environment, certified).succeed("maintain", "--once")
+    await sql_command(environment, certified).succeed("assign", "-", stdin=ASSIGNED)
+    of_services = service_environment(stack, certified, topics)
+    ConsumerGroup(processes, of_services, tmp_path).start()
+    async with AIOKafkaProducer(bootstrap_servers=of_services["KAFKA_BOOTSTRAP_SERVERS"], acks="all") as producer:
+        await producer.send_and_wait(topics.vehicle, vehicle("VEH-1", minute(1), soc=41), b"VEH-1")
+        await until_consumed(certified, topics.vehicle, 1, timeout=120)
+        before = await serials_of_writer(tls_postgres)
+        tls_postgres.certificates.client("writer")
+        await end_sessions_of_writer(tls_postgres)
+        await producer.send_and_wait(topics.vehicle, vehicle("VEH-1", minute(2), soc=42), b"VEH-1")
+        await until_consumed(certified, topics.vehicle, 2, timeout=120)
+    after = await serials_of_writer(tls_postgres)
+    assert after
+    assert before
+    assert not before & after
+    with read_service(processes, of_services, tmp_path) as client:
+        assert body(await asyncio.to_thread(client.get, "/v1/vehicles/VEH-1"))["soc"] == 42
+
+
+async def serials_of_writer(tls_postgres: TlsPostgres) -> set[int]:
+    """Serial numbers of the client certificates of the writer's sessions."""
+    rows = await _as_superuser(
+        tls_postgres,
+        "SELECT client_serial, client_dn FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'writer'",
+    )
+    assert all("CN=writer" in (row["client_dn"] or "") for row in rows)
+    return {int(row["client_serial"]) for row in rows}
+
+
+async def end_sessions_of_writer(tls_postgres: TlsPostgres) -> None:
+    await _as_superuser(
+        tls_postgres, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'writer'"
+    )
+
+
+async def _as_superuser(tls_postgres: TlsPostgres, statement: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(
+        with_tls(tls_postgres.postgres.url("postgres", "postgres"), tls_postgres.certificates.authority)
+    )
+    try:
+        return await connection.fetch(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_missing_or_another_logins_certificate_is_rejected(
+    certified: Database, environment: dict[str, str]
+) -> None:
+    url, _, _ = certified.migrator_url.partition("&sslcert=")
+    anothers = certified.migrator_url.replace("client-migrator-", "client-reader-")
+    for wrong, error in (
+        (url, "connection requires a valid client certificate"),
+        (anothers, 'certificate authentication failed for user "migrator"'),
+    ):
+        code, stdout, stderr = await Command("sql", environment | {"DATABASE_URL": wrong}).run("maintain", "--once")
+        assert code == 1
+        assert error in stdout + stderr
 
 
 async def test_the_server_rejects_connections_without_tls(tls_postgres: TlsPostgres, migrated: Database) -> None:

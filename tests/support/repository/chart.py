@@ -61,9 +61,22 @@ OPTIONS: Final = {
     }
     for role in ("api", "consumer", "maintain", "migrate")
 }
+# Tokens for Kafka from an endpoint, and from the service account.
+TOKENS: Final = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "OAUTHBEARER"}
+ENDPOINT: Final = {
+    "settings": KAFKA | TOKENS | {"KAFKA_OAUTH_TOKEN_URL": "https://login.example/token"},
+    "kafka": {"secret": "energy-kafka", "oauth": {"privateCA": True}},
+    "database": {"clientCertificates": True},
+}
+ACCOUNT: Final = {
+    "settings": KAFKA | TOKENS,
+    "kafka": {"privateCA": False, "oauth": {"serviceAccountAudience": "kafka"}},
+}
 LAYERS: Final[Mapping[str, dict[str, Any]]] = {
     "defaults": {"settings": KAFKA},
     "options": OPTIONS,
+    "endpoint": ENDPOINT,
+    "account": ACCOUNT,
     "development": yaml.safe_load((CHART / "development.yaml").read_text()),
     "production": yaml.safe_load((CHART / "production.yaml").read_text()),
 }

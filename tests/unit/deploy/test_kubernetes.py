@@ -16,7 +16,7 @@ from consumer.settings import ConsumerSettings
 from consumer.topic_registry import record_types_by_topic
 from deploy.demo.run import PARTITIONS
 from tests.support.repository import ROOT
-from tests.support.repository.chart import CHART, HELM, KAFKA, LAYERS, NO_HELM, RELEASE, helm, rendered
+from tests.support.repository.chart import CHART, HELM, KAFKA, LAYERS, NO_HELM, RELEASE, TOKENS, helm, rendered
 from tests.support.repository.chart_schema import SET_BY_TEMPLATES
 from tests.support.repository.manifests import Process, all_settings, manifest_errors, unknown_metrics
 
@@ -97,6 +97,10 @@ def test_secrets_are_mounted_at_the_paths_of_the_settings(layer: str) -> None:
             f"{mounted[name]}/{item['path']}"
             for name, volume in volumes.items()
             for item in volume.get("secret", {}).get("items", [])
+        } | {
+            f"{mounted[name]}/{source['serviceAccountToken']['path']}"
+            for name, volume in volumes.items()
+            for source in volume.get("projected", {}).get("sources", [])
         }
         anything = {
             mounted[name] for name, volume in volumes.items() if "items" not in volume.get("secret", {"items": 0})
@@ -262,6 +266,8 @@ def test_all_processes_run_the_image_of_this_version() -> None:
     images = {layer: {component(each): container(each)["image"] for each in workloads(layer)} for layer in LAYERS}
     assert images == {
         "defaults": without_archive,
+        "endpoint": without_archive,
+        "account": without_archive,
         "development": without_archive,
         "production": {role: f"registry.example/{image}" for role, image in without_archive.items()},
         "options": {"api": digests[1], "consumer": digests[0], "maintain": digests[1], "migrate": digests[1]},
@@ -325,6 +331,42 @@ def test_the_options_reach_the_pods() -> None:
     }
 
 
+def test_pods_authenticate_to_kafka_with_tokens() -> None:
+    files = {
+        "endpoint": {
+            "KAFKA_OAUTH_CLIENT_ID": {"secretKeyRef": {"name": "energy-kafka", "key": "client-id"}},
+            "KAFKA_OAUTH_CLIENT_SECRET_FILE": "/run/secrets/energy-kafka/client-secret",
+            "KAFKA_OAUTH_SSL_CAFILE": "/run/secrets/energy-kafka/oauth-ca.crt",
+            "KAFKA_SSL_CAFILE": "/run/secrets/energy-kafka/ca.crt",
+        },
+        "account": {"KAFKA_OAUTH_TOKEN_FILE": "/run/secrets/energy-kafka-token/token"},
+    }
+    for layer, expected in files.items():
+        for name in ("Deployment/energy-api", "StatefulSet/energy-consumer"):
+            kind, _, workload = name.partition("/")
+            given = environment(of_kind(layer, kind)[workload])
+            assert {key: value for key, value in given.items() if key.startswith(("KAFKA_O", "KAFKA_S"))} == expected
+    token = next(
+        each
+        for each in pod(of_kind("account", "StatefulSet")["energy-consumer"])["volumes"]
+        if each["name"] == "kafka-token"
+    )
+    assert token["projected"]["sources"] == [
+        {"serviceAccountToken": {"audience": "kafka", "expirationSeconds": 3600, "path": "token"}}
+    ]
+    assert "energy-to-tokens" in of_kind("endpoint", "NetworkPolicy")
+    assert "energy-to-tokens" not in of_kind("account", "NetworkPolicy")
+
+
+def test_each_process_has_the_certificate_of_its_login() -> None:
+    logins = {"api": "reader", "consumer": "writer", "maintain": "migrator", "migrate": "migrator"}
+    for workload in workloads("endpoint"):
+        (database,) = [each for each in pod(workload)["volumes"] if each["name"] == "database"]
+        certificates = {each["key"]: each["path"] for each in database["secret"]["items"] if "tls" in each["key"]}
+        login = logins[component(workload)]
+        assert certificates == {f"{login}-tls.crt": "tls.crt", f"{login}-tls.key": "tls.key"}
+
+
 @pytest.mark.parametrize("layer", ["options", "production"])
 def test_the_authority_of_the_database_is_mounted_where_the_urls_name_it(layer: str) -> None:
     described = json.loads((CHART / "values.schema.json").read_text())["properties"]["database"]["properties"]
@@ -357,7 +399,7 @@ def test_changed_settings_replace_the_pods() -> None:
 
 def test_only_the_development_values_have_a_password() -> None:
     plain = {layer: {"DATABASE_URL" in environment(each) for each in workloads(layer)} for layer in LAYERS}
-    assert plain == {"defaults": {False}, "options": {False}, "development": {True}, "production": {False}}
+    assert plain == {layer: {layer == "development"} for layer in LAYERS}
 
 
 def test_the_schema_has_every_setting_that_the_templates_do_not_set() -> None:
@@ -366,7 +408,14 @@ def test_the_schema_has_every_setting_that_the_templates_do_not_set() -> None:
         allowed
     )
     hosts = {"METRICS_HOST", "MAINTAIN_METRICS_HOST"}  # all addresses by default
-    secrets = {"DATABASE_URL", "DATABASE_READ_URL", "DATABASE_CELLS", "KAFKA_SASL_PASSWORD", "SCHEMA_REGISTRY_PASSWORD"}
+    secrets = {
+        "DATABASE_URL",
+        "DATABASE_READ_URL",
+        "DATABASE_CELLS",
+        "KAFKA_SASL_PASSWORD",
+        "KAFKA_OAUTH_CLIENT_SECRET",
+        "SCHEMA_REGISTRY_PASSWORD",
+    }
     assert {
         name.removesuffix("_FILE") if name.removesuffix("_FILE") in secrets else name for name in set_by_templates
     } == (SET_BY_TEMPLATES - hosts | secrets)
@@ -401,6 +450,18 @@ def test_the_chart_is_free_of_warnings(layer: str) -> None:
         (
             {"settings": KAFKA | {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}},
             "kafka.secret must name a Secret with ca.crt, password, because settings.KAFKA_SECURITY_PROTOCOL is SASL_SSL",
+        ),
+        (
+            {"settings": KAFKA | TOKENS},
+            "OAUTHBEARER needs exactly one of settings.KAFKA_OAUTH_TOKEN_URL, settings.KAFKA_OAUTH_AWS_REGION and kafka.oauth",
+        ),
+        (
+            {"settings": KAFKA | TOKENS | {"KAFKA_OAUTH_TOKEN_URL": "https://login.example"}},
+            "kafka.secret must name a Secret with ca.crt, client-secret",
+        ),
+        (
+            {"settings": KAFKA, "kafka": {"oauth": {"serviceAccountAudience": "kafka"}}},
+            "kafka.oauth.serviceAccountAudience needs settings.KAFKA_SASL_MECHANISM OAUTHBEARER",
         ),
         (
             {"settings": {"KAFKA_BOOTSTRAP_SERVERS": "a:9092,b:9094"}},

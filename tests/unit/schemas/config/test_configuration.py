@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from schemas.config.settings import Environment
+from schemas.config.environment import Environment
 from tests.support.repository import ROOT
 from tests.support.repository.configuration import FILES, READERS, by_readers, settings_of
 

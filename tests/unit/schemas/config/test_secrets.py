@@ -12,8 +12,9 @@ from pydantic import SecretStr, ValidationError
 
 from api.settings import ApiSettings
 from consumer.settings import ConsumerSettings
+from schemas.config.environment import Environment
 from schemas.config.secrets import SecretFileError, secret_settings
-from schemas.config.settings import Environment, KafkaSettings, from_environment
+from schemas.config.settings import KafkaSettings, from_environment
 from tests.support.repository import ROOT
 
 SECRET = "Tr0mbone-quarry"
