@@ -4,8 +4,8 @@ from typing import Final, Self
 
 from pydantic import Field, model_validator
 
+from schemas.config.environment import Environment
 from schemas.config.extras import missing_otel
-from schemas.config.settings import Environment
 from schemas.tracing.tracer import NO_TRACER, Tracer
 
 _URL: Final = r"^https?://[^ ]+$"

@@ -12,8 +12,7 @@ import asyncpg
 
 from deploy.stack.servers import Servers
 from sql.partitions import AHEAD, ROWS, list_partitions, month_after
-from tests.support.connections import connected
-from tests.support.waiting import until
+from tests.support.waiting import connected, until
 
 COMMIT_LOCK = 4_004  # an advisory lock
 

@@ -1,13 +1,20 @@
-"""Waiting for a condition with a deadline, in place of a sleep."""
+"""Waiting for a condition with a deadline, in place of a sleep.
+
+The connections to a database that the questions of a wait need are kept until it ends: to connect costs more than to ask.
+"""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
-from tests.support.connections import kept_connections
+import asyncpg
 
 T = TypeVar("T")
+CLOSING_SECONDS = 2  # a server may be frozen or gone
+_kept: ContextVar[dict[str, Any] | None] = ContextVar("kept connections", default=None)
 
 
 async def until(
@@ -29,3 +36,35 @@ async def until(
                 description = what if isinstance(what, str) else what()
                 raise AssertionError(f"waited {timeout:.0f} s for: {description}; last result: {last!r}")
             await asyncio.sleep(every)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Any]:
+    """A connection for one query, which is closed after it, or within `kept_connections` kept for the next one."""
+    kept = _kept.get()
+    connection = kept.pop(url, None) if kept is not None else None
+    if connection is None or connection.is_closed():
+        connection = await asyncpg.connect(url, statement_cache_size=0)  # tables change between two questions
+    try:
+        yield connection
+    except BaseException:
+        connection.terminate()
+        raise
+    if kept is not None and url not in kept:
+        kept[url] = connection
+    else:
+        await connection.close()
+
+
+@asynccontextmanager
+async def kept_connections() -> AsyncIterator[None]:
+    """Keeps one connection for each URL until the block ends."""
+    kept: dict[str, Any] = {}
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        for connection in kept.values():
+            with suppress(TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await connection.close(timeout=CLOSING_SECONDS)

@@ -42,7 +42,7 @@ async def read_with_aiokafka() -> None:
 
 
 def read_with_librdkafka() -> None:
-    from confluent_kafka import Consumer  # type: ignore[import-not-found]  # noqa: PLC0415
+    from confluent_kafka import Consumer  # noqa: PLC0415
 
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
@@ -55,7 +55,8 @@ def read_with_librdkafka() -> None:
     consumer = Consumer(settings)
     consumer.subscribe([TOPIC])
     while not stopped:
-        last = {each.partition(): each.offset() for each in consumer.consume(1000, 0.05) if not each.error()}
+        records = [each for each in consumer.consume(1000, 0.05) if not each.error()]
+        last: dict[Any, Any] = {each.partition(): each.offset() for each in records}
         for partition, offset in last.items():
             log(partition, offset)
     consumer.close()

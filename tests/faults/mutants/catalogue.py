@@ -226,8 +226,8 @@ MUTANTS: Final = (
         "a folded reading has the energy of the one after it",
         Replacement(
             "sql/migrations/20261129000101_folded_history.sql",
-            "series.kwh_delivered_dc[number], series.soc[number]",
-            "series.kwh_delivered_dc[number + 1], series.soc[number]",
+            "series.kwh_delivered_dc[number], series.soc[number], series.battery_temp[number], folded.day",
+            "series.kwh_delivered_dc[number + 1], series.soc[number], series.battery_temp[number], folded.day",
         ),
         "folding",
     ),

@@ -25,7 +25,11 @@ IS_OLDEST: Final = (
     'SELECT min(relname) >= to_char($1::date, \'"vehicle_days_y"YYYY"m"MM\') FROM pg_class '
     "WHERE relname ~ '^vehicle_days_y.{7}$'"
 )
-DROPPED: Final = "SELECT count(*) > 0 FROM retired_months WHERE month = $1"
+# A dropped month that gets late readings is in the database again, until it is dropped once more.
+DROPPED: Final = (
+    "SELECT EXISTS (SELECT FROM retired_months WHERE month = $1) AND NOT EXISTS ("
+    "SELECT FROM vehicle_readings WHERE day >= $1 AND day < $1::date + interval '1 month')"
+)
 
 
 async def interrupt_archiving(testbed: Testbed, number: int) -> None:
