@@ -1,10 +1,5 @@
 {{/* Rules between values, which the schema cannot express. A broken one fails with what to set. */}}
 {{- define "energy.check" -}}
-{{- $files := include "energy.kafka.files" . | fromJson -}}
-{{- if and $files (not .Values.kafka.secret) -}}
-{{- $keys := $files | keys | sortAlpha | join ", " -}}
-{{- fail (printf "kafka.secret must name a Secret with %s, because settings.KAFKA_SECURITY_PROTOCOL is %s (without ca.crt: kafka.privateCA: false)" $keys .Values.settings.KAFKA_SECURITY_PROTOCOL) -}}
-{{- end -}}
 {{- if include "energy.kafka.tokens" . -}}
 {{- $sources := compact (list .Values.settings.KAFKA_OAUTH_TOKEN_URL .Values.settings.KAFKA_OAUTH_AWS_REGION .Values.kafka.oauth.serviceAccountAudience) -}}
 {{- if ne (len $sources) 1 -}}
@@ -12,6 +7,11 @@
 {{- end -}}
 {{- else if .Values.kafka.oauth.serviceAccountAudience -}}
 {{- fail "kafka.oauth.serviceAccountAudience needs settings.KAFKA_SASL_MECHANISM OAUTHBEARER" -}}
+{{- end -}}
+{{- $files := include "energy.kafka.files" . | fromJson -}}
+{{- if and $files (not .Values.kafka.secret) -}}
+{{- $keys := $files | keys | sortAlpha | join ", " -}}
+{{- fail (printf "kafka.secret must name a Secret with %s, because settings.KAFKA_SECURITY_PROTOCOL is %s (without ca.crt: kafka.privateCA: false)" $keys .Values.settings.KAFKA_SECURITY_PROTOCOL) -}}
 {{- end -}}
 {{- $registry := include "energy.registry.files" . | fromJson -}}
 {{- if and $registry (not .Values.schemaRegistry.secret) -}}

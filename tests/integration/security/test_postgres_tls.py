@@ -30,7 +30,7 @@ _numbers = itertools.count(1)
 ASSIGNED = "vehicle_id,meter_id,valid_from,valid_to\nVEH-1,METER-1,2026-01-01T00:00:00Z,\n"
 # The misconfiguration, and the error that every process reports.
 ERRORS = {
-    "authority": "unable to get local issuer certificate",
+    "authority": "certificate verify failed: self-signed certificate in certificate chain",
     "host": "certificate is not valid for '127.0.0.1'",
     "plaintext": "no pg_hba.conf entry",
 }
@@ -209,7 +209,7 @@ async def test_a_missing_or_another_logins_certificate_is_rejected(
     anothers = certified.migrator_url.replace("client-migrator-", "client-reader-")
     for wrong, error in (
         (url, "connection requires a valid client certificate"),
-        (anothers, 'certificate authentication failed for user "migrator"'),
+        (anothers, "certificate authentication failed for user"),
     ):
         code, stdout, stderr = await Command("sql", environment | {"DATABASE_URL": wrong}).run("maintain", "--once")
         assert code == 1

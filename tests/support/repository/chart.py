@@ -17,6 +17,7 @@ NO_HELM: Final = "helm is missing: go install helm.sh/helm/v4/cmd/helm@v4.3.2"
 RELEASE: Final = ("energy", str(CHART), "--namespace=energy")
 KAFKA: Final = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}
 # Every option that the other values leave off.
+OF_OPENTELEMETRY: Final = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}  # its SDK alone knows them
 OPTIONS: Final = {
     "image": {
         "repository": "registry.example/energy",
@@ -34,8 +35,8 @@ OPTIONS: Final = {
         "KAFKA_METER_FORMAT": "avro",
         "SCHEMA_REGISTRY_URL": "https://registry:8081",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
-        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-    },
+    }
+    | OF_OPENTELEMETRY,
     "schemaRegistry": {
         "secret": "energy-schema-registry",
         "basicAuth": True,

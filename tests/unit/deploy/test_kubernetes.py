@@ -16,7 +16,18 @@ from consumer.settings import ConsumerSettings
 from consumer.topic_registry import record_types_by_topic
 from deploy.demo.run import PARTITIONS
 from tests.support.repository import ROOT
-from tests.support.repository.chart import CHART, HELM, KAFKA, LAYERS, NO_HELM, RELEASE, TOKENS, helm, rendered
+from tests.support.repository.chart import (
+    CHART,
+    HELM,
+    KAFKA,
+    LAYERS,
+    NO_HELM,
+    OF_OPENTELEMETRY,
+    RELEASE,
+    TOKENS,
+    helm,
+    rendered,
+)
 from tests.support.repository.chart_schema import SET_BY_TEMPLATES
 from tests.support.repository.manifests import Process, all_settings, manifest_errors, unknown_metrics
 
@@ -81,7 +92,7 @@ def test_processes_have_commands_and_settings_of_the_code(layer: str) -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_common_settings_exist_and_are_not_secret(layer: str) -> None:
     common = of_kind(layer, "ConfigMap")["energy-settings"]["data"]
-    assert set(common) <= all_settings()
+    assert set(common) <= all_settings() | set(OF_OPENTELEMETRY)
     assert "KAFKA_BOOTSTRAP_SERVERS" in common
     assert not [name for name in common if re.search("PASSWORD|DATABASE", name)]
     assert "Secret" not in {each["kind"] for each in rendered(layer)}
@@ -418,7 +429,7 @@ def test_the_schema_has_every_setting_that_the_templates_do_not_set() -> None:
     }
     assert {
         name.removesuffix("_FILE") if name.removesuffix("_FILE") in secrets else name for name in set_by_templates
-    } == (SET_BY_TEMPLATES - hosts | secrets)
+    } == (SET_BY_TEMPLATES - hosts | secrets | set(OF_OPENTELEMETRY))
     secrets.add("TARGET_DATABASE_URL")  # of a command that an operator runs
     assert set(allowed) | SET_BY_TEMPLATES | secrets | {f"{name}_FILE" for name in secrets} == all_settings()
 
