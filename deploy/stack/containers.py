@@ -9,7 +9,7 @@ from typing import Final
 
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.waiting_utils import wait_for_logs
+from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 from deploy.stack import kafka, postgres
 from deploy.stack.ports import free_port
@@ -28,7 +28,6 @@ def containers(directory: Path, report: Callable[[str], None]) -> Iterator[Serve
     passwords = {login: secrets.token_urlsafe(12) for login in postgres.LOGINS}
     port = free_port()
     with _postgres(passwords["postgres"]) as database, _kafka(port) as broker:
-        wait_for_logs(broker, "Kafka Server started", timeout=START_TIMEOUT_SECONDS)
         address = f"{database.get_container_host_ip()}:{database.get_exposed_port(5432)}"
         urls = {login: f"postgresql://{login}:{word}@{address}/" for login, word in passwords.items()}
         asyncio.run(postgres.create_roles(urls["postgres"], passwords))
@@ -62,4 +61,5 @@ def _kafka(port: int) -> DockerContainer:
     }
     for name, value in settings.items():
         container.with_env(f"KAFKA_{name.upper().replace('.', '_')}", value)
-    return container
+    started = LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(START_TIMEOUT_SECONDS)
+    return container.waiting_for(started)
